@@ -1,0 +1,18 @@
+#!/bin/sh
+# The real peers of the contract tests, from Debian. Installs only what is missing.
+set -eu
+MISSING=""
+for package in postgresql chromium orthanc dcmtk dicom3tools fonts-noto-cjk; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || MISSING="$MISSING $package"
+done
+[ -z "$MISSING" ] && exit 0
+if [ "$(id -u)" -ne 0 ]; then
+  echo "teleread: these tests need Debian packages; run as root: apt-get install$MISSING" >&2
+  exit 2
+fi
+echo "installing$MISSING"
+apt-get update -q >/dev/null
+# a peer is started by the tests on a free port, never as a service of the machine
+printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
+trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $MISSING >/dev/null

@@ -1,0 +1,155 @@
+"""One way in for every supported ECG file: a path, bytes, or several files by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import tzinfo
+from pathlib import Path
+
+from teleread.errors import InputRejected
+from teleread.ingest.formats import dicom_ledger
+from teleread.ingest.formats.bundle import MAX_TOTAL_BYTES, unbundle
+from teleread.ingest.formats.dicom import read_dicom
+from teleread.ingest.formats.names import safe_name
+from teleread.ingest.formats.sniff import kind_of, sniff
+from teleread.ingest.formats.wfdb import bytes_needed, read_wfdb
+from teleread.ingest.formats.wfdb_header import MAX_HEADER_BYTES, Header, parse_header
+from teleread.ingest.formats.wfdb_write import ALLIANCE_ZONE
+from teleread.signal.ecg.record import EcgRecord
+
+
+def read_ecg(source: Path | str | bytes | Mapping[str, bytes], *, zone: tzinfo = ALLIANCE_ZONE) -> EcgRecord:
+    """Reads one ECG recording: DICOM waveform, WFDB record, or a ZIP that holds one of them.
+
+    Args:
+        source: a path (of a WFDB record its header or its signal file; the others are read beside it), the bytes of
+            one file, or file names with their bytes.
+        zone: what a time without offset is in.
+
+    Returns:
+        Samples as stored. Leads that follow from the stored ones are added and listed in ``derived_leads``.
+
+    Raises:
+        InputRejected: whatever is wrong with the bytes; each reader lists its codes. Here: ``file_unreadable``,
+            ``file_too_large``, ``format_unknown``, ``format_unsupported``, ``several_recordings``.
+    """
+    if isinstance(source, (str, Path)):
+        return _read_files(_gather(Path(source)), zone)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _read_files({"recording": bytes(source)}, zone)
+    return _read_files(source, zone)
+
+
+def missing_part(files: Mapping[str, bytes]) -> str | None:
+    """The name of a file that belongs to the recording and is not there, or None.
+
+    Only a plain file name is ever returned; a header that names anything else is no reason to wait.
+    """
+    for data in files.values():
+        header = _header(data)
+        if header is not None:
+            return next((name for name in header.files if name not in files), None)
+    if len(files) == 1:
+        (name,) = files
+        stem, _, ending = name.rpartition(".")
+        if ending.lower() == "dat" and stem and safe_name(name) and sniff(files[name]) is None:
+            return f"{stem}.hea"
+    return None
+
+
+def is_whole(files: Mapping[str, bytes]) -> bool:
+    """False while the bytes end before what they declare: a file is still being written, or was cut off.
+
+    What is not understood counts as whole; to wait would not help it.
+    """
+    if not files or not all(files.values()) or missing_part(files) is not None:
+        return False
+    return all(_is_whole(data, files) for data in files.values())
+
+
+def _is_whole(data: bytes, files: Mapping[str, bytes]) -> bool:
+    found = sniff(data)
+    if found == "dicom":
+        return _dicom_is_whole(data)
+    if found == "zip":
+        try:
+            return is_whole(unbundle(data))
+        except InputRejected as e:
+            return e.code != "bundle_broken"
+    if found == "wfdb":
+        try:
+            header = parse_header(data, ALLIANCE_ZONE)
+        except InputRejected as e:
+            return e.code != "wfdb_truncated"
+        return all(len(files[name]) >= (bytes_needed(header, name) or 1) for name in header.files)
+    return True
+
+
+def _dicom_is_whole(data: bytes) -> bool:
+    stock = dicom_ledger.take_stock(data)
+    if stock.problem is not None:
+        return stock.problem != "dicom_truncated"
+    # a cut between two elements leaves the books in order, but what matters most comes last
+    kind = kind_of(data)
+    if kind == "ecg":
+        return dicom_ledger.WAVEFORM_SEQUENCE in stock.tags
+    if kind == "image":
+        return not stock.tags.isdisjoint(dicom_ledger.PIXEL_DATA)
+    return 0x00080018 in stock.tags
+
+
+def _header(data: bytes) -> Header | None:
+    if sniff(data) != "wfdb":
+        return None
+    try:
+        return parse_header(data, ALLIANCE_ZONE)
+    except InputRejected:
+        return None
+
+
+def _read_files(files: Mapping[str, bytes], zone: tzinfo) -> EcgRecord:
+    found = {name: sniff(data) for name, data in files.items()}
+    readable = [name for name, kind in found.items() if kind in ("dicom", "wfdb", "zip")]
+    if not readable:
+        if any(kind is not None for kind in found.values()):
+            raise InputRejected("format_unsupported", "Files of this kind cannot be read as an ECG.")
+        raise InputRejected("format_unknown", "The file is of no known kind.")
+    if len(readable) > 1:
+        raise InputRejected("several_recordings", "More than one recording was given where one is expected.")
+    name = readable[0]
+    if found[name] == "dicom":
+        return read_dicom(files[name], zone)
+    if found[name] == "zip":
+        inside = unbundle(files[name])
+        return _read_files(inside, zone)
+    return read_wfdb(files[name], files, zone)
+
+
+def _gather(path: Path) -> dict[str, bytes]:
+    """The file and, for a WFDB record, the files beside it that belong to it."""
+    data = _load(path)
+    header_path = path
+    if sniff(data) is None:
+        # a signal file says nothing about itself; its header has its name
+        header_path = path.with_suffix(".hea")
+        if not header_path.is_file():
+            return {path.name: data}
+        data = _load(header_path, MAX_HEADER_BYTES)
+    files = {header_path.name: data}
+    header = parse_header(data, ALLIANCE_ZONE) if sniff(data) == "wfdb" else None
+    for name in header.files if header else ():
+        beside = header_path.parent / name
+        if beside.is_file():
+            files[name] = _load(beside, MAX_TOTAL_BYTES - sum(len(data) for data in files.values()))
+    return files
+
+
+def _load(path: Path, limit: int = MAX_TOTAL_BYTES) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as e:
+        raise InputRejected("file_unreadable", "The file cannot be opened.") from e
+    if len(data) > limit:
+        raise InputRejected("file_too_large", "The file exceeds the size limit.")
+    return data

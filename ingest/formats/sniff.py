@@ -1,0 +1,117 @@
+"""What is this? Told from the first bytes, never from a name, always cheaply."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from teleread.errors import InputRejected
+from teleread.ingest.formats.bundle import unbundle
+from teleread.ingest.formats.dicom_ledger import read_meta
+
+Kind = Literal["ecg", "image", "unknown"]
+
+_LOOK_BYTES = 4096
+_MAX_MEMBERS = 8
+
+_ECG_SOP_CLASSES = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.9.1.1",  # 12-lead ECG Waveform Storage
+        "1.2.840.10008.5.1.4.1.1.9.1.2",  # General ECG Waveform Storage
+        "1.2.840.10008.5.1.4.1.1.9.1.3",  # Ambulatory ECG Waveform Storage
+        "1.2.840.10008.5.1.4.1.1.9.1.4",  # General 32-bit ECG Waveform Storage
+    }
+)
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+# storage classes without pixels (PS3.4 B.5): waveforms, presentation states, raw data, registration, reports,
+# encapsulated documents, radiotherapy objects other than image and dose
+_NOT_IMAGES = ("9.", "11.", "66", "67", "68.", "78.", "79.", "80.", "81.", "82.", "88.", "90.", "104.", "200.", "201.")
+_RT_IMAGES = ("481.1", "481.2")
+_SEGMENTATION = "66.4"
+
+_WFDB_RECORD = re.compile(
+    rb"[A-Za-z0-9_\-.]+(/\d+)?[ \t]+\d{1,4}([ \t]+[0-9.eE+]+(/[^ \t]*)?([ \t]+\d+[^\r\n]*)?)?[ \t]*\Z"
+)
+_WFDB_SIGNAL = re.compile(rb"[^ \t]+[ \t]+\d{1,3}(x\d+)?(:\d+)?(\+\d+)?([ \t]|\Z)")
+
+
+def sniff(data: bytes) -> str | None:
+    """``"dicom"``, ``"zip"``, ``"wfdb"`` (a header file), ``"pdf"``, ``"xml"``, ``"png"``, ``"jpeg"`` or None."""
+    head = bytes(data[:_LOOK_BYTES])
+    if head[128:132] == b"DICM":
+        return "dicom"
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return name
+    if _looks_like_bare_dicom(head):
+        return "dicom"
+    if _looks_like_wfdb(head):
+        return "wfdb"
+    return None
+
+
+_MAGIC = (
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"%PDF-", "pdf"),
+    (b"<?xml", "xml"),
+    (b"\xef\xbb\xbf<", "xml"),
+    (b"\xff\xfe<\x00", "xml"),
+    (b"\xfe\xff\x00<", "xml"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+)
+
+
+def _looks_like_bare_dicom(head: bytes) -> bool:
+    """A data set without preamble begins with group 0002 or 0008 and a plausible first length."""
+    if len(head) < 16 or head[:2] not in (b"\x02\x00", b"\x08\x00") or head[3] != 0:
+        return False
+    if head[4:6].isalpha() and head[4:6].isupper():
+        return True
+    return int.from_bytes(head[4:8], "little") <= 1024
+
+
+def _looks_like_wfdb(head: bytes) -> bool:
+    lines = [line.strip() for line in head.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(b"#")]
+    if len(lines) < 2 or b"\x00" in lines[0] or not _WFDB_RECORD.match(lines[0]):
+        return False
+    if b"/" in lines[0].split()[0]:
+        return True  # the next line names a segment, not a signal
+    return bool(_WFDB_SIGNAL.match(lines[1]))
+
+
+def kind_of(data: bytes) -> Kind:
+    """``"ecg"``, ``"image"`` or ``"unknown"``, from the content alone. Bounded, and it never raises."""
+    found = sniff(data)
+    if found == "wfdb":
+        return "ecg"
+    if found == "dicom":
+        return _dicom_kind(read_meta(data).sop_class_uid)
+    if found == "zip":
+        try:
+            members = list(unbundle(data).values())[:_MAX_MEMBERS]
+        except InputRejected:
+            return "unknown"
+        kinds = {_member_kind(member) for member in members}
+        return "ecg" if "ecg" in kinds else "image" if "image" in kinds else "unknown"
+    return "unknown"
+
+
+def _member_kind(member: bytes) -> Kind:
+    found = sniff(member)
+    return _dicom_kind(read_meta(member).sop_class_uid) if found == "dicom" else "ecg" if found == "wfdb" else "unknown"
+
+
+def _dicom_kind(sop_class_uid: str) -> Kind:
+    if sop_class_uid in _ECG_SOP_CLASSES:
+        return "ecg"
+    if not sop_class_uid.startswith(_STORAGE):
+        return "unknown"
+    rest = sop_class_uid.removeprefix(_STORAGE)
+    if rest.startswith("481.") and rest not in _RT_IMAGES:
+        return "unknown"
+    if rest.startswith(_NOT_IMAGES) and rest != _SEGMENTATION:
+        return "unknown"
+    return "image"

@@ -1,0 +1,199 @@
+"""The WFDB header file (WFDB Applications Guide, header(5)): text in, checked numbers out."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+
+from teleread.errors import InputRejected
+from teleread.ingest.formats.names import safe_name
+
+MAX_HEADER_BYTES = 256 << 10
+MAX_SIGNALS = 64
+MAX_SAMPLES = 200_000_000
+MAX_FS_HZ = 100_000.0
+MAX_PER_FRAME = 1000
+MAX_OFFSET = 1 << 20
+
+BITS = {"16": 16, "61": 16, "80": 8, "212": 12, "24": 24, "32": 32}
+"""Supported storage formats and the bits of one sample in the file."""
+
+_FORMAT = re.compile(r"(\d{1,3})(?:x(\d{1,6}))?(?::(\d{1,9}))?(?:\+(\d{1,9}))?\Z", re.ASCII)
+_GAIN = re.compile(r"([-+0-9.eE]{1,32})(?:\((-?\d{1,12})\))?(?:/(\S{1,32}))?\Z", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One signal line. Physical value = (sample - baseline) / gain in ``units``."""
+
+    file: str
+    format: str
+    per_frame: int
+    skew_frames: int
+    offset_bytes: int
+    gain: float
+    baseline: int
+    units: str
+    checksum: int | None
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A single-segment record. ``frames`` is None when the header leaves it to the signal file's size."""
+
+    name: str
+    fs_hz: float
+    frames: int | None
+    signals: tuple[Signal, ...]
+    acquired_at: datetime | None
+    age_years: float | None
+    sex: str | None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the signal files, each once, in order."""
+        return tuple(dict.fromkeys(s.file for s in self.signals))
+
+
+def parse_header(data: bytes, zone: tzinfo) -> Header:
+    """Reads a header file.
+
+    Raises:
+        InputRejected: ``wfdb_header_invalid``, ``wfdb_unsafe_name`` (a name with a folder), ``wfdb_multi_segment``,
+            ``wfdb_format_unsupported``, ``wfdb_truncated`` (fewer signal lines than declared), ``ecg_no_scale``.
+    """
+    if len(data) > MAX_HEADER_BYTES:
+        raise _invalid("it is too large")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
+    comments = [line.lstrip("#").strip() for line in lines if line.startswith("#")]
+    body = [line for line in lines if line and not line.startswith("#")]
+    if not body:
+        raise _invalid("it is empty")
+    name, count, fs, frames, acquired_at = _record_line(body[0], zone)
+    if len(body) - 1 < count:
+        raise InputRejected("wfdb_truncated", "The WFDB header describes fewer signals than it declares.")
+    signals = tuple(_signal_line(line, name) for line in body[1 : count + 1])
+    if frames is not None and frames * sum(s.per_frame for s in signals) > MAX_SAMPLES:
+        raise _invalid("it declares too many samples")
+    _check_groups(signals)
+    age, sex = _age_and_sex(comments)
+    return Header(name, fs, frames, signals, acquired_at, age, sex)
+
+
+def _record_line(line: str, zone: tzinfo) -> tuple[str, int, float, int | None, datetime | None]:
+    words = line.split()
+    if len(words) < 2:
+        raise _invalid("its first line is incomplete")
+    if "/" in words[0]:
+        segments = words[0].rsplit("/", 1)[1]
+        if segments.isdecimal() and safe_name(words[0].rsplit("/", 1)[0]):
+            raise InputRejected("wfdb_multi_segment", "WFDB records of several segments are not supported.")
+    if not safe_name(words[0]):
+        raise InputRejected("wfdb_unsafe_name", "The WFDB record name holds a folder or a forbidden character.")
+    count = _whole(words[1], 1, MAX_SIGNALS, "number of signals")
+    fs = _real(words[2].split("/")[0].split("(")[0], "sampling frequency") if len(words) > 2 else 250.0
+    if not 1.0 <= fs <= MAX_FS_HZ:
+        raise _invalid("its sampling frequency is out of range")
+    frames = _whole(words[3], 0, MAX_SAMPLES, "number of samples") if len(words) > 3 else 0
+    acquired_at = _moment(words[4], words[5], zone) if len(words) > 5 else None
+    return words[0], count, fs, frames or None, acquired_at
+
+
+def _moment(time: str, day: str, zone: tzinfo) -> datetime | None:
+    for pattern in ("%d/%m/%Y", "%d-%b-%Y"):
+        for clock in ("%H:%M:%S.%f", "%H:%M:%S", "%H:%M"):
+            try:
+                return datetime.strptime(f"{day} {time}", f"{pattern} {clock}").replace(tzinfo=zone).astimezone(UTC)
+            except (ValueError, OverflowError):
+                continue
+    return None
+
+
+def _signal_line(line: str, record: str) -> Signal:
+    words = line.split(None, 8)
+    if len(words) < 2:
+        raise _invalid("a signal line is incomplete")
+    if not safe_name(words[0]):
+        raise InputRejected("wfdb_unsafe_name", "The WFDB header names a file in a folder or with a forbidden name.")
+    layout = _FORMAT.match(words[1])
+    if layout is None:
+        raise _invalid("a signal line states no storage format")
+    if layout[1] not in BITS:
+        raise InputRejected("wfdb_format_unsupported", "The WFDB storage format is not supported.")
+    per_frame, skew, offset = int(layout[2] or 1), int(layout[3] or 0), int(layout[4] or 0)
+    if not 1 <= per_frame <= MAX_PER_FRAME or skew > MAX_SAMPLES or offset > MAX_OFFSET:
+        raise _invalid("samples per frame, skew or byte offset are out of range")
+    scale = _GAIN.match(words[2]) if len(words) > 2 else None
+    gain = _real(scale[1], "gain") if scale else 0.0
+    if scale is None or gain == 0.0:
+        # the format allows "uncalibrated, assume 200"; a guessed scale would be read as a measured one
+        raise InputRejected("ecg_no_scale", "A WFDB signal states no gain.")
+    if not 1e-9 <= abs(gain) <= 1e15:
+        raise _invalid("a gain is out of range")
+    zero = _whole(words[4], -(1 << 31), 1 << 31, "ADC zero") if len(words) > 4 else 0
+    return Signal(
+        file=words[0],
+        format=layout[1],
+        per_frame=per_frame,
+        skew_frames=skew,
+        offset_bytes=offset,
+        gain=gain,
+        baseline=int(scale[2]) if scale[2] else zero,
+        units=scale[3] or "mV",
+        checksum=_whole(words[6], -(1 << 16), 1 << 16, "checksum") if len(words) > 6 else None,
+        description=words[8].strip() if len(words) > 8 else record,
+    )
+
+
+def _check_groups(signals: tuple[Signal, ...]) -> None:
+    """Signals in one file stand together and share format and offset."""
+    seen: list[str] = []
+    for before, signal in zip((None, *signals), signals, strict=False):
+        if before is not None and before.file == signal.file:
+            if (before.format, before.offset_bytes) != (signal.format, signal.offset_bytes):
+                raise _invalid("signals in one file differ in format")
+        elif signal.file in seen:
+            raise _invalid("signals of one file do not stand together")
+        seen.append(signal.file)
+
+
+def _age_and_sex(comments: list[str]) -> tuple[float | None, str | None]:
+    """From comments such as ``Age: 65``, ``Sex: Female`` (CinC) or ``69 M …`` (MIT-BIH); anything else is left."""
+    age, sex = None, None
+    for comment in comments[:32]:
+        found = re.match(r"<?(age|sex|gender)>?\s*:\s*(\w+)", comment, re.IGNORECASE)
+        short = re.match(r"(\d{1,3}) ([MF])\b", comment)
+        if short and age is None and sex is None:
+            age, sex = float(short[1]), short[2]
+        elif found and found[1].lower() == "age" and found[2].isdecimal() and int(found[2]) <= 130:
+            age = float(found[2])
+        elif found and found[1].lower() != "age" and found[2][0].upper() in "MF":
+            sex = found[2][0].upper()
+    return age, sex
+
+
+def _whole(text: str, low: int, high: int, what: str) -> int:
+    if not re.fullmatch(r"[-+]?\d{1,12}", text, re.ASCII) or not low <= int(text) <= high:
+        raise _invalid(f"its {what} is not a number in range")
+    return int(text)
+
+
+def _real(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as e:
+        raise _invalid(f"its {what} is not a number") from e
+    if not math.isfinite(value):
+        raise _invalid(f"its {what} is not finite")
+    return value
+
+
+def _invalid(what: str) -> InputRejected:
+    return InputRejected("wfdb_header_invalid", f"The WFDB header cannot be read: {what}.")

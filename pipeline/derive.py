@@ -1,0 +1,153 @@
+"""What is computed from one arrival's bytes. Runs in a bounded parser process; pure, so the same bytes give the same.
+
+The product's ``facts`` (JSON) are ``modality``, ``header`` (study, series and instance), ``patient`` (identity, for
+the vault alone), ``recording`` (ECG only) and ``failure`` (a code and a sentence, when the header could be read and
+the rest not). Its ``blobs`` are the derived objects by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from teleread.ingest.bounded import Product
+from teleread.ingest.imaging import DicomHeader, read_header, thumbnail
+
+from teleread.errors import InputRejected
+from teleread.ingest.formats import bundle, kind_of, pseudonymise_wfdb, read_ecg, sniff, unbundle
+from teleread.signal.anonymise import Policy, pseudonymise_dicom
+from teleread.signal.ecg import Analysis, EcgRecord, Patient, analyse
+
+MISSING_SAMPLE = -32768
+_FULL_SCALE_STEPS = 32_000
+
+
+def derive(payload: bytes, options: Mapping[str, Any]) -> Product:
+    """Read, analyse and pseudonymise one arrival.
+
+    Args:
+        payload: the bytes as received, or the bundle of the files received together.
+        options: ``export_key`` (hexadecimal, keys the export pseudonym and the UIDs), ``issuer`` (whose patient
+            identifiers these are when the bytes do not say) and ``utc_offset_minutes``.
+
+    Raises:
+        InputRejected: nothing could be read.
+    """
+    if sniff(payload) == "dicom":
+        return _derive_dicom(payload, options)
+    files = unbundle(payload) if sniff(payload) == "zip" else {"": payload}
+    if len(files) == 1 and sniff(only := next(iter(files.values()))) == "dicom":
+        return _derive_dicom(only, options)
+    record = read_ecg(files)
+    facts, blobs = _ecg(record)
+    patient = _with_issuer(record.patient, options)
+    copy = pseudonymise_wfdb(files, _pseudonym(patient, options))
+    blobs["pseudonymised.zip"] = bundle(copy)
+    facts |= {"modality": "ECG", "header": None, "patient": _plain(asdict(patient)), "failure": None}
+    return Product(facts, blobs)
+
+
+def _derive_dicom(data: bytes, options: Mapping[str, Any]) -> Product:
+    zone = timezone(timedelta(minutes=int(options["utc_offset_minutes"])))
+    header = read_header(data, zone)
+    patient = _with_issuer(header.patient, options)
+    facts: dict[str, Any] = {
+        "modality": header.modality,
+        "header": _plain(asdict(replace(header, patient=patient))),
+        "patient": _plain(asdict(patient)),
+        "recording": None,
+        "failure": None,
+    }
+    blobs: dict[str, bytes] = {}
+    try:
+        if kind_of(data) == "ecg":
+            recorded, blobs = _ecg(read_ecg(data))
+            facts |= recorded
+        elif header.n_frames is not None:
+            blobs["thumbnail.png"] = thumbnail(data)
+        blobs["pseudonymised.dcm"] = _pseudonymised(data, header, patient, options)
+    except InputRejected as error:
+        # the study is known all the same: a person must see whose it is and why it could not be analysed
+        facts["failure"] = {"code": error.code, "safe_message": error.safe_message}
+    return Product(facts, blobs)
+
+
+def _ecg(record: EcgRecord) -> tuple[dict[str, Any], dict[str, bytes]]:
+    analysis = analyse(record)
+    steps, uv_per_step = _display_steps(record.signals_mv)
+    display = {
+        "leads": list(record.leads),
+        "derived_leads": list(record.derived_leads),
+        "fs_hz": record.fs_hz,
+        "n_samples": int(record.signals_mv.shape[1]),
+        "uv_per_step": uv_per_step,
+        "missing": MISSING_SAMPLE,
+        "source_format": record.source_format,
+    }
+    facts = {"recording": _recording(record, analysis), "acquired_at": _plain(record.acquired_at)}
+    blobs = {
+        "analysis.json": _json(analysis.to_json()),
+        "display.json": _json(display),
+        "wave.i16": steps.astype("<i2").tobytes(),
+    }
+    return facts, blobs
+
+
+def _recording(record: EcgRecord, analysis: Analysis) -> dict[str, Any]:
+    rate = analysis.measurements.get("heart_rate_bpm")
+    return {
+        "fs_hz": float(record.fs_hz),
+        "n_leads": len(record.leads),
+        "duration_s": float(record.signals_mv.shape[1] / record.fs_hz),
+        "heart_rate_bpm": None if rate is None else float(rate.value),
+        "quality_acceptable": bool(analysis.quality.acceptable),
+        "quality_score": float(analysis.quality.score),
+    }
+
+
+def _display_steps(signals_mv: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Samples as 16-bit steps for drawing: 1 µV a step, coarser only where the signal would not fit."""
+    uv = signals_mv * 1000.0
+    present = np.isfinite(uv)
+    peak = float(np.max(np.abs(uv[present]), initial=0.0))
+    uv_per_step = max(1.0, float(np.ceil(peak / _FULL_SCALE_STEPS)))
+    return np.where(present, np.rint(uv / uv_per_step), MISSING_SAMPLE), uv_per_step
+
+
+def _with_issuer(patient: Patient | None, options: Mapping[str, Any]) -> Patient:
+    known = patient or Patient(id=None, issuer=None, name=None, birth_date=None, sex=None)
+    return replace(known, issuer=known.issuer or str(options["issuer"]))
+
+
+def _pseudonym(patient: Patient, options: Mapping[str, Any]) -> str:
+    """The export pseudonym: keyed, so that nobody without the key can tell whose it is, or confirm a guess."""
+    if patient.id is None:
+        return "UNKNOWN"
+    key = bytes.fromhex(str(options["export_key"]))
+    identity = f"{patient.issuer}\0{patient.id}".encode()
+    return "X" + hmac.new(key, identity, hashlib.sha256).hexdigest()[:20].upper()
+
+
+def _pseudonymised(data: bytes, header: DicomHeader, patient: Patient, options: Mapping[str, Any]) -> bytes:
+    policy = Policy(uid_key=bytes.fromhex(str(options["export_key"])), pseudonym=_pseudonym(patient, options))
+    copy, _manifest = pseudonymise_dicom(data, policy)
+    return copy
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return value

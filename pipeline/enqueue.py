@@ -1,0 +1,87 @@
+"""Step 3, enqueue: a case with its priority and its site, waiting for a reader."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from sqlalchemy import Row, select, update
+
+from teleread.alliance import Priority
+from teleread.errors import Conflict
+from teleread.pipeline.identifiers import derived_id
+from teleread.pipeline.services import Services
+from teleread.reading import queue
+from teleread.reading.priority import decide
+from teleread.storage import audit
+from teleread.storage.catalogue.schema import arrivals, recordings, studies
+
+
+def enqueue(services: Services, arrival_id: str) -> str:
+    """Put an arrival's case into the reading queue, or bring its work item up to date.
+
+    An ECG is a case of its own, and so is what could not be read; images are read study by study. An arrival that
+    is not prepared yet is queued all the same, as "not analysed", and corrected when it is.
+
+    Returns:
+        The case's id.
+
+    Raises:
+        Conflict: ``no_such_arrival``.
+    """
+    now = services.clock()
+    with services.catalogue.write() as conn:
+        row = conn.execute(
+            select(
+                arrivals,
+                studies.c.modality,
+                studies.c.patient_pseudonym,
+                studies.c.patient_sex,
+                studies.c.patient_age_years,
+                recordings.c.quality_acceptable,
+                recordings.c.heart_rate_bpm,
+            )
+            .outerjoin(studies, studies.c.id == arrivals.c.study_id)
+            .outerjoin(recordings, recordings.c.arrival_id == arrivals.c.id)
+            .where(arrivals.c.id == arrival_id)
+        ).one_or_none()
+        if row is None:
+            raise Conflict("no_such_arrival", "No arrival has this id.")
+        facts = _facts(row)
+        decision = decide(
+            cast(Priority, row.clinic_priority), analysed=facts.analysed, acceptable=facts.quality_acceptable
+        )
+        new = queue.put_item(conn, derived_id("workitem", facts.case_id, "1"), facts, decision, now)
+        if row.case_id != facts.case_id:
+            if row.case_id is not None:
+                # queued by itself while it could not be read; now it is part of its study's case
+                queue.cancel_item(conn, row.case_id)
+            conn.execute(update(arrivals).where(arrivals.c.id == arrival_id).values(case_id=facts.case_id))
+        if new:
+            audit.record(
+                conn,
+                at=now,
+                actor="teleread",
+                action="enqueue",
+                object_type="case",
+                object_id=facts.case_id,
+                detail={"priority": decision.priority},
+            )
+    return facts.case_id
+
+
+def _facts(row: Row[Any]) -> queue.CaseFacts:
+    by_study = row.state == "prepared" and row.kind != "ecg"
+    return queue.CaseFacts(
+        case_id=row.study_id if by_study else row.id,
+        site_id=row.site_id,
+        modality=row.modality or ("ECG" if row.kind == "ecg" else "OT"),
+        arrival_id=row.id,
+        study_id=row.study_id,
+        patient_pseudonym=row.patient_pseudonym,
+        patient_sex=row.patient_sex,
+        patient_age_years=row.patient_age_years,
+        analysed=row.state == "prepared",
+        quality_acceptable=row.quality_acceptable,
+        heart_rate_bpm=row.heart_rate_bpm,
+        arrived_at=row.arrived_at,
+    )

@@ -1,0 +1,165 @@
+"""Step 4, give back: a signed report goes to the site that the study came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, or_, select, update
+from teleread.ingest.reports_out import Evidence, OutgoingReport, basic_text_sr, deliver
+
+from teleread.errors import Conflict, PeerError
+from teleread.pipeline.ledger import CatalogueLedger
+from teleread.pipeline.services import Services
+from teleread.signal.ecg import Patient
+from teleread.storage import audit
+from teleread.storage.catalogue.schema import arrivals, deliveries, instances, reports, series, studies, work_items
+
+_RETRY_MIN = (1, 2, 5, 15)
+
+
+def give_back(services: Services, report_id: str) -> bool:
+    """Deliver one report over its site's channel; a delivered one is left as it is.
+
+    The patient's identity is joined from the vault for the delivery alone and stored nowhere.
+
+    Returns:
+        True when this call delivered it, False when it had been delivered before.
+
+    Raises:
+        PeerError: the site did not take it; the next try is due later.
+        Conflict: ``no_such_report``.
+    """
+    with services.catalogue.read() as conn:
+        row = _load(conn, report_id)
+    if row is None:
+        raise Conflict("no_such_report", "No report has this id.")
+    if row.delivered_at is not None:
+        return False
+    now = services.clock()
+    connection = services.alliance.connection(row.site_id, now.date())
+    if row.channel != "web":
+        if connection is None:
+            raise PeerError("site_not_connected", "The site has no connection today; its report waits.")
+        outgoing = _outgoing(services, row, now)
+        if row.channel == "dicom":
+            _expect_back(services, row, outgoing)
+        try:
+            deliver(connection, outgoing)
+        except PeerError as error:
+            with services.catalogue.write() as conn:
+                conn.execute(
+                    update(deliveries)
+                    .where(deliveries.c.report_id == report_id)
+                    .values(attempts=deliveries.c.attempts + 1, error_code=error.code, tried_at=now)
+                )
+            raise
+    with services.catalogue.write() as conn:
+        done = conn.execute(
+            update(deliveries)
+            .where(deliveries.c.report_id == report_id, deliveries.c.delivered_at.is_(None))
+            .values(delivered_at=now, error_code=None, tried_at=now, attempts=deliveries.c.attempts + 1)
+        ).rowcount
+        if done:
+            audit.record(
+                conn,
+                at=now,
+                actor="teleread",
+                action="give_back",
+                object_type="case",
+                object_id=row.case_id,
+                detail={"channel": row.channel, "version": row.version},
+            )
+    return bool(done)
+
+
+def undelivered(conn: Connection, at: datetime, channels: Sequence[str]) -> list[str]:
+    """Ids of the reports that are due to be given back over these channels, oldest first."""
+    query = (
+        select(deliveries.c.report_id, deliveries.c.attempts, deliveries.c.tried_at)
+        .join(reports, reports.c.id == deliveries.c.report_id)
+        .where(
+            deliveries.c.delivered_at.is_(None),
+            deliveries.c.channel.in_(list(channels)),
+            or_(deliveries.c.tried_at.is_(None), deliveries.c.tried_at < at),
+        )
+        .order_by(reports.c.signed_at)
+    )
+    return [row.report_id for row in conn.execute(query) if row.tried_at is None or row.tried_at + _pause(row) <= at]
+
+
+def _pause(row: Any) -> timedelta:
+    return timedelta(minutes=_RETRY_MIN[min(max(row.attempts, 1), len(_RETRY_MIN)) - 1])
+
+
+def _expect_back(services: Services, row: Row[Any], outgoing: OutgoingReport) -> None:
+    """The PACS will list our own report at the next pull: it is ours, not a new study."""
+    sent = basic_text_sr(outgoing)
+    fingerprint = f"{sent.StudyInstanceUID}/{sent.SeriesInstanceUID}"
+    CatalogueLedger(services, row.site_id).landed(str(sent.SOPInstanceUID), fingerprint, row.id)
+
+
+def _load(conn: Connection, report_id: str) -> Row[Any] | None:
+    query = (
+        select(
+            reports,
+            deliveries.c.site_id,
+            deliveries.c.channel,
+            deliveries.c.delivered_at,
+            arrivals.c.receipt,
+            studies.c.study_uid,
+            studies.c.patient_pseudonym,
+        )
+        .join(deliveries, deliveries.c.report_id == reports.c.id)
+        .join(work_items, work_items.c.case_id == reports.c.case_id)
+        .join(arrivals, arrivals.c.id == work_items.c.arrival_id)
+        .outerjoin(studies, studies.c.id == work_items.c.study_id)
+        .where(reports.c.id == report_id)
+        .order_by(work_items.c.seq.desc())
+        .limit(1)
+    )
+    return conn.execute(query).one_or_none()
+
+
+def _outgoing(services: Services, row: Row[Any], now: datetime) -> OutgoingReport:
+    patient: Patient | None = None
+    if row.patient_pseudonym is not None:
+        joined = services.vault.join(
+            [row.patient_pseudonym], who="teleread", why="give_back", case_ids=[row.case_id], at=now
+        )
+        identity = joined.get(row.patient_pseudonym)
+        if identity is not None:
+            patient = Patient(
+                id=identity.patient_id,
+                issuer=identity.issuer,
+                name=identity.name,
+                birth_date=identity.birth_date,
+                sex=identity.sex,
+            )
+    return OutgoingReport(
+        receipt=row.receipt,
+        version=row.version,
+        study_uid=row.study_uid,
+        patient=patient,
+        evidence=_evidence(services, row.case_id),
+        utc_offset_minutes=services.alliance.utc_offset_minutes,
+        organisation=services.alliance.name_en,
+        text=row.text,
+        critical=row.critical,
+        signed_by=row.signed_by,
+        signed_at=row.signed_at,
+    )
+
+
+def _evidence(services: Services, case_id: str) -> tuple[Evidence, ...]:
+    query = (
+        select(series.c.series_uid, instances.c.sop_class_uid, instances.c.sop_uid)
+        .join(instances, instances.c.series_id == series.c.id)
+        .join(arrivals, arrivals.c.id == instances.c.arrival_id)
+        .where(arrivals.c.case_id == case_id)
+        .order_by(series.c.series_uid, instances.c.sop_uid)
+        .distinct()
+    )
+    with services.catalogue.read() as conn:
+        return tuple(Evidence(*row) for row in conn.execute(query))

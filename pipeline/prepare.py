@@ -1,0 +1,246 @@
+"""Step 2, prepare: parse, analyse and pseudonymise one arrival, and store what was derived."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, select, update
+from teleread.ingest.bounded import Product
+
+from teleread.errors import Conflict, InputRejected
+from teleread.pipeline.identifiers import derived_id, uid_from
+from teleread.pipeline.services import PIPELINE_VERSION, Services
+from teleread.storage import audit
+from teleread.storage.catalogue.database import insert_missing
+from teleread.storage.catalogue.schema import (
+    arrivals,
+    conflicts,
+    derived,
+    instances,
+    objects,
+    quarantine,
+    recordings,
+    series,
+    studies,
+)
+from teleread.storage.objects.protocol import StoredObject
+from teleread.storage.objects.raw import get_raw
+from teleread.storage.vault import Identity
+
+EXPORT_PROJECT = "default-export"
+
+
+def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = None) -> str:
+    """Prepare one arrival; one that is prepared or quarantined already is left as it is.
+
+    What cannot be parsed or analysed is quarantined with its reason, its bytes stay, and it is read by a person.
+
+    Returns:
+        The arrival's state: ``prepared`` or ``quarantined``.
+
+    Raises:
+        StorageError: nothing was decided; run again later.
+        Conflict: ``no_such_arrival``.
+    """
+    arrival = _begin(services, arrival_id)
+    if arrival.state != "landed":
+        return str(arrival.state)
+    data = get_raw(services.store, arrival.sha256)
+    options = {
+        "export_key": services.vault.project_key(EXPORT_PROJECT).hex(),
+        "issuer": arrival.site_id,
+        "utc_offset_minutes": services.alliance.utc_offset_minutes,
+    }
+    try:
+        product = services.pool.run("teleread.pipeline.derive:derive", data, options, timeout_s=timeout_s)
+    except InputRejected as error:
+        with services.catalogue.write() as conn:
+            _quarantine(conn, services, arrival_id, error.code, error.safe_message)
+        return "quarantined"
+    pseudonym = services.vault.enroll(_identity(product.facts["patient"], arrival), at=services.clock())
+    stored = {
+        name: services.store.put(f"derived/{PIPELINE_VERSION}/{arrival_id}/{name}", blob)
+        for name, blob in sorted(product.blobs.items())
+    }
+    with services.catalogue.write() as conn:
+        return _record(conn, services, arrival, product, pseudonym, stored)
+
+
+def _begin(services: Services, arrival_id: str) -> Row[Any]:
+    with services.catalogue.read() as conn:
+        arrival = conn.execute(select(arrivals).where(arrivals.c.id == arrival_id)).one_or_none()
+    if arrival is None:
+        raise Conflict("no_such_arrival", "No arrival has this id.")
+    return arrival
+
+
+def _identity(patient: dict[str, Any], arrival: Row[Any]) -> Identity:
+    """The vault's key of a patient. Without an identifier of their own, two arrivals are two patients."""
+    born = patient["birth_date"]
+    return Identity(
+        issuer=str(patient["issuer"]) if patient["id"] else "teleread",
+        patient_id=str(patient["id"] or f"unidentified-{arrival.id}"),
+        name=patient["name"],
+        birth_date=None if born is None else date.fromisoformat(born),
+        sex=patient["sex"],
+    )
+
+
+def _record(
+    conn: Connection,
+    services: Services,
+    arrival: Row[Any],
+    product: Product,
+    pseudonym: str,
+    stored: dict[str, StoredObject],
+) -> str:
+    now = services.clock()
+    facts = product.facts
+    study_id = _put_study(conn, arrival, facts, pseudonym, now)
+    _put_instance(conn, arrival, facts, study_id, now)
+    if (recording := facts.get("recording")) is not None:
+        insert_missing(conn, recordings, [{"arrival_id": arrival.id, **recording}], ["arrival_id"])
+    for name, item in stored.items():
+        _put_derived(conn, arrival, name, item, now)
+    state = "prepared"
+    if (failure := facts["failure"]) is not None:
+        state = "quarantined"
+        _quarantine(conn, services, arrival.id, failure["code"], failure["safe_message"])
+    else:
+        conn.execute(
+            update(quarantine)
+            .where(quarantine.c.arrival_id == arrival.id, quarantine.c.resolved_at.is_(None))
+            .values(resolved_at=now)
+        )
+    conn.execute(
+        update(arrivals)
+        .where(arrivals.c.id == arrival.id)
+        .values(state=state, prepared_at=now, study_id=study_id, kind="ecg" if recording else arrival.kind)
+    )
+    audit.record(conn, at=now, actor="teleread", action="prepare", object_type="arrival", object_id=arrival.id)
+    return state
+
+
+def _put_study(conn: Connection, arrival: Row[Any], facts: dict[str, Any], pseudonym: str, now: datetime) -> str:
+    header = facts["header"]
+    # a recording without a study of its own is one; its UID follows from the arrival, so it is always the same
+    study_uid = header["study_uid"] if header else uid_from("study", arrival.id)
+    study_id = derived_id("study", arrival.site_id, study_uid)
+    acquired = (header or facts).get("acquired_at") or facts.get("acquired_at")
+    row = {
+        "id": study_id,
+        "site_id": arrival.site_id,
+        "study_uid": study_uid,
+        "modality": facts["modality"],
+        "body_part": header["body_part"] if header else None,
+        "patient_pseudonym": pseudonym,
+        "patient_sex": facts["patient"]["sex"],
+        "patient_age_years": (header or {}).get("age_years") or _age(facts["patient"]["birth_date"], acquired),
+        "acquired_at": None if acquired is None else datetime.fromisoformat(acquired),
+        "created_at": now,
+    }
+    insert_missing(conn, studies, [row], ["id"])
+    return study_id
+
+
+def _age(birth_date: str | None, acquired_at: str | None) -> float | None:
+    if birth_date is None or acquired_at is None:
+        return None
+    days = (datetime.fromisoformat(acquired_at).date() - date.fromisoformat(birth_date)).days
+    return round(days / 365.25, 1) if 0 <= days <= 130 * 366 else None
+
+
+def _put_instance(conn: Connection, arrival: Row[Any], facts: dict[str, Any], study_id: str, now: datetime) -> None:
+    header = facts["header"]
+    if header is None:
+        return
+    series_id = derived_id("series", study_id, header["series_uid"])
+    insert_missing(
+        conn,
+        series,
+        [
+            {
+                "id": series_id,
+                "study_id": study_id,
+                "series_uid": header["series_uid"],
+                "modality": header["modality"],
+                "number": header["series_number"],
+            }
+        ],
+        ["id"],
+    )
+    same_uid = conn.execute(
+        select(instances.c.arrival_id)
+        .join(arrivals, arrivals.c.id == instances.c.arrival_id)
+        .where(
+            instances.c.sop_uid == header["sop_uid"],
+            arrivals.c.site_id == arrival.site_id,
+            instances.c.arrival_id != arrival.id,
+        )
+        .order_by(arrivals.c.arrived_at)
+        .limit(1)
+    ).scalar_one_or_none()
+    insert_missing(
+        conn,
+        instances,
+        [
+            {
+                "arrival_id": arrival.id,
+                "series_id": series_id,
+                "sop_class_uid": header["sop_class_uid"],
+                "sop_uid": header["sop_uid"],
+                "number": header["instance_number"],
+                "n_frames": header["n_frames"],
+                "rows": header["rows"],
+                "columns": header["columns"],
+            }
+        ],
+        ["arrival_id"],
+    )
+    if same_uid is not None:
+        # the same instance with other bytes: both are kept, and the contradiction is shown
+        row = {"arrival_id": arrival.id, "other_arrival_id": same_uid, "sop_uid": header["sop_uid"], "found_at": now}
+        insert_missing(conn, conflicts, [row], ["arrival_id"])
+
+
+def _put_derived(conn: Connection, arrival: Row[Any], name: str, item: StoredObject, now: datetime) -> None:
+    insert_missing(
+        conn,
+        objects,
+        [{"key": item.key, "sha256": item.sha256, "size_bytes": item.size_bytes, "created_at": now}],
+        ["key"],
+    )
+    row = {
+        "arrival_id": arrival.id,
+        "name": name,
+        "code_version": PIPELINE_VERSION,
+        "object_key": item.key,
+        "input_sha256": arrival.sha256,
+        "parameters": {"export_project": EXPORT_PROJECT},
+    }
+    insert_missing(conn, derived, [row], ["arrival_id", "name", "code_version"])
+
+
+def _quarantine(conn: Connection, services: Services, arrival_id: str, code: str, safe_message: str) -> None:
+    now = services.clock()
+    conn.execute(delete(quarantine).where(quarantine.c.arrival_id == arrival_id))
+    conn.execute(
+        quarantine.insert().values(
+            arrival_id=arrival_id, code=code, safe_message=safe_message, quarantined_at=now, resolved_at=None
+        )
+    )
+    conn.execute(
+        update(arrivals)
+        .where(arrivals.c.id == arrival_id)
+        .values(state="quarantined", prepared_at=now, attempts=arrivals.c.attempts + 1)
+    )
+    audit.record(
+        conn,
+        at=now,
+        actor="teleread",
+        action="quarantine",
+        object_type="arrival",
+        object_id=arrival_id,
+        detail={"code": code},
+    )

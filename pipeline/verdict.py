@@ -1,0 +1,102 @@
+"""What a clinic is told about what it sent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from teleread.pipeline.services import PIPELINE_VERSION, Services
+from teleread.reading import queue
+from teleread.reading.reports import Report, reports_of
+from teleread.storage.catalogue.schema import arrivals, deliveries, derived, quarantine, recordings, reports, studies
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The state of one arrival, for the site that sent it. No identity: that is joined where it is shown."""
+
+    receipt: str
+    arrival_id: str
+    site_id: str
+    state: str  # landed | prepared | quarantined
+    case_id: str | None
+    case_state: str | None  # SCHEDULED | IN PROGRESS | COMPLETED | CANCELED
+    priority: str
+    position: int | None
+    analysed: bool
+    acceptable: bool | None
+    score: float | None
+    findings: tuple[dict[str, Any], ...]  # lead, fault, remedy
+    heart_rate_bpm: float | None
+    failure_code: str | None
+    patient_pseudonym: str | None
+    report: Report | None  # only when it has been given back
+
+
+def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None:
+    """The verdict on one arrival; None when this site has none of that receipt."""
+    query = (
+        select(
+            arrivals,
+            studies.c.patient_pseudonym,
+            recordings.c.quality_acceptable,
+            recordings.c.quality_score,
+            recordings.c.heart_rate_bpm,
+            quarantine.c.code,
+        )
+        .outerjoin(studies, studies.c.id == arrivals.c.study_id)
+        .outerjoin(recordings, recordings.c.arrival_id == arrivals.c.id)
+        .outerjoin(quarantine, (quarantine.c.arrival_id == arrivals.c.id) & quarantine.c.resolved_at.is_(None))
+        .where(arrivals.c.receipt == receipt, arrivals.c.site_id == site_id)
+    )
+    with services.catalogue.read() as conn:
+        row = conn.execute(query).one_or_none()
+        if row is None:
+            return None
+        item = None if row.case_id is None else queue.latest_item(conn, row.case_id)
+        place = None if row.case_id is None else queue.position(conn, row.case_id)
+        report = None if row.case_id is None else _given_back(conn, row.case_id)
+        analysis_key = conn.execute(
+            select(derived.c.object_key).where(
+                derived.c.arrival_id == row.id,
+                derived.c.name == "analysis.json",
+                derived.c.code_version == PIPELINE_VERSION,
+            )
+        ).scalar_one_or_none()
+    findings = () if analysis_key is None else _findings(services.store.get(analysis_key))
+    return Verdict(
+        receipt=row.receipt,
+        arrival_id=row.id,
+        site_id=row.site_id,
+        state=row.state,
+        case_id=row.case_id,
+        case_state=None if item is None else item.state,
+        priority=row.clinic_priority if item is None else item.priority,
+        position=place,
+        analysed=row.state == "prepared",
+        acceptable=row.quality_acceptable,
+        score=row.quality_score,
+        findings=findings,
+        heart_rate_bpm=row.heart_rate_bpm,
+        failure_code=row.code,
+        patient_pseudonym=row.patient_pseudonym,
+        report=report,
+    )
+
+
+def _given_back(conn: Connection, case_id: str) -> Report | None:
+    given = set(
+        conn.scalars(
+            select(deliveries.c.report_id)
+            .join(reports, reports.c.id == deliveries.c.report_id)
+            .where(reports.c.case_id == case_id, deliveries.c.delivered_at.is_not(None))
+        )
+    )
+    return next((report for report in reversed(reports_of(conn, case_id)) if report.id in given), None)
+
+
+def _findings(analysis: bytes) -> tuple[dict[str, Any], ...]:
+    return tuple(json.loads(analysis)["quality"]["findings"])

@@ -1,0 +1,41 @@
+"""How urgent a case is: the clinic's word, which findings and failures may raise and nothing may lower. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from teleread.alliance import PRIORITIES, Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A priority with the stable codes of what led to it."""
+
+    priority: Priority
+    reasons: tuple[str, ...]
+
+
+def higher(one: Priority, other: Priority) -> Priority:
+    """The more urgent of two priorities."""
+    return min(one, other, key=PRIORITIES.index)
+
+
+def decide(clinic_priority: Priority, *, analysed: bool, acceptable: bool | None) -> Decision:
+    """The priority of a case.
+
+    What could not be analysed, or was recorded too badly to be judged, keeps the clinic's priority and is at least
+    ``high``: no verdict never means normal.
+
+    Args:
+        analysed: False when parsing or analysis failed or is not finished.
+        acceptable: the quality verdict, None where no verdict is made (images).
+    """
+    priority: Priority = clinic_priority
+    reasons = [] if clinic_priority == "routine" else ["clinic"]
+    if not analysed:
+        priority = higher(priority, "high")
+        reasons.append("not_analysed")
+    elif acceptable is False:
+        priority = higher(priority, "high")
+        reasons.append("poor_quality")
+    return Decision(priority, tuple(reasons))

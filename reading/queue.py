@@ -1,0 +1,125 @@
+"""Work items: the rows of the reading queue, written inside the caller's transaction.
+
+States are those of the Unified Procedure Step (PS3.4 CC.1.1): SCHEDULED, IN PROGRESS, COMPLETED, CANCELED. A case
+owns successive work items, numbered by ``seq``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from teleread.alliance import PRIORITIES, Priority
+from teleread.reading.priority import Decision, higher
+from teleread.storage.catalogue.database import insert_missing
+from teleread.storage.catalogue.schema import work_items
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """What the queue shows of a case. ``arrived_at`` is when its first bytes landed."""
+
+    case_id: str
+    site_id: str
+    modality: str
+    arrival_id: str
+    study_id: str | None
+    patient_pseudonym: str | None
+    patient_sex: str | None
+    patient_age_years: float | None
+    analysed: bool
+    quality_acceptable: bool | None
+    heart_rate_bpm: float | None
+    arrived_at: datetime
+
+
+def put_item(conn: Connection, item_id: str, facts: CaseFacts, decision: Decision, at: datetime) -> bool:
+    """Make the case's first work item, or bring the one that it has up to date; never lowers its priority.
+
+    Returns:
+        True when the work item is new.
+    """
+    row = {
+        **asdict(facts),
+        "id": item_id,
+        "seq": 1,
+        "state": "SCHEDULED",
+        "priority": decision.priority,
+        "rank": PRIORITIES.index(decision.priority),
+        "reasons": list(decision.reasons),
+        "created_at": at,
+    }
+    if insert_missing(conn, work_items, [row], ["id"]):
+        return True
+    known = latest_item(conn, facts.case_id)
+    if known is None:  # the id is the hash of the case, so its row is there
+        raise AssertionError("a work item without its case")
+    changed = {
+        "priority": higher(cast(Priority, known.priority), decision.priority),
+        "reasons": _merged(known.reasons, decision.reasons, analysed=facts.analysed),
+        "modality": facts.modality,
+        "study_id": facts.study_id,
+        "patient_pseudonym": facts.patient_pseudonym,
+        "patient_sex": facts.patient_sex,
+        "patient_age_years": facts.patient_age_years,
+        "analysed": facts.analysed,
+        "quality_acceptable": facts.quality_acceptable,
+        "heart_rate_bpm": facts.heart_rate_bpm,
+    }
+    changed["rank"] = PRIORITIES.index(cast(Priority, changed["priority"]))
+    if any(getattr(known, name) != value for name, value in changed.items()):
+        conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
+    return False
+
+
+def raise_priority(conn: Connection, case_id: str, priority: Priority, reason: str) -> None:
+    """Lift the case's open work item to at least ``priority`` and say why."""
+    known = latest_item(conn, case_id)
+    if known is None or PRIORITIES.index(priority) >= known.rank:
+        return
+    conn.execute(
+        update(work_items)
+        .where(work_items.c.id == known.id)
+        .values(
+            priority=priority,
+            rank=PRIORITIES.index(priority),
+            reasons=_merged(known.reasons, (reason,), analysed=known.analysed),
+        )
+    )
+
+
+def cancel_item(conn: Connection, case_id: str) -> None:
+    """Cancel a case's waiting work item, because the case is read under another one."""
+    conn.execute(
+        update(work_items)
+        .where(work_items.c.case_id == case_id, work_items.c.state == "SCHEDULED")
+        .values(state="CANCELED")
+    )
+
+
+def latest_item(conn: Connection, case_id: str) -> Row[tuple[object, ...]] | None:
+    """The case's newest work item."""
+    query = select(work_items).where(work_items.c.case_id == case_id).order_by(work_items.c.seq.desc()).limit(1)
+    return conn.execute(query).one_or_none()
+
+
+def position(conn: Connection, case_id: str) -> int | None:
+    """The case's place among those that wait, 1 is next; None when it does not wait."""
+    item = latest_item(conn, case_id)
+    if item is None or item.state != "SCHEDULED":
+        return None
+    before = select(func.count()).where(
+        work_items.c.state == "SCHEDULED",
+        (work_items.c.rank < item.rank)
+        | ((work_items.c.rank == item.rank) & (work_items.c.arrived_at < item.arrived_at)),
+    )
+    return int(conn.execute(before).scalar_one()) + 1
+
+
+def _merged(known: list[str], new: tuple[str, ...], *, analysed: bool) -> list[str]:
+    # "not analysed" is a reason only as long as it is true; the priority that it gave stays all the same
+    kept = [reason for reason in known if not (analysed and reason == "not_analysed")]
+    return kept + [reason for reason in new if reason not in kept]

@@ -1,0 +1,72 @@
+"""Bringing a database to the present schema, with Alembic inside one transaction.
+
+A revision is added as ``migrations/versions/<number>_<what>.py``. Code of the version before must run on it: add
+columns and tables, fill them, and remove the old ones only a version later.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command, context
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, MetaData
+
+from teleread.errors import Misconfigured
+from teleread.storage.catalogue import schema
+
+# alembic.context is one for the whole process
+_one_at_a_time = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Migrations:
+    """The history of one schema.
+
+    Args:
+        name: what its error codes begin with.
+        scripts: folder that holds ``env.py`` and ``versions``.
+        version_table: where the database keeps its revision.
+        metadata: the tables as they are at the newest revision.
+    """
+
+    name: str
+    scripts: Path
+    version_table: str
+    metadata: MetaData
+
+
+CATALOGUE = Migrations("catalogue", Path(__file__).parent / "migrations", "catalogue_version", schema.metadata)
+
+
+def upgrade(connection: Connection, migrations: Migrations) -> None:
+    """Run what is missing, inside the connection's transaction.
+
+    Raises:
+        Misconfigured: ``database_newer`` when the database was made by a newer version of teleread.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(migrations.scripts).replace("%", "%%"))
+    config.attributes.update(connection=connection, migrations=migrations)
+    with _one_at_a_time:
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise Misconfigured("database_newer", "the database belongs to another version of teleread") from error
+
+
+def run_environment() -> None:
+    """What each ``env.py`` does."""
+    migrations: Migrations = context.config.attributes["migrations"]
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=migrations.metadata,
+        version_table=migrations.version_table,
+        # SQLite too rolls back a half-made schema, since the transaction is begun by ourselves
+        transactional_ddl=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()

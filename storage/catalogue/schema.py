@@ -1,0 +1,335 @@
+"""The catalogue's tables: what is held, what was derived from it, and who is to read it.
+
+No identity stands here. A patient is a random reading pseudonym; name, identifier and birth date live in the
+vault alone. Times are aware UTC datetimes. Identifiers are strings; those named ``*_id`` without another remark
+are lower-case hexadecimal.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import DateTime, TypeDecorator
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime in every database; a naive one is a programming error."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive datetime for the catalogue")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _serial(name: str = "id") -> Column[Any]:
+    # SQLite numbers rows by itself only for a plain INTEGER primary key
+    return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+
+objects = Table(
+    "objects",
+    metadata,
+    Column("key", String(200), primary_key=True),  # raw/sha256/ab/cd/<hash> or derived/<version>/<arrival>/<name>
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+arrivals = Table(
+    "arrivals",
+    metadata,
+    Column("id", String(32), primary_key=True),  # hash of (site, sha256): the same arrival always has the same id
+    Column("receipt", String(16), nullable=False, unique=True),
+    Column("site_id", String(32), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("object_key", ForeignKey("objects.key"), nullable=False),
+    Column("source", String(8), nullable=False),  # dicom | folder | web | cli
+    Column("kind", String(8), nullable=False),  # ecg | image | unknown, sniffed from the first bytes
+    Column("clinic_priority", String(8), nullable=False),  # urgent | high | routine
+    Column("state", String(12), nullable=False),  # landed | prepared | quarantined
+    Column("arrived_at", UtcDateTime, nullable=False),
+    Column("prepared_at", UtcDateTime),
+    Column("case_id", String(32)),  # set when enqueued
+    Column("study_id", ForeignKey("studies.id")),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("site_id", "sha256"),
+)
+Index(
+    "ix_arrivals_open",
+    arrivals.c.arrived_at,
+    sqlite_where=arrivals.c.case_id.is_(None),
+    postgresql_where=arrivals.c.case_id.is_(None),
+)
+Index(
+    "ix_arrivals_landed",
+    arrivals.c.arrived_at,
+    sqlite_where=text("state = 'landed'"),
+    postgresql_where=text("state = 'landed'"),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("arrival_id", ForeignKey("arrivals.id"), primary_key=True),
+    Column("code", String(64), nullable=False),
+    Column("safe_message", Text, nullable=False),
+    Column("quarantined_at", UtcDateTime, nullable=False),
+    Column("resolved_at", UtcDateTime),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("id", String(32), primary_key=True),  # hash of (site, study_uid)
+    Column("site_id", String(32), nullable=False),
+    Column("study_uid", String(64), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("body_part", String(16)),
+    Column("patient_pseudonym", String(32), nullable=False),
+    Column("patient_sex", String(1)),  # M | F | O, absent when unknown
+    Column("patient_age_years", Float),
+    Column("acquired_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("site_id", "study_uid"),
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", String(32), primary_key=True),  # hash of (study, series_uid)
+    Column("study_id", ForeignKey("studies.id"), nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("number", Integer),
+    UniqueConstraint("study_id", "series_uid"),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("arrival_id", ForeignKey("arrivals.id"), primary_key=True),
+    Column("series_id", ForeignKey("series.id"), nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_uid", String(64), nullable=False),
+    Column("number", Integer),
+    Column("n_frames", Integer),  # absent when the instance holds no pixels
+    Column("rows", Integer),
+    Column("columns", Integer),
+)
+Index("ix_instances_series", instances.c.series_id)
+Index("ix_instances_sop_uid", instances.c.sop_uid)
+
+conflicts = Table(
+    "conflicts",
+    metadata,
+    Column("arrival_id", ForeignKey("arrivals.id"), primary_key=True),  # the later one; both are kept
+    Column("other_arrival_id", ForeignKey("arrivals.id"), nullable=False),
+    Column("sop_uid", String(64), nullable=False),
+    Column("found_at", UtcDateTime, nullable=False),
+)
+
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("arrival_id", ForeignKey("arrivals.id"), primary_key=True),
+    Column("fs_hz", Float, nullable=False),
+    Column("n_leads", Integer, nullable=False),
+    Column("duration_s", Float, nullable=False),
+    Column("heart_rate_bpm", Float),  # absent when it could not be measured
+    Column("quality_acceptable", Boolean, nullable=False),
+    Column("quality_score", Float, nullable=False),
+)
+
+derived = Table(
+    "derived",
+    metadata,
+    Column("arrival_id", ForeignKey("arrivals.id"), primary_key=True),
+    Column("name", String(32), primary_key=True),  # analysis.json | wave.i16 | thumbnail.png | pseudonymised.*
+    Column("code_version", String(32), primary_key=True),
+    Column("object_key", ForeignKey("objects.key"), nullable=False),
+    Column("input_sha256", String(64), nullable=False),
+    Column("parameters", JSON, nullable=False),
+)
+
+work_items = Table(
+    "work_items",
+    metadata,
+    Column("id", String(32), primary_key=True),  # hash of (case, seq)
+    Column("case_id", String(32), nullable=False),  # arrival id for an ECG or an unreadable object, else study id
+    Column("seq", Integer, nullable=False),  # a case owns successive work items
+    Column("state", String(16), nullable=False),  # SCHEDULED | IN PROGRESS | COMPLETED | CANCELED (PS3.4 CC.1.1)
+    Column("priority", String(8), nullable=False),
+    Column("rank", Integer, nullable=False),  # 0 urgent, 1 high, 2 routine: the order of the list
+    Column("reasons", JSON, nullable=False),  # list of stable codes: why this priority
+    Column("site_id", String(32), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("arrival_id", ForeignKey("arrivals.id"), nullable=False),
+    Column("study_id", ForeignKey("studies.id")),
+    Column("patient_pseudonym", String(32)),
+    Column("patient_sex", String(1)),
+    Column("patient_age_years", Float),
+    Column("analysed", Boolean, nullable=False),
+    Column("quality_acceptable", Boolean),  # absent when nothing was judged
+    Column("heart_rate_bpm", Float),
+    Column("arrived_at", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("case_id", "seq"),
+)
+Index(
+    "ix_work_items_list",
+    work_items.c.rank,
+    work_items.c.arrived_at,
+    work_items.c.id,
+    sqlite_where=text("state = 'SCHEDULED'"),
+    postgresql_where=text("state = 'SCHEDULED'"),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("case_id", String(32), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("critical", Boolean, nullable=False),
+    Column("signed_by", String(64), nullable=False),
+    Column("signed_at", UtcDateTime, nullable=False),
+    UniqueConstraint("case_id", "version"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("report_id", ForeignKey("reports.id"), primary_key=True),
+    Column("site_id", String(32), nullable=False),
+    Column("channel", String(8), nullable=False),  # dicom | folder | web
+    Column("delivered_at", UtcDateTime),
+    Column("tried_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("error_code", String(64)),
+)
+
+site_status = Table(
+    "site_status",
+    metadata,
+    Column("site_id", String(32), primary_key=True),
+    Column("watermark", UtcDateTime),  # all that the site listed up to here has landed
+    Column("last_started_at", UtcDateTime),
+    Column("last_ok_at", UtcDateTime),
+    Column("last_landed", Integer),
+    Column("failing_since", UtcDateTime),
+    Column("failure_code", String(64)),
+    Column("failure_message", Text),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("next_try_at", UtcDateTime),
+    Column("waiting", Integer),  # objects listed by the site and not landed, when known
+    Column("unrecognised", Integer),  # files left where they are, because nothing says they are studies
+)
+
+site_messages = Table(
+    "site_messages",
+    metadata,
+    _serial(),
+    Column("site_id", String(32), nullable=False),
+    Column("code", String(64), nullable=False),
+    Column("safe_message", Text, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("waiting", Integer),
+    Column("next_try_at", UtcDateTime),
+)
+Index(
+    "uq_site_messages_open",
+    site_messages.c.site_id,
+    unique=True,
+    sqlite_where=site_messages.c.closed_at.is_(None),
+    postgresql_where=site_messages.c.closed_at.is_(None),
+)
+
+pull_ledger = Table(
+    "pull_ledger",
+    metadata,
+    Column("site_id", String(32), primary_key=True),
+    Column("item", String(64), primary_key=True),  # SOP instance UID, or a keyed hash of the file's name
+    Column("fingerprint", String(160), nullable=False),  # how the source described it when last seen
+    Column("first_seen_at", UtcDateTime, nullable=False),  # with this fingerprint
+    Column("arrival_id", String(32)),  # absent until landed with this fingerprint
+    Column("refused_code", String(64)),  # why the last try to take it failed
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("password_hash", String(200), nullable=False),
+    Column("role", String(16), nullable=False),  # uploader | reader | engineer
+    Column("site_id", String(32)),  # uploaders belong to one site
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_sha256", String(64), primary_key=True),
+    Column("account", ForeignKey("accounts.name"), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+sign_in_attempts = Table(
+    "sign_in_attempts",
+    metadata,
+    Column("name_sha256", String(64), primary_key=True),  # what was typed may be anything, also a password
+    Column("started_at", UtcDateTime, nullable=False),  # of the first attempt that still counts
+    Column("attempts", Integer, nullable=False),
+)
+
+audit_events = Table(
+    "audit_events",
+    metadata,
+    _serial(),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("action", String(32), nullable=False),  # land | prepare | enqueue | view | join | sign | sign_in ...
+    Column("object_type", String(16), nullable=False),
+    Column("object_id", String(64), nullable=False),
+    Column("detail", JSON, nullable=False),
+)

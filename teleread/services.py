@@ -1,0 +1,74 @@
+"""Build the running parts from the settings. The shell (web, DAG tasks, command line) starts here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from teleread.alliance import Alliance, parse_alliance
+from teleread.errors import Misconfigured
+from teleread.ingest.bounded import BoundedPool
+from teleread.pipeline.services import Services
+from teleread.settings import Settings, load_settings
+from teleread.storage.catalogue.database import Database
+from teleread.storage.objects import open_store
+from teleread.storage.vault import Vault
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_services(settings: Settings) -> Services:
+    """Open the store, the catalogue and the vault, bring their schemas up to date, and read the alliance file.
+
+    Raises:
+        Misconfigured: the alliance file is missing or wrong.
+        StorageError: something cannot be opened.
+    """
+    alliance = read_alliance(settings)
+    catalogue = Database(settings.catalogue_url)
+    catalogue.migrate()
+    vault = Vault(settings.vault_url)
+    vault.migrate()
+
+    def make_pool() -> BoundedPool:
+        return BoundedPool(
+            workers=settings.parse_workers,
+            memory_bytes=settings.parse_memory_mb << 20,
+            timeout_s=float(settings.parse_timeout_s),
+        )
+
+    return Services(
+        alliance=alliance,
+        catalogue=catalogue,
+        store=open_store(settings.store_url),
+        vault=vault,
+        make_pool=make_pool,
+        clock=utc_now,
+    )
+
+
+@contextmanager
+def running_services(settings: Settings | None = None) -> Iterator[Services]:
+    """Services for one task or one command, closed at its end."""
+    services = open_services(settings or load_settings())
+    try:
+        yield services
+    finally:
+        services.close()
+
+
+def read_alliance(settings: Settings) -> Alliance:
+    """Read and check the alliance file that the settings name."""
+    try:
+        text = settings.alliance_file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise Misconfigured(
+            "alliance_missing",
+            f"There is no alliance file at {settings.alliance_file}; `teleread up` makes a sample one.",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured("alliance_unreadable", f"{settings.alliance_file} cannot be read: {error}") from error
+    return parse_alliance(text)

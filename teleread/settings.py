@@ -1,0 +1,116 @@
+"""Settings: one frozen object from defaults, an optional TOML file and the environment, checked at start.
+
+Precedence: ``TELEREAD_<NAME>`` in the environment, then the file that ``TELEREAD_CONFIG`` names (or
+``teleread.toml`` in the home folder), then the embedded defaults. For the shell only: the core never reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from teleread.errors import Misconfigured
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where everything lies and listens."""
+
+    home: Path
+    alliance_file: Path
+    catalogue_url: str
+    vault_url: str
+    store_url: str
+    host: str
+    web_port: int
+    airflow_port: int
+    log_level: str
+    parse_workers: int
+    parse_memory_mb: int
+    parse_timeout_s: int
+    upload_limit_mb: int
+
+    def redacted(self) -> dict[str, str]:
+        """All settings as text, passwords in URLs replaced."""
+        return {field.name: _without_password(str(getattr(self, field.name))) for field in fields(self)}
+
+
+_DEFAULTS: dict[str, str | int] = {
+    "host": "127.0.0.1",
+    "web_port": 8420,
+    "airflow_port": 8421,
+    "log_level": "INFO",
+    "parse_workers": 2,
+    "parse_memory_mb": 1024,
+    "parse_timeout_s": 20,
+    "upload_limit_mb": 64,
+}
+_PORTS = ("web_port", "airflow_port")
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        Misconfigured: ``settings_invalid``, naming the setting.
+    """
+    env = os.environ if environment is None else environment
+    home = Path(env.get("TELEREAD_HOME", "var")).absolute()
+    values: dict[str, object] = {
+        "home": home,
+        "alliance_file": home / "alliance.toml",
+        "catalogue_url": f"sqlite:///{home / 'catalogue.db'}",
+        "vault_url": f"sqlite:///{home / 'vault' / 'vault.db'}",
+        "store_url": f"file://{home / 'objects'}",
+        **_DEFAULTS,
+    }
+    for name, value in _from_file(env, home).items():
+        if name not in values or name == "home":
+            raise _invalid(name, "is no setting")
+        values[name] = value
+    for name in values:
+        given = env.get(f"TELEREAD_{name.upper()}")
+        if given is not None:
+            values[name] = given
+    checked = {name: _checked(name, value) for name, value in values.items()}
+    checked["home"] = home
+    return Settings(**checked)  # type: ignore[arg-type]
+
+
+def _from_file(env: Mapping[str, str], home: Path) -> Mapping[str, object]:
+    named = env.get("TELEREAD_CONFIG")
+    path = Path(named) if named else home / "teleread.toml"
+    if not path.exists():
+        if named:
+            raise _invalid("TELEREAD_CONFIG", f"names a file that does not exist: {path}")
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise _invalid("TELEREAD_CONFIG", f"cannot be read: {error}") from error
+
+
+def _checked(name: str, value: object) -> object:
+    if name in {"home", "alliance_file"}:
+        return Path(str(value)).absolute()
+    if isinstance(_DEFAULTS.get(name), int):
+        try:
+            number = int(str(value))
+        except ValueError:
+            raise _invalid(name, "must be a whole number") from None
+        if number < 1 or (name in _PORTS and number > 65535):
+            raise _invalid(name, "is out of range")
+        return number
+    return str(value)
+
+
+def _invalid(name: str, why: str) -> Misconfigured:
+    return Misconfigured("settings_invalid", f"Setting {name} {why}.")
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)

@@ -1,0 +1,82 @@
+"""Catalogue, accounts and vault on PostgreSQL."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import text
+
+from teleread.errors import StorageError
+from teleread.storage.catalogue.database import Database
+from tests.contract.catalogue_contract import (
+    AccountsContract,
+    CatalogueContract,
+    VaultContract,
+    add_object,
+    object_keys,
+)
+from tests.contract.postgres import postgres_server
+
+pytestmark = pytest.mark.peers
+
+
+@pytest.fixture(scope="module")
+def new_url() -> Iterator[Callable[[], str]]:
+    with postgres_server() as make:
+        yield make
+
+
+class TestCatalogueOnPostgres(CatalogueContract):
+    def test_a_connection_that_was_cut_is_said_and_replaced(self, database: Database, url: str) -> None:
+        other = Database(url)
+
+        def be_cut() -> None:
+            with database.write() as conn:
+                number = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+                with other.write() as rival:
+                    rival.execute(text("SELECT pg_terminate_backend(:number, 5000)"), {"number": number})
+                conn.execute(text("SELECT 1"))
+
+        with pytest.raises(StorageError) as failed:
+            be_cut()
+        assert failed.value.code == "catalogue_unreachable"
+        add_object(database, "a")
+        assert object_keys(database) == ["a"]
+        other.close()
+
+    def test_connections_cut_while_they_lay_idle_are_replaced_unnoticed(self, database: Database, url: str) -> None:
+        add_object(database, "a")
+        other = Database(url)
+        with other.write() as conn:
+            conn.execute(text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                              "WHERE datname = current_database() AND pid <> pg_backend_pid()"))
+        add_object(database, "b")
+        assert object_keys(database) == ["a", "b"]
+        other.close()
+
+    def test_a_server_that_is_gone_is_said_to_be(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        database = Database(f"postgresql+psycopg://teleread:s3cret@127.0.0.1:{port}/nothing")
+        with pytest.raises(StorageError) as failed:
+            object_keys(database)
+        assert failed.value.code == "catalogue_unreachable"
+        assert "s3cret" not in str(failed.value)
+
+    def test_a_value_that_does_not_fit_is_said_without_the_value(self, database: Database) -> None:
+        for value in ("x" * 201, "a\x00b"):
+            with pytest.raises(StorageError) as failed:
+                add_object(database, value)
+            assert failed.value.code == "catalogue_bad_value"
+            assert value not in str(failed.value)
+
+
+class TestAccountsOnPostgres(AccountsContract):
+    pass
+
+
+class TestVaultOnPostgres(VaultContract):
+    pass

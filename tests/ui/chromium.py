@@ -1,0 +1,87 @@
+"""Debian's Chromium under Playwright, watched: what a page logs, and where it asks for anything."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.ui.live import PASSWORD, Web
+
+LANGUAGES = {"zh": "zh-CN", "en": "en-GB"}
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def find_chromium() -> str:
+    """Where Chromium lies; the test is skipped where there is none."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    return path
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    path = find_chromium()
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        try:
+            yield started
+        finally:
+            started.close()
+
+
+@dataclass(slots=True)
+class Watched:
+    """A context with one page, and everything that it should not do."""
+
+    web: Web
+    context: BrowserContext
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def sign_in(self, name: str) -> None:
+        """By keyboard, as a person does."""
+        self.page.goto(f"{self.web.address}/sign-in")
+        self.page.keyboard.type(name)
+        self.page.keyboard.press("Tab")
+        self.page.keyboard.type(PASSWORD)
+        self.page.keyboard.press("Enter")
+        self.page.locator("nav a[aria-current=page]").wait_for()
+
+
+@contextmanager
+def watched(started: Browser, web: Web, language: str = "zh", *, scheme: str = "light") -> Iterator[Watched]:
+    """A page at 1366 × 768 in a language; at the end it must have logged no error and asked nobody else."""
+    context = started.new_context(
+        viewport={"width": 1366, "height": 768},
+        locale=LANGUAGES[language],
+        color_scheme=scheme,  # type: ignore[arg-type]
+    )
+    page = context.new_page()
+    found = Watched(web, context, page)
+    page.on("console", lambda message: found.complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: found.complaints.append(str(error)))
+    context.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith(web.address) else found.complaints.append(f"asked {request.url}")
+        ),
+    )
+    try:
+        yield found
+    finally:
+        context.close()
+    assert found.complaints == []

@@ -1,0 +1,267 @@
+"""The pages in Chromium, by keyboard, in both languages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from pydicom.data import get_testdata_file
+
+from teleread.pipeline.services import Services
+from teleread.pipeline.sweep import sweep_web
+from teleread.reading.worklist import list_items
+from tests.conftest import Clock
+from tests.ui.chromium import LANGUAGES, Watched, browser, watched
+from tests.ui.live import BROKEN_DICOM, Web, named_ecg, running, upload, wfdb
+
+pytestmark = pytest.mark.peers
+
+UNLABELLED = """() => [...document.querySelectorAll('input, select, textarea')]
+  .filter(e => e.type !== 'hidden' && !(e.labels && e.labels.length) && !e.getAttribute('aria-label'))
+  .map(e => e.outerHTML)"""
+SMALL = """() => [...document.querySelectorAll('a, button, select, input, textarea, label.seg')]
+  .filter(e => e.offsetParent && !e.closest('.sr, .skip') && !e.matches('.sr, .skip, .seg input'))
+  .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
+  .filter(([_, r]) => r.width < 24 || r.height < 24).map(([h, r]) => `${h} ${r.width}×${r.height}`)"""
+# inline links in a table's or a sentence's text are exempt (2.5.8), but ours are large anyway
+WITHOUT_CAPTION = "() => [...document.querySelectorAll('table')].filter(t => !t.caption).map(t => t.outerHTML)"
+WIDER_THAN_SCREEN = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
+INK = """() => { const c = document.getElementById('trace'); const d = c.getContext('2d')
+  .getImageData(0, 0, c.width, c.height).data; let dark = 0, pink = 0;
+  for (let i = 0; i < d.length; i += 4) { const s = d[i] + d[i + 1] + d[i + 2];
+    if (s < 200) dark++; else if (s < 720) pink++; } return {dark, pink, width: c.width, height: c.height}; }"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture
+def web(services: Services) -> Iterator[Web]:
+    with running(services) as started:
+        yield started
+
+
+@pytest.fixture(params=list(LANGUAGES))
+def seen(request: pytest.FixtureRequest, chromium: Browser, web: Web) -> Iterator[Watched]:
+    with watched(chromium, web, request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def english(chromium: Browser, web: Web) -> Iterator[Watched]:
+    with watched(chromium, web, "en") as found:
+        yield found
+
+
+def check(page: Page) -> None:
+    """What holds on every page."""
+    assert page.evaluate(UNLABELLED) == []
+    assert page.evaluate(SMALL) == []
+    assert page.evaluate(WITHOUT_CAPTION) == []
+    assert not page.evaluate(WIDER_THAN_SCREEN)
+    assert page.locator("h1").count() == 1
+    assert page.locator("html").get_attribute("lang") in LANGUAGES.values() or page.locator("html[lang=en]").count()
+
+
+def test_from_the_clinic_to_the_reader_by_keyboard(seen: Watched, tmp_path: Path) -> None:
+    page = seen.page
+    page.goto(f"{seen.web.address}/sign-in")
+    check(page)
+    seen.sign_in("nurse")
+    check(page)
+    path = tmp_path / "ecg.dcm"
+    path.write_bytes(named_ecg("Wang^XiaoDong=王^小东"))
+    page.locator("#file").set_input_files(path)
+    expect(page.locator("#chosen")).to_have_text("ecg.dcm")
+    page.locator("button.danger").press("Enter")
+    page.locator("#receipt-no").wait_for()
+    check(page)
+    receipt = page.locator("#receipt-no").inner_text()
+    expect(page.locator(".couch .name")).to_contain_text("王小东")
+    expect(page.locator(".verdict .light")).to_be_visible()
+
+    seen.context.clear_cookies()
+    seen.sign_in("reader")
+    check(page)
+    row = page.locator("tr.is-urgent")
+    expect(row).to_contain_text(receipt)
+    expect(row.locator("a.open")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.locator("canvas[data-drawn]").wait_for()
+    check(page)
+    expect(page.locator(".who-strip")).to_contain_text("王小东")
+    page.keyboard.press("Escape")
+    page.locator("#worklist").wait_for()
+    expect(page.locator("tr.is-urgent a.open")).to_be_focused()
+
+
+def test_the_paper_is_true_to_scale_and_not_blank(english: Watched) -> None:
+    page = english.page
+    with english.web.signed_in("nurse") as nurse:
+        upload(nurse, wfdb("inferior_stemi"))
+    english.sign_in("reader")
+    page.keyboard.press("Enter")
+    page.locator("canvas[data-drawn]").wait_for()
+    ink = page.evaluate(INK)
+    assert ink["dark"] > 3000
+    assert ink["pink"] > 20_000
+    assert ink["width"] > 260 * 96 / 25.4 - 10
+    wide = page.locator("canvas#trace").bounding_box()
+    assert wide is not None
+    assert wide["width"] <= 1366 - 304
+    page.locator("input[name=speed][value='50']").check(force=True)
+    expect(page.locator("#scale")).to_contain_text("50 mm/s · 10 mm/mV")
+    assert page.evaluate(INK)["width"] > 500 * 96 / 25.4
+    page.locator("input[name=layout][value='12x1']").check(force=True)
+    page.locator("input[name=gain][value='20']").check(force=True)
+    expect(page.locator("#scale")).to_contain_text("20 mm/mV")
+    page.locator("#ruler").fill("5")
+    page.locator("#ruler").press("Tab")
+    assert page.evaluate(INK)["width"] > 500 * 5
+    page.reload()
+    page.locator("canvas[data-drawn]").wait_for()
+    expect(page.locator("#ruler")).to_have_value("5")
+
+
+def test_keys_move_find_and_help(english: Watched) -> None:
+    page = english.page
+    with english.web.signed_in("nurse") as nurse:
+        for n, name in enumerate(("First^A", "Second^B", "Third^C")):
+            upload(nurse, {"a": named_ecg(name, patient_id=str(n), seed=n)})
+            english.web.services.clock.advance(1)  # type: ignore[attr-defined]
+    english.sign_in("reader")
+    links = page.locator("a.open")
+    expect(links.nth(0)).to_be_focused()
+    page.keyboard.press("j")
+    expect(links.nth(1)).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(links.nth(2)).to_be_focused()
+    page.keyboard.press("k")
+    expect(links.nth(1)).to_be_focused()
+    page.keyboard.press("/")
+    page.keyboard.type("third")
+    expect(page.locator("tr[data-case]:visible")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(links.nth(2)).to_be_focused()
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
+
+
+def test_newcomers_are_told_and_no_row_moves(english: Watched, clock: Clock) -> None:
+    page = english.page
+    with english.web.signed_in("nurse") as nurse:
+        upload(nurse, {"a": named_ecg("First^A", seed=1)})
+        english.sign_in("reader")
+        before = page.locator("tr[data-case]").evaluate_all("rows => rows.map(r => r.dataset.case)")
+        clock.advance(2)
+        upload(nurse, {"a": named_ecg("Second^B", "2", seed=2)}, urgent=True)
+    expect(page.locator("#new")).to_have_text("1 new – show", timeout=15_000)
+    assert page.locator("tr[data-case]").evaluate_all("rows => rows.map(r => r.dataset.case)") == before
+    expect(page.locator("#count-urgent")).to_have_text("1")
+    clock.advance(61)
+    expect(page.locator("#alarm")).to_be_visible(timeout=15_000)
+    expect(page.locator("#alarm-text")).to_contain_text("Village Clinic")
+    page.keyboard.press("r")
+    expect(page.locator("tr[data-case]")).to_have_count(2)
+    page.locator("#alarm-open").click()
+    expect(page.locator(".who-strip")).to_contain_text("Second B")
+    expect(page.locator("#alarm")).to_be_hidden()  # it is this case that is open
+
+
+def test_a_broken_line_is_told_in_words(english: Watched, tmp_path: Path) -> None:
+    page = english.page
+    english.sign_in("nurse")
+    path = tmp_path / "a.dcm"
+    path.write_bytes(named_ecg("A"))
+    page.locator("#file").set_input_files(path)
+    page.route("**/api/upload", lambda route: route.abort())
+    page.locator("button.primary").click()
+    expect(page.locator("#failed")).to_be_visible()
+    expect(page.locator("#failed")).to_contain_text("Do not repeat the ECG")
+    expect(page.locator("#failed")).to_contain_text("0571-0")
+    page.unroute("**/api/upload")
+    page.locator("button.primary").click()
+    page.locator("#receipt-no").wait_for()
+    english.complaints[:] = [one for one in english.complaints if "ERR_FAILED" not in one]
+
+
+def test_nothing_chosen_is_told_in_words(english: Watched) -> None:
+    english.sign_in("nurse")
+    english.page.locator("button.danger").click()
+    expect(english.page.locator("#failed")).to_contain_text("none was chosen")
+
+
+def test_the_receipt_follows_the_report(english: Watched, clock: Clock) -> None:
+    page = english.page
+    with english.web.signed_in("nurse") as nurse, english.web.signed_in("reader") as reader:
+        receipt = upload(nurse, {"a": named_ecg("A")}).json()["receipt"]
+        english.sign_in("nurse")
+        page.goto(f"{english.web.address}/receipts/{receipt}")
+        expect(page.locator("#state")).to_have_text("in the queue, position 1")
+        with english.web.services.catalogue.read() as conn:
+            (item,) = list_items(conn)
+        reader.post(f"/cases/{item.case_id}/report", data={"text": "Sinus rhythm."})
+        expect(page.locator("#state")).to_have_text("read", timeout=15_000)
+
+        clock.advance(5)
+        sweep_web(english.web.services)
+        expect(page.locator(".report-text")).to_have_text("Sinus rhythm.", timeout=15_000)
+
+
+def test_images_are_leafed_through_by_keyboard(seen: Watched) -> None:
+    page = seen.page
+    source = get_testdata_file("CT_small.dcm")
+    assert isinstance(source, str)
+    with seen.web.signed_in("nurse") as nurse:
+        assert upload(nurse, {"a": Path(source).read_bytes()}).status_code == 201
+    seen.sign_in("reader")
+    page.keyboard.press("Enter")
+    page.locator("#stage img").wait_for()
+    check(page)
+    assert page.locator("#stage img").evaluate("i => i.decode().then(() => i.naturalWidth)") > 0
+    expect(page.locator("form[action$=report]")).to_have_count(0)
+    page.locator("#window").select_option("lung")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#stage img")).to_have_attribute("src", re.compile("window=lung"))
+
+
+def test_what_could_not_be_read_and_the_engineers_page(seen: Watched) -> None:
+    page = seen.page
+    with seen.web.signed_in("nurse") as nurse:
+        receipt = upload(nurse, {"a": BROKEN_DICOM}).json()["receipt"]
+    seen.sign_in("nurse")
+    page.goto(f"{seen.web.address}/receipts/{receipt}")
+    check(page)
+    seen.context.clear_cookies()
+    seen.sign_in("reader")
+    page.keyboard.press("Enter")
+    page.locator(".not-analysed").wait_for()
+    check(page)
+    with page.expect_download() as download:
+        page.locator("a[download]").click()
+    assert Path(download.value.path()).read_bytes() == BROKEN_DICOM
+    seen.context.clear_cookies()
+    seen.sign_in("engineer")
+    check(page)
+    page.locator("#quarantine button").press("Enter")
+    expect(page.locator("#quarantine tbody tr")).to_have_count(1)
+
+
+def test_language_switch_changes_the_page_and_stays(english: Watched) -> None:
+    page = english.page
+    english.sign_in("reader")
+    expect(page.locator("h1")).to_have_text("Worklist")
+    page.locator("button[name=language]").click()
+    expect(page.locator("h1")).to_have_text("待阅列表")
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+    page.reload()
+    expect(page.locator("h1")).to_have_text("待阅列表")

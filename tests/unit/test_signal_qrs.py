@@ -1,0 +1,152 @@
+"""Promises of detect_qrs, each checked on simulated hearts whose beats are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from teleread.signal.ecg import CONDITIONS, detect_qrs, simulate
+
+Detector = Callable[[NDArray[np.float64], float], NDArray[np.int64]]
+
+
+def agree(found: NDArray[np.int64], truth: NDArray[np.int64], n: int, fs: float, tolerance_s: float = 0.04) -> bool:
+    """Every true beat found once and nothing else, beats within 0.1 s of an end left out."""
+    edge, tolerance = 0.1 * fs, tolerance_s * fs
+    inner = truth[(truth > edge) & (truth < n - edge)]
+    extra = [f for f in found if edge < f < n - edge and np.abs(truth - f).min() > tolerance]
+    return not extra and all(np.sum(np.abs(found - t) <= tolerance) == 1 for t in inner)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("seed", range(6))
+def test_every_beat_of_every_condition_is_found_and_nothing_else(condition: str, seed: int) -> None:
+    record, truth = simulate(condition, seed)
+    found = detect_qrs(record.signals_mv, record.fs_hz)
+    assert agree(found, truth.r_peaks, record.signals_mv.shape[1], record.fs_hz)
+
+
+@pytest.mark.parametrize("fs_hz", [100.0, 128.0, 200.0, 250.0, 257.0, 360.0, 500.0, 1000.0, 2000.0])
+@pytest.mark.parametrize("condition", ["normal", "af", "complete_block"])
+def test_the_sampling_rate_does_not_matter(fs_hz: float, condition: str) -> None:
+    record, truth = simulate(condition, 4, fs_hz=fs_hz, duration_s=12)
+    lead = record.lead("V2")
+    assert lead is not None
+    assert agree(detect_qrs(lead, fs_hz), truth.r_peaks, lead.size, fs_hz, tolerance_s=0.06)
+    assert agree(detect_qrs(record.signals_mv, fs_hz), truth.r_peaks, lead.size, fs_hz)
+
+
+def gain_matters(detect: Detector) -> bool:
+    record, _ = simulate("af", 2)
+    lead = record.signals_mv[1]
+    usual = detect(lead, record.fs_hz)
+    return any(not np.array_equal(detect(lead * 10.0**k, record.fs_hz), usual) for k in range(-4, 5))
+
+
+def test_gain_over_eight_decades_does_not_matter() -> None:
+    def absolute_threshold(ecg_mv: NDArray[np.float64], fs_hz: float) -> NDArray[np.int64]:
+        return detect_qrs(np.where(np.abs(ecg_mv) > 0.3, ecg_mv, 0.0), fs_hz)
+
+    assert not gain_matters(detect_qrs)
+    assert gain_matters(absolute_threshold)  # the broken twin
+
+
+def polarity_matters(detect: Detector) -> bool:
+    record, _ = simulate("normal", 7)
+    return any(not np.array_equal(detect(lead, 500.0), detect(-lead, 500.0)) for lead in record.signals_mv)
+
+
+def test_an_inverted_lead_gives_the_same_beats() -> None:
+    def upward_only(ecg_mv: NDArray[np.float64], fs_hz: float) -> NDArray[np.int64]:
+        return detect_qrs(np.maximum(ecg_mv, 0.0), fs_hz)
+
+    assert not polarity_matters(detect_qrs)
+    assert polarity_matters(upward_only)  # the broken twin
+
+
+def test_an_offset_does_not_matter() -> None:
+    record, _ = simulate("normal", 1)
+    lead = record.signals_mv[1]
+    assert np.array_equal(detect_qrs(lead + 80.0, 500.0), detect_qrs(lead, 500.0))
+
+
+@pytest.mark.parametrize("stretch", [0.0, 3.0, float("nan")])
+@pytest.mark.parametrize("where", ["start", "middle"])
+def test_beats_around_a_dead_stretch_are_found_and_none_in_it(stretch: float, where: str) -> None:
+    record, truth = simulate("normal", 3, duration_s=30)
+    lead = record.signals_mv[1].copy()
+    start, stop = (0, 5000) if where == "start" else (5000, 10000)
+    lead[start:stop] = stretch
+    found = detect_qrs(lead, 500.0)
+    outside = truth.r_peaks[(truth.r_peaks < start - 200) | (truth.r_peaks > stop + 200)]
+    outside = outside[outside < lead.size - 50]
+    assert all(np.abs(found - beat).min() <= 20 for beat in outside)
+    assert not np.any((found > start + 100) & (found < stop - 100))
+
+
+def test_one_huge_artefact_does_not_hide_the_beats() -> None:
+    record, truth = simulate("normal", 5)
+    signals = record.signals_mv.copy()
+    signals[:, 4600:4620] += 80.0
+    found = detect_qrs(signals, 500.0)
+    early = truth.r_peaks[(truth.r_peaks > 50) & (truth.r_peaks < 4300)]
+    assert all(np.abs(found - beat).min() <= 20 for beat in early)
+
+
+@pytest.mark.parametrize("fault", ["flat", "nan", "noise", "mains"])
+def test_one_bad_lead_does_not_ruin_the_others(fault: str) -> None:
+    record, truth = simulate("normal", 9)
+    signals = record.signals_mv.copy()
+    t = np.arange(signals.shape[1]) / 500.0
+    signals[2] = {
+        "flat": 0.0 * t,
+        "nan": np.nan * t,
+        "noise": 5.0 * np.random.default_rng(0).standard_normal(t.size),
+        "mains": 4.0 * np.sin(2 * np.pi * 50 * t),
+    }[fault]
+    assert agree(detect_qrs(signals, 500.0), truth.r_peaks, t.size, 500.0)
+
+
+def test_clipped_tops_are_still_beats() -> None:
+    record, truth = simulate("normal", 11)
+    lead = np.clip(record.signals_mv[1], -0.3, 0.45)
+    assert agree(detect_qrs(lead, 500.0), truth.r_peaks, lead.size, 500.0)
+
+
+@pytest.mark.parametrize(
+    "ecg_mv",
+    [
+        np.empty(0),
+        np.zeros(20),
+        np.empty((0, 5000)),
+        np.empty((3, 0)),
+        np.zeros(5000),
+        np.full(5000, 7.3),
+        np.full((12, 5000), np.nan),
+    ],
+)
+def test_nothing_to_find_gives_an_empty_answer(ecg_mv: NDArray[np.float64]) -> None:
+    found = detect_qrs(ecg_mv, 500.0)
+    assert found.shape == (0,)
+    assert found.dtype == np.int64
+
+
+def test_beats_are_ascending_and_a_refractory_time_apart() -> None:
+    found = detect_qrs(np.random.default_rng(1).standard_normal(60_000), 500.0)
+    assert np.all(np.diff(found) > 0)
+
+
+def test_the_input_is_left_as_it_was() -> None:
+    record, _ = simulate("normal", 1)
+    before = record.signals_mv.copy()
+    detect_qrs(record.signals_mv, 500.0)
+    assert np.array_equal(before, record.signals_mv)
+
+
+@pytest.mark.parametrize("fs_hz", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_rate_is_a_callers_error(fs_hz: float) -> None:
+    with pytest.raises(ValueError, match="fs_hz"):
+        detect_qrs(np.zeros(1000), fs_hz)

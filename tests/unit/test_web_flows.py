@@ -1,0 +1,324 @@
+"""From the clinic's upload to the reader's list and back, over HTTP and on real parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import select, update
+
+from teleread.errors import StorageError
+from teleread.pipeline.sweep import sweep_web
+from teleread.reading import worklist
+from teleread.storage.catalogue.schema import arrivals, audit_events, studies
+from teleread.storage.vault import Vault
+from teleread.web.security import guards
+from tests.conftest import Clock
+from tests.ui.live import BROKEN_DICOM, HOSTILE, Web, named_ecg, running, upload, wfdb
+from tests.unit.test_web_access import routes
+
+
+@pytest.fixture
+def web(services: object) -> Iterator[Web]:
+    with running(services) as started:  # type: ignore[arg-type]
+        yield started
+
+
+@pytest.fixture
+def nurse(web: Web) -> Iterator[httpx.Client]:
+    with web.signed_in("nurse") as client:
+        yield client
+
+
+@pytest.fixture
+def reader(web: Web) -> Iterator[httpx.Client]:
+    with web.signed_in("reader") as client:
+        yield client
+
+
+def case_paths(reader: httpx.Client, query: str = "") -> list[str]:
+    return re.findall(r'class="open" href="(/cases/\w+)"', reader.get(f"/worklist{query}").text)
+
+
+def test_an_uploaded_ecg_is_judged_and_stands_in_the_worklist(nurse: httpx.Client, reader: httpx.Client) -> None:
+    sent = upload(nurse, {"a.dcm": named_ecg("Wang^XiaoDong=王^小东")}, urgent=True)
+    assert sent.status_code == 201
+    body = sent.json()
+    assert re.fullmatch(r"\w{4}-\w{4}-\w{4}", body["receipt"])
+    assert body["new"] is True
+    assert body["verdict"]["state"] == "prepared"
+    assert body["verdict"]["light"] in {"green", "amber", "red"}
+    assert body["verdict"]["position"] == 1
+    page = nurse.get(f"/receipts/{body['receipt']}").text
+    assert body["receipt"] in page
+    assert "Wang XiaoDong (王小东)" in page
+    assert "Is this the person on the couch?" in page
+    listed = reader.get("/worklist").text
+    assert "Wang XiaoDong (王小东)" in listed
+    assert "marked by the clinic" in listed
+    assert 'class="prio urgent"' in listed
+    assert len(case_paths(reader)) == 1
+
+
+def test_a_real_wfdb_pair_is_one_recording(nurse: httpx.Client, reader: httpx.Client) -> None:
+    assert upload(nurse, wfdb("lead_off")).json()["verdict"]["light"] == "red"
+    assert len(case_paths(reader)) == 1
+
+
+def test_a_real_scp_file_is_judged(nurse: httpx.Client, data_dir: Path) -> None:
+    data = (data_dir / "ecg_files/scp/ecgtoolkit_Example.scp").read_bytes()
+    assert upload(nurse, {"a": data}).json()["verdict"]["state"] == "prepared"
+
+
+def test_sent_twice_is_one_receipt_and_one_case(nurse: httpx.Client, reader: httpx.Client) -> None:
+    first = upload(nurse, {"a.dcm": named_ecg("A")})
+    second = upload(nurse, {"other-name.dcm": named_ecg("A")})
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert second.json()["receipt"] == first.json()["receipt"]
+    assert second.json()["new"] is False
+    assert len(case_paths(reader)) == 1
+
+
+def test_sending_again_as_urgent_raises_and_as_routine_never_lowers(nurse: httpx.Client) -> None:
+    data = {"a.dcm": named_ecg("A")}
+    assert upload(nurse, data).json()["verdict"]["priority"] != "urgent"
+    assert upload(nurse, data, urgent=True).json()["verdict"]["priority"] == "urgent"
+    assert upload(nurse, data).json()["verdict"]["priority"] == "urgent"
+
+
+def test_another_sites_receipt_does_not_exist(web: Web, nurse: httpx.Client) -> None:
+    receipt = upload(nurse, wfdb()).json()["receipt"]
+    with web.signed_in("stranger") as stranger:
+        for path in (f"/receipts/{receipt}", f"/receipts/{receipt}/status", f"/api/receipts/{receipt}"):
+            assert nurse.get(path).status_code == 200
+            assert stranger.get(path).status_code == 404
+        assert receipt not in stranger.get("/upload").text
+        # the same bytes of another site are another arrival with another receipt
+        assert upload(stranger, wfdb()).json()["receipt"] != receipt
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+def test_hostile_names_are_text_on_every_page(web: Web, nurse: httpx.Client, language: str) -> None:
+    receipt = upload(nurse, {"<script>alert(3)</script>.dcm": named_ecg(HOSTILE)}).json()["receipt"]
+    pages = {}
+    with web.signed_in("nurse", headers={"accept-language": language}) as client:
+        pages |= {path: client.get(path).text for path in (f"/receipts/{receipt}", "/upload")}
+    with web.signed_in("reader", headers={"accept-language": language}) as client:
+        pages |= {path: client.get(path).text for path in ("/worklist", *case_paths(client))}
+    with web.signed_in("engineer", headers={"accept-language": language}) as client:
+        pages["/engineer"] = client.get("/engineer").text
+    shown = [path for path, text in pages.items() if "&lt;img src=x onerror=alert(1)&gt;" in text]
+    assert len(shown) == 3  # receipt, worklist, case
+    for path, text in pages.items():
+        assert "<img src=x" not in text, path
+        assert "<script>alert" not in text, path
+
+
+def test_without_escaping_the_hostile_name_would_run(web: Web, nurse: httpx.Client) -> None:
+    for environment in web.app.state.renderer._environments.values():
+        environment.autoescape = False
+        environment.cache.clear()
+    receipt = upload(nurse, {"a.dcm": named_ecg(HOSTILE)}).json()["receipt"]
+    assert "<img src=x" in nurse.get(f"/receipts/{receipt}").text
+
+
+def test_what_cannot_be_read_is_told_kept_and_shown(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
+    sent = upload(nurse, {"a.dcm": BROKEN_DICOM}).json()
+    assert sent["verdict"]["state"] == "quarantined"
+    assert sent["verdict"]["light"] == "amber"
+    code = sent["verdict"]["failure_code"]
+    page = nurse.get(f"/receipts/{sent['receipt']}").text
+    assert "AMBER: not analysed" in page
+    assert "Nothing is lost" in page
+    assert "0571-0" in page  # the alliance's telephone
+    (path,) = case_paths(reader)
+    case = reader.get(path).text
+    assert "Not analysed" in case
+    assert code in case
+    raw = reader.get(f"{path}/raw")
+    assert raw.content == BROKEN_DICOM
+    assert raw.headers["content-type"] == "application/octet-stream"
+    assert raw.headers["content-disposition"].startswith("attachment;")
+    with web.signed_in("engineer") as engineer:
+        listed = engineer.get("/engineer").text
+        assert code in listed
+        (retry,) = re.findall(r'action="(/engineer/quarantine/\w+/retry)"', listed)
+        assert engineer.post(retry).status_code == 303
+        assert code in engineer.get("/engineer").text
+        unknown = engineer.post(f"/engineer/quarantine/{'0' * 32}/retry")
+        assert unknown.status_code == 409
+
+
+def test_too_large_an_upload_is_refused_before_it_is_taken(services: object) -> None:
+    with running(services, upload_limit_bytes=100_000) as web, web.signed_in("nurse") as nurse:  # type: ignore[arg-type]
+        assert upload(nurse, {"a": b"x" * 90_000}).status_code == 201
+        refused = upload(nurse, {"a": b"y" * 200_000})
+        assert refused.status_code == 413
+        assert refused.json()["error"]["code"] == "upload_too_large"
+
+        def unannounced() -> Iterator[bytes]:
+            yield b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+            for _ in range(20):
+                yield b"z" * 10_000
+            yield b"\r\n--b--\r\n"
+
+        headers = {"content-type": "multipart/form-data; boundary=b"}
+        assert nurse.post("/api/upload", content=unannounced(), headers=headers).status_code == 413
+        with web.services.catalogue.read() as conn:
+            assert len(conn.execute(select(arrivals)).all()) == 1
+
+
+@pytest.mark.parametrize("files", [{}, {"a.dcm": b""}])
+def test_an_empty_upload_is_refused_in_words(nurse: httpx.Client, files: dict[str, bytes]) -> None:
+    parts = [("file", (name, data)) for name, data in files.items()] or [("other", ("", b""))]
+    refused = nurse.post("/api/upload", files=parts)
+    assert refused.status_code == 422
+    assert refused.json()["error"]["code"] == "empty_upload"
+
+
+def test_bytes_are_acknowledged_even_when_nothing_after_them_works(
+    web: Web, nurse: httpx.Client, reader: httpx.Client, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object, **_more: object) -> str:
+        raise StorageError("store_io", "The disk does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("teleread.web.sending.prepare", broken)
+        sent = upload(nurse, {"a.dcm": named_ecg("A")}, urgent=True)
+    assert sent.status_code == 201
+    assert sent.json()["verdict"]["state"] == "landed"
+    assert sent.json()["verdict"]["light"] == "none"
+    assert "Received, being analysed" in nurse.get(f"/receipts/{sent.json()['receipt']}").text
+    clock.advance(30)
+    sweep_web(web.services)
+    assert len(case_paths(reader)) == 1
+    assert nurse.get(f"/api/receipts/{sent.json()['receipt']}").json()["verdict"]["state"] == "prepared"
+
+
+def test_nothing_is_acknowledged_that_is_not_stored(
+    web: Web, nurse: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object, **_more: object) -> None:
+        raise StorageError("store_full", "No room.")
+
+    monkeypatch.setattr(type(web.services.store), "put", full)
+    refused = upload(nurse, {"a.dcm": named_ecg("A")})
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "store_full"
+    assert "receipt" not in refused.json()
+
+
+def test_cases_open_by_receipt_when_the_vault_is_down(
+    nurse: httpx.Client, reader: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = upload(nurse, {"a.dcm": named_ecg("Wang^XiaoDong")}, urgent=True).json()["receipt"]
+
+    def down(*_args: object, **_more: object) -> None:
+        raise StorageError("vault_unreachable", "The vault does not answer.")
+
+    monkeypatch.setattr(Vault, "join", down)
+    listed = reader.get("/worklist").text
+    assert "Names cannot be shown just now." in listed
+    assert "Wang" not in listed
+    assert receipt in listed
+    assert "male" in listed
+    (path,) = case_paths(reader)
+    case = reader.get(path)
+    assert case.status_code == 200
+    assert "The name cannot be shown just now." in case.text
+    assert nurse.get(f"/receipts/{receipt}").status_code == 200
+
+
+def test_browsers_without_scripts_can_send(nurse: httpx.Client) -> None:
+    answer = nurse.post("/upload", files=[("file", ("a.dcm", named_ecg("A")))], data={"urgent": "1"})
+    assert answer.status_code == 303
+    assert "GREEN" in (page := nurse.get(answer.headers["location"]).text) or "AMBER" in page or "RED" in page
+
+
+def test_a_signed_report_comes_back_to_the_clinic_alone(
+    web: Web, nurse: httpx.Client, reader: httpx.Client, clock: Clock
+) -> None:
+    receipt = upload(nurse, {"a.dcm": named_ecg("A")}).json()["receipt"]
+    (path,) = case_paths(reader)
+    assert reader.post(f"{path}/report", data={"text": "  "}).status_code == 422
+    assert reader.post(f"{path}/report", data={"text": "Sinus <b>rhythm</b>.", "critical": "1"}).status_code == 303
+    assert reader.post(f"{path}/report", data={"text": "Again."}).status_code == 409
+    assert "Sinus &lt;b&gt;rhythm" in reader.get(path).text
+    assert case_paths(reader) == []
+    assert "Sinus" not in nurse.get(f"/receipts/{receipt}").text
+    clock.advance(5)
+    sweep_web(web.services)
+    page = nurse.get(f"/receipts/{receipt}/status").text
+    assert "Sinus &lt;b&gt;rhythm" in page
+    assert "Critical result" in page
+    assert nurse.get(f"/api/receipts/{receipt}").json()["verdict"]["report"]["critical"] is True
+
+
+def test_the_engineer_sees_no_identity(web: Web, nurse: httpx.Client) -> None:
+    upload(nurse, {"a.dcm": named_ecg("Wang^XiaoDong", "ID110101")})
+    upload(nurse, {"Wang.dcm": BROKEN_DICOM})
+    with web.signed_in("engineer") as engineer:
+        page = engineer.get("/engineer").text
+    assert "Wang" not in page
+    assert "ID110101" not in page
+
+
+def test_every_declared_audit_event_is_written(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
+    upload(nurse, {"a.dcm": named_ecg("A")})
+    receipt = upload(nurse, {"b.dcm": BROKEN_DICOM}).json()["receipt"]
+    nurse.get(f"/receipts/{receipt}")
+    path = case_paths(reader)[-1]
+    arrival = path.rpartition("/")[2]
+    reader.get(path)
+    reader.get(f"{path}/raw")
+    reader.get(f"/api/recordings/{arrival}/wave")
+    reader.post(f"{path}/report", data={"text": "Read."})
+    with web.signed_in("engineer") as engineer:
+        (retry,) = re.findall(r'action="(/engineer/quarantine/\w+/retry)"', engineer.get("/engineer").text)
+        engineer.post(retry)
+        engineer.post("/sign-out")
+    declared = {guard.audit_action for route in routes(web.app) for guard in guards(route)} - {None}
+    with web.services.catalogue.read() as conn:
+        written = set(conn.scalars(select(audit_events.c.action).distinct()))
+    assert declared <= written
+
+
+def test_a_view_names_its_reader_and_case(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
+    upload(nurse, {"a.dcm": named_ecg("A")})
+    (path,) = case_paths(reader)
+    reader.get(path)
+    with web.services.catalogue.read() as conn:
+        views = conn.execute(select(audit_events).where(audit_events.c.action == "view")).all()
+    assert [(view.actor, view.object_type, view.object_id) for view in views] == [
+        ("reader", "case", path.rpartition("/")[2])
+    ]
+
+
+def test_samples_are_served_as_stored(nurse: httpx.Client, reader: httpx.Client) -> None:
+    upload(nurse, wfdb())
+    (path,) = case_paths(reader)
+    arrival = path.rpartition("/")[2]
+    display = reader.get(f"/api/recordings/{arrival}/display").json()
+    wave = reader.get(f"/api/recordings/{arrival}/wave").content
+    assert len(wave) == 2 * len(display["leads"]) * display["n_samples"]
+    assert display["r_peaks"]
+    assert all(0 <= peak < display["n_samples"] for peak in display["r_peaks"])
+
+
+def test_unknown_age_is_said(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
+    receipt = upload(nurse, wfdb()).json()["receipt"]
+    with web.services.catalogue.write() as conn:
+        conn.execute(update(studies).values(patient_age_years=None))
+    assert "age unknown" in nurse.get(f"/receipts/{receipt}").text
+    assert "age unknown" in reader.get(case_paths(reader)[0]).text
+
+
+def test_worklist_of_the_module_and_of_the_page_agree(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
+    for n in range(3):
+        upload(nurse, {"a.dcm": named_ecg("A", seed=n)}, urgent=n == 2)
+    with web.services.catalogue.read() as conn:
+        expected = [f"/cases/{item.case_id}" for item in worklist.list_items(conn)]
+    assert case_paths(reader) == expected

@@ -1,0 +1,40 @@
+"""An ECG's samples and beats for the page that draws them."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from teleread.pipeline.services import PIPELINE_VERSION
+from teleread.web import queries
+from teleread.web.errors import NotFound
+from teleread.web.security import Seat, allow
+
+router = APIRouter()
+
+
+@router.get("/api/recordings/{arrival_id}/display")
+def display(seat: Annotated[Seat, allow("reader", audit="view")], arrival_id: str) -> JSONResponse:
+    """How to read the samples (leads, rate, scale, missing value), and the R peaks as sample numbers."""
+    shown = json.loads(_derived(seat, arrival_id, "display.json"))
+    analysis = json.loads(_derived(seat, arrival_id, "analysis.json"))
+    return JSONResponse(shown | {"r_peaks": analysis["r_peaks"]})
+
+
+@router.get("/api/recordings/{arrival_id}/wave")
+def wave(seat: Annotated[Seat, allow("reader", audit="view")], arrival_id: str) -> Response:
+    """The samples: 16-bit little-endian steps, lead after lead."""
+    return Response(_derived(seat, arrival_id, "wave.i16"), media_type="application/octet-stream")
+
+
+def _derived(seat: Seat, arrival_id: str, name: str) -> bytes:
+    with seat.services.catalogue.write() as conn:
+        key = queries.derived_key(conn, arrival_id, name, PIPELINE_VERSION)
+        if key is not None:
+            seat.record(conn, "arrival", arrival_id, {"part": name})
+    if key is None:
+        raise NotFound()
+    return seat.services.store.get(key)

@@ -1,0 +1,107 @@
+"""The web application: routes, error answers, and the sweep that runs beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from fastapi import FastAPI
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+from starlette.staticfiles import StaticFiles
+
+from teleread.errors import TelereadError
+from teleread.pipeline.services import Services
+from teleread.pipeline.sweep import sweep_web
+from teleread.web import errors
+from teleread.web.api import frames, health, recordings, upload
+from teleread.web.api import worklist as worklist_api
+from teleread.web.api.frames import AUDIT_EVERY, Lately
+from teleread.web.headers import HardenedHeaders
+from teleread.web.limits import RateLimiter
+from teleread.web.pages import cases, clinic, engineer, signin, worklist
+from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
+from teleread.web.render import STATIC_FOLDER, Renderer
+from teleread.web.security import require_declarations
+
+log = logging.getLogger(__name__)
+
+SWEEP_EVERY = timedelta(seconds=5)
+UPLOAD_LIMIT_BYTES = 64 << 20
+UPLOADS_AT_ONCE = 12  # whole uploads held in memory; more wait on disk
+
+
+def create_app(
+    services: Services,
+    *,
+    upload_limit_bytes: int = UPLOAD_LIMIT_BYTES,
+    sweep_every: timedelta | None = SWEEP_EVERY,
+) -> FastAPI:
+    """The application on open services; the caller closes them.
+
+    Args:
+        sweep_every: pause between two sweeps; None for no sweep (tests that call it themselves).
+
+    Raises:
+        Misconfigured: ``route_without_guard``: a route does not say who may use it.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        task = None if sweep_every is None else asyncio.create_task(_sweep(services, sweep_every))
+        try:
+            yield
+        finally:
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+
+    app = FastAPI(title="teleread", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.services = services
+    app.state.renderer = Renderer(services.alliance, services.clock)
+    app.state.sign_in_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
+    app.state.looks = Lately(AUDIT_EVERY)
+    app.state.upload_limit_bytes = upload_limit_bytes
+    app.state.upload_slots = asyncio.Semaphore(UPLOADS_AT_ONCE)
+    errors.install(app)
+    for module in (signin, worklist, cases, clinic, engineer, worklist_api, recordings, frames, upload, health):
+        app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
+    app.add_middleware(HardenedHeaders)
+    require_declarations(app)
+    return app
+
+
+def create_default_app() -> FastAPI:
+    """The application on the installation's settings, for ``uvicorn --factory``; it closes its services at the end."""
+    from teleread.services import open_services
+    from teleread.settings import load_settings
+
+    settings = load_settings()
+    services = open_services(settings)
+    app = create_app(services, upload_limit_bytes=settings.upload_limit_mb << 20)
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(application: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with inner(application):
+                yield
+        finally:
+            services.close()
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+async def _sweep(services: Services, every: timedelta) -> None:
+    """Sweep for ever; a failed round is logged, and the next one tries again."""
+    while True:
+        try:
+            await run_in_threadpool(sweep_web, services)
+        except (TelereadError, SQLAlchemyError) as error:
+            log.warning("sweep failed: %s", getattr(error, "code", type(error).__name__))
+        await asyncio.sleep(every.total_seconds())

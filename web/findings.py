@@ -1,0 +1,81 @@
+"""Words for quality findings, measurements, windows and connections: English here, Chinese in the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from teleread.web.i18n import N_
+
+FAULTS = {
+    "flat": N_("no signal (flat line)"),
+    "off": N_("electrode off, or signal missing"),
+    "saturated": N_("signal cut off at the device's limit"),
+    "mains": N_("mains hum"),
+    "drift": N_("the baseline wanders"),
+    "burst": N_("muscle tremor or jolts"),
+    "low_amplitude": N_("very small beats"),
+    "too_short": N_("the recording is too short"),
+    "undersampled": N_("the sampling rate is too low"),
+    "limb_reversal": N_("left and right arm seem to be exchanged"),
+    "all_leads_bad": N_("no lead shows a usable heartbeat"),
+}
+
+REMEDIES = {
+    "reattach_electrode": N_("Clean the skin, attach this electrode again, check its clip and cable."),
+    "check_limb_electrodes": N_("Check the arm electrodes: red right arm, yellow left arm (IEC colours)."),
+    "move_away_from_mains": N_("Move patient and cables away from mains leads; switch off what is not needed."),
+    "ask_to_lie_still": N_("Ask the patient to lie still, warm and relaxed, and not to talk."),
+    "repeat_longer": N_("Record again for at least 10 seconds."),
+    "check_device_settings": N_("Check the device's settings for sampling rate and export."),
+    "look_at_patient": N_("LOOK AT THE PATIENT FIRST: consciousness, breathing, pulse. Then check the electrodes."),
+}
+
+MEASUREMENTS = {
+    "heart_rate_bpm": N_("Heart rate"),
+    "rr_ms": N_("RR interval"),
+    "pr_ms": N_("PR interval"),
+    "qrs_ms": N_("QRS duration"),
+    "qt_ms": N_("QT interval"),
+    "qtc_ms": N_("QTc interval"),
+}
+
+UNITS = {"bpm": N_("per minute"), "1/min": N_("per minute")}
+
+WINDOWS = {
+    "default": N_("as stored"),
+    "full": N_("full range"),
+    "lung": N_("lung"),
+    "mediastinum": N_("mediastinum"),
+    "bone": N_("bone"),
+    "brain": N_("brain"),
+    "abdomen": N_("abdomen"),
+}
+
+CONNECTIONS = {
+    "dicom": N_("DICOM, fetched"),
+    "folder": N_("folder, watched"),
+    "web": N_("sends by page or agent"),
+}
+
+KINDS = {"ecg": N_("ECG"), "image": N_("image"), "unknown": N_("unknown")}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Leads that share a fault and its remedy; no lead: the whole recording."""
+
+    leads: tuple[str, ...]
+    fault: str
+    remedy: str
+
+
+def grouped(findings: Iterable[Mapping[str, Any]]) -> list[Group]:
+    """Findings of one kind together, in the order in which each kind first stands."""
+    leads: dict[tuple[str, str], list[str]] = {}
+    for one in findings:
+        found = leads.setdefault((str(one["fault"]), str(one["remedy"])), [])
+        if one.get("lead"):
+            found.append(str(one["lead"]))
+    return [Group(tuple(names), fault, remedy) for (fault, remedy), names in leads.items()]

@@ -1,0 +1,47 @@
+"""The engineer's page: which site delivers, what failed, what waits. No identities."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from teleread.pipeline.batches import retry_quarantined
+from teleread.web import queries
+from teleread.web.render import page
+from teleread.web.security import Seat, allow
+
+router = APIRouter()
+
+
+@router.get("/engineer")
+def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)]) -> Response:
+    """Sites, open messages, quarantine and counts."""
+    services = seat.services
+    connections = {
+        site_id: services.alliance.connection(site_id, services.clock().date()) for site_id in services.alliance.sites
+    }
+    with services.catalogue.read() as conn:
+        states = queries.site_states(conn, list(services.alliance.sites))
+        messages = queries.open_messages(conn)
+        failed = queries.quarantined(conn)
+        totals = queries.totals(conn)
+    return page(
+        request,
+        seat,
+        "engineer.html",
+        connections=connections,
+        states=states,
+        messages=messages,
+        quarantined=failed,
+        totals=totals,
+    )
+
+
+@router.post("/engineer/quarantine/{arrival_id}/retry")
+def retry(seat: Annotated[Seat, allow("engineer", audit="retry")], arrival_id: str) -> Response:
+    """Prepare a quarantined arrival again; its audit event is written with the act."""
+    retry_quarantined(seat.services, arrival_id, seat.name)
+    return RedirectResponse("/engineer#quarantine", 303)

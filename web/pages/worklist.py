@@ -1,0 +1,85 @@
+"""The worklist: what waits for a reader, most urgent first."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from teleread.errors import InputRejected
+from teleread.reading import worklist
+from teleread.web import identity
+from teleread.web.format import EPOCH
+from teleread.web.render import page
+from teleread.web.security import Seat, allow
+
+router = APIRouter()
+
+ROWS = 50
+
+
+@router.get("/worklist")
+def show(
+    request: Request,
+    seat: Annotated[Seat, allow("reader", audit="list")],
+    modality: str = "",
+    site: str = "",
+    after: str = "",
+) -> Response:
+    """One page of the worklist; the filters and the place stand in the address."""
+    with seat.services.catalogue.write() as conn:
+        rows = worklist.list_items(
+            conn,
+            site_ids=[site] if site else None,
+            modality=modality or None,
+            after=parse_cursor(after) if after else None,
+            limit=ROWS + 1,
+        )
+        counts, facets = worklist.counts(conn), worklist.facets(conn)
+        items = rows[:ROWS]
+        seat.record(conn, "worklist", "all", {"modality": modality[:16], "site": site[:32], "rows": len(items)})
+    people = identity.join(seat, [wanted(item) for item in items], "worklist")
+    filters = {key: value for key, value in (("modality", modality), ("site", site)) if value}
+    further = urlencode(filters | {"after": write_cursor(worklist.cursor(items[-1]))}) if len(rows) > ROWS else ""
+    return page(
+        request,
+        seat,
+        "worklist.html",
+        items=items,
+        people=people,
+        counts=counts,
+        facets=facets,
+        modality=modality,
+        site=site,
+        first=urlencode(filters),
+        at_first=not after,
+        further=further,
+    )
+
+
+def wanted(item: worklist.WorkItem) -> identity.Wanted:
+    """What a work item knows of its patient."""
+    return identity.Wanted(item.case_id, item.patient_pseudonym, item.patient_sex, item.patient_age_years)
+
+
+def write_cursor(key: worklist.Cursor) -> str:
+    """The key of a row for the address: rank, microseconds since 1970, id."""
+    rank, arrived_at, item_id = key
+    return f"{rank}.{(arrived_at - EPOCH) // timedelta(microseconds=1)}.{item_id}"
+
+
+def parse_cursor(text: str) -> worklist.Cursor:
+    """The key out of the address.
+
+    Raises:
+        InputRejected: ``request_invalid``.
+    """
+    rank, _, rest = text.partition(".")
+    micros, _, item_id = rest.partition(".")
+    if not (rank in {"0", "1", "2"} and micros.isascii() and micros.isdigit() and len(micros) <= 17 and item_id):
+        raise InputRejected("request_invalid", "This page of the list does not exist.")
+    return int(rank), EPOCH + timedelta(microseconds=int(micros)), item_id[:32]

@@ -1,0 +1,128 @@
+"""What happened and what to do, for every code that teleread raises. English here, Chinese in the catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from teleread.web.i18n import N_
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What happened, and what to do about it."""
+
+    what: str
+    todo: str
+
+
+_EXPORT_AGAIN = N_("Export the recording from the device again and send it. If it is urgent, telephone as well.")
+_TELL_ENGINEER = N_("Tell the engineer on duty the code below.")
+_RELOAD = N_("Load the page again and look at the new state.")
+_PEER = N_("Nothing to do: it is tried again by itself. If it lasts, telephone the site's engineer.")
+_SEND_AGAIN = N_("Keep the recording and send it again in a minute. If it is urgent, telephone now.")
+
+_BROKEN = Problem(N_("The file is damaged or incomplete."), _EXPORT_AGAIN)
+_NOT_ECG = Problem(N_("The file holds no recording in a form that the program can read."), _EXPORT_AGAIN)
+_TOO_MUCH = Problem(
+    N_("Reading the file took more time or memory than is allowed."),
+    N_("A person looks at it. If it is urgent, telephone as well."),
+)
+_UNSUPPORTED = Problem(
+    N_("The file is in a variant that the program cannot show or analyse yet."),
+    N_("A person looks at it. If it is urgent, telephone as well."),
+)
+_SETUP = Problem(N_("The system is not set up correctly."), _TELL_ENGINEER)
+_STORE = Problem(N_("The store does not answer just now."), _SEND_AGAIN)
+_CORRUPT = Problem(N_("Something stored does not read back as it was written."), _TELL_ENGINEER)
+_UNREACHABLE = Problem(N_("The site's system cannot be reached."), _PEER)
+_REFUSED = Problem(
+    N_("The site's system refused the connection."),
+    N_("Ask the site's engineer to check AE titles and permissions; it is tried again by itself."),
+)
+_SILENT = Problem(N_("The site's system stopped answering."), _PEER)
+_FOLDER = Problem(
+    N_("The watched folder cannot be read."),
+    N_("Check that the folder exists, is connected and may be read; it is tried again by itself."),
+)
+_INVALID = Problem(N_("The request cannot be understood."), N_("Go back to the start and try again."))
+_NOTHING = Problem(N_("There is nothing at this address, or it is not yours to see."), N_("Go back to the start."))
+
+_FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
+    (_TOO_MUCH, ("analysis_timeout", "too_much_memory", "too_much_output", "worker_crashed")),
+    (_UNREACHABLE, ("peer_unreachable", "site_not_connected")),
+    (_REFUSED, ("peer_rejected", "peer_refused")),
+    (_SILENT, ("peer_silent", "peer_aborted", "peer_failed")),
+    (_STORE, ("catalogue_busy", "catalogue_unreachable", "vault_busy", "vault_unreachable", "store_unreachable")),
+    (_STORE, ("store_unavailable", "store_io", "store_full", "receipt_missing")),
+    (_CORRUPT, ("object_corrupt", "object_missing", "object_exists", "catalogue_corrupt", "vault_corrupt")),
+    (_NOTHING, ("not_found", "no_such_arrival", "no_such_report", "frame_out_of_range")),
+    (_INVALID, ("request_invalid", "method_not_allowed", "request_too_large")),
+    (_INVALID, ("bad_window", "window_needs_ct", "bad_size")),
+    (_FOLDER, ("folder_missing", "folder_denied", "folder_unreadable", "folder_unwritable")),
+    (_FOLDER, ("file_denied", "file_unreadable")),
+    (_SETUP, ("report_path_missing", "site_has_no_folder", "pool_unavailable", "pool_closed")),
+    (_SETUP, ("alliance_invalid", "alliance_missing", "settings_invalid", "route_without_guard")),
+    (_UNSUPPORTED, ("dicom_unsupported", "not_one_image", "dicom_too_large")),
+    (_NOT_ECG, ("unknown_format", "dicom_no_image", "dicom_not_part10", "dicom_no_instance")),
+)
+
+_SINGLE: dict[str, Problem] = {
+    "empty_upload": Problem(
+        N_("Nothing was sent: the file is empty, or none was chosen."),
+        N_("Choose the recording again."),
+    ),
+    "upload_too_large": Problem(
+        N_("The file is larger than this page takes."),
+        N_("Send one recording at a time; telephone if it is urgent."),
+    ),
+    "upload_interrupted": Problem(N_("The line broke before everything had arrived."), _SEND_AGAIN),
+    "upload_stalled": Problem(N_("The line stood still for a minute before everything had arrived."), _SEND_AGAIN),
+    "wfdb_part_missing": Problem(
+        N_("A WFDB recording has two files, and one of them is missing."),
+        N_("Choose the .hea and the .dat file together and send them again."),
+    ),
+    "sign_in_needed": Problem(N_("You are not signed in, or your session has ended."), N_("Sign in and try again.")),
+    "sign_in_wrong": Problem(N_("Name or password is wrong."), N_("Check both and try again.")),
+    "too_many_attempts": Problem(N_("Too many attempts to sign in."), N_("Wait a minute, then try again.")),
+    "role_not_allowed": Problem(
+        N_("This page is not for your kind of account."),
+        N_("Go back to the start, or sign in with another account."),
+    ),
+    "account_without_site": Problem(N_("This account belongs to no site."), _TELL_ENGINEER),
+    "cross_site_request": Problem(
+        N_("The request did not come from a page of ours."),
+        N_("Open the page from the address that you know and try again."),
+    ),
+    "case_not_open": Problem(N_("This case is not waiting for a report any more."), _RELOAD),
+    "not_quarantined": Problem(N_("This is not in quarantine any more."), _RELOAD),
+    "report_empty": Problem(N_("The report has no text."), N_("Write the report, then sign.")),
+    "report_too_long": Problem(N_("The report is too long."), N_("Shorten it, then sign.")),
+    "site_not_pulled": Problem(N_("This site's studies are not fetched by us."), _TELL_ENGINEER),
+    "internal_error": Problem(
+        N_("Something went wrong on our side."),
+        N_("Try again. If it is urgent, telephone now and tell the code below."),
+    ),
+}
+
+PROBLEMS: dict[str, Problem] = {code: one for one, codes in _FAMILIES for code in codes} | _SINGLE
+
+# parsers name what is wrong with a file as <format>_<what>: a new format needs no new words
+_ENDINGS: tuple[tuple[Problem, tuple[str, ...]], ...] = (
+    (_TOO_MUCH, ("_bomb", "_ratio", "_nested", "_too_deep", "_too_large", "_too_big", "_too_long")),
+    (_TOO_MUCH, ("_too_many", "_too_many_elements", "_too_much")),
+    (_UNSUPPORTED, ("_unsupported", "_encrypted", "_compressed")),
+    (_NOT_ECG, ("_unknown", "_no_ecg", "_no_signal", "_no_leads", "_empty")),
+)
+_FORMATS = frozenset(
+    "aecg bdf bundle contec csv dicom ecg edf file hl7 ishne mfer muse scp sierra wfdb xml zip".split()  # noqa: SIM905
+)
+
+
+def find(code: str) -> Problem | None:
+    """The words of a code: its own, else those of its ending, else "damaged" for a known file format."""
+    if code in PROBLEMS:
+        return PROBLEMS[code]
+    for words, endings in _ENDINGS:
+        if code.endswith(endings):
+            return words
+    return _BROKEN if code.split("_")[0] in _FORMATS else None

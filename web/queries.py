@@ -1,0 +1,224 @@
+"""What pages read from the catalogue beyond the worklist: newcomers, receipts, the engineer's view. No identities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, select
+
+from teleread.storage.catalogue.schema import (
+    arrivals,
+    deliveries,
+    derived,
+    quarantine,
+    recordings,
+    site_messages,
+    site_status,
+    studies,
+    work_items,
+)
+
+URGENT_HEARD_AFTER = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Unclaimed:
+    """An urgent case that nobody has taken."""
+
+    case_id: str
+    receipt: str
+    site_id: str
+    arrived_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SentItem:
+    """A line of a clinic's own list."""
+
+    receipt: str
+    arrived_at: datetime
+    state: str
+    clinic_priority: str
+    case_state: str | None
+    quality_acceptable: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """How one site's pull is doing; fields are None where nothing is known yet."""
+
+    site_id: str
+    last_started_at: datetime | None = None
+    last_ok_at: datetime | None = None
+    last_landed: int | None = None
+    failing_since: datetime | None = None
+    failure_code: str | None = None
+    failures: int = 0
+    next_try_at: datetime | None = None
+    waiting: int | None = None
+    unrecognised: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMessage:
+    """A message to the engineer that is not closed."""
+
+    site_id: str
+    code: str
+    opened_at: datetime
+    waiting: int | None
+    next_try_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """An arrival that could not be prepared."""
+
+    arrival_id: str
+    receipt: str
+    site_id: str
+    kind: str
+    code: str
+    quarantined_at: datetime
+    attempts: int
+    size_bytes: int
+
+
+def newcomers(conn: Connection, since: datetime, site: str | None, modality: str | None) -> list[str]:
+    """Ids of the cases that were queued after a moment and wait, 200 at most."""
+    query = select(work_items.c.case_id).where(work_items.c.state == "SCHEDULED", work_items.c.created_at > since)
+    if site is not None:
+        query = query.where(work_items.c.site_id == site)
+    if modality is not None:
+        query = query.where(work_items.c.modality == modality)
+    return list(conn.scalars(query.order_by(work_items.c.rank, work_items.c.arrived_at).limit(200)))
+
+
+def no_longer_waiting(conn: Connection, case_ids: Sequence[str]) -> list[str]:
+    """Those of the given cases that are not waiting any more."""
+    waiting = select(work_items.c.case_id).where(
+        work_items.c.state == "SCHEDULED", work_items.c.case_id.in_(list(case_ids))
+    )
+    still = set(conn.scalars(waiting))
+    return [case_id for case_id in case_ids if case_id not in still]
+
+
+def unclaimed_urgent(conn: Connection, now: datetime) -> list[Unclaimed]:
+    """Urgent cases that have waited for a minute, oldest first: every reader hears them."""
+    query = (
+        select(work_items.c.case_id, arrivals.c.receipt, work_items.c.site_id, work_items.c.arrived_at)
+        .join(arrivals, arrivals.c.id == work_items.c.arrival_id)
+        .where(
+            work_items.c.state == "SCHEDULED",
+            work_items.c.rank == 0,
+            work_items.c.arrived_at <= now - URGENT_HEARD_AFTER,
+        )
+        .order_by(work_items.c.arrived_at)
+        .limit(20)
+    )
+    return [Unclaimed(**row._mapping) for row in conn.execute(query)]
+
+
+def acquired_at(conn: Connection, study_id: str | None) -> datetime | None:
+    """When a study was acquired, as far as it says."""
+    return conn.scalar(select(studies.c.acquired_at).where(studies.c.id == study_id)) if study_id else None
+
+
+def study_of(conn: Connection, arrival_id: str) -> tuple[datetime | None, str | None, float | None]:
+    """Acquisition time, sex and age of an arrival's study."""
+    query = (
+        select(studies.c.acquired_at, studies.c.patient_sex, studies.c.patient_age_years)
+        .join(arrivals, arrivals.c.study_id == studies.c.id)
+        .where(arrivals.c.id == arrival_id)
+    )
+    row = conn.execute(query).one_or_none()
+    return (None, None, None) if row is None else (row[0], row[1], row[2])
+
+
+def derived_key(conn: Connection, arrival_id: str, name: str, version: str) -> str | None:
+    """Where a derived object lies."""
+    return conn.scalar(
+        select(derived.c.object_key).where(
+            derived.c.arrival_id == arrival_id, derived.c.name == name, derived.c.code_version == version
+        )
+    )
+
+
+def raw_of(conn: Connection, arrival_id: str) -> tuple[str, str] | None:
+    """Receipt and SHA-256 of an arrival's bytes."""
+    row = conn.execute(select(arrivals.c.receipt, arrivals.c.sha256).where(arrivals.c.id == arrival_id)).one_or_none()
+    return None if row is None else (row.receipt, row.sha256)
+
+
+def sent_by(conn: Connection, site_id: str, limit: int = 10) -> list[SentItem]:
+    """What a site sent through this page lately, newest first."""
+    query = (
+        select(
+            arrivals.c.receipt,
+            arrivals.c.arrived_at,
+            arrivals.c.state,
+            arrivals.c.clinic_priority,
+            work_items.c.state.label("case_state"),
+            recordings.c.quality_acceptable,
+        )
+        .outerjoin(work_items, (work_items.c.case_id == arrivals.c.case_id) & (work_items.c.seq == 1))
+        .outerjoin(recordings, recordings.c.arrival_id == arrivals.c.id)
+        .where(arrivals.c.site_id == site_id, arrivals.c.source == "web")
+        .order_by(arrivals.c.arrived_at.desc())
+        .limit(limit)
+    )
+    return [SentItem(**row._mapping) for row in conn.execute(query)]
+
+
+def site_states(conn: Connection, site_ids: Sequence[str]) -> list[SiteState]:
+    """The pull state of each site, in the given order."""
+    columns = [site_status.c[name] for name in SiteState.__dataclass_fields__]
+    found = {row.site_id: SiteState(**row._mapping) for row in conn.execute(select(*columns))}
+    return [found.get(site_id, SiteState(site_id)) for site_id in site_ids]
+
+
+def open_messages(conn: Connection) -> list[OpenMessage]:
+    """Messages that are not closed, oldest first."""
+    columns = [site_messages.c[name] for name in OpenMessage.__dataclass_fields__]
+    query = select(*columns).where(site_messages.c.closed_at.is_(None)).order_by(site_messages.c.opened_at)
+    return [OpenMessage(**row._mapping) for row in conn.execute(query)]
+
+
+def quarantined(conn: Connection, limit: int = 100) -> list[Quarantined]:
+    """What lies in quarantine, newest first."""
+    query = (
+        select(
+            arrivals.c.id.label("arrival_id"),
+            arrivals.c.receipt,
+            arrivals.c.site_id,
+            arrivals.c.kind,
+            quarantine.c.code,
+            quarantine.c.quarantined_at,
+            arrivals.c.attempts,
+            arrivals.c.size_bytes,
+        )
+        .join(quarantine, quarantine.c.arrival_id == arrivals.c.id)
+        .where(quarantine.c.resolved_at.is_(None))
+        .order_by(quarantine.c.quarantined_at.desc())
+        .limit(limit)
+    )
+    return [Quarantined(**row._mapping) for row in conn.execute(query)]
+
+
+def totals(conn: Connection) -> dict[str, int]:
+    """How many arrivals stand at which step, what lies in quarantine, and which reports wait to be given back."""
+
+    def number(*where: object) -> int:
+        return int(conn.scalar(select(func.count()).select_from(arrivals).where(*where)) or 0)  # type: ignore[arg-type]
+
+    undelivered = select(func.count()).select_from(deliveries).where(deliveries.c.delivered_at.is_(None))
+    return {
+        "arrived": number(),
+        "landed": number(arrivals.c.state == "landed"),
+        "prepared": number(arrivals.c.state == "prepared"),
+        "quarantined": number(arrivals.c.state == "quarantined"),
+        "enqueued": number(arrivals.c.case_id.is_not(None)),
+        "undelivered": int(conn.scalar(undelivered) or 0),
+    }

@@ -1,0 +1,121 @@
+"""Templates: one Jinja environment per language, autoescaped, with the formats that pages use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from teleread.alliance import Alliance
+from teleread.web import findings, texts
+from teleread.web import format as formats
+from teleread.web.i18n import HTML_LANG, LANGUAGES, load_translations
+from teleread.web.security import Seat
+
+TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+STATIC_FOLDER = Path(__file__).parent / "static"
+
+_TABLES = {
+    "priority": texts.PRIORITIES,
+    "reason": texts.REASONS,
+    "case_state": texts.CASE_STATES,
+    "fault": findings.FAULTS,
+    "remedy": findings.REMEDIES,
+    "measurement": findings.MEASUREMENTS,
+    "unit": findings.UNITS,
+    "window": findings.WINDOWS,
+    "connection_kind": findings.CONNECTIONS,
+    "kind": findings.KINDS,
+}
+
+HOMES = {"uploader": "/upload", "reader": "/worklist", "engineer": "/engineer"}
+
+
+class Renderer:
+    """Renders a page in the language of its seat."""
+
+    def __init__(self, alliance: Alliance, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._alliance = alliance
+        self._translations = translations = load_translations()
+        self._environments = {
+            language: _environment(alliance, language, translations[language]) for language in LANGUAGES
+        }
+
+    def translate(self, language: str) -> Callable[[str], str]:
+        """The translation function of a language."""
+        return self._translations[language].gettext
+
+    def site_name(self, site_id: str, language: str) -> str:
+        """A site's name in a language, its id when the alliance does not know it any more."""
+        return _site_name(self._alliance, site_id, language)
+
+    def html(self, request: Request, language: str, template: str, seat: Seat | None = None, **values: Any) -> str:
+        """A template as text. ``seat`` is None where a request failed before anybody was known."""
+        account = seat.account if seat else None
+        return (
+            self._environments[language]
+            .get_template(template)
+            .render(
+                account=account,
+                home=HOMES.get(account.role, "/") if account else "/",
+                path=request.url.path,
+                query=request.url.query,
+                now=self._clock(),
+                alliance_name=self._alliance.name_zh if language == "zh" else self._alliance.name_en,
+                telephone=self._alliance.telephone,
+                **values,
+            )
+        )
+
+    def page(self, request: Request, seat: Seat, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+        """A template as a response."""
+        return HTMLResponse(self.html(request, seat.language, template, seat, **values), status)
+
+
+def page(request: Request, seat: Seat, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A template as a response, with the application's renderer."""
+    renderer: Renderer = request.app.state.renderer
+    return renderer.page(request, seat, template, status=status, **values)
+
+
+def _environment(alliance: Alliance, language: str, translations: Any) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(translations, newstyle=False)  # type: ignore[attr-defined]
+    _ = translations.gettext
+    zone = formats.zone(alliance.utc_offset_minutes)
+
+    environment.globals.update(language=language, html_lang=HTML_LANG[language])
+    environment.filters.update(
+        person=partial(formats.person_name, language=language),
+        sex=partial(formats.sex_text, _=_),
+        age=partial(formats.age_text, _=_),
+        moment=partial(formats.time_text, tz=zone),
+        wait=partial(formats.wait_text, _=_),
+        ms=formats.milliseconds,
+        filesize=formats.size_text,
+        site=lambda site_id: _site_name(alliance, site_id, language),
+        problem=partial(texts.problem, _=_),
+        grouped=findings.grouped,
+        **{name: texts.lookup(table, _) for name, table in _TABLES.items()},
+    )
+    return environment
+
+
+def _site_name(alliance: Alliance, site_id: str, language: str) -> str:
+    site = alliance.sites.get(site_id)
+    return site.name(language) if site else site_id

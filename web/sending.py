@@ -1,0 +1,140 @@
+"""A clinic's upload: bytes are landed first, then prepared and queued, then answered. What fails later is said."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.datastructures import FormData, UploadFile
+
+from teleread.alliance import Priority
+from teleread.errors import Conflict, InputRejected, PeerError, StorageError
+from teleread.pipeline.enqueue import enqueue
+from teleread.pipeline.land import Landed, land
+from teleread.pipeline.prepare import prepare
+from teleread.pipeline.services import Services
+from teleread.pipeline.verdict import Verdict, verdict
+from teleread.web import queries
+from teleread.web.security import Seat
+
+log = logging.getLogger(__name__)
+
+# the nurse waits for this answer; what takes longer is finished by the sweep and shown on the receipt's page
+ANALYSIS_WAIT_S = 5.0
+_NAME_LIMIT = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of an upload."""
+
+    landed: Landed
+    verdict: Verdict
+
+
+def files_of(form: FormData) -> dict[str, bytes]:
+    """The files of an upload, by a name without folders that stands once.
+
+    Raises:
+        InputRejected: ``empty_upload``: no file at all.
+    """
+    found: dict[str, bytes] = {}
+    for _field, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            continue
+        data = value.file.read()
+        if not data and not value.filename:
+            continue  # what a browser sends for a file field that nobody used
+        base = (value.filename or "").replace("\\", "/").rpartition("/")[2][-_NAME_LIMIT:] or "file"
+        name, number = base, 1
+        while name in found:
+            number += 1
+            name = f"{number}-{base}"
+        found[name] = data
+    if not found:
+        raise InputRejected("empty_upload", "Nothing was sent: no file was chosen.")
+    return found
+
+
+def send(seat: Seat, files: Mapping[str, bytes], urgent: bool) -> Sent:
+    """Land, prepare, enqueue, judge.
+
+    Raises:
+        InputRejected: nothing was landed: ``empty_upload``.
+        StorageError: nothing was landed.
+    """
+    services = seat.services
+    site_id = seat.site_id
+    landed = land(
+        services,
+        site_id=site_id,
+        source="web",
+        files=files,
+        clinic_priority=_priority(services, site_id, urgent),
+        actor=seat.name,
+    )
+    try:
+        prepare(services, landed.arrival_id, timeout_s=ANALYSIS_WAIT_S)
+        enqueue(services, landed.arrival_id)
+    except (StorageError, PeerError, Conflict) as error:
+        # acknowledged all the same: the bytes are safe, and the sweep goes on with them
+        log.warning("upload %s left to the sweep: %s", landed.arrival_id, error.code)
+    found = verdict(services, receipt=landed.receipt, site_id=site_id)
+    if found is None:
+        raise StorageError("receipt_missing", "The receipt was written and cannot be read.")
+    return Sent(landed, found)
+
+
+def light(found: Verdict) -> str:
+    """The verdict as a traffic light: ``green``, ``amber``, ``red``, or ``none`` where nothing is judged yet.
+
+    Red: it must be recorded again or looked at now. Amber: usable, with a finding; or no verdict could be made.
+    An image has no verdict of its own.
+    """
+    if found.state == "quarantined":
+        return "amber"
+    if found.state != "prepared" or found.acceptable is None:
+        return "none"
+    if not found.acceptable:
+        return "red"
+    return "amber" if found.findings else "green"
+
+
+def as_json(seat: Seat, found: Verdict) -> dict[str, object]:
+    """A verdict for a program. No identity: the sender has it already."""
+    with seat.services.catalogue.read() as conn:
+        acquired, sex, age = queries.study_of(conn, found.arrival_id)
+    report = found.report
+    return {
+        "state": found.state,
+        "case_state": found.case_state,
+        "priority": found.priority,
+        "position": found.position,
+        "light": light(found),
+        "analysed": found.analysed,
+        "acceptable": found.acceptable,
+        "score": found.score,
+        "findings": list(found.findings),
+        "heart_rate_bpm": found.heart_rate_bpm,
+        "failure_code": found.failure_code,
+        "sex": sex,
+        "age_years": age,
+        "acquired_at": acquired.isoformat() if acquired else None,
+        "telephone": seat.services.alliance.telephone,
+        "report": report
+        and {
+            "version": report.version,
+            "text": report.text,
+            "critical": report.critical,
+            "signed_by": report.signed_by,
+            "signed_at": report.signed_at.isoformat(),
+        },
+    }
+
+
+def _priority(services: Services, site_id: str, urgent: bool) -> Priority:
+    if urgent:
+        return "urgent"
+    connection = services.alliance.connection(site_id, services.clock().date())
+    return connection.default_priority if connection else "routine"

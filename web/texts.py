@@ -1,0 +1,107 @@
+"""Words for stable codes: what happened, whether anything is lost, what to do. Both languages by gettext.
+
+Every code that teleread raises has its words in :mod:`teleread.web.problems`; a code from elsewhere gets the words
+of its kind, with the code beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from teleread.errors import AccessDenied, Conflict, InputRejected, Misconfigured, PeerError, StorageError, TelereadError
+from teleread.web.i18n import N_
+from teleread.web.problems import Problem, find
+
+Translate = Callable[[str], str]
+
+PRIORITIES = {"urgent": N_("Urgent"), "high": N_("High"), "routine": N_("Routine")}
+
+REASONS = {
+    "clinic": N_("marked by the clinic"),
+    "not_analysed": N_("not analysed"),
+    "poor_quality": N_("recording quality is poor"),
+}
+
+CASE_STATES = {
+    "SCHEDULED": N_("waiting for a reader"),
+    "IN PROGRESS": N_("being read"),
+    "COMPLETED": N_("read"),
+    "CANCELED": N_("withdrawn"),
+}
+
+KEPT = N_("Nothing is lost: the bytes are stored, and a reader sees the case.")
+NOT_TAKEN = N_("Nothing was stored by this attempt. What you sent before is safe.")
+NOTHING_DONE = N_("Nothing is lost and nothing was changed.")
+MAYBE_TAKEN = N_("Anything that was given a receipt is safe. Sending again makes no double.")
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A problem in one language."""
+
+    code: str
+    what: str
+    lost: str
+    todo: str
+
+
+def lookup(table: Mapping[str, str], _: Translate) -> Callable[[str], str]:
+    """A filter that gives a code's words in one language, and a code without words as it is."""
+    return lambda code: _(table[code]) if code in table else code
+
+
+def problem(code: str, _: Translate) -> Words:
+    """The words of a code under which something lies in quarantine, or a pull fails."""
+    found = find(code) or _UNREADABLE
+    return Words(code, _(found.what), _(KEPT), _(found.todo))
+
+
+def refusal(error: TelereadError, _: Translate) -> Words:
+    """The words of an error that ended a request."""
+    found, lost = _BY_KIND[next(kind for kind in _BY_KIND if isinstance(error, kind))]
+    found = find(error.code) or found
+    return Words(error.code, _(found.what), _(lost), _(found.todo))
+
+
+_UNREADABLE = Problem(
+    N_("The recording could not be read by the program."),
+    N_("A person looks at it. If it is urgent, telephone as well."),
+)
+
+_BY_KIND: dict[type[TelereadError], tuple[Problem, str]] = {
+    InputRejected: (
+        Problem(N_("What was sent cannot be used."), N_("Check what you sent and try again.")),
+        NOT_TAKEN,
+    ),
+    PeerError: (
+        Problem(N_("Another system did not answer."), N_("Nothing to do: it is tried again by itself.")),
+        NOTHING_DONE,
+    ),
+    StorageError: (
+        Problem(
+            N_("The store does not answer just now."),
+            N_("Keep the recording and send it again in a minute. If it is urgent, telephone now."),
+        ),
+        MAYBE_TAKEN,
+    ),
+    Conflict: (
+        Problem(N_("This does not fit the present state."), N_("Load the page again and look at the new state.")),
+        NOTHING_DONE,
+    ),
+    AccessDenied: (
+        Problem(N_("You may not do this."), N_("Sign in with an account that may, or ask the alliance's office.")),
+        NOTHING_DONE,
+    ),
+    Misconfigured: (
+        Problem(N_("The system is not set up correctly."), N_("Tell the engineer on duty the code below.")),
+        NOTHING_DONE,
+    ),
+    TelereadError: (
+        Problem(
+            N_("Something went wrong on our side."),
+            N_("Try again. If it is urgent, telephone now and tell the code below."),
+        ),
+        MAYBE_TAKEN,
+    ),
+}
