@@ -1,6 +1,6 @@
 """How long each DAG file takes to parse once Airflow itself is imported, as its DAG processor has it.
 
-    .venv/bin/python -m benchmarks.dag_parse
+.venv/bin/python -m benchmarks.dag_parse
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from teleread.ingest.bounded import Product
-from teleread.ingest.imaging import DicomHeader, read_header, thumbnail
 
 from teleread.errors import InputRejected
+from teleread.ingest.bounded import Product
 from teleread.ingest.formats import bundle, kind_of, pseudonymise_wfdb, read_ecg, sniff, unbundle
+from teleread.ingest.imaging import DicomHeader, read_header, thumbnail
 from teleread.signal.anonymise import Policy, pseudonymise_dicom
 from teleread.signal.ecg import Analysis, EcgRecord, Patient, analyse
 

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, or_, select, update
-from teleread.ingest.reports_out import Evidence, OutgoingReport, basic_text_sr, deliver
 
 from teleread.errors import Conflict, PeerError
+from teleread.ingest.reports_out import Evidence, OutgoingReport, basic_text_sr, deliver
 from teleread.pipeline.ledger import CatalogueLedger
 from teleread.pipeline.services import Services
 from teleread.signal.ecg import Patient

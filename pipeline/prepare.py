@@ -6,9 +6,9 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
-from teleread.ingest.bounded import Product
 
 from teleread.errors import Conflict, InputRejected
+from teleread.ingest.bounded import Product
 from teleread.pipeline.identifiers import derived_id, uid_from
 from teleread.pipeline.services import PIPELINE_VERSION, Services
 from teleread.storage import audit

@@ -15,12 +15,12 @@ from typing import Any
 
 from sqlalchemy import Connection as DbConnection
 from sqlalchemy import Row, insert, select, update
-from teleread.ingest.sources.folder import FolderSource
 
 from teleread.alliance import Connection
 from teleread.errors import Misconfigured
 from teleread.ingest.sources.base import PullResult, PullStopped, Source, SourceItem
 from teleread.ingest.sources.dicom import DicomSource
+from teleread.ingest.sources.folder import FolderSource
 from teleread.pipeline.land import land
 from teleread.pipeline.ledger import CatalogueLedger
 from teleread.pipeline.services import Services

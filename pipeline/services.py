@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from teleread.ingest.bounded import BoundedPool
-
 from teleread.alliance import Alliance
+from teleread.ingest.bounded import BoundedPool
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.protocol import ObjectStore
 from teleread.storage.vault import Vault

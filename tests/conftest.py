@@ -73,12 +73,11 @@ def alliance(tmp_path: Path) -> Alliance:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads the settings of whoever runs it."""
     for name in list(os.environ):
         if name.startswith("TELEREAD_") and name != "TELEREAD_DATA":
             monkeypatch.delenv(name)
-    yield
 
 
 @dataclass

@@ -13,6 +13,7 @@ Translate = Callable[[str], str]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # C0 and C1 controls, and the marks that turn the reading direction: a name may not rearrange the line it stands in
 _INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_CHINESE = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff·]+")
 NAME_LIMIT = 64
 
 SEXES = {"M": N_("male"), "F": N_("female"), "O": N_("other sex")}
@@ -28,7 +29,7 @@ def person_name(stored: str | None, language: str) -> str:
         return ""
     groups = [_group(part) for part in stored.split("=")[:2]]
     alphabetic = groups[0]
-    ideographic = groups[1].replace(" ", "") if len(groups) > 1 else ""
+    ideographic = groups[1] if len(groups) > 1 else ""
     pair = [ideographic, alphabetic] if language == "zh" else [alphabetic, ideographic]
     shown = [name for name in pair if name]
     if len(shown) == 2:
@@ -37,7 +38,9 @@ def person_name(stored: str | None, language: str) -> str:
 
 
 def _group(text: str) -> str:
-    words = " ".join(_INVISIBLE.sub(" ", text).replace("^", " ").split())
+    parts = _INVISIBLE.sub(" ", text).replace("^", " ").split()
+    # Chinese family and given names are written without a gap
+    words = ("" if all(map(_CHINESE.fullmatch, parts)) else " ").join(parts)
     return words if len(words) <= NAME_LIMIT else words[: NAME_LIMIT - 1] + "…"
 
 

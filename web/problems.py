@@ -62,8 +62,8 @@ _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_FOLDER, ("file_denied", "file_unreadable")),
     (_SETUP, ("report_path_missing", "site_has_no_folder", "pool_unavailable", "pool_closed")),
     (_SETUP, ("alliance_invalid", "alliance_missing", "settings_invalid", "route_without_guard")),
-    (_UNSUPPORTED, ("dicom_unsupported", "not_one_image", "dicom_too_large")),
-    (_NOT_ECG, ("unknown_format", "dicom_no_image", "dicom_not_part10", "dicom_no_instance")),
+    (_UNSUPPORTED, ("format_unsupported", "dicom_unsupported", "not_one_image", "dicom_too_large")),
+    (_NOT_ECG, ("format_unknown", "dicom_no_image", "dicom_not_part10", "dicom_no_instance")),
 )
 
 _SINGLE: dict[str, Problem] = {
@@ -77,7 +77,11 @@ _SINGLE: dict[str, Problem] = {
     ),
     "upload_interrupted": Problem(N_("The line broke before everything had arrived."), _SEND_AGAIN),
     "upload_stalled": Problem(N_("The line stood still for a minute before everything had arrived."), _SEND_AGAIN),
-    "wfdb_part_missing": Problem(
+    "several_recordings": Problem(
+        N_("The archive holds several recordings."),
+        N_("Send one recording at a time. If it is urgent, telephone as well."),
+    ),
+    "wfdb_missing_file": Problem(
         N_("A WFDB recording has two files, and one of them is missing."),
         N_("Choose the .hea and the .dat file together and send them again."),
     ),
@@ -110,8 +114,8 @@ PROBLEMS: dict[str, Problem] = {code: one for one, codes in _FAMILIES for code i
 _ENDINGS: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_TOO_MUCH, ("_bomb", "_ratio", "_nested", "_too_deep", "_too_large", "_too_big", "_too_long")),
     (_TOO_MUCH, ("_too_many", "_too_many_elements", "_too_much")),
-    (_UNSUPPORTED, ("_unsupported", "_encrypted", "_compressed")),
-    (_NOT_ECG, ("_unknown", "_no_ecg", "_no_signal", "_no_leads", "_empty")),
+    (_UNSUPPORTED, ("_unsupported", "_encrypted", "_multi_segment")),
+    (_NOT_ECG, ("_unknown", "_no_ecg_lead", "_no_waveform", "_no_scale", "_empty")),
 )
 _FORMATS = frozenset(
     "aecg bdf bundle contec csv dicom ecg edf file hl7 ishne mfer muse scp sierra wfdb xml zip".split()  # noqa: SIM905

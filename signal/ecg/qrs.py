@@ -29,7 +29,6 @@ _WORK_FS_HZ = 250.0
 _MIN_S = 0.5
 _REFRACTORY_S = 0.2
 _T_WAVE_S = 0.36
-_LATE_T_WAVE_S = 0.5
 _P_WAVE_S = 0.26
 
 
@@ -43,7 +42,6 @@ class _Tuning:
     level_window_s: float = 1.4
     level_reach: int = 4
     t_ratio: float = 0.5
-    late_t_ratio: float = 0.35
     p_ratio: float = 0.6
     locate_hz: tuple[float, float] = (4.0, 40.0)
     locate_reach_s: float = 0.1
@@ -158,8 +156,7 @@ def _pick_beats(energy: Samples, fs: float) -> Indices:
             continue
         if kept:
             gap_s = (peaks[k] - peaks[kept[-1]]) / fs
-            t_ratio = _TUNING.t_ratio if gap_s < _T_WAVE_S else _TUNING.late_t_ratio if gap_s < _LATE_T_WAVE_S else 0.0
-            if height[k] < t_ratio * height[kept[-1]]:
+            if gap_s < _T_WAVE_S and height[k] < _TUNING.t_ratio * height[kept[-1]]:
                 continue
             if gap_s < _P_WAVE_S and height[kept[-1]] < _TUNING.p_ratio * height[k]:
                 kept.pop()

@@ -1,6 +1,6 @@
 """An ECG cart at the township clinic: writes its recordings into a folder, slowly and in place, and ends.
 
-    python -m teleread.sample.cart --folder F
+python -m teleread.sample.cart --folder F
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ NAMES = {"pull_hospitals", "prepare_arrivals", "sweep_arrivals", "warm_up"}
 def dags(airflow_home: Path) -> dict[str, Any]:
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(dag_folder=str(DAGS), include_examples=False)
+    bag = DagBag(dag_folder=str(DAGS))
     assert bag.import_errors == {}
     return dict(bag.dags)
 
@@ -94,7 +94,10 @@ def alliance_at_rest(airflow_home: Path, tmp_path_factory: pytest.TempPathFactor
         port = probe.getsockname()[1]
     write_alliance(settings, folders, None, port)
     pacs = subprocess.Popen(
-        [sys.executable, "-m", "teleread.sample.pacs", "--folder", folders.pacs, "--port", str(port), "--aet", "COUNTY"],
+        [
+            *(sys.executable, "-m", "teleread.sample.pacs"),
+            *("--folder", str(folders.pacs), "--port", str(port), "--aet", "COUNTY"),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -1,6 +1,6 @@
 """Kill a landing process again and again, and look whether what it acknowledged is there.
 
-    python -m tests.fault.kills HOME SEED    the process that is killed: lands arrival after arrival, prints receipts
+python -m tests.fault.kills HOME SEED    the process that is killed: lands arrival after arrival, prints receipts
 """
 
 from __future__ import annotations

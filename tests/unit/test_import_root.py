@@ -36,7 +36,8 @@ def test_python_from_the_root_gets_the_standard_library(root: Path) -> None:
 
 def test_pytest_from_the_root_gets_the_standard_library(root: Path, tmp_path: Path) -> None:
     check = tmp_path / "test_probe.py"
-    check.write_text(f"def test_probe():\n    {ASK}\n    import asyncio, subprocess\n    asyncio.run(asyncio.sleep(0))\n")
+    uses = "import asyncio, subprocess\n    asyncio.run(asyncio.sleep(0))"
+    check.write_text(f"def test_probe():\n    {ASK}\n    {uses}\n")
     out = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(check)], root)
     assert "1 passed" in out
 

@@ -183,6 +183,7 @@ def test_language_is_the_choice_then_the_browsers_then_chinese(
         ("Wang^XiaoDong=王^小东", "zh", "王小东 (Wang XiaoDong)"),
         ("Wang^XiaoDong=王^小东", "en", "Wang XiaoDong (王小东)"),
         ("欧阳修文", "en", "欧阳修文"),
+        ("王 小东", "zh", "王小东"),
         ("Doe^Jane^^Dr", "zh", "Doe Jane Dr"),
         ("", "zh", ""),
         (None, "zh", ""),
