@@ -34,14 +34,17 @@ REMEDIES = {
 
 MEASUREMENTS = {
     "heart_rate_bpm": N_("Heart rate"),
-    "rr_ms": N_("RR interval"),
+    "rr_mean_ms": N_("RR interval, mean"),
+    "rr_min_ms": N_("RR interval, shortest"),
+    "rr_max_ms": N_("RR interval, longest"),
+    "rr_sd_ms": N_("RR interval, standard deviation"),
     "pr_ms": N_("PR interval"),
     "qrs_ms": N_("QRS duration"),
     "qt_ms": N_("QT interval"),
     "qtc_ms": N_("QTc interval"),
 }
 
-UNITS = {"bpm": N_("per minute"), "1/min": N_("per minute")}
+UNITS = {"bpm": N_("per minute")}
 
 WINDOWS = {
     "default": N_("as stored"),

@@ -25,6 +25,7 @@ JSON_SHAPE = "teleread.ecg/1"
 """Names the shape of ``Analysis.to_json``. A field may be added under the same name, never changed or removed."""
 
 _LONGEST_RR_S = 10.0
+_FEWEST_RR = 2  # one interval is as easily an artefact as a rhythm
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ def _rr_intervals(signals: Samples, peaks: NDArray[np.int64], fs_hz: float) -> S
 
 
 def _rates(rr_ms: Samples, quality: Quality) -> dict[str, Measured]:
-    if rr_ms.size == 0:
+    if rr_ms.size < _FEWEST_RR:
         return {}
     # few beats and a poor trace both make a rate less sure
     confidence = round(max(0.05, quality.score) * min(1.0, rr_ms.size / 5.0), 3)

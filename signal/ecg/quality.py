@@ -90,7 +90,8 @@ class Limits:
     noise_severe_mv: float = 0.15
     jump_mv: float = 6.0
     jump_share: float = 0.2
-    beat_likeness: float = 0.5
+    beat_likeness: float = 0.6
+    min_rate_bpm: float = 20.0
     max_rate_bpm: float = 280.0
 
 
@@ -217,11 +218,12 @@ def _judge_whole(
 
 
 def _chaotic(x: Samples, fs_hz: float, peaks: NDArray[np.int64], limits: Limits) -> bool:
-    """No beats, or what was taken for beats comes too fast or has no common shape (as in fibrillation)."""
+    """No beats, or what was taken for beats is too rare, too fast or of no common shape (as in fibrillation)."""
     if x.shape[1] < 3 * fs_hz:
         return False
     if peaks.size < 2:
         return True
-    if 60.0 * fs_hz / float(np.median(np.diff(peaks))) > limits.max_rate_bpm:
+    rate_bpm = 60.0 * fs_hz / float(np.median(np.diff(peaks)))
+    if not limits.min_rate_bpm <= rate_bpm <= limits.max_rate_bpm:
         return True
     return beat_likeness(x, fs_hz, peaks) < limits.beat_likeness

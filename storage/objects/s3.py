@@ -274,11 +274,11 @@ def _translated(key: str = "") -> Iterator[None]:
     try:
         yield
     except S3Error as error:
-        raise _failure(error.code or "", key) from error
+        raise _failure(error.code or "", key, error.response.status) from error
     except InvalidResponseError as error:
         # minio-py reads errors of content type application/xml only; rclone's are text/xml
         found = re.search(r"<Code>(\w{1,64})</Code>", str(error))
-        raise _failure(found[1] if found else "InternalError", key) from error
+        raise _failure(found[1] if found else "InternalError", key, 0) from error
     except ServerError as error:
         raise PeerError("store_unavailable", "the object store answered with something that is not S3") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -287,7 +287,7 @@ def _translated(key: str = "") -> Iterator[None]:
         raise StorageError("store_io", "the object store refused the request") from error
 
 
-def _failure(code: str, key: str) -> TelereadError:
+def _failure(code: str, key: str, status: int) -> TelereadError:
     if code in _MISSING:
         return missing(key)
     if code == "NoSuchBucket":
@@ -296,6 +296,6 @@ def _failure(code: str, key: str) -> TelereadError:
         return StorageError("store_access_denied", "the object store does not accept the credentials")
     if code in _FULL:
         return StorageError("store_full", "no space is left in the object store")
-    if code in _BUSY:
-        return PeerError("store_unavailable", "the object store is too busy")
+    if code in _BUSY or status >= 500:
+        return PeerError("store_unavailable", "the object store is too busy or failed")
     return StorageError("store_io", "the object store refused the request")

@@ -55,6 +55,7 @@ class Watched:
     def sign_in(self, name: str) -> None:
         """By keyboard, as a person does."""
         self.page.goto(f"{self.web.address}/sign-in")
+        self.page.locator("#name").focus()
         self.page.keyboard.type(name)
         self.page.keyboard.press("Tab")
         self.page.keyboard.type(PASSWORD)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from teleread.ingest.formats import read_ecg
 from teleread.signal.ecg import CONDITIONS, detect_qrs, simulate
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the peer's own deprecations
+    import wfdb
 
 Detector = Callable[[NDArray[np.float64], float], NDArray[np.int64]]
 
@@ -150,3 +157,19 @@ def test_the_input_is_left_as_it_was() -> None:
 def test_an_impossible_rate_is_a_callers_error(fs_hz: float) -> None:
     with pytest.raises(ValueError, match="fs_hz"):
         detect_qrs(np.zeros(1000), fs_hz)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_real_recordings_are_as_good_as_promised(data_dir: Path) -> None:
+    missed = extra = total = 0
+    for name in ("101", "106", "119", "201", "209", "223"):
+        stem = data_dir / "ecg" / "mitdb" / name
+        record = read_ecg(stem.with_suffix(".hea"))
+        marks = wfdb.rdann(str(stem), "atr")
+        truth = np.array([s for s, c in zip(marks.sample, marks.symbol, strict=True) if c in "NLRBAaJSVrFejnE/fQ?"])
+        found = detect_qrs(record.signals_mv[0], record.fs_hz)
+        tolerance = 0.15 * record.fs_hz
+        missed += sum(np.abs(found - t).min() > tolerance for t in truth)
+        extra += sum(np.abs(truth - f).min() > tolerance for f in found)
+        total += truth.size
+    assert (missed + extra) / total < 0.01

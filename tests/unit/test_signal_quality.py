@@ -124,9 +124,15 @@ def chaos(kind: str) -> NDArray[np.float64]:
         return np.zeros((12, T.size))
     if kind == "noise":
         return rng.standard_normal((12, T.size))
-    phase = 2 * np.pi * np.cumsum(5.0 + 1.5 * np.sin(2 * np.pi * 0.4 * T) + 0.4 * rng.standard_normal(T.size)) / FS
-    size = 0.5 + 0.3 * np.sin(2 * np.pi * 0.7 * T + 1.0)
-    return rng.normal(0.6, 0.3, (12, 1)) * size * (np.sin(phase) + 0.3 * np.sin(2.3 * phase))
+    return rng.normal(0.0, 0.4, (12, 3)) @ np.vstack([fibrillation(rng) for _ in range(3)])
+
+
+def fibrillation(rng: np.random.Generator) -> NDArray[np.float64]:
+    """One component of ventricular fibrillation: 3 to 9 Hz, waxing and waning."""
+    spectrum = np.fft.rfft(rng.standard_normal(T.size))
+    freqs = np.fft.rfftfreq(T.size, 1 / FS)
+    wave = np.fft.irfft(np.where((freqs > 3) & (freqs < 9), spectrum, 0.0), T.size)
+    return wave / wave.std()
 
 
 @pytest.mark.parametrize("kind", ["asystole", "flat", "noise", "fibrillation"])

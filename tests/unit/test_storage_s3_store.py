@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -130,6 +131,27 @@ def test_a_server_that_is_gone_is_a_peer_to_be_tried_again() -> None:
         assert SECRET_KEY not in str(failed.value)
 
 
+class QuietHandler(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@contextmanager
+def store_of(handler: type[BaseHTTPRequestHandler]) -> Iterator[S3Store]:
+    """A store whose server answers as the handler says."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    store = S3Store(f"127.0.0.1:{server.server_port}", "bucket", "key", "secret", secure=False, answer_timeout_s=5)
+    try:
+        yield store
+    finally:
+        store.close()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 @pytest.mark.parametrize(("answer", "kind", "code"), [
     ("503 Slow", PeerError, "store_unavailable"),
     ("500 Broken", PeerError, "store_unavailable"),
@@ -143,7 +165,7 @@ def test_what_a_server_answers_becomes_a_code(answer: str, kind: type[TelereadEr
     """A server that gives every PUT this answer, and knows no object."""
     status, _, said = answer.partition(" ")
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_HEAD(self) -> None:
             self.send_response(404)
             self.end_headers()
@@ -157,23 +179,13 @@ def test_what_a_server_answers_becomes_a_code(answer: str, kind: type[TelereadEr
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        store = S3Store(f"127.0.0.1:{server.server_port}", "bucket", "key", "secret", secure=False)
-        with pytest.raises(kind) as failed:
-            store.put("a", b"one")
-        store.close()
-        server.shutdown()
-        thread.join()
+    with store_of(Handler) as store, pytest.raises(kind) as failed:
+        store.put("a", b"one")
     assert failed.value.code == code
 
 
 def test_an_answer_that_breaks_off_is_never_taken_for_the_object() -> None:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Length", "10")
@@ -181,20 +193,11 @@ def test_an_answer_that_breaks_off_is_never_taken_for_the_object() -> None:
             self.wfile.write(b"half")
             self.close_connection = True
 
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        store = S3Store(f"127.0.0.1:{server.server_port}", "bucket", "key", "secret", secure=False)
+    with store_of(Handler) as store:
         with pytest.raises(PeerError) as failed:
             store.get("a")
         with store.open("a") as body, pytest.raises(PeerError):
-            body.read()
-        store.close()
-        server.shutdown()
-        thread.join()
+            body.read(100)
     assert failed.value.code == "store_unreachable"
 
 

@@ -108,6 +108,14 @@ quiet.addEventListener("click", () => {
 soundButton.addEventListener("click", allowSound);
 document.addEventListener("pointerdown", allowSound);
 document.addEventListener("keydown", allowSound);
-setInterval(ask, EVERY_MS);
-setInterval(show, 1000);
+
+let askedAt = 0;
+const ticker = new Worker("/static/js/ticker.js");
+ticker.addEventListener("message", () => {
+  show();
+  if (Date.now() - askedAt >= EVERY_MS) {
+    askedAt = Date.now();
+    ask();
+  }
+});
 ask();

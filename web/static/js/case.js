@@ -20,5 +20,7 @@ report?.form?.addEventListener("submit", () => {
   signing = true;
 });
 addEventListener("beforeunload", (event) => {
-  if (!signing && report?.value.trim()) event.preventDefault();
+  if (signing || !report?.value.trim()) return;
+  event.preventDefault();
+  event.returnValue = ""; // Chrome before 119 asks only so
 });

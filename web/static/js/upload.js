@@ -117,5 +117,7 @@ drop.addEventListener("drop", (event) => {
 // a file dropped beside the field must not replace the page
 for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
 addEventListener("beforeunload", (event) => {
-  if (busy) event.preventDefault();
+  if (!busy) return;
+  event.preventDefault();
+  event.returnValue = ""; // Chrome before 119 asks only so
 });

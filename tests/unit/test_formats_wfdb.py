@@ -1,0 +1,250 @@
+"""Promises of the WFDB reader and writer."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from teleread.errors import InputRejected
+from teleread.ingest.formats import is_whole, missing_part, pseudonymise_wfdb, read_ecg, sniff, write_wfdb
+from teleread.signal.ecg import EcgRecord, Patient, simulate
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the peer's own deprecations
+    import wfdb
+
+
+def rejected(files: Mapping[str, bytes]) -> str:
+    with pytest.raises(InputRejected) as caught:
+        read_ecg(files)
+    return caught.value.code
+
+
+def one_signal(line: str, data: bytes, record: str = "r 1 500 4") -> dict[str, bytes]:
+    return {"r.hea": f"{record}\n{line}\n".encode(), "r.dat": data}
+
+
+@pytest.mark.parametrize("condition", ["normal", "complete_block"])
+def test_what_is_written_is_read_within_half_a_step(condition: str) -> None:
+    record, _ = simulate(condition, 3)
+    record = replace(
+        record,
+        patient=Patient(id="1", name="Somebody", sex="F"),
+        age_years=61.0,
+        acquired_at=datetime(2026, 3, 1, 20, 15, tzinfo=UTC),
+    )
+    files = write_wfdb(record, "rec")
+    back = read_ecg(files)
+    assert set(files) == {"rec.hea", "rec.dat"}
+    assert back.leads == record.leads
+    assert back.fs_hz == record.fs_hz
+    assert np.abs(back.signals_mv - record.signals_mv).max() <= 0.0005 + 1e-9
+    assert (back.acquired_at, back.age_years, back.patient.sex) == (record.acquired_at, 61.0, "F")
+    assert b"Somebody" not in files["rec.hea"]
+
+
+def test_missing_samples_stay_missing_and_large_ones_fit() -> None:
+    record, _ = simulate("normal", 1)
+    signals = record.signals_mv.copy()
+    signals[3, 100:200] = np.nan
+    signals[4, 50] = -120.0
+    back = read_ecg(write_wfdb(replace(record, signals_mv=signals), "rec"))
+    assert np.array_equal(np.isnan(back.signals_mv), np.isnan(signals))
+    assert back.signals_mv[4, 50] == pytest.approx(-120.0, abs=0.005)
+
+
+def test_derived_leads_are_derived_again_not_stored() -> None:
+    record, _ = simulate("normal", 1)
+    keep = [0, 1, 6, 7, 8, 9, 10, 11]
+    eight = replace(record, signals_mv=record.signals_mv[keep], leads=tuple(record.leads[i] for i in keep))
+    back = read_ecg(write_wfdb(eight, "rec"))
+    assert back.derived_leads == ("III", "aVR", "aVL", "aVF")
+    again = read_ecg(write_wfdb(back, "rec"))
+    assert again.derived_leads == back.derived_leads
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("fmt", ["16", "80", "212", "24", "32"])
+@pytest.mark.parametrize("n", [1000, 1001])
+def test_each_storage_format_is_read_as_the_wfdb_package_does(fmt: str, n: int, tmp_path: Path) -> None:
+    top = {"80": 126, "212": 2040}.get(fmt, 30000)
+    stored = np.random.default_rng(int(fmt)).integers(-top, top, (n, 3))
+    wfdb.wrsamp(
+        "rec",
+        fs=360,
+        units=["mV", "uV", "mmHg"],
+        sig_name=["II", "V5", "ABP"],
+        d_signal=stored,
+        fmt=[fmt] * 3,
+        adc_gain=[200.0, 0.5, 10.0],
+        baseline=[7, -3, 0],
+        write_dir=str(tmp_path),
+    )
+    record = read_ecg(tmp_path / "rec.hea")
+    assert record.leads == ("II", "V5")
+    assert np.allclose(record.signals_mv[0], (stored[:, 0] - 7) / 200.0)
+    assert np.allclose(record.signals_mv[1], (stored[:, 1] + 3) / 0.5 / 1000.0)
+    (pressure,) = record.other_channels
+    assert (pressure.name, pressure.unit) == ("ABP", "mmHg")
+    assert np.allclose(pressure.samples, stored[:, 2] / 10.0)
+    assert np.array_equal(read_ecg(tmp_path / "rec.dat").signals_mv, record.signals_mv)
+
+
+def test_format_61_is_big_endian() -> None:
+    data = np.array([1, -2, 300, -32768], dtype=">i2").tobytes()
+    row = read_ecg(one_signal("r.dat 61 100/mV 16 0 0 0 0 II", data)).signals_mv[0]
+    assert np.allclose(row[:3], [0.01, -0.02, 3.0])
+    assert np.isnan(row[3])
+
+
+def test_byte_offset_skew_and_baseline_are_honoured() -> None:
+    data = b"HEADER" + np.array([10, 20, 30, 40], dtype="<i2").tobytes()
+    row = read_ecg(one_signal("r.dat 16:1+6 10(5)/mV 16 0 0 0 0 II", data)).signals_mv[0]
+    assert np.allclose(row[:3], [1.5, 2.5, 3.5])
+    assert np.isnan(row[3])
+
+
+def test_slower_leads_are_kept_aside() -> None:
+    header = (
+        b"r 3 250 4\nr.dat 16x2 100/mV 16 0 0 0 0 I\nr.dat 16x2 100/mV 16 0 0 0 0 II\nr.dat 16 1/mV 16 0 0 0 0 V9\n"
+    )
+    data = np.arange(20, dtype="<i2").tobytes()
+    record = read_ecg({"r.hea": header, "r.dat": data})
+    assert (record.leads, record.fs_hz, record.signals_mv.shape) == (("I", "II"), 500.0, (2, 8))
+    assert np.allclose(record.signals_mv[0] * 100, [0, 1, 5, 6, 10, 11, 15, 16])
+    assert [(c.name, c.fs_hz, c.samples.size) for c in record.other_channels] == [("V9", 250.0, 4)]
+
+
+def agrees_with_wfdb(folder: Path, pattern: str, count: int) -> None:
+    headers = sorted(folder.glob(pattern))[:count]
+    assert headers
+    for header in headers:
+        peer = wfdb.rdrecord(str(header.with_suffix("")))
+        ours = read_ecg(header)
+        assert ours.fs_hz == peer.fs
+        assert [lead.upper() for lead in ours.leads] == [lead.upper() for lead in peer.sig_name]
+        assert np.allclose(ours.signals_mv, peer.p_signal.T, equal_nan=True, atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("folder", "count"), [("mitdb", 3), ("ludb", 20), ("twelve", 30), ("cpsc2019s", 5), ("cpsc2021s", 3), ("nstdb", 2)]
+)
+def test_real_records_are_read_as_the_wfdb_package_does(data_dir: Path, folder: str, count: int) -> None:
+    agrees_with_wfdb(data_dir / "ecg" / folder, "*.hea", count)
+
+
+@pytest.mark.parametrize("name", ["../secret.dat", "/etc/passwd", "a\\b.dat", "..", "-", "~", "c:x.dat", "sub/x.dat"])
+def test_a_header_cannot_name_a_file_elsewhere(name: str, tmp_path: Path) -> None:
+    text = f"r 1 500 4\n{name} 16 100/mV 16 0 0 0 0 II\n".encode()
+    (tmp_path / "secret.dat").write_bytes(bytes(8))
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (inside / "r.hea").write_bytes(text)
+    with pytest.raises(InputRejected) as caught:
+        read_ecg(inside / "r.hea")
+    assert caught.value.code == "wfdb_unsafe_name"
+    assert missing_part({"r.hea": text}) is None
+    assert name not in str(caught.value) or len(name) < 3
+
+
+@pytest.mark.parametrize(
+    ("record", "line", "code"),
+    [
+        ("r 1 500 4", "r.dat 16 0/mV 16 0 0 0 0 II", "ecg_no_scale"),
+        ("r 1 500 4", "r.dat 16", "ecg_no_scale"),
+        ("r 1 500 4", "r.dat 16 nan/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r 1 500 4", "r.dat 16 1e-300/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r 1 500 4", "r.dat 16 1e999/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r 1 500 4", "r.dat 8 100/mV 16 0 0 0 0 II", "wfdb_format_unsupported"),
+        ("r 1 500 4", "r.dat 16x0 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r 1 500 4", "r.dat 16x999999 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r 1 500 4", "r.dat 16+999999999 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r 1 500 4", "r.dat 16 100/mmHg 16 0 0 0 0 ABP", "wfdb_no_ecg_lead"),
+        ("r 1 500 200000000", "r.dat 16 100/mV 16 0 0 0 0 II", "wfdb_truncated"),
+        ("r 1 500 900000000000", "r.dat 16 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r 65 500 4", "r.dat 16 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r 12 500 4", "r.dat 16 100/mV 16 0 0 0 0 II", "wfdb_truncated"),
+        ("r 1 0 4", "r.dat 16 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r 1 1e9 4", "r.dat 16 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r/2 1 500 4", "r_1 2", "wfdb_multi_segment"),
+        ("r 1 500 4", "other.dat 16 100/mV 16 0 0 0 0 II", "wfdb_missing_file"),
+    ],
+)
+def test_a_hostile_header_is_refused_with_its_code(record: str, line: str, code: str) -> None:
+    assert rejected(one_signal(line, bytes(8), record)) == code
+
+
+def test_two_formats_in_one_file_are_refused() -> None:
+    text = b"r 2 500 4\nr.dat 16 100/mV 16 0 0 0 0 I\nr.dat 212 100/mV 16 0 0 0 0 II\n"
+    assert rejected({"r.hea": text, "r.dat": bytes(64)}) == "wfdb_header_invalid"
+
+
+def test_a_huge_header_is_refused() -> None:
+    text = b"r 1 500 4\nr.dat 16 100/mV 16 0 0 0 0 II\n" + b"# x\n" * 100_000
+    assert rejected({"r.hea": text, "r.dat": bytes(8)}) == "wfdb_header_invalid"
+
+
+def test_a_signal_file_is_whole_only_with_its_last_byte() -> None:
+    files = write_wfdb(simulate("normal", 1)[0], "rec")
+    assert is_whole(files)
+    for cut in (1, 2, 1000, len(files["rec.dat"]) - 1, len(files["rec.dat"])):
+        short = {**files, "rec.dat": files["rec.dat"][:-cut]}
+        assert not is_whole(short)
+        assert rejected(short) == "wfdb_truncated"
+    assert not is_whole({"rec.hea": files["rec.hea"]})
+
+
+def test_the_missing_part_is_named() -> None:
+    files = write_wfdb(simulate("normal", 1)[0], "rec")
+    assert missing_part(files) is None
+    assert missing_part({"rec.hea": files["rec.hea"]}) == "rec.dat"
+    assert missing_part({"rec.dat": files["rec.dat"]}) == "rec.hea"
+
+
+def identified() -> dict[str, bytes]:
+    header = (
+        b"ZHANGSAN 2 500 4 10:11:12 03/02/1961\nZHANGSAN.dat 16+8 100(3)/mV 16 0 7 0 0 II\n"
+        b"ZHANGSAN.dat 16+8 100(3)/mV 16 0 7 0 0 ZHANG SAN ROOM 4\n# Zhang San, born 1961\n#Sex: Male\n"
+    )
+    data = b"ZHANGSAN" + np.arange(8, dtype="<i2").tobytes() + b"ZHANGSAN WAS HERE"
+    return {"ZHANGSAN.hea": header, "ZHANGSAN.dat": data, "ZHANGSAN.atr": b"ZHANGSAN"}
+
+
+def tells_who(files: Mapping[str, bytes]) -> bool:
+    text = b"\n".join([name.encode() + b"\n" + data for name, data in files.items()]).upper()
+    return any(word in text for word in (b"ZHANG", b"SAN ", b"1961", b"10:11", b"MALE", b"ROOM"))
+
+
+def test_a_pseudonymised_record_keeps_every_sample_and_nothing_else() -> None:
+    before = identified()
+    after = pseudonymise_wfdb(before, "PABCDEFG")
+    assert tells_who(before)  # the check can fail
+    assert not tells_who(after)
+    assert set(after) == {"PABCDEFG.hea", "PABCDEFG.dat"}
+    ours, theirs = read_ecg(after), read_ecg({k: before[k] for k in ("ZHANGSAN.hea", "ZHANGSAN.dat")})
+    assert np.array_equal(ours.signals_mv, theirs.signals_mv)
+    assert ours.leads == ("II", "channel 2")
+    assert ours.acquired_at is None
+    assert ours.patient == Patient()
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a b", "x" * 65, "名"])
+def test_a_record_name_cannot_be_a_path(name: str) -> None:
+    record: EcgRecord = simulate("normal", 1)[0]
+    with pytest.raises(ValueError, match="name"):
+        write_wfdb(record, name)
+    with pytest.raises(ValueError, match="pseudonym"):
+        pseudonymise_wfdb(identified(), name)
+
+
+def test_a_header_is_told_from_other_text() -> None:
+    assert sniff(b"# a comment\r\n100 2 360 650000\r\n100.dat 212 200 11 1024\r\n") == "wfdb"
+    for text in (b"", b"hello world\n", b"a,b,c\n1,2,3\n", b"12 3\n", b"Dear Sir\n16 is the age\n", bytes(500)):
+        assert sniff(text) is None
