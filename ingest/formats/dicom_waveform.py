@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from teleread.errors import InputRejected
 from teleread.ingest.formats.names import unique_name
+from teleread.signal.ecg.filters import run_lengths
 from teleread.signal.ecg.record import STANDARD_LEADS, Filters, OtherChannel, standard_lead_name
 
 MAX_CHANNELS = 64
@@ -20,6 +21,8 @@ MAX_SAMPLES = 200_000_000
 MAX_GROUPS = 64
 MAX_FS_HZ = 100_000.0
 _SCALE_RANGE = (1e-12, 1e9)  # of one step, in whatever unit
+
+_PADDING_RUN_S = 0.1
 
 Samples = NDArray[np.float64]
 
@@ -127,7 +130,7 @@ def _group(item: Dataset, big_endian: bool) -> Group:
     channels = []
     for row, definition in zip(stored, definitions, strict=True):
         name = unique_name(_channel_name(definition), names)
-        channels.append(_channel(definition, name, row, padding))
+        channels.append(_channel(definition, name, row, padding, fs))
     label = str(item.get("MultiplexGroupLabel") or "").upper()
     return Group(
         label=label,
@@ -156,7 +159,7 @@ def _stored_samples(item: Dataset, count: int, n: int, big_endian: bool) -> tupl
     return stored, int(padding) if isinstance(padding, int) else None
 
 
-def _channel(definition: Dataset, name: str, row: NDArray[Any], padding: int | None) -> Channel:
+def _channel(definition: Dataset, name: str, row: NDArray[Any], padding: int | None, fs_hz: float) -> Channel:
     sensitivity = _number(definition, "ChannelSensitivity")
     units = definition.get("ChannelSensitivityUnitsSequence")
     unit = str(units[0].get("CodeValue") or "").strip() if units else ""
@@ -170,7 +173,7 @@ def _channel(definition: Dataset, name: str, row: NDArray[Any], padding: int | N
     # the baseline is stated in the unit of the sensitivity (PS3.3 C.10.9.1.4.2), so it is added after scaling
     values = row.astype(np.float64) * scale + baseline
     if padding is not None:
-        values[row == padding] = np.nan
+        values[_padded(row, padding, fs_hz)] = np.nan
     per_mv = _PER_MV.get(unit.lower().replace("\u03bc", "\u00b5"))
     return Channel(
         name=name,
@@ -181,6 +184,21 @@ def _channel(definition: Dataset, name: str, row: NDArray[Any], padding: int | N
         low_pass_hz=_number(definition, "FilterHighFrequency"),
         notch_hz=_number(definition, "NotchFilterFrequency"),
     )
+
+
+def _padded(row: NDArray[Any], padding: int, fs_hz: float) -> NDArray[np.bool_]:
+    """Which samples are padding. An end of the sample range always is; any other value only in runs of 0.1 s.
+
+    Writers in use declare 0 as padding while 0 is also an ordinary sample.
+    """
+    same = np.asarray(row == padding)
+    bounds = np.iinfo(row.dtype)
+    if padding in (bounds.min, bounds.max):
+        return same
+    padded = np.zeros_like(same)
+    for start, stop in zip(*run_lengths(same), strict=True):
+        padded[start:stop] = stop - start >= _PADDING_RUN_S * fs_hz
+    return padded
 
 
 def _channel_name(definition: Dataset) -> str:

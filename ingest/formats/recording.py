@@ -60,7 +60,8 @@ def missing_part(files: Mapping[str, bytes]) -> str | None:
 def is_whole(files: Mapping[str, bytes]) -> bool:
     """False while the bytes end before what they declare: a file is still being written, or was cut off.
 
-    What is not understood counts as whole; to wait would not help it.
+    What is not understood counts as whole; to wait would not help it. A DICOM file that lacks only elements behind
+    its waveform or pixels cannot be told from a whole one.
     """
     if not files or not all(files.values()) or missing_part(files) is not None:
         return False
@@ -71,6 +72,8 @@ def _is_whole(data: bytes, files: Mapping[str, bytes]) -> bool:
     found = sniff(data)
     if found == "dicom":
         return _dicom_is_whole(data)
+    if len(data) < 132 and not any(data[:128]) and b"DICM".startswith(data[128:]):
+        return False  # the preamble of a DICOM file, so far
     if found == "zip":
         try:
             return is_whole(unbundle(data))

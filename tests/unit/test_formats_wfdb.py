@@ -159,7 +159,7 @@ def test_a_header_cannot_name_a_file_elsewhere(name: str, tmp_path: Path) -> Non
     [
         ("r 1 500 4", "r.dat 16 0/mV 16 0 0 0 0 II", "ecg_no_scale"),
         ("r 1 500 4", "r.dat 16", "ecg_no_scale"),
-        ("r 1 500 4", "r.dat 16 nan/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
+        ("r 1 500 4", "r.dat 16 nan/mV 16 0 0 0 0 II", "ecg_no_scale"),
         ("r 1 500 4", "r.dat 16 1e-300/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
         ("r 1 500 4", "r.dat 16 1e999/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
         ("r 1 500 4", "r.dat 8 100/mV 16 0 0 0 0 II", "wfdb_format_unsupported"),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+from pydicom.data import get_testdata_file
 from sqlalchemy import select, update
 
 from teleread.errors import StorageError
+from teleread.ingest.formats import write_wfdb
 from teleread.pipeline.sweep import sweep_web
 from teleread.reading import worklist
+from teleread.signal.ecg import simulate
 from teleread.storage.catalogue.schema import arrivals, audit_events, studies
 from teleread.storage.vault import Vault
 from teleread.web.security import guards
@@ -306,6 +310,35 @@ def test_samples_are_served_as_stored(nurse: httpx.Client, reader: httpx.Client)
     assert len(wave) == 2 * len(display["leads"]) * display["n_samples"]
     assert display["r_peaks"]
     assert all(0 <= peak < display["n_samples"] for peak in display["r_peaks"])
+
+
+def test_all_leads_bad_says_to_look_at_the_patient_first(nurse: httpx.Client) -> None:
+    record, _truth = simulate("normal", 5)
+    flat = replace(record, signals_mv=record.signals_mv * 0)
+    sent = upload(nurse, write_wfdb(flat, "flat")).json()
+    page = nurse.get(f"/receipts/{sent['receipt']}").text
+    assert "RED: look at the patient" in page
+    assert page.index("LOOK AT THE PATIENT FIRST") < page.index("attach this electrode again")
+
+
+def test_the_image_page_is_a_preview_without_signing(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
+    source = get_testdata_file("CT_small.dcm")
+    assert isinstance(source, str)
+    upload(nurse, {"a": Path(source).read_bytes()})
+    (path,) = case_paths(reader)
+    page = reader.get(path).text
+    assert "Preview, not for primary diagnosis." in page
+    assert "/report" not in page
+    assert reader.post(f"{path}/report", data={"text": "Signed."}).status_code == 404
+    (thumbnail,) = re.findall(r'src="(/api/instances/\w+/thumbnail.png)"', page)
+    (first,) = re.findall(r'src="(/api/instances/\w+/frames/0.png)"', page)
+    for address in (thumbnail, first, f"{first}?window=lung"):
+        answer = reader.get(address)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        assert answer.content.startswith(b"\x89PNG")
+    assert reader.get(first.replace("/0.png", "/7.png")).status_code in {404, 422}
+    assert reader.get(f"{first}?window=nothing").status_code == 422
+    assert nurse.get(first).status_code == 403
 
 
 def test_unknown_age_is_said(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
