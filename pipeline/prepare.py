@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
 
-from teleread.errors import Conflict, InputRejected
+from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.bounded import Product
 from teleread.pipeline.identifiers import derived_id, uid_from
 from teleread.pipeline.services import PIPELINE_VERSION, Services
@@ -63,8 +63,16 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         name: services.store.put(f"derived/{PIPELINE_VERSION}/{arrival_id}/{name}", blob)
         for name, blob in sorted(product.blobs.items())
     }
-    with services.catalogue.write() as conn:
-        return _record(conn, services, arrival, product, pseudonym, stored)
+    try:
+        with services.catalogue.write() as conn:
+            return _record(conn, services, arrival, product, pseudonym, stored)
+    except StorageError as error:
+        if error.code != "catalogue_bad_value":
+            raise
+        # a hostile header: trying again would fail for ever, and nobody would see the study
+        with services.catalogue.write() as conn:
+            _quarantine(conn, services, arrival_id, "header_out_of_range", "A value of the header is out of range.")
+        return "quarantined"
 
 
 def _begin(services: Services, arrival_id: str) -> Row[Any]:

@@ -105,7 +105,7 @@ def pool() -> Iterator[BoundedPool]:
         yield started
 
 
-class _SharedPool:
+class SharedPool:
     """The session's pool for services that close theirs at the end of a test."""
 
     def __init__(self, pool: BoundedPool) -> None:
@@ -127,7 +127,7 @@ def services(tmp_path: Path, alliance: Alliance, clock: Clock, pool: BoundedPool
         catalogue=catalogue,
         store=FileSystemStore(tmp_path / "objects"),
         vault=vault,
-        make_pool=lambda: _SharedPool(pool),  # type: ignore[arg-type,return-value]
+        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,
     )
     yield opened

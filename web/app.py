@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_EVERY = timedelta(seconds=5)
 UPLOAD_LIMIT_BYTES = 64 << 20
-UPLOADS_AT_ONCE = 12  # whole uploads held in memory; more wait on disk
+UPLOADS_AT_ONCE = 12  # whole uploads in memory; more wait on disk
 
 
 def create_app(
@@ -51,6 +52,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # the parser processes start here, so that the first upload does not wait for them
+        await run_in_threadpool(_start_parsers, services)
         task = None if sweep_every is None else asyncio.create_task(_sweep(services, sweep_every))
         try:
             yield
@@ -58,6 +61,7 @@ def create_app(
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
+            app.state.lane.shutdown(cancel_futures=True)
 
     app = FastAPI(title="teleread", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.services = services
@@ -65,6 +69,7 @@ def create_app(
     app.state.sign_in_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     app.state.looks = Lately(AUDIT_EVERY)
     app.state.upload_limit_bytes = upload_limit_bytes
+    app.state.lane = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload")
     app.state.upload_slots = asyncio.Semaphore(UPLOADS_AT_ONCE)
     errors.install(app)
     for module in (signin, worklist, cases, clinic, engineer, worklist_api, recordings, frames, upload, health):
@@ -95,6 +100,14 @@ def create_default_app() -> FastAPI:
 
     app.router.lifespan_context = lifespan
     return app
+
+
+def _start_parsers(services: Services) -> None:
+    try:
+        assert services.pool
+    except TelereadError as error:
+        # without them recordings are still taken, and shown as "not analysed"
+        log.error("no parsers: %s", error.code)
 
 
 async def _sweep(services: Services, every: timedelta) -> None:

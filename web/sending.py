@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 
 from starlette.datastructures import FormData, UploadFile
@@ -20,8 +21,8 @@ from teleread.web.security import Seat
 
 log = logging.getLogger(__name__)
 
-# the nurse waits for this answer; what takes longer is finished by the sweep and shown on the receipt's page
-ANALYSIS_WAIT_S = 5.0
+# the nurse waits for this answer; what takes longer goes on without her and is shown on the receipt's page
+ANALYSIS_WAIT_S = 2.0
 _NAME_LIMIT = 120
 
 
@@ -57,8 +58,11 @@ def files_of(form: FormData) -> dict[str, bytes]:
     return found
 
 
-def send(seat: Seat, files: Mapping[str, bytes], urgent: bool) -> Sent:
-    """Land, prepare, enqueue, judge.
+def send(seat: Seat, lane: Executor, files: Mapping[str, bytes], urgent: bool) -> Sent:
+    """Land, prepare, enqueue, judge. Once landed, nothing takes the receipt away: neither a full parser nor a fault.
+
+    Args:
+        lane: threads that finish what this answer does not wait for.
 
     Raises:
         InputRejected: nothing was landed: ``empty_upload``.
@@ -74,16 +78,29 @@ def send(seat: Seat, files: Mapping[str, bytes], urgent: bool) -> Sent:
         clinic_priority=_priority(services, site_id, urgent),
         actor=seat.name,
     )
-    try:
-        prepare(services, landed.arrival_id, timeout_s=ANALYSIS_WAIT_S)
-        enqueue(services, landed.arrival_id)
-    except (StorageError, PeerError, Conflict) as error:
-        # acknowledged all the same: the bytes are safe, and the sweep goes on with them
-        log.warning("upload %s left to the sweep: %s", landed.arrival_id, error.code)
+    work = lane.submit(_prepare_and_enqueue, services, landed.arrival_id)
+    finished, _ = wait([work], ANALYSIS_WAIT_S)
+    failure = work.exception() if finished else TimeoutError()
+    if failure is not None:
+        log.warning("upload %s goes on later: %s", landed.arrival_id, getattr(failure, "code", type(failure).__name__))
+        _show_unprepared(services, landed.arrival_id)
     found = verdict(services, receipt=landed.receipt, site_id=site_id)
     if found is None:
         raise StorageError("receipt_missing", "The receipt was written and cannot be read.")
     return Sent(landed, found)
+
+
+def _prepare_and_enqueue(services: Services, arrival_id: str) -> None:
+    prepare(services, arrival_id)
+    enqueue(services, arrival_id)
+
+
+def _show_unprepared(services: Services, arrival_id: str) -> None:
+    """A reader sees it at once as "not analysed"; where even that fails, the sweep does it."""
+    try:
+        enqueue(services, arrival_id)
+    except (StorageError, PeerError, Conflict) as error:
+        log.warning("upload %s left to the sweep: %s", arrival_id, error.code)
 
 
 def light(found: Verdict) -> str:

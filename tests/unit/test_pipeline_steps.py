@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from sqlalchemy import MetaData, select
@@ -266,3 +269,19 @@ def _reject(*_args: object, **_more: object) -> None:
 
 def _full(*_args: object, **_more: object) -> None:
     raise StorageError("store_full", "The disk is full.")
+
+
+def test_a_header_that_no_database_takes_is_in_view_all_the_same(services: Services) -> None:
+    dataset = pydicom.dcmread(str(get_testdata_file("MR_small.dcm")))
+    dataset.Modality = "M" * 16
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that these values are wrong is the point
+        dataset.InstanceNumber = "999999999999"
+        dataset.BodyPartExamined = "B\0DY" * 16
+        dataset.save_as(out)
+    landed = arrive(services, {"a": out.getvalue()})
+    prepare(services, landed.arrival_id)
+    enqueue(services, landed.arrival_id)
+    with services.catalogue.read() as conn:
+        assert len(list_items(conn)) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from sqlalchemy import select, update
 
 from teleread.errors import StorageError
 from teleread.ingest.formats import write_wfdb
+from teleread.pipeline.prepare import prepare
+from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
 from teleread.reading import worklist
 from teleread.signal.ecg import simulate
@@ -26,8 +29,8 @@ from tests.unit.test_web_access import routes
 
 
 @pytest.fixture
-def web(services: object) -> Iterator[Web]:
-    with running(services) as started:  # type: ignore[arg-type]
+def web(services: Services) -> Iterator[Web]:
+    with running(services) as started:
         yield started
 
 
@@ -156,8 +159,8 @@ def test_what_cannot_be_read_is_told_kept_and_shown(web: Web, nurse: httpx.Clien
         assert unknown.status_code == 409
 
 
-def test_too_large_an_upload_is_refused_before_it_is_taken(services: object) -> None:
-    with running(services, upload_limit_bytes=100_000) as web, web.signed_in("nurse") as nurse:  # type: ignore[arg-type]
+def test_too_large_an_upload_is_refused_before_it_is_taken(services: Services) -> None:
+    with running(services, upload_limit_bytes=100_000) as web, web.signed_in("nurse") as nurse:
         assert upload(nurse, {"a": b"x" * 90_000}).status_code == 201
         refused = upload(nurse, {"a": b"y" * 200_000})
         assert refused.status_code == 413
@@ -200,6 +203,42 @@ def test_bytes_are_acknowledged_even_when_nothing_after_them_works(
     sweep_web(web.services)
     assert len(case_paths(reader)) == 1
     assert nurse.get(f"/api/receipts/{sent.json()['receipt']}").json()["verdict"]["state"] == "prepared"
+
+
+def test_a_fault_in_the_analysis_never_takes_the_receipt_away(
+    web: Web, nurse: httpx.Client, reader: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(*_args: object, **_more: object) -> str:
+        raise RuntimeError("a programming error")
+
+    monkeypatch.setattr("teleread.web.sending.prepare", faulty)
+    sent = upload(nurse, {"a.dcm": named_ecg("A")}, urgent=True)
+    assert sent.status_code == 201
+    assert "not analysed" in reader.get("/worklist").text
+
+
+def test_a_busy_analysis_keeps_nobody_waiting(
+    web: Web, nurse: httpx.Client, reader: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, done = threading.Event(), threading.Event()
+
+    def slow(services: Services, arrival_id: str) -> str:
+        assert gate.wait(30)
+        try:
+            return prepare(services, arrival_id)
+        finally:
+            done.set()
+
+    monkeypatch.setattr("teleread.web.sending.ANALYSIS_WAIT_S", 0.05)
+    monkeypatch.setattr("teleread.web.sending.prepare", slow)
+    sent = upload(nurse, {"a.dcm": named_ecg("A")}, urgent=True)
+    assert sent.status_code == 201
+    assert sent.json()["verdict"]["state"] == "landed"
+    assert sent.json()["verdict"]["position"] == 1  # a reader sees it, not analysed
+    gate.set()
+    assert done.wait(30)
+    assert nurse.get(f"/api/receipts/{sent.json()['receipt']}").json()["verdict"]["state"] == "prepared"
+    assert len(case_paths(reader)) == 1
 
 
 def test_nothing_is_acknowledged_that_is_not_stored(

@@ -24,7 +24,7 @@ async def take(request: Request, seat: Seat) -> Sent:
     try:
         urgent = form.get("urgent") in {"1", "on", "true"}
         async with request.app.state.upload_slots:
-            return await run_in_threadpool(lambda: send(seat, files_of(form), urgent))
+            return await run_in_threadpool(lambda: send(seat, request.app.state.lane, files_of(form), urgent))
     finally:
         await form.close()
 

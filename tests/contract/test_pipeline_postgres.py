@@ -1,0 +1,56 @@
+"""The same steps and the same pulls on PostgreSQL and S3, as in production."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from teleread.alliance import Alliance
+from teleread.ingest.bounded import BoundedPool
+from teleread.pipeline.services import Services
+from teleread.storage.catalogue.database import Database
+from teleread.storage.objects.s3 import S3Store
+from teleread.storage.vault import Vault
+from tests.conftest import Clock, SharedPool
+from tests.contract.postgres import postgres_server
+from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
+from tests.unit.test_pipeline_pull import *  # noqa: F403
+from tests.unit.test_pipeline_steps import *  # noqa: F403
+
+pytestmark = pytest.mark.peers
+
+
+@pytest.fixture(scope="module")
+def new_url() -> Iterator[Callable[[], str]]:
+    with postgres_server() as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneServer]:
+    with rclone_server(tmp_path_factory.mktemp("rclone")) as running:
+        yield running
+
+
+@pytest.fixture
+def services(
+    new_url: Callable[[], str], s3: RcloneServer, alliance: Alliance, clock: Clock, pool: BoundedPool, tmp_path: Path
+) -> Iterator[Services]:
+    catalogue, vault = Database(new_url()), Vault(new_url())
+    catalogue.migrate()
+    vault.migrate()
+    store = S3Store(s3.endpoint, tmp_path.name.replace("_", "-")[:60], ACCESS_KEY, SECRET_KEY, secure=False)
+    store.ensure_bucket()
+    opened = Services(
+        alliance=alliance,
+        catalogue=catalogue,
+        store=store,
+        vault=vault,
+        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
+        clock=clock,
+    )
+    yield opened
+    opened.close()
+    store.close()
