@@ -75,7 +75,7 @@ def measure(folder: Path, uploads: int) -> None:
 
 def shown(reader: httpx.Client, site: str) -> bool:
     """Whether the worklist has a case of this site."""
-    return "/cases/" in reader.get("/worklist", params={"site": site}).text
+    return 'href="/cases/' in reader.get("/worklist", params={"site": site}).text
 
 
 def settled(system: System) -> bool:
@@ -140,7 +140,7 @@ def from_pacs(system: System, reader: httpx.Client) -> None:
 
 
 def cases(reader: httpx.Client) -> int:
-    return reader.get("/worklist", params={"site": "county-hospital", "modality": "CT"}).text.count("/cases/")
+    return reader.get("/worklist", params={"site": "county-hospital", "modality": "CT"}).text.count('href="/cases/')
 
 
 def percentiles(seconds: list[float]) -> str:

@@ -142,10 +142,10 @@ class System:
 
     def airflow_client(self) -> httpx.Client:
         """A client of Airflow's API with the administrator's token."""
-        client = httpx.Client(base_url=self.airflow, trust_env=False, timeout=30)
-        token = client.post("/auth/token", json={"username": "admin", "password": self.passwords["admin"]})
-        client.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
-        return client
+        account = {"username": "admin", "password": self.passwords["admin"]}
+        token = httpx.post(f"{self.airflow}/auth/token", json=account, trust_env=False, timeout=30).json()
+        bearer = {"Authorization": f"Bearer {token['access_token']}"}
+        return httpx.Client(base_url=self.airflow, trust_env=False, timeout=30, headers=bearer)
 
 
 def new_system(command: Sequence[str], home: Path, cwd: Path) -> System:

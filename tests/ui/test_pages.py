@@ -10,9 +10,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from pydicom.data import get_testdata_file
 
+from teleread.ingest.formats import write_wfdb
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
 from teleread.reading.worklist import list_items
+from teleread.signal.ecg import simulate
 from tests.conftest import Clock
 from tests.ui.chromium import LANGUAGES, Watched, browser, watched
 from tests.ui.live import BROKEN_DICOM, Web, named_ecg, running, upload, wfdb
@@ -33,6 +35,12 @@ INK = """() => { const c = document.getElementById('trace'); const d = c.getCont
   .getImageData(0, 0, c.width, c.height).data; let dark = 0, pink = 0;
   for (let i = 0; i < d.length; i += 4) { const s = d[i] + d[i + 1] + d[i + 2];
     if (s < 200) dark++; else if (s < 720) pink++; } return {dark, pink, width: c.width, height: c.height}; }"""
+
+
+DARK_INK = """() => { const c = document.getElementById('trace'); const d = c.getContext('2d')
+  .getImageData(0, 0, c.width, c.height).data; let paper = 0, bright = 0;
+  for (let i = 0; i < d.length; i += 4) { const s = d[i] + d[i + 1] + d[i + 2];
+    if (s > 600) bright++; else if (s < 120) paper++; } return [paper, bright]; }"""
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +222,47 @@ def test_the_receipt_follows_the_report(english: Watched, clock: Clock) -> None:
         clock.advance(5)
         sweep_web(english.web.services)
         expect(page.locator(".report-text")).to_have_text("Sinus rhythm.", timeout=15_000)
+
+
+def test_long_recordings_are_turned_page_by_page(english: Watched) -> None:
+    page = english.page
+    record, _truth = simulate("normal", 7, duration_s=25)
+    with english.web.signed_in("nurse") as nurse:
+        upload(nurse, write_wfdb(record, "long"))
+    english.sign_in("reader")
+    page.keyboard.press("Enter")
+    page.locator("canvas[data-drawn]").wait_for()
+    expect(page.locator("#span")).to_have_text("0–10 s / 25 s")
+    page.locator("#later").press("Enter")
+    expect(page.locator("#span")).to_have_text("10–20 s / 25 s")
+    page.locator("#later").press("Enter")
+    expect(page.locator("#span")).to_have_text("15–25 s / 25 s")
+    assert page.evaluate(INK)["dark"] > 3000
+
+
+def test_the_trace_stands_out_on_dark_paper(chromium: Browser, web: Web) -> None:
+    with web.signed_in("nurse") as nurse:
+        upload(nurse, wfdb())
+    with watched(chromium, web, "en", scheme="dark") as dark:
+        dark.sign_in("reader")
+        dark.page.keyboard.press("Enter")
+        dark.page.locator("canvas[data-drawn]").wait_for()
+        paper, bright = dark.page.evaluate(DARK_INK)
+        assert paper > 100_000
+        assert bright > 3000
+
+
+def test_an_unreadable_case_is_closed_by_a_report(english: Watched) -> None:
+    page = english.page
+    with english.web.signed_in("nurse") as nurse:
+        upload(nurse, {"a": BROKEN_DICOM})
+    english.sign_in("reader")
+    page.keyboard.press("Enter")
+    page.locator("#text").fill("Unreadable; the clinic was called and records again.")
+    page.locator("form.sign button").press("Enter")
+    expect(page.locator(".report-text")).to_contain_text("Unreadable")
+    page.keyboard.press("Escape")
+    expect(page.locator(".empty")).to_be_visible()
 
 
 def test_images_are_leafed_through_by_keyboard(seen: Watched) -> None:
