@@ -14,6 +14,8 @@ from pathlib import Path
 
 import httpx
 
+from teleread.up.children import is_ours
+
 
 def free_ports(count: int) -> list[int]:
     """Ports that are free now."""
@@ -107,20 +109,12 @@ class System:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def processes(self) -> list[int]:
-        """Ids of every living process of this run, found by the mark in its environment and by descent."""
-        mark = f"TELEREAD_RUN={self.home}".encode()
-        found = []
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    marked = mark in (entry / "environ").read_bytes().split(b"\0")
-                except OSError:
-                    continue
-                if marked:
-                    found.append(int(entry.name))
+        """Ids of every living process of this run."""
+        found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        ours = [pid for pid in found if is_ours(pid, self.home)]
         if self._process is not None and self._process.poll() is None:
-            found.append(self._process.pid)
-        return sorted(set(found))
+            ours.append(self._process.pid)
+        return sorted(ours)
 
     def held_ports(self) -> list[int]:
         """Those of our ports that something still listens on."""

@@ -1,0 +1,1 @@
+"""The web service: pages for clinic, reader and engineer, and answers for programs."""

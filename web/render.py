@@ -16,7 +16,7 @@ from teleread.alliance import Alliance
 from teleread.web import findings, texts
 from teleread.web import format as formats
 from teleread.web.i18n import HTML_LANG, LANGUAGES, load_translations
-from teleread.web.security import Seat
+from teleread.web.security import SAFE_METHODS, Seat
 
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 STATIC_FOLDER = Path(__file__).parent / "static"
@@ -66,7 +66,7 @@ class Renderer:
                 account=account,
                 home=HOMES.get(account.role, "/") if account else "/",
                 path=request.url.path,
-                query=request.url.query,
+                back=_back(request),
                 now=self._clock(),
                 alliance_name=self._alliance.name_zh if language == "zh" else self._alliance.name_en,
                 telephone=self._alliance.telephone,
@@ -114,6 +114,13 @@ def _environment(alliance: Alliance, language: str, translations: Any) -> Enviro
         **{name: texts.lookup(table, _) for name, table in _TABLES.items()},
     )
     return environment
+
+
+def _back(request: Request) -> str:
+    """Where the choice of a language leads back to; never to an address that only takes forms."""
+    if request.method not in SAFE_METHODS:
+        return "/"
+    return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
 
 
 def _site_name(alliance: Alliance, site_id: str, language: str) -> str:

@@ -29,9 +29,9 @@ _NOT_IMAGES = ("9.", "11.", "66", "67", "68.", "78.", "79.", "80.", "81.", "82."
 _RT_IMAGES = ("481.1", "481.2")
 _SEGMENTATION = "66.4"
 
-_WFDB_RECORD = re.compile(
-    rb"[A-Za-z0-9_\-.]+(/\d+)?[ \t]+\d{1,4}([ \t]+[0-9.eE+]+(/[^ \t]*)?([ \t]+\d+[^\r\n]*)?)?[ \t]*\Z"
-)
+_MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s{0,64}<[?!A-Za-z]")
+# name, number of signals, then optionally the rate, the length, and time and date
+_WFDB_RECORD = re.compile(rb"[^\s#/<]+(/\d+)?[ \t]+\d{1,4}([ \t]+[0-9.eE+]+(/\S*)?([ \t]+\d+.*)?)?\Z")
 _WFDB_SIGNAL = re.compile(rb"[^ \t]+[ \t]+\d{1,3}(x\d+)?(:\d+)?(\+\d+)?([ \t]|\Z)")
 
 
@@ -43,6 +43,8 @@ def sniff(data: bytes) -> str | None:
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
+    if _MARKUP.match(head):
+        return "xml"
     if _looks_like_bare_dicom(head):
         return "dicom"
     if _looks_like_wfdb(head):
@@ -54,8 +56,6 @@ _MAGIC = (
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"%PDF-", "pdf"),
-    (b"<?xml", "xml"),
-    (b"\xef\xbb\xbf<", "xml"),
     (b"\xff\xfe<\x00", "xml"),
     (b"\xfe\xff\x00<", "xml"),
     (b"\x89PNG\r\n\x1a\n", "png"),

@@ -35,8 +35,8 @@ class Children:
     """All programs of one run.
 
     We adopt orphans (``PR_SET_CHILD_SUBREAPER``), so that whatever a child leaves behind when it ends, as Airflow
-    does with its scheduler and API server, is still a descendant of ours and ends with us. Every process carries a
-    mark in its environment: after our own sudden death the next run finds and ends what is left.
+    does with its scheduler and API server, is still a descendant of ours and ends with us. Every process works in
+    a folder that is nobody else's: after our own sudden death the next run finds and ends what is left by it.
     """
 
     home: Path
@@ -47,7 +47,9 @@ class Children:
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Child:
         """Start a program with its output going to ``log``."""
-        marked = {**environment, _MARK: str(self.home)}
+        folder = working_folder(self.home)
+        folder.mkdir(parents=True, exist_ok=True)
+        marked = {**environment, _MARK: str(folder)}
         child = Child(name, tuple(command), marked, log, _spawn(command, marked, log))
         self._children.append(child)
         return child
@@ -88,14 +90,35 @@ class Children:
             time.sleep(0.02)
 
 
+def working_folder(home: Path) -> Path:
+    """Where all programs of a run work; their descendants inherit it."""
+    return home / "run"
+
+
+def is_ours(pid: int, home: Path) -> bool:
+    """Whether a process was started, at whatever remove, by a run with this home.
+
+    It works in the run's folder and carries the run's mark. A process that has written its title over its
+    environment, as Airflow's do, has lost the mark with all else; a shell that somebody opened there has not.
+    """
+    folder = str(working_folder(home).resolve())
+    try:
+        if os.readlink(f"/proc/{pid}/cwd") != folder:
+            return False
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    intact = any(variable.startswith(b"PATH=") for variable in variables)
+    return f"{_MARK}={working_folder(home)}".encode() in variables or not intact
+
+
 def end_leftovers(home: Path) -> int:
     """End what an earlier run with this home left when it died without ending it. The caller holds the home's lock.
 
     Returns:
         How many processes were ended.
     """
-    mark = f"{_MARK}={home}".encode()
-    left = [pid for pid in _processes() if pid != os.getpid() and mark in _environment(pid)]
+    left = [pid for pid in _processes() if pid != os.getpid() and is_ours(pid, home)]
     for pid in left:
         _send(pid, signal.SIGKILL)
     return len(left)
@@ -107,6 +130,7 @@ def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) ->
         return subprocess.Popen(
             list(command),
             env=dict(environment),
+            cwd=environment[_MARK],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -162,10 +186,3 @@ def _descendants(root: int) -> list[int]:
         level = {pid for pid, parent in processes.items() if parent in level and pid not in found}
         found.extend(level)
     return found
-
-
-def _environment(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []

@@ -77,6 +77,12 @@ def check(page: Page) -> None:
     assert page.locator("html").get_attribute("lang") in LANGUAGES.values() or page.locator("html[lang=en]").count()
 
 
+def open_first(page: Page) -> None:
+    """Open the most urgent case: it has the focus when the list is there."""
+    expect(page.locator("a.open").first).to_be_focused()
+    page.keyboard.press("Enter")
+
+
 def test_from_the_clinic_to_the_reader_by_keyboard(seen: Watched, tmp_path: Path) -> None:
     page = seen.page
     page.goto(f"{seen.web.address}/sign-in")
@@ -114,7 +120,7 @@ def test_the_paper_is_true_to_scale_and_not_blank(english: Watched) -> None:
     with english.web.signed_in("nurse") as nurse:
         upload(nurse, wfdb("inferior_stemi"))
     english.sign_in("reader")
-    page.keyboard.press("Enter")
+    open_first(page)
     page.locator("canvas[data-drawn]").wait_for()
     ink = page.evaluate(INK)
     assert ink["dark"] > 3000
@@ -177,6 +183,7 @@ def test_newcomers_are_told_and_no_row_moves(english: Watched, clock: Clock) -> 
     clock.advance(61)
     expect(page.locator("#alarm")).to_be_visible(timeout=15_000)
     expect(page.locator("#alarm-text")).to_contain_text("Village Clinic")
+    expect(page.locator("#alarm [role=alert]")).to_contain_text("Village Clinic")
     page.keyboard.press("r")
     expect(page.locator("tr[data-case]")).to_have_count(2)
     page.locator("#alarm-open").click()
@@ -230,7 +237,7 @@ def test_long_recordings_are_turned_page_by_page(english: Watched) -> None:
     with english.web.signed_in("nurse") as nurse:
         upload(nurse, write_wfdb(record, "long"))
     english.sign_in("reader")
-    page.keyboard.press("Enter")
+    open_first(page)
     page.locator("canvas[data-drawn]").wait_for()
     expect(page.locator("#span")).to_have_text("0–10 s / 25 s")
     page.locator("#later").press("Enter")
@@ -245,7 +252,7 @@ def test_the_trace_stands_out_on_dark_paper(chromium: Browser, web: Web) -> None
         upload(nurse, wfdb())
     with watched(chromium, web, "en", scheme="dark") as dark:
         dark.sign_in("reader")
-        dark.page.keyboard.press("Enter")
+        open_first(dark.page)
         dark.page.locator("canvas[data-drawn]").wait_for()
         paper, bright = dark.page.evaluate(DARK_INK)
         assert paper > 100_000
@@ -257,11 +264,11 @@ def test_an_unreadable_case_is_closed_by_a_report(english: Watched) -> None:
     with english.web.signed_in("nurse") as nurse:
         upload(nurse, {"a": BROKEN_DICOM})
     english.sign_in("reader")
-    page.keyboard.press("Enter")
+    open_first(page)
     page.locator("#text").fill("Unreadable; the clinic was called and records again.")
     page.locator("form.sign button").press("Enter")
     expect(page.locator(".report-text")).to_contain_text("Unreadable")
-    page.keyboard.press("Escape")
+    page.locator("nav a").first.press("Enter")
     expect(page.locator(".empty")).to_be_visible()
 
 
@@ -272,7 +279,7 @@ def test_images_are_leafed_through_by_keyboard(seen: Watched) -> None:
     with seen.web.signed_in("nurse") as nurse:
         assert upload(nurse, {"a": Path(source).read_bytes()}).status_code == 201
     seen.sign_in("reader")
-    page.keyboard.press("Enter")
+    open_first(page)
     page.locator("#stage img").wait_for()
     check(page)
     assert page.locator("#stage img").evaluate("i => i.decode().then(() => i.naturalWidth)") > 0
@@ -292,7 +299,7 @@ def test_what_could_not_be_read_and_the_engineers_page(seen: Watched) -> None:
     check(page)
     seen.context.clear_cookies()
     seen.sign_in("reader")
-    page.keyboard.press("Enter")
+    open_first(page)
     page.locator(".not-analysed").wait_for()
     check(page)
     with page.expect_download() as download:

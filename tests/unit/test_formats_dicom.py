@@ -16,6 +16,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import ImplicitVRLittleEndian
 
 from teleread.errors import InputRejected
 from teleread.ingest.formats import is_whole, kind_of, read_ecg, sniff
@@ -29,7 +30,7 @@ def changed(change: Callable[[Dataset], None], implicit: bool = False) -> bytes:
     dataset = pydicom.dcmread(io.BytesIO(ECG))
     change(dataset)
     if implicit:
-        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     out = io.BytesIO()
     dataset.save_as(out, implicit_vr=implicit, little_endian=True, enforce_file_format=True)
     return out.getvalue()

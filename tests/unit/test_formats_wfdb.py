@@ -248,3 +248,10 @@ def test_a_header_is_told_from_other_text() -> None:
     assert sniff(b"# a comment\r\n100 2 360 650000\r\n100.dat 212 200 11 1024\r\n") == "wfdb"
     for text in (b"", b"hello world\n", b"a,b,c\n1,2,3\n", b"12 3\n", b"Dear Sir\n16 is the age\n", bytes(500)):
         assert sniff(text) is None
+
+
+@pytest.mark.parametrize(
+    "text", [b"<?xml version='1.0'?>", b"\xef\xbb\xbf<a/>", b"\n <AnnotatedECG>", "<?xml?>".encode("utf-16")]
+)
+def test_markup_is_told_from_everything_else(text: bytes) -> None:
+    assert sniff(text) == "xml"

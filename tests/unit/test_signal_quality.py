@@ -131,8 +131,9 @@ def fibrillation(rng: np.random.Generator) -> NDArray[np.float64]:
     """One component of ventricular fibrillation: 3 to 9 Hz, waxing and waning."""
     spectrum = np.fft.rfft(rng.standard_normal(T.size))
     freqs = np.fft.rfftfreq(T.size, 1 / FS)
-    wave = np.fft.irfft(np.where((freqs > 3) & (freqs < 9), spectrum, 0.0), T.size)
-    return wave / wave.std()
+    wave: NDArray[np.float64] = np.fft.irfft(np.where((freqs > 3) & (freqs < 9), spectrum, 0.0), T.size)
+    wave /= wave.std()
+    return wave
 
 
 @pytest.mark.parametrize("kind", ["asystole", "flat", "noise", "fibrillation"])

@@ -13,6 +13,7 @@ const QUIET_MS = 60000;
 
 const banner = /** @type {HTMLElement} */ (document.getElementById("alarm"));
 const text = /** @type {HTMLElement} */ (document.getElementById("alarm-text"));
+const said = /** @type {HTMLElement} */ (document.getElementById("alarm-said"));
 const open = /** @type {HTMLAnchorElement} */ (document.getElementById("alarm-open"));
 const quiet = /** @type {HTMLButtonElement} */ (document.getElementById("alarm-quiet"));
 const soundButton = /** @type {HTMLButtonElement} */ (document.getElementById("sound"));
@@ -60,11 +61,26 @@ function show() {
     const wait = waitText((serverNow() - first.since) / 1000);
     const form = others.length === 1 ? banner.dataset.one : banner.dataset.many;
     text.textContent = fill(form, { n: others.length, wait, receipt: first.receipt, site: first.site });
+    say(`${first.case_id} ${others.length}`, text.textContent);
     open.href = `/cases/${encodeURIComponent(first.case_id)}`;
     sound();
   } else if (lost) {
     text.textContent = banner.dataset.lost ?? "";
+    say("lost", text.textContent);
+  } else {
+    say("", "");
   }
+}
+
+/**
+ * Read aloud by a screen reader when the matter changes, not with each tick of the clock.
+ * @param {string} matter
+ * @param {string} words
+ */
+function say(matter, words) {
+  if (said.dataset.matter === matter) return;
+  said.dataset.matter = matter;
+  said.textContent = words;
 }
 
 function sound() {

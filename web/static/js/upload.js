@@ -99,6 +99,7 @@ form.addEventListener("submit", (event) => {
   if (!busy) send(pressed?.value === "1");
 });
 input.addEventListener("change", list);
+if (input.files?.length) list(); // chosen before this script was there
 for (const name of ["dragenter", "dragover"]) {
   drop.addEventListener(name, (event) => {
     event.preventDefault();
