@@ -121,6 +121,8 @@ def end_leftovers(home: Path) -> int:
     left = [pid for pid in _processes() if pid != os.getpid() and is_ours(pid, home)]
     for pid in left:
         _send(pid, signal.SIGKILL)
+    while set(left) & set(_processes()):  # killed for certain; their ports are free only when they are gone
+        time.sleep(0.02)
     return len(left)
 
 
