@@ -37,6 +37,7 @@ INK = """() => { const c = document.getElementById('trace'); const d = c.getCont
     if (s < 200) dark++; else if (s < 720) pink++; } return {dark, pink, width: c.width, height: c.height}; }"""
 
 
+ROWS = "rows => rows.map(r => [r.dataset.case, r.getBoundingClientRect().y])"
 DARK_INK = """() => { const c = document.getElementById('trace'); const d = c.getContext('2d')
   .getImageData(0, 0, c.width, c.height).data; let paper = 0, bright = 0;
   for (let i = 0; i < d.length; i += 4) { const s = d[i] + d[i + 1] + d[i + 2];
@@ -174,16 +175,17 @@ def test_newcomers_are_told_and_no_row_moves(english: Watched, clock: Clock) -> 
     with english.web.signed_in("nurse") as nurse:
         upload(nurse, {"a": named_ecg("First^A", seed=1)})
         english.sign_in("reader")
-        before = page.locator("tr[data-case]").evaluate_all("rows => rows.map(r => r.dataset.case)")
+        before = page.locator("tr[data-case]").evaluate_all(ROWS)
         clock.advance(2)
         upload(nurse, {"a": named_ecg("Second^B", "2", seed=2)}, urgent=True)
     expect(page.locator("#new")).to_have_text("1 new – show", timeout=15_000)
-    assert page.locator("tr[data-case]").evaluate_all("rows => rows.map(r => r.dataset.case)") == before
+    assert page.locator("tr[data-case]").evaluate_all(ROWS) == before
     expect(page.locator("#count-urgent")).to_have_text("1")
     clock.advance(61)
     expect(page.locator("#alarm")).to_be_visible(timeout=15_000)
     expect(page.locator("#alarm-text")).to_contain_text("Village Clinic")
     expect(page.locator("#alarm [role=alert]")).to_contain_text("Village Clinic")
+    assert page.locator("tr[data-case]").evaluate_all(ROWS) == before
     page.keyboard.press("r")
     expect(page.locator("tr[data-case]")).to_have_count(2)
     page.locator("#alarm-open").click()

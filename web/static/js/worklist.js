@@ -96,6 +96,9 @@ document.getElementById("help-open")?.addEventListener("click", () => help.showM
 document.getElementById("apply")?.setAttribute("hidden", "");
 for (const select of filters.querySelectorAll("select")) select.addEventListener("change", () => filters.requestSubmit());
 
-const last = sessionStorage.getItem("last-case");
-const start = rows.find((row) => row.dataset.case === last) ?? rows[0];
+// back from a case: its row again, unless something more urgent stands at the top
+const last = rows.find((row) => row.dataset.case === sessionStorage.getItem("last-case"));
+sessionStorage.removeItem("last-case");
+const urgent = (/** @type {HTMLTableRowElement | undefined} */ row) => row?.classList.contains("is-urgent");
+const start = last && (urgent(last) || !urgent(rows[0])) ? last : rows[0];
 if (start && document.activeElement === document.body) linkOf(start).focus({ preventScroll: start === rows[0] });
