@@ -89,6 +89,7 @@ def _ecg(record: EcgRecord) -> tuple[dict[str, Any], dict[str, bytes]]:
         "n_samples": int(record.signals_mv.shape[1]),
         "uv_per_step": uv_per_step,
         "missing": MISSING_SAMPLE,
+        "filters": asdict(record.filters),
         "source_format": record.source_format,
     }
     facts = {"recording": _recording(record, analysis), "acquired_at": _plain(record.acquired_at)}
@@ -109,6 +110,7 @@ def _recording(record: EcgRecord, analysis: Analysis) -> dict[str, Any]:
         "heart_rate_bpm": None if rate is None else float(rate.value),
         "quality_acceptable": bool(analysis.quality.acceptable),
         "quality_score": float(analysis.quality.score),
+        "quality_findings": len(analysis.quality.findings),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
-from teleread.storage.catalogue.schema import arrivals, instances, quarantine, series, work_items
+from teleread.storage.catalogue.schema import arrivals, instances, quarantine, recordings, series, work_items
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class WorkItem:
     patient_age_years: float | None
     analysed: bool
     quality_acceptable: bool | None
+    quality_findings: int | None
     heart_rate_bpm: float | None
     arrived_at: datetime
 
@@ -152,7 +153,11 @@ def _instances(conn: Connection, case_id: str) -> tuple[InstanceRow, ...]:
 
 def _items() -> Any:
     columns = [column for column in work_items.c if column.name not in {"seq", "created_at"}]
-    return select(*columns, arrivals.c.receipt).join(arrivals, arrivals.c.id == work_items.c.arrival_id)
+    return (
+        select(*columns, arrivals.c.receipt, recordings.c.quality_findings)
+        .join(arrivals, arrivals.c.id == work_items.c.arrival_id)
+        .outerjoin(recordings, recordings.c.arrival_id == work_items.c.arrival_id)
+    )
 
 
 def _item(row: Row[Any]) -> WorkItem:

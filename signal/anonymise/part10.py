@@ -21,7 +21,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from teleread.errors import InputRejected
-from teleread.signal.anonymise.structure import Layout, is_letters, walk
+from teleread.signal.anonymise.structure import LONG_VRS, Layout, is_letters, walk
 
 MAX_INFLATED_BYTES = 512 << 20
 """Largest data set that the deflated transfer syntax may grow to."""
@@ -89,14 +89,17 @@ def split(data: bytes) -> Part10:
     """Check the structure of a DICOM file and split it into its parts.
 
     Raises:
-        InputRejected: ``dicom_not_part10`` without the DICM mark, ``dicom_bomb`` for a deflated data set that grows
-            too far, and the codes of :func:`~teleread.signal.anonymise.structure.walk`.
+        InputRejected: ``dicom_not_part10`` when neither the DICM mark nor a first element is there, ``dicom_empty``
+            when nothing follows, ``dicom_bomb`` for a deflated data set that grows too far, and the codes of :func:`~teleread.signal.anonymise.structure.walk`.
     """
-    if len(data) < 140 or data[128:132] != b"DICM":
-        raise InputRejected("dicom_not_part10", "The bytes are not a DICOM file.")
+    start = 132
+    if data[128:132] != b"DICM":
+        if not is_bare(data):
+            raise InputRejected("dicom_not_part10", "The bytes are not a DICOM file.")
+        start = 0
     with dicom_boundary():
-        meta_end = _meta_end(data)
-        elements = filereader.read_dataset(io.BytesIO(data[132:meta_end]), False, True)
+        meta_end = _meta_end(data, start)
+        elements = filereader.read_dataset(io.BytesIO(data[start:meta_end]), False, True)
         meta = FileMetaDataset(elements)
         stated = meta.get("TransferSyntaxUID")
         body = data[meta_end:]
@@ -140,21 +143,49 @@ def parse(parts: Part10, *, stop_before_pixels: bool = False) -> FileDataset:
     return dataset
 
 
-def _meta_end(data: bytes) -> int:
-    """Offset behind the last group 0002 element, whatever the group length element says."""
-    position = 132
-    while data[position : position + 2] == b"\x02\x00":
-        if position - 132 > MAX_META_BYTES or len(data) - position < 8:
-            raise InputRejected("dicom_malformed", "The file meta information is damaged.")
-        vr = data[position + 4 : position + 6]
-        if not is_letters(vr):
-            raise InputRejected("dicom_malformed", "The file meta information is not explicit.")
-        if vr in (b"OB", b"OW", b"UN", b"UT", b"SQ", b"UC", b"UR"):
-            header, length = 12, int.from_bytes(data[position + 8 : position + 12], "little")
-        else:
-            header, length = 8, int.from_bytes(data[position + 6 : position + 8], "little")
+def is_bare(data: bytes) -> bool:
+    """Whether the bytes begin like a data set without preamble: group 0002 or 0008 and a plausible first length."""
+    if len(data) < 16 or data[:2] not in (b"\x02\x00", b"\x08\x00") or data[3] != 0:
+        return False
+    return is_letters(data[4:6]) or int.from_bytes(data[4:8], "little") <= 1024
+
+
+def sop_class_of(head: bytes) -> str:
+    """The SOP class that the first elements of a DICOM file name, empty when they do not.
+
+    A cheap peek: the bytes may end anywhere, no more than :data:`MAX_META_BYTES` are looked at, nothing is raised.
+    """
+    position = 132 if head[128:132] == b"DICM" else 0
+    while head[position : position + 2] in (b"\x02\x00", b"\x08\x00") and position < MAX_META_BYTES:
+        tag, (header, length) = head[position : position + 4], _extent(head, position)
+        value = head[position + header : position + header + length]
+        if tag in (b"\x02\x00\x02\x00", b"\x08\x00\x16\x00") and length <= min(len(value), 64):
+            return value.rstrip(b"\0 ").decode("ascii", "replace")
         position += header + length
-        if position > len(data) or length > MAX_META_BYTES:
+    return ""
+
+
+def _extent(data: bytes, position: int) -> tuple[int, int]:
+    """Length of an element's header and of its value, little endian, whichever way its header is written."""
+    vr = data[position + 4 : position + 6]
+    if not is_letters(vr):
+        return 8, int.from_bytes(data[position + 4 : position + 8], "little")
+    if vr in LONG_VRS:
+        return 12, int.from_bytes(data[position + 8 : position + 12], "little")
+    return 8, int.from_bytes(data[position + 6 : position + 8], "little")
+
+
+def _meta_end(data: bytes, start: int) -> int:
+    """Offset behind the last group 0002 element, whatever the group length element says."""
+    position = start
+    while data[position : position + 2] == b"\x02\x00":
+        if len(data) - position >= 6 and not is_letters(data[position + 4 : position + 6]):
+            raise InputRejected("dicom_malformed", "The file meta information is not explicit.")
+        header, length = _extent(data, position)
+        position += header + length
+        if position - start > MAX_META_BYTES:
+            raise InputRejected("dicom_malformed", "The file meta information is damaged.")
+        if len(data) < position:
             raise InputRejected("dicom_truncated", "The file ends inside its meta information.")
     return position
 

@@ -32,7 +32,8 @@ _PIXEL_DATA = 0x7FE00010
 _FIRST_PIXEL_TAGS = (0x7FE00008, 0x7FE00009, _PIXEL_DATA)
 _AFTER_PIXELS = (0xFFFAFFFA, 0xFFFCFFFC)
 _VRS = frozenset(str(vr).encode() for vr in VR if len(str(vr)) == 2)
-_LONG_VRS = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
+LONG_VRS = frozenset(str(vr).encode() for vr in EXPLICIT_VR_LENGTH_32)
+"""Value representations with a length of four bytes in explicit headers (PS3.5 7.1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class Layout:
     pixels_at: int | None
     """Offset of the first pixel data element, None without one."""
     elements: int
+    tags: frozenset[int]
+    """Tags at the top level."""
+    cut: bool
+    """Whether bytes behind the pixels look like an element that is not all there: padding, or a file still coming."""
 
 
 @lru_cache(maxsize=8192)
@@ -70,14 +75,15 @@ def walk(body: bytes, *, implicit: bool, little_endian: bool) -> Layout:
         little_endian: byte order.
 
     Raises:
-        InputRejected: ``dicom_truncated`` when a value or a delimiter is missing, ``dicom_too_deep``,
-            ``dicom_too_many_elements``, ``dicom_malformed`` for delimiters out of place.
+        InputRejected: ``dicom_truncated`` when the bytes end before a value or a delimiter does, ``dicom_too_deep``,
+            ``dicom_too_many_elements``, ``dicom_malformed`` for delimiters out of place and for parts that are larger
+            than the sequence or item around them.
     """
     if len(body) >= 6:
         implicit = not is_letters(body[4:6])
     walker = _Walker(body, little_endian)
-    end, pixels_at = walker.top(implicit)
-    return Layout(implicit, end, pixels_at, walker.elements)
+    end, pixels_at, cut = walker.top(implicit)
+    return Layout(implicit, end, pixels_at, walker.elements, frozenset(walker.tags), cut)
 
 
 def _may_follow_pixels(tag: int) -> bool:
@@ -88,13 +94,14 @@ class _Walker:
     def __init__(self, body: bytes, little_endian: bool) -> None:
         self.body = body
         self.elements = 0
+        self.tags: set[int] = set()
         order = "<" if little_endian else ">"
         self.tag = struct.Struct(order + "HH").unpack_from
         self.u16 = struct.Struct(order + "H").unpack_from
         self.u32 = struct.Struct(order + "I").unpack_from
 
-    def top(self, implicit: bool) -> tuple[int, int | None]:
-        position, last, pixels_at = 0, -1, None
+    def top(self, implicit: bool) -> tuple[int, int | None, bool]:
+        position, last, pixels_at, cut = 0, -1, None, False
         size = len(self.body)
         while size - position >= 8:
             tag = self._tag(position)
@@ -105,17 +112,27 @@ class _Walker:
                 raise InputRejected("dicom_malformed", "A delimiter stands outside every sequence.")
             try:
                 following = self._element(position, size, implicit, 0)
-            except InputRejected:
+            except InputRejected as error:
                 # Behind whole pixel data an element that does not fit is padding, not a lost part of the image.
                 if after_pixels and last == _PIXEL_DATA:
+                    cut = error.code == "dicom_truncated"
                     break
                 raise
+            self.tags.add(tag)
             if tag in _FIRST_PIXEL_TAGS and pixels_at is None:
                 pixels_at = position
             last, position = tag, following
-        if last < _FIRST_PIXEL_TAGS[0] and self.body[position:].strip(b"\0\r\n") and size - position < 8:
-            raise InputRejected("dicom_truncated", "The file ends inside an element header.")
-        return position, pixels_at
+        if size - position < 8 and self.body[position:].strip(b"\0\r\n"):
+            if last < _FIRST_PIXEL_TAGS[0]:
+                raise self._short(size, "The file ends inside an element header.")
+            cut = True
+        return position, pixels_at, cut
+
+    def _short(self, end: int, message: str) -> InputRejected:
+        """Either the file ends too early, or a part of it is larger than what holds it."""
+        if end < len(self.body):
+            return InputRejected("dicom_malformed", "A part of the file is larger than what holds it.")
+        return InputRejected("dicom_truncated", message)
 
     def _tag(self, position: int) -> int:
         group, element = self.tag(self.body, position)
@@ -124,14 +141,14 @@ class _Walker:
     def _header(self, position: int, end: int, implicit: bool) -> tuple[bytes | None, int, int]:
         """VR (None when implicit), declared length, offset of the value."""
         if end - position < 8:
-            raise InputRejected("dicom_truncated", "The file ends inside an element header.")
+            raise self._short(end, "The file ends inside an element header.")
         vr = self.body[position + 4 : position + 6]
         if implicit or (vr not in _VRS and not b"AA" <= vr <= b"ZZ"):
             return None, self.u32(self.body, position + 4)[0], position + 8
-        if vr not in _LONG_VRS:
+        if vr not in LONG_VRS:
             return vr, self.u16(self.body, position + 6)[0], position + 8
         if end - position < 12:
-            raise InputRejected("dicom_truncated", "The file ends inside an element header.")
+            raise self._short(end, "The file ends inside an element header.")
         return vr, self.u32(self.body, position + 8)[0], position + 12
 
     def _element(self, position: int, end: int, implicit: bool, depth: int) -> int:
@@ -140,7 +157,7 @@ class _Walker:
         tag = self._tag(position)
         vr, length, value = self._header(position, end, implicit)
         if length != _UNDEFINED and length > end - value:
-            raise InputRejected("dicom_truncated", "An element declares more bytes than the file holds.")
+            raise self._short(end, "An element declares more bytes than the file holds.")
         if vr is None or vr == b"UN":
             known = known_vr(tag)
             sequence = known == "SQ"
@@ -165,7 +182,7 @@ class _Walker:
             raise InputRejected("dicom_too_deep", f"Sequences are nested more than {MAX_DEPTH} deep.")
         while undefined or position < end:
             if end - position < 8:
-                raise InputRejected("dicom_truncated", "The file ends inside a sequence.")
+                raise self._short(end, "The file ends inside a sequence.")
             self._count()
             tag, length = self._tag(position), self.u32(self.body, position + 4)[0]
             position += 8
@@ -174,7 +191,7 @@ class _Walker:
             if tag != _ITEM:
                 raise InputRejected("dicom_malformed", "A sequence holds something other than items.")
             if length != _UNDEFINED and length > end - position:
-                raise InputRejected("dicom_truncated", "A sequence item declares more bytes than the file holds.")
+                raise self._short(end, "A sequence item declares more bytes than the file holds.")
             item_end = end if length == _UNDEFINED else position + length
             position = self._item(position, item_end, length == _UNDEFINED, implicit, depth)
         return position
@@ -189,7 +206,7 @@ class _Walker:
             implicit = not is_letters(self.body[position + 4 : position + 6])
         while undefined or position < end:
             if end - position < 8:
-                raise InputRejected("dicom_truncated", "The file ends inside a sequence item.")
+                raise self._short(end, "The file ends inside a sequence item.")
             tag = self._tag(position)
             if tag == _ITEM_END and undefined:
                 return position + 8
@@ -202,7 +219,7 @@ class _Walker:
         """Encapsulated data: items of bytes up to the sequence delimiter (PS3.5 A.4)."""
         while True:
             if end - position < 8:
-                raise InputRejected("dicom_truncated", "Encapsulated data ends without its delimiter.")
+                raise self._short(end, "Encapsulated data ends without its delimiter.")
             self._count()
             tag, length = self._tag(position), self.u32(self.body, position + 4)[0]
             position += 8
@@ -211,7 +228,7 @@ class _Walker:
             if tag != _ITEM:
                 raise InputRejected("dicom_malformed", "Encapsulated data holds something other than fragments.")
             if length > end - position:
-                raise InputRejected("dicom_truncated", "A fragment declares more bytes than the file holds.")
+                raise self._short(end, "A fragment declares more bytes than the file holds.")
             position += length
 
     def _count(self) -> None:

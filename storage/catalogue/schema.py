@@ -176,6 +176,7 @@ recordings = Table(
     Column("heart_rate_bpm", Float),  # absent when it could not be measured
     Column("quality_acceptable", Boolean, nullable=False),
     Column("quality_score", Float, nullable=False),
+    Column("quality_findings", Integer, nullable=False),  # how many, also on an acceptable recording
 )
 
 derived = Table(

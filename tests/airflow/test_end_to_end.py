@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pydicom
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 from pynetdicom.ae import ApplicationEntity
@@ -22,6 +22,7 @@ from teleread.settings import load_settings
 from teleread.signal.ecg import simulate
 from teleread.up.sample import sample_folders, write_alliance
 from tests.system import System, free_ports, new_system, wait_for
+from tests.ui.chromium import browser
 
 pytestmark = [
     pytest.mark.airflow,
@@ -69,6 +70,7 @@ class SilentPeer:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._thread.join()
         for connection in self._open:
             connection.close()
 
@@ -97,13 +99,8 @@ def system(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[Sys
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
-        yield browser
-        browser.close()
+    with browser() as started:
+        yield started
 
 
 def shown(reader: httpx.Client, site: str, modality: str | None = None) -> int:
@@ -129,7 +126,8 @@ def test_a_person_uploads_and_a_reader_opens_it_in_the_browser(
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(system.web)
     sign_in(page, "nurse", system.passwords["nurse"])
-    page.locator("input[type=file]").first.set_input_files(paths)
+    page.locator("input[type=file]").set_input_files(paths)
+    page.locator("button[name=urgent][value='1']").click()
     receipt = page.locator("#receipt-no")
     expect(receipt).to_be_visible(timeout=15_000)
     number = receipt.inner_text().strip()
@@ -144,10 +142,11 @@ def test_a_person_uploads_and_a_reader_opens_it_in_the_browser(
     assert problems == []
 
 
-def sign_in(page: object, name: str, password: str) -> None:
-    page.locator("input[name=name]").fill(name)  # type: ignore[attr-defined]
-    page.locator("input[name=password]").fill(password)  # type: ignore[attr-defined]
-    page.locator("form[action='/sign-in'] button[type=submit]").click()  # type: ignore[attr-defined]
+def sign_in(page: Page, name: str, password: str) -> None:
+    page.locator("#name").fill(name)
+    page.locator("#password").fill(password)
+    page.keyboard.press("Enter")
+    expect(page.locator("#password")).to_have_count(0)
 
 
 def test_a_study_put_on_the_county_pacs_reaches_the_worklist_by_airflow(system: System) -> None:
