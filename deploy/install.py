@@ -3,7 +3,7 @@
 
     python3 deploy/install.py ENVIRONMENT LOCK [LOCK ...]
 
-A stamp in the environment remembers what it was made from, so that a second call does nothing.
+A stamp in the environment remembers what it was made from, so that a second call with the same locks does nothing.
 """
 
 import hashlib
@@ -22,7 +22,8 @@ def main(arguments):
         return fail("usage: install.py ENVIRONMENT LOCK [LOCK ...]")
     environment, locks = arguments[0], arguments[1:]
     wanted = fingerprint(locks)
-    stamp = os.path.join(environment, "teleread.stamp")
+    names = "+".join(os.path.splitext(os.path.basename(lock))[0] for lock in locks)
+    stamp = os.path.join(environment, names + ".stamp")
     if os.path.exists(stamp) and read(stamp) == wanted:
         return 0
     return check_machine(environment) or make(environment, locks, stamp, wanted)

@@ -7,6 +7,6 @@ the pure core, where de-identification needs it as well.
 
 from __future__ import annotations
 
-from teleread.signal.anonymise.part10 import Part10, dicom_boundary, parse, read_dataset, split
+from teleread.signal.anonymise.part10 import Part10, dicom_boundary, is_bare, parse, read_dataset, sop_class_of, split
 
-__all__ = ["Part10", "dicom_boundary", "parse", "read_dataset", "split"]
+__all__ = ["Part10", "dicom_boundary", "is_bare", "parse", "read_dataset", "sop_class_of", "split"]

@@ -57,6 +57,7 @@ class System:
         self._command = command
         self._cwd = cwd
         self._process: subprocess.Popen[str] | None = None
+        self._clients: list[httpx.Client] = []
 
     def start(self, patience_s: float = 300) -> float:
         """Start and wait for the table; returns the seconds until then."""
@@ -94,6 +95,7 @@ class System:
     def stop(self) -> float:
         """Ctrl-C as a terminal sends it, to the whole foreground group; returns the seconds until the end."""
         assert self._process is not None
+        self._close_clients()
         begun = time.monotonic()
         os.killpg(self._process.pid, signal.SIGINT)
         self._process.communicate(timeout=60)
@@ -101,12 +103,18 @@ class System:
 
     def kill(self) -> None:
         """End for certain, after a failed test."""
+        self._close_clients()
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGINT)
             try:
                 self._process.communicate(timeout=30)
             except subprocess.TimeoutExpired:
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _close_clients(self) -> None:
+        for client in self._clients:
+            client.close()
+        self._clients.clear()
 
     def processes(self) -> list[int]:
         """Ids of every living process of this run."""
@@ -130,6 +138,7 @@ class System:
         client = httpx.Client(
             base_url=self.web, trust_env=False, timeout=30, headers={"Origin": self.web}, follow_redirects=True
         )
+        self._clients.append(client)
         answer = client.post("/sign-in", data={"name": name, "password": self.passwords[name]})
         assert answer.status_code == 200, answer.status_code
         return client

@@ -5,11 +5,12 @@ Every failure is an ``InputRejected`` with a stable code; library exceptions do 
 
 from __future__ import annotations
 
+from teleread.ingest.dicom_values import ALLIANCE_ZONE
 from teleread.ingest.formats.bundle import bundle, unbundle
 from teleread.ingest.formats.names import safe_name
 from teleread.ingest.formats.recording import is_whole, missing_part, read_ecg
 from teleread.ingest.formats.sniff import kind_of, sniff
-from teleread.ingest.formats.wfdb_write import ALLIANCE_ZONE, pseudonymise_wfdb, write_wfdb
+from teleread.ingest.formats.wfdb_write import pseudonymise_wfdb, write_wfdb
 
 __all__ = [
     "ALLIANCE_ZONE",

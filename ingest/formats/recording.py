@@ -7,15 +7,18 @@ from datetime import tzinfo
 from pathlib import Path
 
 from teleread.errors import InputRejected
-from teleread.ingest.formats import dicom_ledger
+from teleread.ingest.dicom_file import split
+from teleread.ingest.dicom_values import ALLIANCE_ZONE
 from teleread.ingest.formats.bundle import MAX_TOTAL_BYTES, unbundle
 from teleread.ingest.formats.dicom import read_dicom
 from teleread.ingest.formats.names import safe_name
 from teleread.ingest.formats.sniff import kind_of, sniff
 from teleread.ingest.formats.wfdb import bytes_needed, read_wfdb
 from teleread.ingest.formats.wfdb_header import MAX_HEADER_BYTES, Header, parse_header
-from teleread.ingest.formats.wfdb_write import ALLIANCE_ZONE
 from teleread.signal.ecg.record import EcgRecord
+
+_SOP_INSTANCE_UID, _WAVEFORM_SEQUENCE = 0x00080018, 0x54000100
+_PIXELS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00287FE0})
 
 
 def read_ecg(source: Path | str | bytes | Mapping[str, bytes], *, zone: tzinfo = ALLIANCE_ZONE) -> EcgRecord:
@@ -89,16 +92,19 @@ def _is_whole(data: bytes, files: Mapping[str, bytes]) -> bool:
 
 
 def _dicom_is_whole(data: bytes) -> bool:
-    stock = dicom_ledger.take_stock(data)
-    if stock.problem is not None:
-        return stock.problem != "dicom_truncated"
-    # a cut between two elements leaves the books in order, but what matters most comes last
+    try:
+        layout = split(data).layout
+    except InputRejected as e:
+        return e.code not in ("dicom_truncated", "dicom_empty")
+    if layout.cut:
+        return False
+    # a cut between two elements is seen by no length, but what matters most comes last
     kind = kind_of(data)
     if kind == "ecg":
-        return dicom_ledger.WAVEFORM_SEQUENCE in stock.tags
+        return _WAVEFORM_SEQUENCE in layout.tags
     if kind == "image":
-        return not stock.tags.isdisjoint(dicom_ledger.PIXEL_DATA)
-    return 0x00080018 in stock.tags
+        return not layout.tags.isdisjoint(_PIXELS)
+    return _SOP_INSTANCE_UID in layout.tags
 
 
 def _header(data: bytes) -> Header | None:

@@ -6,8 +6,8 @@ import re
 from typing import Literal
 
 from teleread.errors import InputRejected
+from teleread.ingest.dicom_file import is_bare, sop_class_of
 from teleread.ingest.formats.bundle import unbundle
-from teleread.ingest.formats.dicom_ledger import read_meta
 
 Kind = Literal["ecg", "image", "unknown"]
 
@@ -45,7 +45,7 @@ def sniff(data: bytes) -> str | None:
             return name
     if _MARKUP.match(head):
         return "xml"
-    if _looks_like_bare_dicom(head):
+    if is_bare(head):
         return "dicom"
     if _looks_like_wfdb(head):
         return "wfdb"
@@ -61,15 +61,6 @@ _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
 )
-
-
-def _looks_like_bare_dicom(head: bytes) -> bool:
-    """A data set without preamble begins with group 0002 or 0008 and a plausible first length."""
-    if len(head) < 16 or head[:2] not in (b"\x02\x00", b"\x08\x00") or head[3] != 0:
-        return False
-    if head[4:6].isalpha() and head[4:6].isupper():
-        return True
-    return int.from_bytes(head[4:8], "little") <= 1024
 
 
 def _looks_like_wfdb(head: bytes) -> bool:
@@ -88,7 +79,7 @@ def kind_of(data: bytes) -> Kind:
     if found == "wfdb":
         return "ecg"
     if found == "dicom":
-        return _dicom_kind(read_meta(data).sop_class_uid)
+        return _dicom_kind(sop_class_of(data))
     if found == "zip":
         try:
             members = list(unbundle(data).values())[:_MAX_MEMBERS]
@@ -101,7 +92,7 @@ def kind_of(data: bytes) -> Kind:
 
 def _member_kind(member: bytes) -> Kind:
     found = sniff(member)
-    return _dicom_kind(read_meta(member).sop_class_uid) if found == "dicom" else "ecg" if found == "wfdb" else "unknown"
+    return _dicom_kind(sop_class_of(member)) if found == "dicom" else "ecg" if found == "wfdb" else "unknown"
 
 
 def _dicom_kind(sop_class_uid: str) -> Kind:

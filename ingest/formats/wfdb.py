@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from teleread.errors import InputRejected
 from teleread.ingest.formats.names import unique_name
 from teleread.ingest.formats.wfdb_header import BITS, MAX_SAMPLES, Header, Signal, parse_header
-from teleread.signal.ecg.record import EcgRecord, OtherChannel, Patient, standard_lead_name, with_derived_leads
+from teleread.signal.ecg.record import EcgRecord, OtherChannel, standard_lead_name, with_derived_leads
 
 Stored = NDArray[np.int32]
 
@@ -54,7 +54,7 @@ def _record(header: Header, channels: list[tuple[str, str, float, NDArray[np.flo
         fs_hz=fs,
         source_format="wfdb",
         other_channels=tuple(OtherChannel(*c) for c in channels if not any(c is row for row in rows)),
-        patient=Patient(sex=header.sex),
+        patient=header.patient,
         acquired_at=header.acquired_at,
         age_years=header.age_years,
     )

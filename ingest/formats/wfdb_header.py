@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from teleread.errors import InputRejected
+from teleread.ingest.dicom_values import clean, decode_bare
 from teleread.ingest.formats.names import safe_name
+from teleread.signal.ecg.record import Patient
 
 MAX_HEADER_BYTES = 256 << 10
 MAX_SIGNALS = 64
@@ -22,6 +24,15 @@ BITS = {"16": 16, "61": 16, "80": 8, "212": 12, "24": 24, "32": 32}
 
 _FORMAT = re.compile(r"(\d{1,3})(?:x(\d{1,6}))?(?::(\d{1,9}))?(?:\+(\d{1,9}))?\Z", re.ASCII)
 _GAIN = re.compile(r"([-+0-9.eE]{1,32})(?:\((-?\d{1,12})\))?(?:/(\S{1,32}))?\Z", re.ASCII)
+_COMMENT = re.compile(r"<?([^:：<>]{1,32})>?\s*[:：]\s*(.*)", re.DOTALL)
+_COMMENT_KEYS = {
+    "name": "name", "patientname": "name", "patientsname": "name", "姓名": "name", "患者姓名": "name",
+    "patientid": "id", "mrn": "id", "患者id": "id", "病历号": "id",
+    "age": "age", "年龄": "age", "sex": "sex", "gender": "sex", "性别": "sex",
+}  # fmt: skip
+_SEXES = {"M": "M", "F": "F", "男": "M", "女": "F"}
+_NOT_STATED = frozenset(("", "unknown", "none", "null", "nan", "n/a", "na", "anonymous", "未知", "无"))
+_MAX_COMMENTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,8 @@ class Header:
     signals: tuple[Signal, ...]
     acquired_at: datetime | None
     age_years: float | None
-    sex: str | None
+    patient: Patient
+    """What the comments say: identifier, name and sex."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -72,7 +84,6 @@ def parse_header(data: bytes, zone: tzinfo) -> Header:
     except UnicodeDecodeError:
         text = data.decode("latin-1")
     lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
-    comments = [line.lstrip("#").strip() for line in lines if line.startswith("#")]
     body = [line for line in lines if line and not line.startswith("#")]
     if not body:
         raise _invalid("it is empty")
@@ -83,8 +94,8 @@ def parse_header(data: bytes, zone: tzinfo) -> Header:
     if frames is not None and frames * sum(s.per_frame for s in signals) > MAX_SAMPLES:
         raise _invalid("it declares too many samples")
     _check_groups(signals)
-    age, sex = _age_and_sex(comments)
-    return Header(name, fs, frames, signals, acquired_at, age, sex)
+    age, patient = _who(data)
+    return Header(name, fs, frames, signals, acquired_at, age, patient)
 
 
 def _record_line(line: str, zone: tzinfo) -> tuple[str, int, float, int | None, datetime | None]:
@@ -164,19 +175,31 @@ def _check_groups(signals: tuple[Signal, ...]) -> None:
         seen.append(signal.file)
 
 
-def _age_and_sex(comments: list[str]) -> tuple[float | None, str | None]:
-    """From comments such as ``Age: 65``, ``Sex: Female`` (CinC) or ``69 M …`` (MIT-BIH); anything else is left."""
-    age, sex = None, None
-    for comment in comments[:32]:
-        found = re.match(r"<?(age|sex|gender)>?\s*:\s*(\w+)", comment, re.IGNORECASE)
+def _who(data: bytes) -> tuple[float | None, Patient]:
+    """Age and patient from comments such as ``Age: 65``, ``Name: 张三`` or ``69 M …`` (MIT-BIH); others are left.
+
+    The first of each kind counts: a later line may be a remark. Each comment has its own character set, so that one
+    odd byte in a diagnosis does not spoil the name.
+    """
+    comments = [line.strip() for line in re.split(rb"[\r\n]+", data) if line.lstrip().startswith(b"#")]
+    found: dict[str, str] = {}
+    for raw in comments[:_MAX_COMMENTS]:
+        comment = decode_bare(raw[:1024]).lstrip("#").strip()
         short = re.match(r"(\d{1,3}) ([MF])\b", comment)
-        if short and age is None and sex is None:
-            age, sex = float(short[1]), short[2]
-        elif found and found[1].lower() == "age" and found[2].isdecimal() and int(found[2]) <= 130:
-            age = float(found[2])
-        elif found and found[1].lower() != "age" and found[2][0].upper() in "MF":
-            sex = found[2][0].upper()
-    return age, sex
+        stated = _COMMENT.match(comment)
+        if short and not found:
+            found = {"age": short[1], "sex": short[2]}
+        elif stated:
+            key = _COMMENT_KEYS.get(re.sub(r"[\s_'’-]", "", stated[1]).lower())
+            value = clean(stated[2], 64)
+            if key and value.lower() not in _NOT_STATED and any(c.isalnum() for c in value):
+                found.setdefault(key, value)
+    # months or days are not taken for years
+    age = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?)\s*(?:y|years?|岁)?", found.get("age", "").lower(), re.ASCII)
+    return (
+        float(age[1]) if age and float(age[1]) <= 130 else None,
+        Patient(id=found.get("id"), name=found.get("name"), sex=_SEXES.get(found.get("sex", " ")[0].upper())),
+    )
 
 
 def _whole(text: str, low: int, high: int, what: str) -> int:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta, timezone, tzinfo
+from datetime import tzinfo
 
 import numpy as np
 
 from teleread.errors import InputRejected
+from teleread.ingest.dicom_values import ALLIANCE_ZONE
 from teleread.ingest.formats.sniff import sniff
 from teleread.ingest.formats.wfdb import bytes_needed
 from teleread.ingest.formats.wfdb_header import Header, Signal, parse_header
 from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord
-
-ALLIANCE_ZONE = timezone(timedelta(hours=8))
-"""What a time without offset is in: UTC+8."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
 _PLAIN_LEAD = re.compile(r"(?:MLI{1,3}|MV[1-6]|V[1-9]R?|CC5|CM[25]|NASA|E[ASI]{1,2}|[XYZ]|ECG ?\d{0,2})\Z", re.ASCII)

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from datetime import datetime, tzinfo
 
 from pydicom.dataset import Dataset
 
 from teleread.errors import InputRejected
+from teleread.ingest import dicom_values as values
 from teleread.ingest.dicom_file import dicom_boundary, parse, split
-from teleread.ingest.imaging import values
 from teleread.signal.ecg.record import Patient
 
-ALLIANCE_ZONE = timezone(timedelta(hours=8))
-"""Zone of times in files that do not state one."""
-
 _IMAGE_TAGS = (0x00280010, 0x00280011, 0x00280100)
-_DATE_TIMES = (0x0008002A,)
-_DATES_AND_TIMES = (
-    (0x00080022, 0x00080032),
-    (0x00080023, 0x00080033),
-    (0x00080021, 0x00080031),
-    (0x00080020, 0x00080030),
-)
-"""Acquisition, content, series and study, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +38,7 @@ class DicomHeader:
     """Aware, UTC. A date without a time counts as its midnight in the file's zone."""
 
 
-def read_header(data: bytes, zone: tzinfo = ALLIANCE_ZONE) -> DicomHeader:
+def read_header(data: bytes, zone: tzinfo = values.ALLIANCE_ZONE) -> DicomHeader:
     """Read the header of an image, a waveform or any other DICOM instance.
 
     Args:
@@ -63,9 +52,8 @@ def read_header(data: bytes, zone: tzinfo = ALLIANCE_ZONE) -> DicomHeader:
     parts = split(data)
     dataset = parse(parts, stop_before_pixels=True)
     with dicom_boundary():
-        zone = values.parse_offset(values.ascii_text(dataset, 0x00080201)) or zone
-        acquired_at = _acquired_at(dataset, zone)
-        patient = _patient(dataset)
+        acquired_at = values.acquired_at(dataset, zone)
+        patient = values.patient(dataset)
         has_pixels = parts.layout.pixels_at is not None
         if not has_pixels and all(tag in dataset for tag in _IMAGE_TAGS):
             raise InputRejected("dicom_truncated", "The file describes an image and ends before its pixels.")
@@ -82,7 +70,7 @@ def read_header(data: bytes, zone: tzinfo = ALLIANCE_ZONE) -> DicomHeader:
             rows=unsigned_short(dataset, 0x00280010, parts.little_endian) if has_pixels else None,
             columns=unsigned_short(dataset, 0x00280011, parts.little_endian) if has_pixels else None,
             patient=patient,
-            age_years=_age(dataset, patient.birth_date, acquired_at),
+            age_years=values.age_years(dataset, patient.birth_date, acquired_at),
             acquired_at=acquired_at,
         )
 
@@ -105,42 +93,3 @@ def unsigned_short(dataset: Dataset, tag: int, little_endian: bool) -> int | Non
     """A US value, None when absent or of another size."""
     raw = values.raw_bytes(dataset, tag)
     return int.from_bytes(raw, "little" if little_endian else "big") if len(raw) == 2 else None
-
-
-def _patient(dataset: Dataset) -> Patient:
-    sex = values.ascii_text(dataset, 0x00100040, 16).upper()[:1]
-    return Patient(
-        id=values.text(dataset, 0x00100020),
-        issuer=values.text(dataset, 0x00100021),
-        name=values.person_name(dataset, 0x00100010),
-        birth_date=values.parse_date(values.ascii_text(dataset, 0x00100030)),
-        sex=sex if sex in ("M", "F", "O") else None,
-    )
-
-
-def _acquired_at(dataset: Dataset, zone: tzinfo) -> datetime | None:
-    for tag in _DATE_TIMES:
-        moment = values.parse_datetime(values.ascii_text(dataset, tag), zone)
-        if moment is not None:
-            return _utc(moment)
-    for date_tag, time_tag in _DATES_AND_TIMES:
-        day = values.parse_date(values.ascii_text(dataset, date_tag))
-        if day is not None:
-            clock = values.parse_time(values.ascii_text(dataset, time_tag)) or time()
-            return _utc(datetime.combine(day, clock, zone))
-    return None
-
-
-def _utc(moment: datetime) -> datetime | None:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:  # the last day of year 9999
-        return None
-
-
-def _age(dataset: Dataset, born: date | None, acquired_at: datetime | None) -> float | None:
-    """Age at acquisition: as stated, else from the birth date; impossible ages are None."""
-    age = values.parse_age(values.ascii_text(dataset, 0x00101010))
-    if age is None and born is not None and acquired_at is not None:
-        age = (acquired_at.date() - born).days / 365.25
-    return age if age is not None and 0 <= age <= 150 else None

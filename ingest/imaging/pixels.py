@@ -14,8 +14,8 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
 from teleread.errors import InputRejected
+from teleread.ingest import dicom_values as values
 from teleread.ingest.dicom_file import Part10, dicom_boundary, parse, split
-from teleread.ingest.imaging import values
 from teleread.ingest.imaging.header import n_frames, unsigned_short
 
 MAX_SIDE = 16384

@@ -18,8 +18,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 
 from teleread.errors import InputRejected
+from teleread.ingest import dicom_values as values
 from teleread.ingest.dicom_file import dicom_boundary
-from teleread.ingest.imaging import values
 from teleread.ingest.imaging.pixels import MAX_SIDE, decode_frame, open_image
 
 WINDOW_PRESETS: Mapping[str, tuple[float, float] | None] = MappingProxyType(

@@ -90,7 +90,8 @@ def split(data: bytes) -> Part10:
 
     Raises:
         InputRejected: ``dicom_not_part10`` when neither the DICM mark nor a first element is there, ``dicom_empty``
-            when nothing follows, ``dicom_bomb`` for a deflated data set that grows too far, and the codes of :func:`~teleread.signal.anonymise.structure.walk`.
+            when nothing follows, ``dicom_bomb`` for a deflated data set that grows too far, and the codes of
+            :func:`~teleread.signal.anonymise.structure.walk`.
     """
     start = 132
     if data[128:132] != b"DICM":
@@ -159,7 +160,7 @@ def sop_class_of(head: bytes) -> str:
     while head[position : position + 2] in (b"\x02\x00", b"\x08\x00") and position < MAX_META_BYTES:
         tag, (header, length) = head[position : position + 4], _extent(head, position)
         value = head[position + header : position + header + length]
-        if tag in (b"\x02\x00\x02\x00", b"\x08\x00\x16\x00") and length <= min(len(value), 64):
+        if tag in (b"\x02\x00\x02\x00", b"\x08\x00\x16\x00") and 0 < length <= min(len(value), 64):
             return value.rstrip(b"\0 ").decode("ascii", "replace")
         position += header + length
     return ""

@@ -14,6 +14,7 @@ from pydicom.data import get_testdata_file
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_file import dicom_boundary, read_dataset
+from teleread.ingest.formats import is_whole
 from teleread.ingest.imaging import read_header, thumbnail
 from teleread.signal.anonymise import Policy, pseudonymise_dicom
 from teleread.signal.anonymise.part10 import inflate
@@ -55,6 +56,15 @@ def test_a_value_that_claims_more_than_is_there_is_truncated() -> None:
     assert read_dataset(file_of(name)).PatientName == "Wang"
     claim = struct.pack("<HH2sHI", 0x10, 0x2000, b"UN", 0, 0xFFFFFFF0) + b"four"
     assert code_of(file_of(name + claim)) == "dicom_truncated"
+
+
+def test_a_part_larger_than_what_holds_it_is_damage_not_truncation() -> None:
+    """More bytes would not mend it, so nobody need wait for them."""
+    inner = struct.pack("<HH2sH", 8, 0x100, b"SH", 400) + b"four"
+    data = file_of(element((8, 0x9215), b"SQ", struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner))
+    assert code_of(data + bytes(500)) == "dicom_malformed"
+    assert is_whole({"x": data + element((0x10, 0x10), b"PN", b"Wang")})
+    assert not is_whole({"x": data[:-1]})
 
 
 @pytest.mark.parametrize("stop_before_pixels", [True, False])

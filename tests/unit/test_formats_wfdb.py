@@ -235,6 +235,74 @@ def test_a_pseudonymised_record_keeps_every_sample_and_nothing_else() -> None:
     assert ours.patient == Patient()
 
 
+def commented(*comments: bytes) -> dict[str, bytes]:
+    files = one_signal("r.dat 16 100/mV 16 0 0 0 0 II", bytes(8))
+    return {**files, "r.hea": files["r.hea"] + b"".join(b"# " + comment + b"\n" for comment in comments)}
+
+
+@pytest.mark.parametrize(
+    ("comment", "name"),
+    [
+        ("Name: 张示例".encode(), "张示例"),
+        ("Name: 张示例".encode("gb18030"), "张示例"),
+        ("Name: 朱镕喆".encode("gb18030"), "朱镕喆"),  # not in GB 2312
+        ("Name: 𠮷田".encode("gb18030"), "𠮷田"),  # four bytes
+        ("姓名：王小东".encode("gb18030"), "王小东"),
+        (b"<patient name>: Clark, A.", "Clark, A."),
+        (b"PATIENT'S NAME : Clark", "Clark"),
+        ("Name: Müller".encode("latin-1"), "Müller"),
+        ("Name: MÜLLER".encode("latin-1"), "MÜLLER"),
+        ("Name: Wang\0\x1b[31m\u202e Xiao\tdong".encode(), "Wang[31m Xiao dong"),
+        (b"Name: " + b"x" * 5000, "x" * 64),
+        (b"Name: Unknown", None),
+        (b"Name:", None),
+        (b"Name of the device: X", None),
+    ],
+)
+def test_the_name_in_a_comment_is_read_as_it_was_written(comment: bytes, name: str | None) -> None:
+    odd = "Dx: 房颤 \xb5".encode("latin-1", "ignore")  # another line in another character set
+    assert read_ecg(commented(b"Age: 41", odd, comment)).patient.name == name
+
+
+@pytest.mark.parametrize(
+    ("comment", "patient"),
+    [
+        (b"Patient ID: SAMPLE-0001", Patient(id="SAMPLE-0001")),
+        (b"patient_id:0007", Patient(id="0007")),
+        ("病历号：A7".encode(), Patient(id="A7")),
+        (b"Patient ID: n/a", Patient()),  # else everybody without a number would be one patient
+        (b"Patient ID: ----", Patient()),
+        (b"ID: 7", Patient()),  # may be the recording's
+        (b"Sex: Female", Patient(sex="F")),
+        ("性别: 男".encode(), Patient(sex="M")),
+    ],
+)
+def test_identifier_and_sex_come_from_comments_that_say_so(comment: bytes, patient: Patient) -> None:
+    assert read_ecg(commented(comment)).patient == patient
+
+
+@pytest.mark.parametrize(
+    ("comment", "years"),
+    [("Age: 65", 65.0), ("<age>: 79", 79.0), ("年龄：65岁", 65.0), ("Age: 6 months", None), ("Age: 999", None)],
+)
+def test_an_age_is_in_years_or_unknown(comment: str, years: float | None) -> None:
+    assert read_ecg(commented(comment.encode())).age_years == years
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+def test_no_comment_survives_pseudonymisation(encoding: str) -> None:
+    who = [text.encode(encoding) for text in ("Name: 张示例", "Patient ID: SAMPLE-0001", "Age: 41", "Sex: M", "备注")]
+    before = commented(*who)
+    assert read_ecg(before).patient == Patient(id="SAMPLE-0001", name="张示例", sex="M")
+    after = pseudonymise_wfdb(before, "P7")
+    assert b"#" in before["r.hea"]
+    assert b"#" not in after["P7.hea"]
+    assert after["P7.hea"].isascii()
+    assert read_ecg(after).patient == Patient()
+    assert read_ecg(after).age_years is None
+    assert after["P7.dat"] == before["r.dat"]
+
+
 @pytest.mark.parametrize("name", ["", "../x", "a b", "x" * 65, "名"])
 def test_a_record_name_cannot_be_a_path(name: str) -> None:
     record: EcgRecord = simulate("normal", 1)[0]

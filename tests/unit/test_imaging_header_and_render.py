@@ -17,7 +17,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from teleread.errors import InputRejected
-from teleread.ingest.imaging import WINDOW_PRESETS, read_header, render_frame, thumbnail, values
+from teleread.ingest import dicom_values as values
+from teleread.ingest.imaging import WINDOW_PRESETS, read_header, render_frame, thumbnail
 from teleread.ingest.imaging.pixels import stream_size
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"

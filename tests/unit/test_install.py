@@ -67,7 +67,7 @@ def test_a_full_disk_is_named(
 
 def test_an_environment_made_from_these_locks_is_left_alone(install: ModuleType, root: Path, tmp_path: Path) -> None:
     lock = str(root / "requirements.lock")
-    (tmp_path / "teleread.stamp").write_text(install.fingerprint([lock]))
+    (tmp_path / "requirements.stamp").write_text(install.fingerprint([lock]))
     assert install.main([str(tmp_path), lock]) == 0
 
 

@@ -1,16 +1,23 @@
-"""Decode header values of hostile or sloppy files: text in Chinese character sets, dates, times, ages, UIDs."""
+"""Decode header values of hostile or sloppy files: text in Chinese character sets, dates, times, ages, UIDs.
+
+Images and ECGs take patient, age and time of acquisition from here, so both say the same of the same file.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from teleread.errors import InputRejected
+from teleread.signal.ecg.record import Patient
+
+ALLIANCE_ZONE = timezone(timedelta(hours=8))
+"""Zone of times in files that do not state one: UTC+8."""
 
 _CHARACTER_SET = 0x00080005
 _UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
@@ -24,6 +31,14 @@ _OFFSET = re.compile(r"([+-])(\d{2})(\d{2})", re.ASCII)
 _AGE = re.compile(r"(\d{1,3})([DWMY])", re.ASCII)
 _WHITE_SPACE = re.compile(r"[\t\r\n\f]+")
 _UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn"))
+_LATIN_WORD = re.compile(r"[^\x00-\x7f][A-Za-z]")
+_DATES_AND_TIMES = (
+    (0x00080022, 0x00080032),
+    (0x00080023, 0x00080033),
+    (0x00080021, 0x00080031),
+    (0x00080020, 0x00080030),
+)
+"""Acquisition, content, series and study, in this order."""
 _YEARS_PER = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 
@@ -84,9 +99,31 @@ def _undeclared(raw: bytes) -> str | None:
         return raw.decode("gb18030", "replace") if _GB2312_TEXT.fullmatch(raw) else None
 
 
-def text(dataset: Dataset, tag: int, limit: int = 64) -> str | None:
-    """The first value of a text element as one clean line, None when empty."""
-    decoded = decode(raw_bytes(dataset, tag)[: limit * 16], character_sets(dataset))
+def decode_bare(raw: bytes) -> str:
+    """Decode text from a file that has no way to declare a character set: UTF-8, GB18030, else Latin-1.
+
+    Many Latin-1 words are valid GB18030 as well (``Müller``); in Chinese names none follows a rare character directly.
+    """
+    guessed = _undeclared(raw)
+    if guessed is not None:
+        return guessed
+    try:
+        chinese = raw.decode("gb18030")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+    return raw.decode("latin-1") if _LATIN_WORD.search(chinese) else chinese
+
+
+def text(dataset: Dataset, tag: int, limit: int = 64, declared: list[str] | None = None) -> str | None:
+    """The first value of a text element as one clean line, None when empty.
+
+    Args:
+        declared: character sets of the data set around a sequence item, which holds for the item as well.
+    """
+    raw = raw_bytes(dataset, tag)[: limit * 16]
+    if not raw:
+        return None
+    decoded = decode(raw, character_sets(dataset) if declared is None else declared)
     return clean(decoded.split("\\")[0], limit) or None
 
 
@@ -176,3 +213,48 @@ def parse_age(found: str) -> float | None:
     """An AS value such as ``045Y`` or ``003M`` in years."""
     match = _AGE.fullmatch(found.upper())
     return int(match[1]) * _YEARS_PER[match[2]] if match else None
+
+
+def patient(dataset: Dataset) -> Patient:
+    """The patient module, with what cannot be understood left out."""
+    sex = ascii_text(dataset, 0x00100040, 16).upper()[:1]
+    return Patient(
+        id=text(dataset, 0x00100020),
+        issuer=text(dataset, 0x00100021),
+        name=person_name(dataset, 0x00100010),
+        birth_date=parse_date(ascii_text(dataset, 0x00100030)),
+        sex=sex if sex in ("M", "F", "O") else None,
+    )
+
+
+def acquired_at(dataset: Dataset, zone: tzinfo) -> datetime | None:
+    """When it was acquired, in UTC: Acquisition DateTime, else the first date that the file has, and its time.
+
+    A date without a time counts as its midnight. A time without offset is in Timezone Offset From UTC (0008,0201)
+    where the file has it, else in ``zone``.
+    """
+    zone = parse_offset(ascii_text(dataset, 0x00080201)) or zone
+    moment = parse_datetime(ascii_text(dataset, 0x0008002A), zone)
+    if moment is not None:
+        return _utc(moment)
+    for date_tag, time_tag in _DATES_AND_TIMES:
+        day = parse_date(ascii_text(dataset, date_tag))
+        if day is not None:
+            clock = parse_time(ascii_text(dataset, time_tag)) or time()
+            return _utc(datetime.combine(day, clock, zone))
+    return None
+
+
+def _utc(moment: datetime) -> datetime | None:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # the last day of year 9999
+        return None
+
+
+def age_years(dataset: Dataset, born: date | None, acquired_at: datetime | None) -> float | None:
+    """Age at acquisition: as stated, else from the birth date; impossible ages are None."""
+    age = parse_age(ascii_text(dataset, 0x00101010))
+    if age is None and born is not None and acquired_at is not None:
+        age = (acquired_at.date() - born).days / 365.25
+    return age if age is not None and 0 <= age <= 150 else None
