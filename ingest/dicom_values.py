@@ -102,7 +102,7 @@ def _undeclared(raw: bytes) -> str | None:
 def decode_bare(raw: bytes) -> str:
     """Decode text from a file that has no way to declare a character set: UTF-8, GB18030, else Latin-1.
 
-    Many Latin-1 words are valid GB18030 as well (``Müller``); in Chinese names none follows a rare character directly.
+    Many Latin-1 words are valid GB18030 as well (``Müller``); a letter right behind a rare character tells them.
     """
     guessed = _undeclared(raw)
     if guessed is not None:

@@ -82,9 +82,7 @@ class OutgoingReport:
             raise ValueError("signed_at must be aware")
 
 
-def deliver(
-    connection: Connection, report: OutgoingReport, *, monotonic: Callable[[], float] = time.monotonic
-) -> None:
+def deliver(connection: Connection, report: OutgoingReport, *, monotonic: Callable[[], float] = time.monotonic) -> None:
     """Give a report back by the connection's ``report_back`` channel; for ``web`` there is nothing to send.
 
     Raises:
@@ -130,7 +128,9 @@ def as_json(report: OutgoingReport) -> str:
         "signed_by": report.signed_by,
         "signed_at": report.signed_at.isoformat(),
         "study_uid": report.study_uid,
-        "patient": None if patient is None else {
+        "patient": None
+        if patient is None
+        else {
             "id": patient.id,
             "issuer": patient.issuer,
             "name": patient.name,

@@ -51,8 +51,11 @@ def due_sites(services: Services) -> list[str]:
     return [site_id for site_id in services.alliance.pulled_sites(_today(services)) if site_id not in held]
 
 
-def pull_site(services: Services, site_id: str) -> PullOutcome:
+def pull_site(services: Services, site_id: str, *, since: datetime | None = None) -> PullOutcome:
     """Land what a site has and we have not, within the site's own limits.
+
+    Args:
+        since: list a PACS from this day on, whatever its watermark is.
 
     Raises:
         PullStopped: the site failed; its status, its message and its next try are recorded. What landed stays.
@@ -63,9 +66,9 @@ def pull_site(services: Services, site_id: str) -> PullOutcome:
         raise Misconfigured("site_not_pulled", f"Site {site_id!r} has no connection that is pulled today.")
     started = services.clock()
     with services.catalogue.write() as conn:
-        _touch(conn, site_id, last_started_at=started)
+        status = _touch(conn, site_id, last_started_at=started)
     source: Source = (
-        DicomSource(connection)
+        DicomSource(connection, since=since or _listed_from(connection, status.watermark, started))
         if connection.kind == "dicom"
         else FolderSource(connection, services.vault.project_key("folder-names"))
     )
@@ -92,6 +95,13 @@ def pull_site(services: Services, site_id: str) -> PullOutcome:
         ledger.refused(key, code)
     _succeeded(services, site_id, started, result)
     return PullOutcome(site_id, result.listed, result.landed, result.waiting, result.unrecognised)
+
+
+def _listed_from(connection: Connection, watermark: datetime | None, now: datetime) -> datetime | None:
+    """From when on a PACS is listed: some days before all was known to have landed, however long ago that is."""
+    if connection.lookback_days is None:
+        return None
+    return (watermark or now) - timedelta(days=connection.lookback_days)
 
 
 def _today(services: Services) -> Any:

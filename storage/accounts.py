@@ -121,15 +121,24 @@ def verify(conn: Connection, name: str, password: str, at: datetime) -> Account 
 
 
 def open_session(
-    conn: Connection, account: Account, at: datetime, lifetime: timedelta, *,
+    conn: Connection,
+    account: Account,
+    at: datetime,
+    lifetime: timedelta,
+    *,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> str:
     """A new session's token; only its hash is kept. Sessions that have ended are removed."""
     conn.execute(delete(schema.sessions).where(schema.sessions.c.expires_at <= at))
     token = base64.urlsafe_b64encode(random_bytes(_TOKEN_BYTES)).decode().rstrip("=")
-    conn.execute(insert(schema.sessions).values(
-        token_sha256=_sha256(token), account=account.name, created_at=at, expires_at=at + lifetime,
-    ))
+    conn.execute(
+        insert(schema.sessions).values(
+            token_sha256=_sha256(token),
+            account=account.name,
+            created_at=at,
+            expires_at=at + lifetime,
+        )
+    )
     return token
 
 
@@ -166,8 +175,9 @@ def _stored(conn: Connection, name: str) -> _Stored | None:
     if not _NAME.fullmatch(name):
         return None
     row = conn.execute(
-        select(accounts.c.name, accounts.c.role, accounts.c.site_id, accounts.c.password_hash)
-        .where(accounts.c.name == name)
+        select(accounts.c.name, accounts.c.role, accounts.c.site_id, accounts.c.password_hash).where(
+            accounts.c.name == name
+        )
     ).one_or_none()
     return None if row is None else _Stored(Account(row.name, row.role, row.site_id), row.password_hash)
 
@@ -187,19 +197,26 @@ def _matches(stored: _Stored | None, password: str) -> bool:
             raise StorageError("catalogue_corrupt", "the account's password hash is damaged") from error
 
 
-def _settle(
-    conn: Connection, stored: _Stored | None, matches: bool, password: str, at: datetime
-) -> Account | None:
+def _settle(conn: Connection, stored: _Stored | None, matches: bool, password: str, at: datetime) -> Account | None:
     if stored is None or not matches:
         # an unknown name is not repeated: it may be a password typed into the wrong field
-        audit.record(conn, at=at, actor="anonymous", action="sign_in_failed", object_type="account",
-                     object_id="unknown" if stored is None else stored.account.name)
+        audit.record(
+            conn,
+            at=at,
+            actor="anonymous",
+            action="sign_in_failed",
+            object_type="account",
+            object_id="unknown" if stored is None else stored.account.name,
+        )
         return None
     attempts, accounts = schema.sign_in_attempts, schema.accounts
     conn.execute(delete(attempts).where(attempts.c.name_sha256 == _sha256(stored.account.name)))
     if _hasher.check_needs_rehash(stored.password_hash):
-        conn.execute(update(accounts).where(accounts.c.password_hash == stored.password_hash)
-                     .values(password_hash=_hash(password)))
+        conn.execute(
+            update(accounts)
+            .where(accounts.c.password_hash == stored.password_hash)
+            .values(password_hash=_hash(password))
+        )
     name = stored.account.name
     audit.record(conn, at=at, actor=name, action="sign_in", object_type="account", object_id=name)
     return stored.account

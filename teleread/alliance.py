@@ -87,7 +87,7 @@ class Connection:
     port: int = 0
     ae_title: str = ""
     calling_ae_title: str = "TELEREAD"
-    lookback_days: int | None = None  # none: list everything that the site holds
+    lookback_days: int | None = None  # listed again before the watermark, for what comes late; none: everything
     # kind "folder"
     path: Path | None = None
     take: Literal["all", "recognised"] = "all"
@@ -256,6 +256,8 @@ def _check_connection(connection: Connection) -> None:
         raise _invalid(where, "reports go back by DICOM only over a DICOM connection")
     if connection.report_back == "folder" and connection.report_path is None:
         raise _invalid(where, "reports go back to a folder only with report_path")
+    if connection.lookback_days is not None and connection.lookback_days < 0:
+        raise _invalid(where, "lookback_days must not be negative")
     limits = (connection.budget_s, connection.max_items, connection.connect_timeout_s, connection.answer_timeout_s)
     if min(limits) <= 0 or connection.settle_s < 0 or connection.whole_wait_s < 0:
         raise _invalid(where, "limits and times must be above zero")

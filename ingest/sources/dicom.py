@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar, cast
 
 from pydicom.dataset import Dataset
@@ -81,7 +81,7 @@ class DicomSource:
 
     Args:
         connection: of kind ``dicom``.
-        now: aware UTC clock, for ``lookback_days``.
+        since: aware; studies of earlier days are not listed. None lists everything.
         rng: where the listing of older studies begins, so that a short budget reaches all of them in the end.
         max_object_bytes: a larger object is refused as ``peer_failed``.
     """
@@ -90,13 +90,13 @@ class DicomSource:
         self,
         connection: Connection,
         *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        since: datetime | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         max_object_bytes: int = MAX_OBJECT_BYTES,
     ) -> None:
         self.connection = connection
-        self.now = now
+        self.since = since
         self.monotonic = monotonic
         self.rng = random.Random() if rng is None else rng
         self.max_object_bytes = max_object_bytes
@@ -147,9 +147,9 @@ class _Pull:
 
     def _studies(self) -> list[Study]:
         since = None
-        if self.connection.lookback_days is not None:
+        if self.source.since is not None:
             # a day more: the hospital's calendar is not ours
-            since = f"{self.source.now() - timedelta(days=self.connection.lookback_days + 1):%Y%m%d}"
+            since = f"{self.source.since - timedelta(days=1):%Y%m%d}"
         with self._associate([query.context(query.STUDY_ROOT_FIND)]) as peer:
             found = self._find(peer, query.studies_query(since), query.read_study)
         return query.in_order(list({study.uid: study for study in found}.values()), self.source.rng)
@@ -253,9 +253,7 @@ class _Pull:
             # kept under its own name; what was asked for stays missing, and is said to be
             self.tally.refused[named] = "other_uid"
         data = part10(sop_class, inside, syntax, received)
-        item = SourceItem(
-            inside, job.series.fingerprint, {"instance.dcm": data}, self.connection.default_priority
-        )
+        item = SourceItem(inside, job.series.fingerprint, {"instance.dcm": data}, self.connection.default_priority)
         return self._land(item)
 
     def _land(self, item: SourceItem) -> int:

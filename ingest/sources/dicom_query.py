@@ -179,7 +179,12 @@ def _query(level: str, *wanted: BaseTag) -> Dataset:
 
 
 _VR = {
-    STUDY_UID: "UI", SERIES_UID: "UI", SOP_UID: "UI", SOP_CLASS_UID: "UI", _STUDY_DATE: "DA", _STUDY_TIME: "TM",
+    STUDY_UID: "UI",
+    SERIES_UID: "UI",
+    SOP_UID: "UI",
+    SOP_CLASS_UID: "UI",
+    _STUDY_DATE: "DA",
+    _STUDY_TIME: "TM",
     _INSTANCE_COUNT: "IS",
 }
 

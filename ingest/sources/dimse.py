@@ -273,8 +273,6 @@ def echo(connection: Connection, monotonic: Callable[[], float] = time.monotonic
     """
     start = monotonic()
     limit = connection.connect_timeout_s + 2 * connection.answer_timeout_s
-    with associate(
-        connection, [build_context(Verification)], deadline=start + limit, monotonic=monotonic
-    ) as peer:
+    with associate(connection, [build_context(Verification)], deadline=start + limit, monotonic=monotonic) as peer:
         peer.echo()
         return monotonic() - start

@@ -255,9 +255,7 @@ def _wfdb_parts(
     return tuple(parts)
 
 
-def _file_called(
-    wanted: str, header: str, files: Mapping[str, Stamp], folded: Mapping[str, list[str]]
-) -> str | None:
+def _file_called(wanted: str, header: str, files: Mapping[str, Stamp], folded: Mapping[str, list[str]]) -> str | None:
     """The file in the header's folder that it calls ``wanted``.
 
     Carts write headers on file systems that ignore case, and names in encodings of their own: without an exact

@@ -30,14 +30,16 @@ def is_uid(text: str) -> bool:
 
 def part10(sop_class_uid: str, sop_uid: str, transfer_syntax_uid: str, dataset: bytes | memoryview) -> bytes:
     """A DICOM file: empty preamble, file meta group, then ``dataset`` untouched."""
-    elements = b"".join((
-        struct.pack("<HH2sHI", 0x0002, 0x0001, b"OB", 0, 2) + b"\x00\x01",
-        _short(0x0002, b"UI", _even(sop_class_uid, b"\0")),
-        _short(0x0003, b"UI", _even(sop_uid, b"\0")),
-        _short(0x0010, b"UI", _even(transfer_syntax_uid, b"\0")),
-        _short(0x0012, b"UI", _even(IMPLEMENTATION_CLASS_UID, b"\0")),
-        _short(0x0013, b"SH", _even(IMPLEMENTATION_VERSION, b" ")),
-    ))
+    elements = b"".join(
+        (
+            struct.pack("<HH2sHI", 0x0002, 0x0001, b"OB", 0, 2) + b"\x00\x01",
+            _short(0x0002, b"UI", _even(sop_class_uid, b"\0")),
+            _short(0x0003, b"UI", _even(sop_uid, b"\0")),
+            _short(0x0010, b"UI", _even(transfer_syntax_uid, b"\0")),
+            _short(0x0012, b"UI", _even(IMPLEMENTATION_CLASS_UID, b"\0")),
+            _short(0x0013, b"SH", _even(IMPLEMENTATION_VERSION, b" ")),
+        )
+    )
     length = _short(0x0000, b"UL", struct.pack("<I", len(elements)))
     return b"".join((bytes(128), b"DICM", length, elements, dataset))
 

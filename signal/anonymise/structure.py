@@ -49,7 +49,7 @@ class Layout:
     tags: frozenset[int]
     """Tags at the top level."""
     cut: bool
-    """Whether bytes behind the pixels look like an element that is not all there: padding, or a file still coming."""
+    """Whether the bytes behind ``end`` could be the beginning of an element: padding, or a file still coming."""
 
 
 @lru_cache(maxsize=8192)
@@ -122,11 +122,10 @@ class _Walker:
             if tag in _FIRST_PIXEL_TAGS and pixels_at is None:
                 pixels_at = position
             last, position = tag, following
-        if size - position < 8 and self.body[position:].strip(b"\0\r\n"):
-            if last < _FIRST_PIXEL_TAGS[0]:
-                raise self._short(size, "The file ends inside an element header.")
-            cut = True
-        return position, pixels_at, cut
+        rest = self.body[position:] if size - position < 8 else b""
+        if last < _FIRST_PIXEL_TAGS[0] and rest.strip(b"\0\r\n"):
+            raise self._short(size, "The file ends inside an element header.")
+        return position, pixels_at, cut or any(rest)
 
     def _short(self, end: int, message: str) -> InputRejected:
         """Either the file ends too early, or a part of it is larger than what holds it."""

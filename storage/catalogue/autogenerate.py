@@ -60,10 +60,14 @@ def write_revision(migrations: Migrations, what: str) -> Path:
     body = render_python_code(changes, render_item=_plain_type, render_as_batch=number > 1)
     lines = [line for line in body.splitlines() if not line.lstrip().startswith("#")]
     path = versions / f"{number:04d}_{what}.py"
-    path.write_text(_FILE.format(
-        title=what.replace("_", " ").capitalize(), number=number,
-        before=f'"{number - 1:04d}"' if number > 1 else None, body="\n".join(lines).rstrip(),
-    ))
+    path.write_text(
+        _FILE.format(
+            title=what.replace("_", " ").capitalize(),
+            number=number,
+            before=f'"{number - 1:04d}"' if number > 1 else None,
+            body="\n".join(lines).rstrip(),
+        )
+    )
     return path
 
 

@@ -194,9 +194,13 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _sqlite_engine(address: URL, wait_s: float, *, foreign_keys: bool = True) -> Engine:
     engine = create_engine(
-        address, hide_parameters=True, connect_args={"timeout": wait_s},
+        address,
+        hide_parameters=True,
+        connect_args={"timeout": wait_s},
         # a thread of the web service holds at most one; idle ones cost a file handle
-        pool_size=8, max_overflow=56, pool_timeout=wait_s,
+        pool_size=8,
+        max_overflow=56,
+        pool_timeout=wait_s,
     )
 
     @event.listens_for(engine, "connect")
@@ -216,12 +220,19 @@ def _sqlite_engine(address: URL, wait_s: float, *, foreign_keys: bool = True) ->
 
 def _postgres_engine(address: URL, wait_s: float) -> Engine:
     return create_engine(
-        address, hide_parameters=True, isolation_level="READ COMMITTED", pool_pre_ping=True,
-        pool_size=5, max_overflow=15, pool_timeout=wait_s,
+        address,
+        hide_parameters=True,
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=15,
+        pool_timeout=wait_s,
         connect_args={
-            "connect_timeout": 5, "application_name": "teleread", "tcp_user_timeout": 30_000,
+            "connect_timeout": 5,
+            "application_name": "teleread",
+            "tcp_user_timeout": 30_000,
             "options": f"-c timezone=UTC -c lock_timeout={int(wait_s * 1000)} "
-                       "-c idle_in_transaction_session_timeout=60000",
+            "-c idle_in_transaction_session_timeout=60000",
         },
     )
 

@@ -171,7 +171,7 @@ class FileSystemStore:
             with _os_errors():
                 left = memoryview(piece)
                 while left:
-                    left = left[os.write(out, left):]
+                    left = left[os.write(out, left) :]
             self._step("piece_written")
         return StoredObject(key, digest.hexdigest(), size)
 
@@ -229,8 +229,11 @@ class FileSystemStore:
         try:
             with os.scandir(self.root / folder) as found:
                 # a folder sorts as its keys do: with the slash behind its name
-                entries = sorted(folder + entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
-                                 for entry in found if not entry.name.startswith("."))
+                entries = sorted(
+                    folder + entry.name + ("/" if entry.is_dir(follow_symlinks=False) else "")
+                    for entry in found
+                    if not entry.name.startswith(".")
+                )
         except (FileNotFoundError, NotADirectoryError):
             return
         for name in entries:

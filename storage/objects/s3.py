@@ -45,8 +45,18 @@ _LOCKS = 256
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
 _DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccountProblem"})
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "XMinioStorageQuotaExceeded", "InsufficientStorage"})
-_BUSY = frozenset({"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "InternalError", "RequestTimeout",
-                   "OperationAborted", "XMinioServerNotInitialized"})
+_BUSY = frozenset(
+    {
+        "SlowDown",
+        "SlowDownRead",
+        "SlowDownWrite",
+        "ServiceUnavailable",
+        "InternalError",
+        "RequestTimeout",
+        "OperationAborted",
+        "XMinioServerNotInitialized",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +82,16 @@ class S3Store:
     """
 
     def __init__(
-        self, endpoint: str, bucket: str, access_key: str, secret_key: str, secure: bool = True,
-        region: str = "us-east-1", *, connections: int = 16, connect_timeout_s: float = 5.0,
+        self,
+        endpoint: str,
+        bucket: str,
+        access_key: str,
+        secret_key: str,
+        secure: bool = True,
+        region: str = "us-east-1",
+        *,
+        connections: int = 16,
+        connect_timeout_s: float = 5.0,
         answer_timeout_s: float = 30.0,
     ) -> None:
         self.bucket = bucket
@@ -90,15 +108,22 @@ class S3Store:
             maxsize=self._connections,
             timeout=self._timeout,
             # an unanswered PUT is sent again whole: the same bytes under the same key
-            retries=urllib3.Retry(total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504),
-                                  raise_on_status=False),
+            retries=urllib3.Retry(
+                total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), raise_on_status=False
+            ),
             cert_reqs="CERT_REQUIRED",
             ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
         )
         access_key, secret_key = self._credentials
         try:
-            self._client = Minio(endpoint=self._endpoint, access_key=access_key, secret_key=secret_key,
-                                 secure=self._secure, region=self._region, http_client=self._pool)
+            self._client = Minio(
+                endpoint=self._endpoint,
+                access_key=access_key,
+                secret_key=secret_key,
+                secure=self._secure,
+                region=self._region,
+                http_client=self._pool,
+            )
         except ValueError as error:
             raise Misconfigured("bad_store_url", "the object store's endpoint is not host:port") from error
 
@@ -210,10 +235,14 @@ class S3Store:
     def _upload(self, key: str, source: Rewindable) -> None:
         with _translated(key):
             self._server.put_object(
-                bucket_name=self.bucket, object_name=key, data=source.stream, length=source.size_bytes,
+                bucket_name=self.bucket,
+                object_name=key,
+                data=source.stream,
+                length=source.size_bytes,
                 metadata={_SHA256: source.sha256},
                 # one part at a time bounds the memory; an object of one part is one request
-                part_size=_part_bytes(source.size_bytes), num_parallel_uploads=1,
+                part_size=_part_bytes(source.size_bytes),
+                num_parallel_uploads=1,
             )
 
     def _read_back(self, key: str, source: Rewindable) -> None:

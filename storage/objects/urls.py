@@ -44,8 +44,12 @@ def open_store(url: str) -> ObjectStore:
 
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return S3Store(
-        host if port is None else f"{host}:{port}", bucket, unquote(parts.username), unquote(parts.password),
-        secure=options.get("secure", ["1"]) == ["1"], region=options.get("region", ["us-east-1"])[0],
+        host if port is None else f"{host}:{port}",
+        bucket,
+        unquote(parts.username),
+        unquote(parts.password),
+        secure=options.get("secure", ["1"]) == ["1"],
+        region=options.get("region", ["us-east-1"])[0],
     )
 
 

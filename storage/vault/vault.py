@@ -93,8 +93,9 @@ class Vault:
             news = _news(known, values)
             if news:
                 changed = {field: values[field] for field in news}
-                conn.execute(update(identities).where(identities.c.pseudonym == known.pseudonym)
-                             .values(changed_at=at, **changed))
+                conn.execute(
+                    update(identities).where(identities.c.pseudonym == known.pseudonym).values(changed_at=at, **changed)
+                )
                 _record(conn, at, "intake", "identity_changed", "patient", known.pseudonym, {"fields": news})
             return str(known.pseudonym)
 
@@ -122,8 +123,15 @@ class Vault:
         with self._database.write() as conn:
             rows = conn.execute(select(identities).where(identities.c.pseudonym.in_(wanted))).all()
             cases = sorted(set(case_ids))
-            event = _record(conn, at, who, "join", "case", cases[0] if len(cases) == 1 else f"{len(cases)} cases",
-                            {"why": why, "cases": cases})
+            event = _record(
+                conn,
+                at,
+                who,
+                "join",
+                "case",
+                cases[0] if len(cases) == 1 else f"{len(cases)} cases",
+                {"why": why, "cases": cases},
+            )
             conn.execute(insert(joined), [{"event_id": event, "pseudonym": name} for name in wanted])
         return {row.pseudonym: Identity(*(getattr(row, field.name) for field in fields(Identity))) for row in rows}
 
@@ -164,8 +172,16 @@ class Vault:
 def _record(
     conn: Connection, at: datetime, actor: str, action: str, object_type: str, object_id: str, detail: dict[str, Any]
 ) -> int:
-    return audit.record(conn, at=at, actor=actor, action=action, object_type=object_type, object_id=object_id,
-                        detail=detail, table=schema.vault_events)
+    return audit.record(
+        conn,
+        at=at,
+        actor=actor,
+        action=action,
+        object_type=object_type,
+        object_id=object_id,
+        detail=detail,
+        table=schema.vault_events,
+    )
 
 
 def _row(identity: Identity) -> dict[str, Any]:

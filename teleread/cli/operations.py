@@ -7,6 +7,7 @@ import getpass
 import json
 import secrets
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ def add_commands(commands: Any) -> None:
 
     pull = commands.add_parser("pull", help="fetch one hospital's studies now, then prepare and enqueue them")
     pull.add_argument("site", metavar="SITE")
+    pull.add_argument(
+        "--since", type=_day, metavar="YYYY-MM-DD", help="list a PACS from this day on, whatever its watermark is"
+    )
     pull.add_argument("--json", action="store_true")
     pull.set_defaults(run=run_pull)
 
@@ -103,7 +107,7 @@ def run_pull(options: argparse.Namespace) -> int:
     from teleread.pipeline.pull import pull_site
 
     with running_services() as services:
-        outcome = pull_site(services, options.site)
+        outcome = pull_site(services, options.site, since=options.since)
         done = {"prepared": 0, "quarantined": 0, "failed": 0}
         batches = plan_batches(services)
         total = sum(len(batch) for batch in batches)
@@ -259,6 +263,13 @@ def run_settings(options: argparse.Namespace) -> int:
         for name, value in values.items():
             print(f"{name:<16} {value}")
     return 0
+
+
+def _day(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day like 2026-01-31") from None
 
 
 def _quarantined() -> Any:

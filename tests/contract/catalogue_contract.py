@@ -306,8 +306,17 @@ class CatalogueContract(DatabaseFixtures):
 
     def test_missing_is_judged_by_the_named_key_alone(self, database: Database) -> None:
         add_object(database, "a")
-        base = {"site_id": "H1", "sha256": "0", "size_bytes": 1, "object_key": "a", "source": "cli", "kind": "ecg",
-                "clinic_priority": "high", "state": "landed", "arrived_at": AT}
+        base = {
+            "site_id": "H1",
+            "sha256": "0",
+            "size_bytes": 1,
+            "object_key": "a",
+            "source": "cli",
+            "kind": "ecg",
+            "clinic_priority": "high",
+            "state": "landed",
+            "arrived_at": AT,
+        }
         with database.write() as conn:
             assert insert_missing(conn, schema.arrivals, [{**base, "id": "1", "receipt": "R"}], ["id"]) == 1
         with pytest.raises(StorageError) as failed, database.write() as conn:
@@ -349,8 +358,9 @@ class CatalogueContract(DatabaseFixtures):
         def act(fails: bool) -> int:
             with database.write() as conn:
                 conn.execute(insert(schema.objects), [an_object("a")])
-                number = audit.record(conn, at=AT, actor="r1", action="land", object_type="object", object_id="a",
-                                      detail={"bytes": 1})
+                number = audit.record(
+                    conn, at=AT, actor="r1", action="land", object_type="object", object_id="a", detail={"bytes": 1}
+                )
                 if fails:
                     raise ZeroDivisionError
                 return number
@@ -392,8 +402,10 @@ class AccountsContract(DatabaseFixtures):
         assert accounts.sign_in(database, "reader1", "correct horsf", AT) is None
         assert accounts.sign_in(database, "my password", "reader1", AT) is None
         assert self.actions(database) == [
-            ("system", "create_account", "reader1"), ("reader1", "sign_in", "reader1"),
-            ("anonymous", "sign_in_failed", "reader1"), ("anonymous", "sign_in_failed", "unknown"),
+            ("system", "create_account", "reader1"),
+            ("reader1", "sign_in", "reader1"),
+            ("anonymous", "sign_in_failed", "reader1"),
+            ("anonymous", "sign_in_failed", "unknown"),
         ]
 
     def test_verify_does_the_same_inside_a_transaction(self, database: Database, reader: accounts.Account) -> None:
@@ -464,16 +476,19 @@ class AccountsContract(DatabaseFixtures):
 
         assert sum(at_once(12, guess)) == (5 if counted else 12)
 
-    @pytest.mark.parametrize(("name", "password", "role", "site", "code"), [
-        ("Reader", "correct horse", "reader", None, "bad_account_name"),
-        ("", "correct horse", "reader", None, "bad_account_name"),
-        ("x" * 65, "correct horse", "reader", None, "bad_account_name"),
-        ("reader2", "short", "reader", None, "bad_password"),
-        ("reader2", "x" * 257, "reader", None, "bad_password"),
-        ("reader2", "correct \ud800", "reader", None, "bad_password"),
-        ("reader2", "correct horse", "admin", None, "bad_role"),
-        ("nurse1", "correct horse", "uploader", None, "uploader_without_site"),
-    ])
+    @pytest.mark.parametrize(
+        ("name", "password", "role", "site", "code"),
+        [
+            ("Reader", "correct horse", "reader", None, "bad_account_name"),
+            ("", "correct horse", "reader", None, "bad_account_name"),
+            ("x" * 65, "correct horse", "reader", None, "bad_account_name"),
+            ("reader2", "short", "reader", None, "bad_password"),
+            ("reader2", "x" * 257, "reader", None, "bad_password"),
+            ("reader2", "correct \ud800", "reader", None, "bad_password"),
+            ("reader2", "correct horse", "admin", None, "bad_role"),
+            ("nurse1", "correct horse", "uploader", None, "uploader_without_site"),
+        ],
+    )
     def test_a_bad_account_is_refused(
         self, database: Database, name: str, password: str, role: str, site: str | None, code: str
     ) -> None:
@@ -542,14 +557,16 @@ class VaultContract(DatabaseFixtures):
         table = vault_schema.vault_events.c
         with inside.read() as conn:
             rows = conn.execute(
-                select(table.actor, table.action, table.object_id, table.detail).order_by(table.id)).all()
+                select(table.actor, table.action, table.object_id, table.detail).order_by(table.id)
+            ).all()
             return [tuple(row) for row in rows]
 
     def joined(self, inside: Database, pseudonym: str) -> int:
         with inside.read() as conn:
             table = vault_schema.joined
             return conn.execute(
-                select(func.count()).select_from(table).where(table.c.pseudonym == pseudonym)).scalar_one()
+                select(func.count()).select_from(table).where(table.c.pseudonym == pseudonym)
+            ).scalar_one()
 
     def test_one_patient_has_one_pseudonym_that_says_nothing(self, vault: Vault, inside: Database) -> None:
         pseudonym = vault.enroll(self.zhang, AT)
@@ -559,13 +576,23 @@ class VaultContract(DatabaseFixtures):
         assert self.events(inside) == [("intake", "enroll", pseudonym, {})]
 
     def test_equal_ids_of_two_issuers_are_two_patients(self, vault: Vault) -> None:
-        pairs = [("H1", "7"), ("H17", ""), ("H", "17"), ("H1", "07"), ("H1", "7 "), ("", "H17"), ("H1", "7\x00"),
-                 ("H1", "7\ufffd"), ("H1", "7\ud800"), ("h1", "7"), ("H1", "7" * 5000), ("H1", "7" * 5001)]
+        pairs = [
+            ("H1", "7"),
+            ("H17", ""),
+            ("H", "17"),
+            ("H1", "07"),
+            ("H1", "7 "),
+            ("", "H17"),
+            ("H1", "7\x00"),
+            ("H1", "7\ufffd"),
+            ("H1", "7\ud800"),
+            ("h1", "7"),
+            ("H1", "7" * 5000),
+            ("H1", "7" * 5001),
+        ]
         assert len({vault.enroll(Identity(*pair), AT) for pair in pairs}) == len(pairs)
 
-    def test_all_threads_and_processes_get_one_pseudonym(
-        self, vault: Vault, vault_url: str, inside: Database
-    ) -> None:
+    def test_all_threads_and_processes_get_one_pseudonym(self, vault: Vault, vault_url: str, inside: Database) -> None:
         with ExitStack() as stack:
             rivals = [stack.enter_context(child("enroll", vault_url, "10")) for _ in range(2)]
             for rival in rivals:
@@ -588,8 +615,9 @@ class VaultContract(DatabaseFixtures):
 
     def test_every_join_says_who_and_why(self, vault: Vault, inside: Database) -> None:
         one, two = vault.enroll(self.zhang, AT), vault.enroll(Identity("H1", "8"), AT)
-        found = vault.join([one, two, one, "P" + "A" * 12, "nonsense", "x" * 100], who="r1", why="read",
-                           case_ids=["c2", "c1"], at=AT)
+        found = vault.join(
+            [one, two, one, "P" + "A" * 12, "nonsense", "x" * 100], who="r1", why="read", case_ids=["c2", "c1"], at=AT
+        )
         assert found == {one: self.zhang, two: Identity("H1", "8")}
         assert self.events(inside)[-1] == ("r1", "join", "2 cases", {"why": "read", "cases": ["c1", "c2"]})
         assert [self.joined(inside, pseudonym) for pseudonym in (one, two, "P" + "A" * 12)] == [1, 1, 1]

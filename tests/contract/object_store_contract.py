@@ -17,8 +17,30 @@ from teleread.storage.objects import ObjectStore
 
 MIB = 1 << 20
 HOSTILE_KEYS = (
-    "", "/", "/etc/passwd", "../up", "a/../b", "a/..", "a..b", "a//b", "a/", "a/./b", "./a", "a/.incoming/b",
-    ".incoming/a", "A", "a b", "a\n", "a\x00b", "a\\b", "张", "a%2e", "-a", "a" * 201, "a/.b", "~",
+    "",
+    "/",
+    "/etc/passwd",
+    "../up",
+    "a/../b",
+    "a/..",
+    "a..b",
+    "a//b",
+    "a/",
+    "a/./b",
+    "./a",
+    "a/.incoming/b",
+    ".incoming/a",
+    "A",
+    "a b",
+    "a\n",
+    "a\x00b",
+    "a\\b",
+    "张",
+    "a%2e",
+    "-a",
+    "a" * 201,
+    "a/.b",
+    "~",
 )
 
 
@@ -117,9 +139,22 @@ class ObjectStoreContract:
         store.put("a", source)
         assert store.get("a") == b"456789"
 
-    @pytest.mark.parametrize(("start", "length"), [
-        (0, 10), (0, 3), (3, 4), (9, 1), (8, 100), (0, 10**12), (10, 1), (11, 5), (10**15, 1), (10**30, 10**30), (4, 0),
-    ])
+    @pytest.mark.parametrize(
+        ("start", "length"),
+        [
+            (0, 10),
+            (0, 3),
+            (3, 4),
+            (9, 1),
+            (8, 100),
+            (0, 10**12),
+            (10, 1),
+            (11, 5),
+            (10**15, 1),
+            (10**30, 10**30),
+            (4, 0),
+        ],
+    )
     def test_a_range_is_what_a_slice_is(self, store: ObjectStore, start: int, length: int) -> None:
         store.put("a", b"0123456789")
         assert store.get_range("a", start, length) == b"0123456789"[start : start + length]
@@ -162,7 +197,12 @@ class ObjectStoreContract:
     @pytest.mark.parametrize("key", HOSTILE_KEYS)
     def test_a_hostile_key_is_refused_everywhere(self, store: ObjectStore, key: str) -> None:
         acts: list[Callable[[str], object]] = [
-            lambda key: store.put(key, b"x"), store.get, store.open, store.stat, store.exists, store.delete,
+            lambda key: store.put(key, b"x"),
+            store.get,
+            store.open,
+            store.stat,
+            store.exists,
+            store.delete,
             lambda key: store.get_range(key, 0, 1),
         ]
         for act in acts:

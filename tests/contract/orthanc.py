@@ -37,22 +37,26 @@ def running_orthanc(folder: Path, **settings: Any) -> Iterator[Connection]:
         pytest.skip("Orthanc is not installed")
     dicom_port, http_port = _free_ports()
     configuration = folder / "orthanc.json"
-    configuration.write_text(json.dumps({
-        "Name": "county",
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "DicomAet": AET,
-        "DicomPort": dicom_port,
-        "HttpPort": http_port,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "DicomAlwaysAllowEcho": True,
-        "DicomAlwaysAllowStore": True,
-        "DicomAlwaysAllowFind": True,
-        "DicomAlwaysAllowGet": True,
-        "Plugins": [],
-        **settings,
-    }))
+    configuration.write_text(
+        json.dumps(
+            {
+                "Name": "county",
+                "StorageDirectory": str(folder / "storage"),
+                "IndexDirectory": str(folder / "storage"),
+                "DicomAet": AET,
+                "DicomPort": dicom_port,
+                "HttpPort": http_port,
+                "RemoteAccessAllowed": False,
+                "AuthenticationEnabled": False,
+                "DicomAlwaysAllowEcho": True,
+                "DicomAlwaysAllowStore": True,
+                "DicomAlwaysAllowFind": True,
+                "DicomAlwaysAllowGet": True,
+                "Plugins": [],
+                **settings,
+            }
+        )
+    )
     log = folder / "orthanc.log"
     with open(log, "wb") as output:
         process = subprocess.Popen(

@@ -17,9 +17,13 @@ import psycopg
 from tests.contract.servers import serving
 
 _SETTINGS = {
-    "listen_addresses": "127.0.0.1", "max_connections": "100", "shared_buffers": "32MB",
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "100",
+    "shared_buffers": "32MB",
     # the cluster is thrown away, so nothing has to survive a power cut
-    "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
 }
 
 
@@ -45,9 +49,24 @@ def postgres_server() -> Iterator[Callable[[], str]]:
         if user is not None:
             shutil.chown(folder, user, user)
         subprocess.run(
-            [programs / "initdb", "-D", folder / "data", "-A", "trust", "-U", "teleread", "-E", "UTF8", "--locale=C",
-             "--no-sync"],
-            check=True, stdout=subprocess.DEVNULL, cwd="/", user=user, group=user,
+            [
+                programs / "initdb",
+                "-D",
+                folder / "data",
+                "-A",
+                "trust",
+                "-U",
+                "teleread",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--no-sync",
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+            user=user,
+            group=user,
             extra_groups=[] if user else None,
         )
         port = _free_port()

@@ -21,8 +21,16 @@ def serving(
         the match, which may name the port.
     """
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        cwd="/", user=user, group=user, extra_groups=[] if user else None, env=environment,
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        user=user,
+        group=user,
+        extra_groups=[] if user else None,
+        env=environment,
     )
     assert process.stderr is not None
     # somebody has to go on reading, or a full pipe stops the server

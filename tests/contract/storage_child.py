@@ -190,7 +190,10 @@ def child(command: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A process that runs the command; killed when the block ends, if it is still there."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "tests.contract.storage_child", command, *arguments],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -50,8 +50,12 @@ class TestCatalogueOnPostgres(CatalogueContract):
         add_object(database, "a")
         other = Database(url)
         with other.write() as conn:
-            conn.execute(text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                              "WHERE datname = current_database() AND pid <> pg_backend_pid()"))
+            conn.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
         add_object(database, "b")
         assert object_keys(database) == ["a", "b"]
         other.close()

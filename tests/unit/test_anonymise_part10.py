@@ -67,6 +67,18 @@ def test_a_part_larger_than_what_holds_it_is_damage_not_truncation() -> None:
     assert not is_whole({"x": data[:-1]})
 
 
+def test_what_may_be_padding_may_also_be_a_file_still_coming() -> None:
+    """Readers let it pass; who can wait is told."""
+    image = shipped("MR_small.dcm")
+    image = image[: image.index(read_dataset(image).PixelData) + len(read_dataset(image).PixelData)]
+    padding = element((0xFFFC, 0xFFFC), b"OB", b"pad!")
+    plan = file_of(element((8, 0x18), b"UI", b"1.2.3\0"))
+    for whole, cut in [(image + padding, image + padding[:-1]), (image, image + b"\xfc\xff"), (plan, plan + b"\n")]:
+        assert read_dataset(cut).SOPInstanceUID
+        assert is_whole({"x": whole})
+        assert not is_whole({"x": cut})
+
+
 @pytest.mark.parametrize("stop_before_pixels", [True, False])
 def test_a_file_cut_inside_its_pixels_is_truncated(stop_before_pixels: bool) -> None:
     data = shipped("MR_small.dcm")

@@ -48,9 +48,7 @@ CT, MR, ECG, JPEG_2000 = "CT_small.dcm", "MR_small.dcm", "waveform_ecg.dcm", "ex
 
 def connection_to(port: int, **other: Any) -> Connection:
     limits = {"connect_timeout_s": 2.0, "answer_timeout_s": 2.0, "budget_s": 30.0} | other
-    return Connection(
-        "county", "dicom", date(2026, 1, 1), host="127.0.0.1", port=port, ae_title="COUNTY", **limits
-    )
+    return Connection("county", "dicom", date(2026, 1, 1), host="127.0.0.1", port=port, ae_title="COUNTY", **limits)
 
 
 class Landing:
@@ -250,11 +248,9 @@ def test_an_instance_moved_to_another_series_is_fetched_again(pacs: Pacs, folder
     assert pydicom.dcmread(BytesIO(land.data("2.25.7"))).SeriesInstanceUID == "2.25.80"
 
 
-def test_only_studies_of_the_lookback_are_listed(pacs: Pacs) -> None:
+def test_only_studies_since_a_day_are_listed(pacs: Pacs) -> None:
     # CT_small is of 2004-01-19, the ECG of 2013
-    source = DicomSource(
-        connection_to(pacs.port, lookback_days=30), now=lambda: datetime(2013, 2, 1, tzinfo=UTC)
-    )
+    source = DicomSource(connection_to(pacs.port), since=datetime(2013, 1, 1, tzinfo=UTC))
     result = pull(source, MemoryLedger(), Landing())
     assert (result.listed, result.landed) == (1, 1)
 
@@ -354,9 +350,7 @@ def store_event(named: str, *, inside: str, sop_class: str = USUAL_CLASSES[2]) -
     ds.SOPInstanceUID = inside
     encoded = encode(ds, True, True)
     assert encoded is not None
-    request = SimpleNamespace(
-        AffectedSOPInstanceUID=named, AffectedSOPClassUID=sop_class, DataSet=BytesIO(encoded)
-    )
+    request = SimpleNamespace(AffectedSOPInstanceUID=named, AffectedSOPClassUID=sop_class, DataSet=BytesIO(encoded))
     return SimpleNamespace(request=request, context=SimpleNamespace(transfer_syntax=TRANSFER_SYNTAXES[1]))
 
 

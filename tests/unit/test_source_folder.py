@@ -43,9 +43,7 @@ class World:
         self.landed: list[dict[str, bytes]] = []
         self.failing: set[bytes] = set()
         self.ledger = MemoryLedger(self.now)
-        self.source = FolderSource(
-            self.connection, KEY, now=self.now, monotonic=lambda: self.seconds, wait=self.wait
-        )
+        self.source = FolderSource(self.connection, KEY, now=self.now, monotonic=lambda: self.seconds, wait=self.wait)
 
     def now(self) -> datetime:
         return datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
@@ -350,9 +348,9 @@ def test_another_key_gives_other_names(world: World) -> None:
     world.write("a.dcm", DICOM)
     world.pull()
     other = MemoryLedger(world.now)
-    FolderSource(
-        world.connection, b"other", now=world.now, monotonic=lambda: world.seconds, wait=world.wait
-    ).pull(other, world.land, world.seconds + 60)
+    FolderSource(world.connection, b"other", now=world.now, monotonic=lambda: world.seconds, wait=world.wait).pull(
+        other, world.land, world.seconds + 60
+    )
     assert not set(other.rows) & set(world.ledger.rows)
 
 

@@ -147,8 +147,14 @@ def test_a_pacs_gets_the_sr_once(tmp_path: Path) -> None:
     pacs = Pacs(tmp_path, "COUNTY")
     try:
         connection = Connection(
-            "county", "dicom", date(2026, 1, 1), host="127.0.0.1", port=pacs.port, ae_title="COUNTY",
-            report_back="dicom", answer_timeout_s=5.0,
+            "county",
+            "dicom",
+            date(2026, 1, 1),
+            host="127.0.0.1",
+            port=pacs.port,
+            ae_title="COUNTY",
+            report_back="dicom",
+            answer_timeout_s=5.0,
         )
         deliver(connection, REPORT)
         deliver(connection, REPORT)

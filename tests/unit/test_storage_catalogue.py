@@ -43,8 +43,10 @@ class TestCatalogueOnSqlite(CatalogueContract):
 
     def test_what_is_committed_is_on_the_disk(self, database: Database) -> None:
         with database.write() as conn:
-            settings = [conn.execute(text(f"PRAGMA {name}")).scalar_one()
-                        for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")]
+            settings = [
+                conn.execute(text(f"PRAGMA {name}")).scalar_one()
+                for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            ]
         assert settings == ["wal", 2, 1, 30_000]
 
     def test_a_full_disk_is_said_and_leaves_the_rows_as_they_were(self, database: Database) -> None:
@@ -98,8 +100,19 @@ class TestCatalogueOnSqlite(CatalogueContract):
         Database(f"sqlite:///{path}").close()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
-    @pytest.mark.parametrize("url", ["", "sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=ro", "mysql://h/x",
-                                     "sqlite:///x?timeout=1", "postgresql+psycopg2://h/x", "postgresql://h:port/x"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "",
+            "sqlite://",
+            "sqlite:///:memory:",
+            "sqlite:///file:x?mode=ro",
+            "mysql://h/x",
+            "sqlite:///x?timeout=1",
+            "postgresql+psycopg2://h/x",
+            "postgresql://h:port/x",
+        ],
+    )
     def test_a_url_that_promises_less_is_refused(self, url: str) -> None:
         with pytest.raises(Misconfigured) as refused:
             Database(url)

@@ -183,9 +183,15 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     assert temporaries(store) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [
-    (errno.ENOSPC, "store_full"), (errno.EDQUOT, "store_full"), (errno.EIO, "store_io"), (errno.EROFS, "store_io"),
-])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "store_full"),
+        (errno.EDQUOT, "store_full"),
+        (errno.EIO, "store_io"),
+        (errno.EROFS, "store_io"),
+    ],
+)
 @pytest.mark.parametrize("call", ["write", "fsync", "link", "mkdir", "open"])
 def test_a_failing_disk_is_said_and_leaves_nothing(
     store: FileSystemStore, monkeypatch: pytest.MonkeyPatch, call: str, number: int, code: str

@@ -80,11 +80,25 @@ def test_no_accepted_key_leaves_its_folder(key: str) -> None:
     assert str(Path(key)) == key
 
 
-@pytest.mark.parametrize("url", [
-    "", "objects", "file://host/path", "file:///", "ftp://host/bucket", "s3://host/bucket", "s3://key:secret@host",
-    "s3://key:secret@host/", "s3://key:secret@host/bucket/deeper", "s3://key@host/bucket", "s3://k:s@host:x/bucket",
-    "s3://key:secret@host/bucket?secure=maybe", "s3://key:secret@host/bucket?endpoint=x", "s3://[/bucket",
-])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "objects",
+        "file://host/path",
+        "file:///",
+        "ftp://host/bucket",
+        "s3://host/bucket",
+        "s3://key:secret@host",
+        "s3://key:secret@host/",
+        "s3://key:secret@host/bucket/deeper",
+        "s3://key@host/bucket",
+        "s3://k:s@host:x/bucket",
+        "s3://key:secret@host/bucket?secure=maybe",
+        "s3://key:secret@host/bucket?endpoint=x",
+        "s3://[/bucket",
+    ],
+)
 def test_a_bad_url_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(Misconfigured) as refused:
         open_store(url)

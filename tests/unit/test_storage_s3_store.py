@@ -94,8 +94,11 @@ def test_rotten_bytes_are_never_taken_for_the_same(server: RcloneServer, store: 
     rotten = bytearray(data)
     rotten[17] ^= 1
     file.write_bytes(rotten)
-    for act in (lambda: get_raw(store, stored.sha256), lambda: check_raw(store, stored.sha256),
-                lambda: put_raw(store, data)):
+    for act in (
+        lambda: get_raw(store, stored.sha256),
+        lambda: check_raw(store, stored.sha256),
+        lambda: put_raw(store, data),
+    ):
         with pytest.raises(StorageError) as found:
             act()
         assert found.value.code == "object_corrupt"
@@ -123,8 +126,12 @@ def test_a_server_that_is_gone_is_a_peer_to_be_tried_again() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     store = S3Store(f"127.0.0.1:{port}", "bucket", ACCESS_KEY, SECRET_KEY, secure=False, connect_timeout_s=1)
-    for act in (lambda: store.put("a", b"x"), lambda: store.get("a"), lambda: store.exists("a"),
-                lambda: list(store.list())):
+    for act in (
+        lambda: store.put("a", b"x"),
+        lambda: store.get("a"),
+        lambda: store.exists("a"),
+        lambda: list(store.list()),
+    ):
         with pytest.raises(PeerError) as failed:
             act()
         assert failed.value.code == "store_unreachable"
@@ -152,15 +159,18 @@ def store_of(handler: type[BaseHTTPRequestHandler]) -> Iterator[S3Store]:
         thread.join()
 
 
-@pytest.mark.parametrize(("answer", "kind", "code"), [
-    ("503 Slow", PeerError, "store_unavailable"),
-    ("500 Broken", PeerError, "store_unavailable"),
-    ("507 XMinioStorageFull", StorageError, "store_full"),
-    ("403 QuotaExceeded", StorageError, "store_full"),
-    ("403 AccessDenied", StorageError, "store_access_denied"),
-    ("400 SomethingElse", StorageError, "store_io"),
-    ("200 not S3 at all", StorageError, "object_corrupt"),
-])
+@pytest.mark.parametrize(
+    ("answer", "kind", "code"),
+    [
+        ("503 Slow", PeerError, "store_unavailable"),
+        ("500 Broken", PeerError, "store_unavailable"),
+        ("507 XMinioStorageFull", StorageError, "store_full"),
+        ("403 QuotaExceeded", StorageError, "store_full"),
+        ("403 AccessDenied", StorageError, "store_access_denied"),
+        ("400 SomethingElse", StorageError, "store_io"),
+        ("200 not S3 at all", StorageError, "object_corrupt"),
+    ],
+)
 def test_what_a_server_answers_becomes_a_code(answer: str, kind: type[TelereadError], code: str) -> None:
     """A server that gives every PUT this answer, and knows no object."""
     status, _, said = answer.partition(" ")
