@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from teleread.alliance import Connection
 from teleread.errors import PeerError, TelereadError
 from teleread.ingest import formats
-from teleread.ingest.formats.dicom_ledger import read_meta
+from teleread.ingest.dicom_file import sop_class_of
 from teleread.ingest.sources.base import Land, Ledger, PullResult, PullStopped, SourceItem
 from teleread.ingest.sources.folder_scan import Changed, Seen, Stamp, read_head, read_unchanged, scan
 
@@ -213,7 +213,7 @@ def _is_study(head: bytes) -> bool:
     """What somebody could read: an ECG, an image, or DICOM too broken to say. No photo, PDF, archive or DICOMDIR."""
     if formats.sniff(head) not in ("dicom", "wfdb"):
         return False
-    return formats.kind_of(head) != "unknown" or not read_meta(head).sop_class_uid
+    return formats.kind_of(head) != "unknown" or not sop_class_of(head)
 
 
 def _is_whole(files: Mapping[str, bytes]) -> bool:
