@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import InputRejected
@@ -71,33 +72,32 @@ def land(
         "state": "landed",
         "arrived_at": now,
     }
+    held = {"key": stored.key, "sha256": stored.sha256, "size_bytes": stored.size_bytes, "created_at": now}
     with services.catalogue.write() as conn:
-        insert_missing(
-            conn,
-            objects,
-            [{"key": stored.key, "sha256": stored.sha256, "size_bytes": stored.size_bytes, "created_at": now}],
-            ["key"],
-        )
+        insert_missing(conn, objects, [held], ["key"])
         new = insert_missing(conn, arrivals, [row], ["id"]) == 1
         if new:
             audit.record(conn, at=now, actor=actor, action="land", object_type="arrival", object_id=identifier)
         else:
-            known = conn.execute(
-                select(arrivals.c.clinic_priority, arrivals.c.case_id).where(arrivals.c.id == identifier)
-            ).one()
-            if PRIORITIES.index(clinic_priority) < PRIORITIES.index(known.clinic_priority):
-                conn.execute(
-                    update(arrivals).where(arrivals.c.id == identifier).values(clinic_priority=clinic_priority)
-                )
-                if known.case_id is not None:
-                    queue.raise_priority(conn, known.case_id, clinic_priority, "clinic")
-                audit.record(
-                    conn,
-                    at=now,
-                    actor=actor,
-                    action="raise",
-                    object_type="arrival",
-                    object_id=identifier,
-                    detail={"priority": clinic_priority},
-                )
+            _raise(conn, identifier, clinic_priority, actor, now)
     return Landed(identifier, receipt, stored.sha256, new)
+
+
+def _raise(conn: Connection, identifier: str, priority: Priority, actor: str, now: datetime) -> None:
+    """What was sent again with a higher priority rises, also when it is queued already."""
+    this = arrivals.c.id == identifier
+    known = conn.execute(select(arrivals.c.clinic_priority, arrivals.c.case_id).where(this)).one()
+    if PRIORITIES.index(priority) >= PRIORITIES.index(known.clinic_priority):
+        return
+    conn.execute(update(arrivals).where(this).values(clinic_priority=priority))
+    if known.case_id is not None:
+        queue.raise_priority(conn, known.case_id, priority, "clinic")
+    audit.record(
+        conn,
+        at=now,
+        actor=actor,
+        action="raise",
+        object_type="arrival",
+        object_id=identifier,
+        detail={"priority": priority},
+    )

@@ -10,10 +10,9 @@ from sqlalchemy import text
 
 from teleread.errors import StorageError
 from teleread.storage.catalogue.database import Database
+from tests.contract.accounts_contract import AccountsContract, VaultContract
 from tests.contract.catalogue_contract import (
-    AccountsContract,
     CatalogueContract,
-    VaultContract,
     add_object,
     object_keys,
 )

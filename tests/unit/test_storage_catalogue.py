@@ -16,10 +16,9 @@ from teleread.storage.catalogue import autogenerate, schema
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.migrate import CATALOGUE
 from teleread.storage.vault import Vault
+from tests.contract.accounts_contract import AccountsContract, VaultContract
 from tests.contract.catalogue_contract import (
-    AccountsContract,
     CatalogueContract,
-    VaultContract,
     add_object,
     an_object,
     object_keys,
