@@ -55,9 +55,7 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
     try:
         product = services.pool.run("teleread.pipeline.derive:derive", data, options, timeout_s=timeout_s)
     except InputRejected as error:
-        with services.catalogue.write() as conn:
-            _quarantine(conn, services, arrival_id, error.code, error.safe_message)
-        return "quarantined"
+        return _set_aside(services, arrival_id, error.code, error.safe_message)
     pseudonym = services.vault.enroll(_identity(product.facts["patient"], arrival), at=services.clock())
     stored = {
         name: services.store.put(f"derived/{PIPELINE_VERSION}/{arrival_id}/{name}", blob)
@@ -70,9 +68,7 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         if error.code != "catalogue_bad_value":
             raise
         # a hostile header: trying again would fail for ever, and nobody would see the study
-        with services.catalogue.write() as conn:
-            _quarantine(conn, services, arrival_id, "header_out_of_range", "A value of the header is out of range.")
-        return "quarantined"
+        return _set_aside(services, arrival_id, "header_out_of_range", "A value of the header is out of range.")
 
 
 def _begin(services: Services, arrival_id: str) -> Row[Any]:
@@ -103,6 +99,8 @@ def _record(
     pseudonym: str,
     stored: dict[str, StoredObject],
 ) -> str:
+    if (state := _locked_state(conn, arrival.id)) != "landed":
+        return state
     now = services.clock()
     facts = product.facts
     study_id = _put_study(conn, arrival, facts, pseudonym, now)
@@ -228,6 +226,20 @@ def _put_derived(conn: Connection, arrival: Row[Any], name: str, item: StoredObj
         "parameters": {"export_project": EXPORT_PROJECT},
     }
     insert_missing(conn, derived, [row], ["arrival_id", "name", "code_version"])
+
+
+def _set_aside(services: Services, arrival_id: str, code: str, safe_message: str) -> str:
+    with services.catalogue.write() as conn:
+        if (state := _locked_state(conn, arrival_id)) != "landed":
+            return state
+        _quarantine(conn, services, arrival_id, code, safe_message)
+    return "quarantined"
+
+
+def _locked_state(conn: Connection, arrival_id: str) -> str:
+    """The state as it is now: another process may have prepared the arrival while we did, and was first."""
+    query = select(arrivals.c.state).where(arrivals.c.id == arrival_id).with_for_update()
+    return str(conn.execute(query).scalar_one())
 
 
 def _quarantine(conn: Connection, services: Services, arrival_id: str, code: str, safe_message: str) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 
 from teleread.alliance import PRIORITIES, Priority
 from teleread.reading.priority import Decision, higher
@@ -54,7 +54,7 @@ def put_item(conn: Connection, item_id: str, facts: CaseFacts, decision: Decisio
     }
     if insert_missing(conn, work_items, [row], ["id"]):
         return True
-    known = latest_item(conn, facts.case_id)
+    known = conn.execute(_latest(facts.case_id).with_for_update()).one_or_none()
     if known is None:  # the id is the hash of the case, so its row is there
         raise AssertionError("a work item without its case")
     changed = {
@@ -77,7 +77,7 @@ def put_item(conn: Connection, item_id: str, facts: CaseFacts, decision: Decisio
 
 def raise_priority(conn: Connection, case_id: str, priority: Priority, reason: str) -> None:
     """Lift the case's open work item to at least ``priority`` and say why."""
-    known = latest_item(conn, case_id)
+    known = conn.execute(_latest(case_id).with_for_update()).one_or_none()
     if known is None or PRIORITIES.index(priority) >= known.rank:
         return
     conn.execute(
@@ -100,10 +100,9 @@ def cancel_item(conn: Connection, case_id: str) -> None:
     )
 
 
-def latest_item(conn: Connection, case_id: str) -> Row[tuple[object, ...]] | None:
+def latest_item(conn: Connection, case_id: str) -> Row[Any] | None:
     """The case's newest work item."""
-    query = select(work_items).where(work_items.c.case_id == case_id).order_by(work_items.c.seq.desc()).limit(1)
-    return conn.execute(query).one_or_none()
+    return conn.execute(_latest(case_id)).one_or_none()
 
 
 def position(conn: Connection, case_id: str) -> int | None:
@@ -117,6 +116,10 @@ def position(conn: Connection, case_id: str) -> int | None:
         | ((work_items.c.rank == item.rank) & (work_items.c.arrived_at < item.arrived_at)),
     )
     return int(conn.execute(before).scalar_one()) + 1
+
+
+def _latest(case_id: str) -> Select[Any]:
+    return select(work_items).where(work_items.c.case_id == case_id).order_by(work_items.c.seq.desc()).limit(1)
 
 
 def _merged(known: list[str], new: tuple[str, ...], *, analysed: bool) -> list[str]:

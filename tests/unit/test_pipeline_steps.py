@@ -263,6 +263,23 @@ def test_the_derived_bytes_do_not_name_the_patient(services: Services) -> None:
         assert not any(secret.encode() in blob for blob in blobs)
 
 
+def test_a_slower_process_that_fails_does_not_undo_what_a_faster_one_prepared(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed = arrive(services, simulated())
+    run = services.pool.run
+
+    def overtaken(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(services.pool, "run", run)
+        assert prepare(services, landed.arrival_id) == "prepared"
+        raise InputRejected("analysis_timeout", "It took too long.")
+
+    monkeypatch.setattr(services.pool, "run", overtaken)
+    assert prepare(services, landed.arrival_id) == "prepared"
+    with services.catalogue.read() as conn:
+        assert conn.execute(select(schema.quarantine)).all() == []
+
+
 def _reject(*_args: object, **_more: object) -> None:
     raise InputRejected("worker_crashed", "The parser crashed.")
 
