@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -170,8 +171,9 @@ class BoundedPool:
                     reusable = _is_answer(header) and "spent" not in header
                     break
                 except FrameError:
-                    # A child may die of an earlier job after having answered it: only a fresh one convicts.
-                    if fresh:
+                    # A child may die of an earlier job after having answered it, or with its zygote: only a fresh
+                    # one that dies alone convicts.
+                    if fresh and not self._zygote_gone():
                         raise InputRejected(*_CRASHED) from None
                 finally:
                     self._give_back(child, reusable)
@@ -221,9 +223,12 @@ class BoundedPool:
             with self._lock:
                 if self._closed:
                     raise Misconfigured("pool_closed", "The pool of workers is closed.")
-                if self._zygote.poll() is not None or attempt == self._workers + 1:
-                    self._restart()
-                self._refill()
+                try:
+                    if self._zygote.poll() is not None or attempt == self._workers + 1:
+                        self._restart()
+                    self._refill()
+                except OSError as error:
+                    raise Misconfigured("pool_unavailable", "There are no file handles for a child.") from error
                 child = self._idle.popleft()
             try:
                 if not child.gone:
@@ -243,9 +248,15 @@ class BoundedPool:
             child.close()
         else:
             child.kill()
-        with self._lock:
+        with self._lock, suppress(OSError):  # without file handles the next call says so
             if not self._closed:
                 self._refill()
+
+    def _zygote_gone(self) -> bool:
+        """Whether the zygote has ended; its children are told just before it can be waited for."""
+        with suppress(subprocess.TimeoutExpired):
+            self._zygote.wait(0.1)
+        return self._zygote.poll() is not None
 
     def _refill(self) -> None:
         """Have as many children waiting as there are workers; a fork takes its time beside the caller's."""

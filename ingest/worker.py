@@ -38,8 +38,10 @@ def main(arguments: list[str]) -> int:
     control = socket.socket(fileno=int(arguments[0]))
     control.set_inheritable(False)
     parent = int(arguments[1])
-    # Ctrl-C in a terminal is the parent's business. Ended children are not waited for.
+    # Ctrl-C and an end of the whole service are the parent's business: it may still need an answer, and when it goes
+    # we go. Ended children are not waited for.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         setup, _ = receive_frame(control, 1 << 20)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy import and_, or_, select, update
 
 from teleread.alliance import PRIORITIES
-from teleread.errors import Conflict, StorageError
+from teleread.errors import Conflict, Misconfigured, PeerError, StorageError, TelereadError
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
@@ -51,15 +51,16 @@ def prepare_batch(
     """Prepare and enqueue each arrival; each has its own recorded outcome.
 
     Raises:
-        StorageError: storage failed for some arrivals, after all the others were done; those stay landed.
+        StorageError: storage or the parser failed for some arrivals, after all the others were done; those stay
+            landed.
     """
     counts = {"prepared": 0, "quarantined": 0, "failed": 0}
-    last: StorageError | None = None
+    last: TelereadError | None = None
     for arrival_id in arrival_ids:
         try:
             state = prepare(services, arrival_id)
             enqueue(services, arrival_id)
-        except StorageError as error:
+        except (StorageError, PeerError, Misconfigured) as error:
             state, last = "failed", error
         counts[state] += 1
         progress(arrival_id, state)

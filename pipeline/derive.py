@@ -45,17 +45,23 @@ def derive(payload: bytes, options: Mapping[str, Any]) -> Product:
     files = unbundle(payload) if sniff(payload) == "zip" else {"": payload}
     if len(files) == 1 and sniff(only := next(iter(files.values()))) == "dicom":
         return _derive_dicom(only, options)
-    record = read_ecg(files)
+    record = read_ecg(files, zone=_zone(options))
     facts, blobs = _ecg(record)
     patient = _with_issuer(record.patient, options)
     copy = pseudonymise_wfdb(files, _pseudonym(patient, options))
     blobs["pseudonymised.zip"] = bundle(copy)
-    facts |= {"modality": "ECG", "header": None, "patient": _plain(asdict(patient)), "failure": None}
+    facts |= {
+        "modality": "ECG",
+        "header": None,
+        "age_years": record.age_years,
+        "patient": _plain(asdict(patient)),
+        "failure": None,
+    }
     return Product(facts, blobs)
 
 
 def _derive_dicom(data: bytes, options: Mapping[str, Any]) -> Product:
-    zone = timezone(timedelta(minutes=int(options["utc_offset_minutes"])))
+    zone = _zone(options)
     header = read_header(data, zone)
     patient = _with_issuer(header.patient, options)
     facts: dict[str, Any] = {
@@ -68,7 +74,7 @@ def _derive_dicom(data: bytes, options: Mapping[str, Any]) -> Product:
     blobs: dict[str, bytes] = {}
     try:
         if kind_of(data) == "ecg":
-            recorded, blobs = _ecg(read_ecg(data))
+            recorded, blobs = _ecg(read_ecg(data, zone=zone))
             facts |= recorded
         elif header.n_frames is not None:
             blobs["thumbnail.png"] = thumbnail(data)
@@ -121,6 +127,10 @@ def _display_steps(signals_mv: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     peak = float(np.max(np.abs(uv[present]), initial=0.0))
     uv_per_step = max(1.0, float(np.ceil(peak / _FULL_SCALE_STEPS)))
     return np.where(present, np.rint(uv / uv_per_step), MISSING_SAMPLE), uv_per_step
+
+
+def _zone(options: Mapping[str, Any]) -> timezone:
+    return timezone(timedelta(minutes=int(options["utc_offset_minutes"])))
 
 
 def _with_issuer(patient: Patient | None, options: Mapping[str, Any]) -> Patient:

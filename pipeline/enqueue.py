@@ -8,7 +8,6 @@ from sqlalchemy import Row, select, update
 
 from teleread.alliance import Priority
 from teleread.errors import Conflict
-from teleread.pipeline.identifiers import derived_id
 from teleread.pipeline.services import Services
 from teleread.reading import queue
 from teleread.reading.priority import decide
@@ -43,6 +42,8 @@ def enqueue(services: Services, arrival_id: str) -> str:
             .outerjoin(studies, studies.c.id == arrivals.c.study_id)
             .outerjoin(recordings, recordings.c.arrival_id == arrivals.c.id)
             .where(arrivals.c.id == arrival_id)
+            # whoever prepares, raises or queues the same arrival now goes before us or after us
+            .with_for_update(of=arrivals)
         ).one_or_none()
         if row is None:
             raise Conflict("no_such_arrival", "No arrival has this id.")
@@ -50,7 +51,7 @@ def enqueue(services: Services, arrival_id: str) -> str:
         decision = decide(
             cast(Priority, row.clinic_priority), analysed=facts.analysed, acceptable=facts.quality_acceptable
         )
-        new = queue.put_item(conn, derived_id("workitem", facts.case_id, "1"), facts, decision, now)
+        new = queue.put_item(conn, facts, decision, now, joined=row.case_id != facts.case_id)
         if row.case_id != facts.case_id:
             if row.case_id is not None:
                 # queued by itself while it could not be read; now it is part of its study's case

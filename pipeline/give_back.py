@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, or_, select, update
 
-from teleread.errors import Conflict, PeerError
+from teleread.errors import Conflict, PeerError, TelereadError
 from teleread.ingest.reports_out import Evidence, OutgoingReport, basic_text_sr, deliver
 from teleread.pipeline.ledger import CatalogueLedger
 from teleread.pipeline.services import Services
@@ -28,7 +28,7 @@ def give_back(services: Services, report_id: str) -> bool:
         True when this call delivered it, False when it had been delivered before.
 
     Raises:
-        PeerError: the site did not take it; the next try is due later.
+        TelereadError: the site did not take it, or it could not be made; the next try is due later.
         Conflict: ``no_such_report``.
     """
     with services.catalogue.read() as conn:
@@ -39,15 +39,17 @@ def give_back(services: Services, report_id: str) -> bool:
         return False
     now = services.clock()
     connection = services.alliance.connection(row.site_id, now.date())
-    if row.channel != "web":
-        if connection is None:
-            raise PeerError("site_not_connected", "The site has no connection today; its report waits.")
-        outgoing = _outgoing(services, row, now)
-        if row.channel == "dicom":
-            _expect_back(services, row, outgoing)
+    # the way of today, which may have changed since the report was signed
+    channel = row.channel if connection is None else connection.report_back
+    if channel != "web":
         try:
+            if connection is None:
+                raise PeerError("site_not_connected", "The site has no connection today; its report waits.")
+            outgoing = _outgoing(services, row, now)
+            if channel == "dicom":
+                _expect_back(services, row, outgoing)
             deliver(connection, outgoing)
-        except PeerError as error:
+        except TelereadError as error:
             with services.catalogue.write() as conn:
                 conn.execute(
                     update(deliveries)
@@ -55,11 +57,12 @@ def give_back(services: Services, report_id: str) -> bool:
                     .values(attempts=deliveries.c.attempts + 1, error_code=error.code, tried_at=now)
                 )
             raise
+    delivered = {"channel": channel, "delivered_at": now, "error_code": None, "tried_at": now}
     with services.catalogue.write() as conn:
         done = conn.execute(
             update(deliveries)
             .where(deliveries.c.report_id == report_id, deliveries.c.delivered_at.is_(None))
-            .values(delivered_at=now, error_code=None, tried_at=now, attempts=deliveries.c.attempts + 1)
+            .values(**delivered, attempts=deliveries.c.attempts + 1)
         ).rowcount
         if done:
             audit.record(
@@ -69,15 +72,15 @@ def give_back(services: Services, report_id: str) -> bool:
                 action="give_back",
                 object_type="case",
                 object_id=row.case_id,
-                detail={"channel": row.channel, "version": row.version},
+                detail={"channel": channel, "version": row.version},
             )
     return bool(done)
 
 
-def undelivered(conn: Connection, at: datetime, channels: Sequence[str]) -> list[str]:
-    """Ids of the reports that are due to be given back over these channels, oldest first."""
+def undelivered(conn: Connection, at: datetime, channels: Sequence[str]) -> list[tuple[str, str]]:
+    """The reports that are due to be given back over these channels, oldest first: report and site."""
     query = (
-        select(deliveries.c.report_id, deliveries.c.attempts, deliveries.c.tried_at)
+        select(deliveries.c.report_id, deliveries.c.site_id, deliveries.c.attempts, deliveries.c.tried_at)
         .join(reports, reports.c.id == deliveries.c.report_id)
         .where(
             deliveries.c.delivered_at.is_(None),
@@ -86,7 +89,11 @@ def undelivered(conn: Connection, at: datetime, channels: Sequence[str]) -> list
         )
         .order_by(reports.c.signed_at)
     )
-    return [row.report_id for row in conn.execute(query) if row.tried_at is None or row.tried_at + _pause(row) <= at]
+    return [
+        (row.report_id, row.site_id)
+        for row in conn.execute(query)
+        if row.tried_at is None or row.tried_at + _pause(row) <= at
+    ]
 
 
 def _pause(row: Any) -> timedelta:

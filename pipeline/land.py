@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, update
 
 from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import InputRejected
-from teleread.ingest.formats import bundle, kind_of
+from teleread.ingest.formats import bundle, kind_of, safe_names
 from teleread.pipeline.identifiers import arrival_id, receipt_of
 from teleread.pipeline.services import Services
 from teleread.reading import queue
@@ -46,7 +46,8 @@ def land(
     sent again with a higher clinic priority raise it; a lower one changes nothing.
 
     Args:
-        files: file name to bytes, one or several. A single file is stored as it is and its name is forgotten.
+        files: file name to bytes, one or several. A single file is stored as it is and its name is forgotten;
+            names of several that cannot stand in a ZIP are replaced, because no name is a reason to refuse.
 
     Raises:
         InputRejected: ``empty_upload``.
@@ -54,7 +55,7 @@ def land(
     """
     if not any(files.values()):
         raise InputRejected("empty_upload", "Nothing was sent: the file is empty.")
-    data = next(iter(files.values())) if len(files) == 1 else bundle(files)
+    data = next(iter(files.values())) if len(files) == 1 else bundle(safe_names(files))
     stored = put_raw(services.store, data)
     now = services.clock()
     identifier = arrival_id(site_id, stored.sha256)
@@ -86,7 +87,7 @@ def land(
 def _raise(conn: Connection, identifier: str, priority: Priority, actor: str, now: datetime) -> None:
     """What was sent again with a higher priority rises, also when it is queued already."""
     this = arrivals.c.id == identifier
-    known = conn.execute(select(arrivals.c.clinic_priority, arrivals.c.case_id).where(this)).one()
+    known = conn.execute(select(arrivals.c.clinic_priority, arrivals.c.case_id).where(this).with_for_update()).one()
     if PRIORITIES.index(priority) >= PRIORITIES.index(known.clinic_priority):
         return
     conn.execute(update(arrivals).where(this).values(clinic_priority=priority))

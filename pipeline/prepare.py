@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date, datetime
 from typing import Any
 
@@ -46,7 +47,13 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
     arrival = _begin(services, arrival_id)
     if arrival.state != "landed":
         return str(arrival.state)
-    data = get_raw(services.store, arrival.sha256)
+    try:
+        data = get_raw(services.store, arrival.sha256)
+    except StorageError as error:
+        if error.code not in {"object_corrupt", "object_missing"}:
+            raise
+        # waiting mends nothing here: an operator and a reader must see it
+        return _set_aside(services, arrival_id, error.code, error.safe_message)
     options = {
         "export_key": services.vault.project_key(EXPORT_PROJECT).hex(),
         "issuer": arrival.site_id,
@@ -57,10 +64,7 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
     except InputRejected as error:
         return _set_aside(services, arrival_id, error.code, error.safe_message)
     pseudonym = services.vault.enroll(_identity(product.facts["patient"], arrival), at=services.clock())
-    stored = {
-        name: services.store.put(f"derived/{PIPELINE_VERSION}/{arrival_id}/{name}", blob)
-        for name, blob in sorted(product.blobs.items())
-    }
+    stored = {name: services.store.put(_key(arrival_id, name, blob), blob) for name, blob in product.blobs.items()}
     try:
         with services.catalogue.write() as conn:
             return _record(conn, services, arrival, product, pseudonym, stored)
@@ -69,6 +73,11 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
             raise
         # a hostile header: trying again would fail for ever, and nobody would see the study
         return _set_aside(services, arrival_id, "header_out_of_range", "A value of the header is out of range.")
+
+
+def _key(arrival_id: str, name: str, blob: bytes) -> str:
+    """Where a derived object lies. Other bytes, made after a fix, lie elsewhere; nothing is written over."""
+    return f"derived/{PIPELINE_VERSION}/{arrival_id}/{hashlib.sha256(blob).hexdigest()[:16]}-{name}"
 
 
 def _begin(services: Services, arrival_id: str) -> Row[Any]:
@@ -99,8 +108,9 @@ def _record(
     pseudonym: str,
     stored: dict[str, StoredObject],
 ) -> str:
-    if (state := _locked_state(conn, arrival.id)) != "landed":
-        return state
+    # a failure of another process, a time-out perhaps, does not stand against what we have read
+    if _locked_state(conn, arrival.id) == "prepared":
+        return "prepared"
     now = services.clock()
     facts = product.facts
     study_id = _put_study(conn, arrival, facts, pseudonym, now)
@@ -133,7 +143,11 @@ def _put_study(conn: Connection, arrival: Row[Any], facts: dict[str, Any], pseud
     # a recording without a study of its own is one; its UID follows from the arrival, so it is always the same
     study_uid = header["study_uid"] if header else uid_from("study", arrival.id)
     study_id = derived_id("study", arrival.site_id, study_uid)
-    acquired = (header or facts).get("acquired_at") or facts.get("acquired_at")
+    stated = header or facts
+    acquired = stated.get("acquired_at") or facts.get("acquired_at")
+    age_years = stated.get("age_years")
+    if age_years is None:
+        age_years = _age(facts["patient"]["birth_date"], acquired)
     row = {
         "id": study_id,
         "site_id": arrival.site_id,
@@ -142,7 +156,7 @@ def _put_study(conn: Connection, arrival: Row[Any], facts: dict[str, Any], pseud
         "body_part": header["body_part"] if header else None,
         "patient_pseudonym": pseudonym,
         "patient_sex": facts["patient"]["sex"],
-        "patient_age_years": (header or {}).get("age_years") or _age(facts["patient"]["birth_date"], acquired),
+        "patient_age_years": age_years,
         "acquired_at": None if acquired is None else datetime.fromisoformat(acquired),
         "created_at": now,
     }
@@ -225,7 +239,9 @@ def _put_derived(conn: Connection, arrival: Row[Any], name: str, item: StoredObj
         "input_sha256": arrival.sha256,
         "parameters": {"export_project": EXPORT_PROJECT},
     }
-    insert_missing(conn, derived, [row], ["arrival_id", "name", "code_version"])
+    if not insert_missing(conn, derived, [row], ["arrival_id", "name", "code_version"]):
+        this = (derived.c.arrival_id == arrival.id, derived.c.name == name, derived.c.code_version == PIPELINE_VERSION)
+        conn.execute(update(derived).where(*this).values(object_key=item.key))
 
 
 def _set_aside(services: Services, arrival_id: str, code: str, safe_message: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, or_, select
 
-from teleread.errors import PeerError, StorageError
+from teleread.errors import StorageError, TelereadError
 from teleread.pipeline.batches import BATCH_SIZE, FAST_LANE_S, prepare_batch
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.give_back import give_back, undelivered
@@ -18,28 +19,50 @@ log = logging.getLogger(__name__)
 
 # an ECG, or what nobody could tell to be none, is before a reader after this long, analysed or not
 SEEN_WITHIN_S = 45
+IMAGE_SEEN_WITHIN_S = 600
 _ROUND = 32
+_ROUND_S = 5.0
 _UNFINISHED = or_(arrivals.c.state == "landed", arrivals.c.case_id.is_(None))
 
 
-def sweep_web(services: Services) -> None:
-    """One round of the web service; called every few seconds.
+def queue_unseen(services: Services) -> int:
+    """Queue as "not analysed" what has landed and nobody has prepared in time; only a few rows are written.
 
-    What a clinic pushed and the fast lane did not finish within 20 s is prepared. An ECG or an unknown object from
-    any site that nobody has prepared within 45 s is queued as "not analysed". Reports for pages are given back.
+    The web service calls this every few seconds and lets nothing else wait before it.
+
+    Returns:
+        How many cases were queued.
     """
     now = services.clock()
-    fast_lane = and_(arrivals.c.source == "web", arrivals.c.arrived_at < now - timedelta(seconds=FAST_LANE_S))
-    overdue = and_(arrivals.c.kind != "image", arrivals.c.arrived_at < now - timedelta(seconds=SEEN_WITHIN_S))
+    overdue = arrivals.c.arrived_at < now - timedelta(seconds=SEEN_WITHIN_S)
+    image_overdue = arrivals.c.arrived_at < now - timedelta(seconds=IMAGE_SEEN_WITHIN_S)
     with services.catalogue.read() as conn:
-        left = _ids(conn, fast_lane, _UNFINISHED)
-        unseen = _ids(conn, overdue, arrivals.c.case_id.is_(None))
+        unseen = _ids(conn, arrivals.c.case_id.is_(None), overdue, or_(arrivals.c.kind != "image", image_overdue))
+    queued = 0
     for arrival_id in unseen:
-        enqueue(services, arrival_id)
-    try:
-        prepare_batch(services, left)
-    except StorageError as error:
-        log.warning("sweep %s", error.code)
+        try:
+            enqueue(services, arrival_id)
+            queued += 1
+        except TelereadError as error:
+            log.error("arrival %s cannot be queued: %s", arrival_id, error.code)
+    return queued
+
+
+def sweep_web(services: Services) -> None:
+    """One round of the web service: what a clinic pushed and the fast lane did not finish within 20 s is prepared,
+    for some seconds; reports for pages are given back.
+    """
+    fast_lane = arrivals.c.arrived_at < services.clock() - timedelta(seconds=FAST_LANE_S)
+    with services.catalogue.read() as conn:
+        left = _ids(conn, arrivals.c.source == "web", fast_lane, _UNFINISHED)
+    ends = time.monotonic() + _ROUND_S
+    for arrival_id in left:
+        if time.monotonic() > ends:
+            break
+        try:
+            prepare_batch(services, [arrival_id])
+        except TelereadError as error:
+            log.warning("arrival %s waits: %s", arrival_id, error.code)
     _give_back_due(services, ("web",))
 
 
@@ -50,19 +73,22 @@ def sweep_all(services: Services) -> dict[str, int]:
     instead of doing the same work side by side.
 
     Raises:
-        StorageError: storage failed for some arrivals, after all the others were done.
+        StorageError: storage failed for some arrivals, after all else was done.
     """
     settled = arrivals.c.arrived_at < services.clock() - timedelta(seconds=FAST_LANE_S)
     with services.catalogue.read() as conn:
         left = _ids(conn, settled, _UNFINISHED, newest_first=True, limit=BATCH_SIZE)
+    failure: StorageError | None = None
+    prepared = quarantined = 0
+    try:
+        outcome = prepare_batch(services, left)
+        prepared, quarantined = outcome.prepared, outcome.quarantined
+    except StorageError as error:
+        failure = error
     given, refused = _give_back_due(services, ("web", "folder", "dicom"))
-    outcome = prepare_batch(services, left)
-    return {
-        "prepared": outcome.prepared,
-        "quarantined": outcome.quarantined,
-        "given_back": given,
-        "not_taken": refused,
-    }
+    if failure is not None:
+        raise failure
+    return {"prepared": prepared, "quarantined": quarantined, "given_back": given, "not_taken": refused}
 
 
 def _ids(
@@ -76,10 +102,14 @@ def _give_back_due(services: Services, channels: tuple[str, ...]) -> tuple[int, 
     with services.catalogue.read() as conn:
         due = undelivered(conn, services.clock(), channels)
     given = refused = 0
-    for report_id in due:
+    failing: set[str] = set()
+    for report_id, site_id in due:
+        if site_id in failing:
+            continue  # a dead site is tried once a round, so that the others' reports do not wait for it
         try:
             given += give_back(services, report_id)
-        except PeerError as error:
+        except TelereadError as error:
+            failing.add(site_id)
             refused += 1
             log.warning("report %s is not taken: %s", report_id, error.code)
     return given, refused

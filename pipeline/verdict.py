@@ -58,7 +58,7 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
             return None
         item = None if row.case_id is None else queue.latest_item(conn, row.case_id)
         place = None if row.case_id is None else queue.position(conn, row.case_id)
-        report = None if row.case_id is None else _given_back(conn, row.case_id)
+        report = _given_back(conn, row.case_id) or _given_back(conn, row.id)
         analysis_key = conn.execute(
             select(derived.c.object_key).where(
                 derived.c.arrival_id == row.id,
@@ -87,7 +87,9 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
     )
 
 
-def _given_back(conn: Connection, case_id: str) -> Report | None:
+def _given_back(conn: Connection, case_id: str | None) -> Report | None:
+    if case_id is None:
+        return None
     given = set(
         conn.scalars(
             select(deliveries.c.report_id)

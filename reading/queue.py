@@ -6,6 +6,7 @@ owns successive work items, numbered by ``seq``.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -36,27 +37,38 @@ class CaseFacts:
     arrived_at: datetime
 
 
-def put_item(conn: Connection, item_id: str, facts: CaseFacts, decision: Decision, at: datetime) -> bool:
-    """Make the case's first work item, or bring the one that it has up to date; never lowers its priority.
+def put_item(conn: Connection, facts: CaseFacts, decision: Decision, at: datetime, *, joined: bool) -> bool:
+    """Make the case's work item, or bring the one that it has up to date; never lowers its priority.
+
+    Args:
+        joined: the arrival is new to the case. When the case is closed already, what came late is not in any
+            report, so it gets a work item of its own and a person sees it.
 
     Returns:
-        True when the work item is new.
+        True when a work item is new.
     """
+    known = conn.execute(_latest(facts.case_id).with_for_update()).one_or_none()
+    if known is None or (joined and known.state in {"COMPLETED", "CANCELED"}):
+        return _insert(conn, facts, decision, at, 1 if known is None else known.seq + 1)
+    _bring_up_to_date(conn, known, facts, decision)
+    return False
+
+
+def _insert(conn: Connection, facts: CaseFacts, decision: Decision, at: datetime, seq: int) -> bool:
     row = {
         **asdict(facts),
-        "id": item_id,
-        "seq": 1,
+        "id": hashlib.sha256(f"workitem\0{facts.case_id}\0{seq}".encode()).hexdigest()[:32],
+        "seq": seq,
         "state": "SCHEDULED",
         "priority": decision.priority,
         "rank": PRIORITIES.index(decision.priority),
         "reasons": list(decision.reasons),
         "created_at": at,
     }
-    if insert_missing(conn, work_items, [row], ["id"]):
-        return True
-    known = conn.execute(_latest(facts.case_id).with_for_update()).one_or_none()
-    if known is None:  # the id is the hash of the case, so its row is there
-        raise AssertionError("a work item without its case")
+    return insert_missing(conn, work_items, [row], ["id"]) == 1
+
+
+def _bring_up_to_date(conn: Connection, known: Row[Any], facts: CaseFacts, decision: Decision) -> None:
     changed = {
         "priority": higher(cast(Priority, known.priority), decision.priority),
         "reasons": _merged(known.reasons, decision.reasons, analysed=facts.analysed),
@@ -72,7 +84,6 @@ def put_item(conn: Connection, item_id: str, facts: CaseFacts, decision: Decisio
     changed["rank"] = PRIORITIES.index(cast(Priority, changed["priority"]))
     if any(getattr(known, name) != value for name, value in changed.items()):
         conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
-    return False
 
 
 def raise_priority(conn: Connection, case_id: str, priority: Priority, reason: str) -> None:

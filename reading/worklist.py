@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
 
 from teleread.storage.catalogue.schema import arrivals, instances, quarantine, recordings, series, work_items
 
@@ -80,7 +80,7 @@ def list_items(
     if site_ids is not None:
         query = query.where(work_items.c.site_id.in_(list(site_ids)))
     if modality is not None:
-        query = query.where(work_items.c.modality == modality)
+        query = query.where(of_modality(modality))
     if after is not None:
         rank, arrived_at, item_id = after
         query = query.where(
@@ -92,6 +92,14 @@ def list_items(
         )
     query = query.order_by(work_items.c.rank, work_items.c.arrived_at, work_items.c.id).limit(limit)
     return [_item(row) for row in conn.execute(query)]
+
+
+def of_modality(modality: str) -> ColumnElement[bool]:
+    """The condition of a modality filter. What nobody could read yet may be an ECG, so it stands among the ECGs."""
+    same = work_items.c.modality == modality
+    if modality != "ECG":
+        return same
+    return or_(same, and_(work_items.c.modality == "OT", work_items.c.analysed.is_(False)))
 
 
 def cursor(item: WorkItem) -> Cursor:

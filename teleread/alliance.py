@@ -95,6 +95,14 @@ class Connection:
     whole_wait_s: float = 30.0  # still but cut short for so long: taken as it is, and shown as broken
 
 
+    @property
+    def address(self) -> str:
+        """Where the site is asked, for an operator to look at; empty when it sends by itself."""
+        if self.kind == "dicom":
+            return f"{self.host}:{self.port} {self.ae_title}"
+        return str(self.path or "")
+
+
 @dataclass(frozen=True, slots=True)
 class Alliance:
     """The checked alliance file."""
@@ -256,6 +264,8 @@ def _check_connection(connection: Connection) -> None:
         raise _invalid(where, "reports go back by DICOM only over a DICOM connection")
     if connection.report_back == "folder" and connection.report_path is None:
         raise _invalid(where, "reports go back to a folder only with report_path")
+    if connection.budget_s > 80:
+        raise _invalid(where, "budget_s must not exceed 80: the next pull begins after 120 s")
     if connection.lookback_days is not None and connection.lookback_days < 0:
         raise _invalid(where, "lookback_days must not be negative")
     limits = (connection.budget_s, connection.max_items, connection.connect_timeout_s, connection.answer_timeout_s)

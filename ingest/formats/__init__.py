@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
 from teleread.ingest.formats.bundle import bundle, unbundle
-from teleread.ingest.formats.names import safe_name
+from teleread.ingest.formats.names import safe_name, safe_names
 from teleread.ingest.formats.recording import is_whole, missing_part, read_ecg
 from teleread.ingest.formats.sniff import kind_of, sniff
 from teleread.ingest.formats.wfdb_write import pseudonymise_wfdb, write_wfdb
@@ -21,6 +21,7 @@ __all__ = [
     "pseudonymise_wfdb",
     "read_ecg",
     "safe_name",
+    "safe_names",
     "sniff",
     "unbundle",
     "write_wfdb",

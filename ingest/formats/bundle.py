@@ -47,8 +47,8 @@ def bundle(files: Mapping[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def unbundle(data: bytes) -> dict[str, bytes]:
-    """The files in a ZIP, bounded before anything is inflated.
+def unbundle(data: bytes, head_bytes: int = -1) -> dict[str, bytes]:
+    """The files in a ZIP, bounded before anything is inflated; only their first ``head_bytes`` when given.
 
     Raises:
         InputRejected: ``bundle_broken`` (also cut off), ``bundle_empty``, ``bundle_too_many``, ``bundle_too_large``,
@@ -59,12 +59,17 @@ def unbundle(data: bytes) -> dict[str, bytes]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             _check_entries(entries)
-            files = {info.filename: archive.read(info) for info in entries}
+            files = {info.filename: _read(archive, info, head_bytes) for info in entries}
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError) as e:
         raise InputRejected("bundle_broken", "The ZIP file is damaged, cut off or of an unsupported kind.") from e
     if any(content.startswith((b"PK\x03\x04", _EOCD)) for content in files.values()):
         raise InputRejected("bundle_nested", "The ZIP file holds another ZIP file.")
     return files
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, head_bytes: int) -> bytes:
+    with archive.open(info) as member:
+        return member.read(head_bytes)
 
 
 def _check_directory_size(data: bytes) -> None:

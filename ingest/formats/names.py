@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 _MAX_NAME = 128
+_FORBIDDEN = '/\\:*?"<>|'
 
 
 def safe_name(name: str) -> bool:
@@ -10,8 +13,23 @@ def safe_name(name: str) -> bool:
     return (
         0 < len(name) <= _MAX_NAME
         and not name.startswith((".", "-", "~"))
-        and not any(c in '/\\:*?"<>|' or not c.isprintable() for c in name)
+        and not any(c in _FORBIDDEN or not c.isprintable() for c in name)
     )
+
+
+def safe_names(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The same files under names that are safe and differ in more than case; a safe name stays as it is."""
+    named: dict[str, bytes] = {}
+    taken: set[str] = set()
+    for name, data in sorted(files.items()):
+        plain = "".join("_" if c in _FORBIDDEN or not c.isprintable() else c for c in name)
+        plain = plain.lstrip(".-~")[-100:] or "file"
+        candidate, k = plain, 2
+        while candidate.casefold() in taken:
+            candidate, k = f"{k}-{plain}", k + 1
+        taken.add(candidate.casefold())
+        named[candidate] = data
+    return named
 
 
 def unique_name(name: str, taken: set[str]) -> str:

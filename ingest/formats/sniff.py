@@ -13,6 +13,7 @@ Kind = Literal["ecg", "image", "unknown"]
 
 _LOOK_BYTES = 4096
 _MAX_MEMBERS = 8
+_MEMBER_HEAD_BYTES = 64 << 10
 
 _ECG_SOP_CLASSES = frozenset(
     {
@@ -82,7 +83,8 @@ def kind_of(data: bytes) -> Kind:
         return _dicom_kind(sop_class_of(data))
     if found == "zip":
         try:
-            members = list(unbundle(data).values())[:_MAX_MEMBERS]
+            # outside the bounded parser: a small ZIP may unpack to the size limit
+            members = list(unbundle(data, _MEMBER_HEAD_BYTES).values())[:_MAX_MEMBERS]
         except InputRejected:
             return "unknown"
         kinds = {_member_kind(member) for member in members}

@@ -171,10 +171,12 @@ class _Pull:
         unchanged_s = 0.0 if row is None else (self.source.now() - row.first_seen_at).total_seconds()
         if not still and unchanged_s < self.connection.settle_s:
             return False
-        if not group.orphan:
-            self._take(group, key, fingerprint, unchanged_s)
-        elif self.connection.take == "recognised" and unchanged_s >= self.connection.whole_wait_s:
+        if group.orphan and unchanged_s < self.connection.whole_wait_s:
+            return True  # its header may be on the way
+        if group.orphan and self.connection.take == "recognised":
             self.tally.unrecognised += 1  # in somebody's own folder it may be anything
+        else:
+            self._take(group, key, fingerprint, unchanged_s)
         return True
 
     def _take(self, group: Group, key: str, fingerprint: str, unchanged_s: float) -> None:

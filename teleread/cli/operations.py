@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import logging
 import secrets
 import sys
 from datetime import UTC, datetime
@@ -88,11 +89,17 @@ def run_serve(_options: argparse.Namespace) -> int:
     import uvicorn
 
     settings = load_settings()
+    logging.basicConfig(
+        level=settings.log_level,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S%z",
+    )
     uvicorn.run(
         "teleread.web.app:create_default_app",
         factory=True,
         host=settings.host,
         port=settings.web_port,
+        log_config=None,  # its lines go where ours go
         log_level=settings.log_level.lower(),
         server_header=False,
         # request lines hold receipt numbers and case ids only, but nobody needs them in a log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import warnings
@@ -17,11 +18,13 @@ from teleread.errors import InputRejected, StorageError
 from teleread.ingest.formats import write_wfdb
 from teleread.pipeline.batches import plan_batches, prepare_batch, retry_quarantined
 from teleread.pipeline.enqueue import enqueue
+from teleread.pipeline.give_back import give_back
 from teleread.pipeline.land import Landed, land
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
-from teleread.pipeline.sweep import sweep_all, sweep_web
+from teleread.pipeline.sweep import queue_unseen, sweep_all, sweep_web
 from teleread.pipeline.verdict import verdict
+from teleread.reading.reports import sign_report
 from teleread.reading.worklist import get_case, list_items
 from teleread.signal.ecg import simulate
 from teleread.storage.catalogue import schema
@@ -205,11 +208,9 @@ def test_images_of_one_study_are_one_case_even_after_a_failure(
 
 def test_an_ecg_that_nobody_prepares_is_seen_within_a_minute(services: Services, clock: Clock) -> None:
     landed = arrive(services, simulated(), site="township", source="folder")
-    sweep_web(services)
-    with services.catalogue.read() as conn:
-        assert list_items(conn) == []
+    assert queue_unseen(services) == 0
     clock.advance(50)
-    sweep_web(services)
+    assert queue_unseen(services) == 1
     with services.catalogue.read() as conn:
         (item,) = list_items(conn)
     assert (item.arrival_id, item.analysed, item.priority) == (landed.arrival_id, False, "high")
@@ -278,6 +279,93 @@ def test_a_slower_process_that_fails_does_not_undo_what_a_faster_one_prepared(
     assert prepare(services, landed.arrival_id) == "prepared"
     with services.catalogue.read() as conn:
         assert conn.execute(select(schema.quarantine)).all() == []
+
+
+def test_a_failure_of_another_process_does_not_stand_against_what_was_read(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed = arrive(services, simulated())
+    run = services.pool.run
+
+    def overtaken(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(services.pool, "run", _reject)
+        assert prepare(services, landed.arrival_id) == "quarantined"
+        return run(*args, **more)
+
+    monkeypatch.setattr(services.pool, "run", overtaken)
+    assert prepare(services, landed.arrival_id) == "prepared"
+    enqueue(services, landed.arrival_id)
+    with services.catalogue.read() as conn:
+        (item,) = list_items(conn)
+        assert [row.resolved_at is None for row in conn.execute(select(schema.quarantine))] == [False]
+    assert item.analysed
+
+
+def test_what_comes_after_the_report_is_waiting_again(services: Services) -> None:
+    first = arrive(services, {"a": sample("MR_small.dcm")})
+    prepare(services, first.arrival_id)
+    case_id = enqueue(services, first.arrival_id)
+    with services.catalogue.write() as conn:
+        sign_report(conn, case_id, text="done", critical=False, signed_by="reader", channel="web", at=services.clock())
+    enqueue(services, first.arrival_id)
+    with services.catalogue.read() as conn:
+        assert list_items(conn) == []  # the same again is no news
+    late = arrive(services, {"a": sample("MR_small_RLE.dcm")}, priority="urgent")
+    prepare(services, late.arrival_id)
+    for _ in range(2):
+        assert enqueue(services, late.arrival_id) == case_id
+    with services.catalogue.read() as conn:
+        (item,) = list_items(conn)
+    assert (item.case_id, item.priority) == (case_id, "urgent")
+
+
+def test_a_report_is_found_under_the_receipt_also_after_a_retry_moved_the_case(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed = arrive(services, {"a": sample("CT_small.dcm")})
+    monkeypatch.setattr(services.pool, "run", _reject)
+    prepare(services, landed.arrival_id)
+    case_id = enqueue(services, landed.arrival_id)
+    monkeypatch.undo()
+    with services.catalogue.write() as conn:
+        report = sign_report(
+            conn, case_id, text="bleeding", critical=True, signed_by="reader", channel="web", at=services.clock()
+        )
+    give_back(services, report.id)
+    retry_quarantined(services, landed.arrival_id, "test")
+    told = verdict(services, receipt=landed.receipt, site_id="village")
+    assert told is not None
+    assert told.report is not None
+    assert told.report.critical
+
+
+@pytest.mark.parametrize("name", ["rec?.dat", ".rec.dat", "心电　图.dat", "REC.HEA", "a/b\\c.dat", "\ud800.dat"])
+def test_no_file_name_is_a_reason_to_refuse_an_urgent_recording(services: Services, name: str) -> None:
+    files = simulated()
+    landed = arrive(services, {"rec.hea": files["rec.hea"], name: files["rec.dat"]}, priority="urgent")
+    prepare(services, landed.arrival_id)
+    enqueue(services, landed.arrival_id)
+    with services.catalogue.read() as conn:
+        (item,) = list_items(conn)
+    assert item.priority == "urgent"
+
+
+def test_a_stored_age_is_the_files_own(services: Services) -> None:
+    record, _truth = simulate("normal", 1)
+    landed = arrive(services, write_wfdb(dataclasses.replace(record, age_years=54.0), "rec"))
+    prepare(services, landed.arrival_id)
+    with services.catalogue.read() as conn:
+        assert conn.execute(select(schema.studies.c.patient_age_years)).scalar_one() == 54.0
+
+
+def test_bytes_that_rot_in_the_store_are_in_view(services: Services, tmp_path: Path) -> None:
+    landed = arrive(services, {"a": sample("CT_small.dcm")}, priority="urgent")
+    services.store.delete(f"raw/sha256/{landed.sha256[:2]}/{landed.sha256[2:4]}/{landed.sha256}")
+    assert prepare(services, landed.arrival_id) == "quarantined"
+    enqueue(services, landed.arrival_id)
+    with services.catalogue.read() as conn:
+        (item,) = list_items(conn)
+    assert (item.priority, item.analysed) == ("urgent", False)
 
 
 def _reject(*_args: object, **_more: object) -> None:
