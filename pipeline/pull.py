@@ -192,9 +192,14 @@ def site_report(connection: Connection, status: Row[Any] | None) -> str:
     if status is None or status.last_started_at is None:
         return f"{connection.site_id}: not pulled yet"
     if status.failing_since is None:
-        return f"{connection.site_id}: ok, {status.last_landed or 0} landed, {status.waiting or 0} waiting"
+        left = f", {status.unrecognised} not recognised and left" if status.unrecognised else ""
+        return (
+            f"{connection.site_id}: ok at {status.last_ok_at:%Y-%m-%d %H:%M:%S} UTC, {status.last_landed or 0} new, "
+            f"{status.waiting or 0} waiting{left}"
+        )
     waiting = "an unknown number" if status.waiting is None else str(status.waiting)
     return (
         f"{connection.site_id}: failing since {status.failing_since:%Y-%m-%d %H:%M:%S} UTC: {status.failure_message} "
-        f"({status.failures} tries), {waiting} waiting, next try {status.next_try_at:%H:%M:%S} UTC"
+        f"[{status.failure_code}] at {connection.address} ({status.failures} tries), {waiting} waiting, "
+        f"next try {status.next_try_at:%H:%M:%S} UTC"
     )

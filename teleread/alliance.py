@@ -94,7 +94,6 @@ class Connection:
     settle_s: float = 2.0  # unchanged for so long: still
     whole_wait_s: float = 30.0  # still but cut short for so long: taken as it is, and shown as broken
 
-
     @property
     def address(self) -> str:
         """Where the site is asked, for an operator to look at; empty when it sends by itself."""

@@ -53,6 +53,8 @@ class StorageError(TelereadError):
 class Conflict(TelereadError):
     """The act does not fit the present state, for example a second claim of one case."""
 
+    exit_code = 3
+
 
 class AccessDenied(TelereadError):
     """The caller may not do this, or may not know that it exists."""

@@ -98,6 +98,7 @@ Index(
     sqlite_where=arrivals.c.case_id.is_(None),
     postgresql_where=arrivals.c.case_id.is_(None),
 )
+Index("ix_arrivals_case_id", arrivals.c.case_id)
 Index(
     "ix_arrivals_landed",
     arrivals.c.arrived_at,

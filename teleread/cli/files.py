@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import hmac
 import json
 import secrets
 from pathlib import Path
@@ -30,7 +32,9 @@ def add_commands(commands: Any) -> None:
         "text burned into pixels stays, and a rare finding may still point to a person.",
     )
     anonymise.add_argument("source", type=Path, metavar="SRC", help="a DICOM file or a folder of them")
-    anonymise.add_argument("destination", type=Path, metavar="DST", help="a file, or a folder for a folder")
+    anonymise.add_argument(
+        "destination", type=Path, metavar="DST", help="a file, or a folder for a folder (its files get new names)"
+    )
     anonymise.add_argument("--policy", choices=["basic"], default="basic", help="which rules (default: basic)")
     anonymise.add_argument(
         "--key-file",
@@ -95,8 +99,9 @@ def run_anonymise(options: argparse.Namespace) -> int:
         raise InputRejected("key_too_short", "The key file must hold 32 bytes or more.")
     source = _existing(options.source)
     if source.is_dir():
-        jobs = [(path, options.destination / path.relative_to(source)) for path in sorted(source.rglob("*"))]
-        jobs = [(path, target) for path, target in jobs if path.is_file()]
+        # file and folder names often hold the patient's: they are replaced as well
+        found = [path for path in sorted(source.rglob("*")) if path.is_file()]
+        jobs = [(path, options.destination / f"{_keyed(key, str(path.relative_to(source)))}.dcm") for path in found]
     else:
         target = options.destination / source.name if options.destination.is_dir() else options.destination
         jobs = [(source, target)]
@@ -118,22 +123,22 @@ def run_anonymise(options: argparse.Namespace) -> int:
 
 
 def _pseudonymise(path: Path, target: Path, key: bytes) -> dict[str, Any]:
-    import hashlib
-    import hmac
-
     from teleread.ingest.imaging import read_header
     from teleread.signal.anonymise import Policy, pseudonymise_dicom
 
     data = path.read_bytes()
     patient = read_header(data).patient
-    identity = f"{patient.issuer or ''}\0{patient.id or path.name}".encode()
-    pseudonym = "X" + hmac.new(key, identity, hashlib.sha256).hexdigest()[:20].upper()
+    pseudonym = "X" + _keyed(key, f"{patient.issuer or ''}\0{patient.id or path.name}").upper()
     copy, manifest = pseudonymise_dicom(data, Policy(uid_key=key, pseudonym=pseudonym))
     if target.exists() and target.samefile(path):
         raise InputRejected("same_file", "Source and destination are the same file; nothing was written.")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(copy)
     return manifest.to_json()
+
+
+def _keyed(key: bytes, text: str) -> str:
+    return hmac.new(key, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:20]
 
 
 def _verdict_line(quality: Any) -> str:

@@ -43,7 +43,7 @@ def add_commands(commands: Any) -> None:
 
     worklist = commands.add_parser("worklist", help="the cases that wait, most urgent first (no identities)")
     worklist.add_argument("--json", action="store_true")
-    worklist.add_argument("--limit", type=int, default=50)
+    worklist.add_argument("--limit", type=_count, default=50, help="at most so many (default: 50)")
     worklist.set_defaults(run=run_worklist)
 
     quarantine = commands.add_parser("quarantine", help="what could not be parsed or analysed")
@@ -78,10 +78,9 @@ def run_up(options: argparse.Namespace) -> int:
     import os
 
     from teleread.up.main import run_up as start
-    from teleread.up.sample import PACS_PORT
 
-    port = options.pacs_port or int(os.environ.get("TELEREAD_PACS_PORT", PACS_PORT))
-    return start(load_settings(), options.studies, pacs_port=port)
+    asked = options.pacs_port or os.environ.get("TELEREAD_PACS_PORT")
+    return start(load_settings(), options.studies, pacs_port=_port(str(asked)) if asked else None)
 
 
 def run_serve(_options: argparse.Namespace) -> int:
@@ -194,7 +193,7 @@ def run_quarantine_list(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps({name: _plain(value) for name, value in row._mapping.items()}))
         else:
-            print(f"{row.arrival_id}  {row.site_id:<20} {row.quarantined_at:%Y-%m-%d %H:%M}  {row.code}")
+            print(f"{row.arrival_id}  {row.site_id:<20} {row.quarantined_at:%Y-%m-%d %H:%M} UTC  {row.code}")
     if not rows and not options.json:
         print("nothing is in quarantine")
     return 0
@@ -212,8 +211,7 @@ def run_quarantine_show(options: argparse.Namespace) -> int:
         if row is None:
             raise Conflict("not_quarantined", "This arrival is not in quarantine.")
         if options.bytes:
-            options.bytes.write_bytes(get_raw(services.store, row.sha256))
-            options.bytes.chmod(0o600)
+            _save_private(options.bytes, get_raw(services.store, row.sha256))
             with services.catalogue.write() as conn:
                 audit.record(
                     conn,
@@ -244,6 +242,8 @@ def run_quarantine_retry(options: argparse.Namespace) -> int:
         if options.all:
             with services.catalogue.read() as conn:
                 ids = [row.arrival_id for row in conn.execute(_quarantined())]
+        if not ids and not options.json:
+            print("nothing is in quarantine")
         for arrival_id in ids:
             state = retry_quarantined(services, arrival_id, actor)
             print(json.dumps({"arrival_id": arrival_id, "state": state}) if options.json else f"{arrival_id}  {state}")
@@ -272,6 +272,18 @@ def run_settings(options: argparse.Namespace) -> int:
     return 0
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise Misconfigured("settings_invalid", "TELEREAD_PACS_PORT must be a port number.")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number above zero")
+    return int(text)
+
+
 def _day(text: str) -> datetime:
     try:
         return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
@@ -298,6 +310,15 @@ def _quarantined() -> Any:
         .where(quarantine.c.resolved_at.is_(None))
         .order_by(quarantine.c.quarantined_at.desc())
     )
+
+
+def _save_private(path: Path, data: bytes) -> None:
+    try:
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        path.write_bytes(data)
+    except OSError as error:
+        raise Misconfigured("file_unwritable", f"{path} cannot be written: {error.strerror}.") from None
 
 
 def _plain(value: Any) -> Any:

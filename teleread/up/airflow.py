@@ -45,6 +45,8 @@ def environment(settings: Settings, base: Mapping[str, str], log_ports: tuple[in
         "AIRFLOW__API_AUTH__JWT_SECRET": _secret(home / "jwt.secret"),
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(log_ports[0]),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(log_ports[1]),
+        # its scheduler tells every step of every task at INFO: 100 MB a day
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "60",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "NO_PROXY": f"{settings.host},localhost",
@@ -151,6 +153,8 @@ def _secret(path: Path) -> str:
 
 
 def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+    temporary.replace(path)  # never half a secret, whenever we die

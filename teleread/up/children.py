@@ -15,6 +15,7 @@ from teleread.errors import PeerError
 
 _PR_SET_CHILD_SUBREAPER = 36
 _RESTARTS = 5
+_STEADY_S = 300
 _MARK = "TELEREAD_RUN"
 
 
@@ -28,6 +29,7 @@ class Child:
     log: Path
     process: subprocess.Popen[bytes]
     restarts: int = 0
+    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -64,15 +66,21 @@ class Children:
             code = child.process.poll()
             if code is None:
                 continue
-            child.restarts += 1
+            # one that has run for a while is not one that cannot start
+            child.restarts = 1 if time.monotonic() - child.started > _STEADY_S else child.restarts + 1
             if child.restarts > _RESTARTS:
                 raise PeerError("child_keeps_ending", f"{child.name} has ended {_RESTARTS} times; see {child.log}.")
             say(f"{child.name} ended with code {code} and is started again; see {child.log}")
             _end_group(child.process.pid, signal.SIGKILL)
             child.process = _spawn(child.command, child.environment, child.log)
+            child.started = time.monotonic()
 
-    def end_all(self, patience_s: float = 6.0) -> None:
-        """End every program and every descendant: politely first, for certain after ``patience_s``."""
+    def end_all(self, patience_s: float = 6.0) -> bool:
+        """End every program and every descendant: politely first, for certain after ``patience_s``.
+
+        Returns:
+            Whether anything had been started.
+        """
         for child in reversed(self._children):
             _end_group(child.process.pid, signal.SIGTERM)
         deadline = time.monotonic() + patience_s
@@ -88,6 +96,7 @@ class Children:
                 _send(pid, signal.SIGKILL)
             _reap()
             time.sleep(0.02)
+        return bool(self._children)
 
 
 def working_folder(home: Path) -> Path:

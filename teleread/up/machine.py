@@ -45,6 +45,7 @@ def check_disk(home: Path) -> None:
     """
     try:
         home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)  # studies, logs and Airflow's database are nobody else's business
         probe = home / ".probe"
         probe.write_bytes(b"x")
         probe.unlink()
@@ -75,6 +76,13 @@ def hold_home(home: Path) -> IO[str]:
             "already_running", f"teleread already runs with the data of {home}; end that run first (Ctrl-C)."
         ) from None
     return file
+
+
+def rotate_logs(folder: Path, limit_bytes: int = 10 << 20) -> None:
+    """Put each log that has grown past the limit aside, over the one put aside before."""
+    for path in folder.glob("*.log"):
+        if path.stat().st_size > limit_bytes:
+            path.replace(path.with_suffix(".log.1"))
 
 
 def free_ports(host: str, count: int) -> list[int]:

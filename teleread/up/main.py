@@ -18,7 +18,7 @@ from teleread.services import open_services
 from teleread.settings import Settings
 from teleread.up import airflow, sample
 from teleread.up.children import Children, end_leftovers
-from teleread.up.machine import check_disk, check_ports, free_ports, hold_home
+from teleread.up.machine import check_disk, check_ports, free_ports, hold_home, rotate_logs
 
 _AIRFLOW_PATIENCE_S = 240.0
 
@@ -27,26 +27,24 @@ class _Stop(Exception):
     """Ctrl-C, or a signal to end."""
 
 
-def run_up(settings: Settings, studies: Path | None, *, pacs_port: int = sample.PACS_PORT) -> int:
+def run_up(settings: Settings, studies: Path | None, *, pacs_port: int | None = None) -> int:
     """Run everything until Ctrl-C; returns the exit code."""
     if studies is not None and not studies.is_dir():
         raise Misconfigured("studies_missing", f"STUDIES={studies} is no folder.")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _raise_stop)
     check_disk(settings.home)
-    lock = hold_home(settings.home)
-    end_leftovers(settings.home)
-    check_ports(
-        settings.host,
-        {
-            "TELEREAD_WEB_PORT": settings.web_port,
-            "TELEREAD_AIRFLOW_PORT": settings.airflow_port,
-            "TELEREAD_PACS_PORT": pacs_port,
-        },
-    )
     children = Children(settings.home)
+    lock = hold_home(settings.home)
     try:
-        _start(settings, studies, pacs_port, children)
+        end_leftovers(settings.home)
+        folders = sample.sample_folders(settings)
+        sample_port = sample.write_alliance(settings, folders, studies, pacs_port)
+        ports = {"TELEREAD_WEB_PORT": settings.web_port, "TELEREAD_AIRFLOW_PORT": settings.airflow_port}
+        if sample_port is not None:
+            ports["TELEREAD_PACS_PORT"] = sample_port
+        check_ports(settings.host, ports)
+        _start(settings, folders, sample_port, children)
         while True:
             time.sleep(1)
             children.restart_ended(_line)
@@ -57,21 +55,20 @@ def run_up(settings: Settings, studies: Path | None, *, pacs_port: int = sample.
         # a second Ctrl-C must not leave anything behind
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        children.end_all()
+        if children.end_all():
+            _line("ended; `make run` goes on with the same data")
         lock.close()
-        _line("ended; `make run` goes on with the same data")
 
 
 def _raise_stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stop
 
 
-def _start(settings: Settings, studies: Path | None, pacs_port: int, children: Children) -> None:
+def _start(settings: Settings, folders: sample.Folders, pacs_port: int | None, children: Children) -> None:
     started = time.monotonic()
     step = _Steps(started)
     step("database and sample alliance")
-    folders = sample.sample_folders(settings)
-    is_sample = sample.write_alliance(settings, folders, studies, pacs_port)
+    rotate_logs(settings.home / "log")
     services = open_services(settings)
     try:
         sign_ins = sample.make_accounts(services)
@@ -87,7 +84,7 @@ def _start(settings: Settings, studies: Path | None, pacs_port: int, children: C
             logs / "airflow.log",
         )
         children.start("web", [sys.executable, "-m", "teleread", "serve"], environment, logs / "web.log")
-        if is_sample:
+        if pacs_port is not None:
             _start_members(folders, pacs_port, children, environment, logs)
             files = sample.clinic_files()
             land(services, site_id=sample.CLINIC, source="web", files=files, clinic_priority="routine", actor="nurse")

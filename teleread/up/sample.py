@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +13,20 @@ from sqlalchemy import select
 
 from teleread.pipeline.services import Services
 from teleread.sample.studies import clinic_upload
+from teleread.services import read_alliance
 from teleread.settings import Settings
 from teleread.storage.accounts import create_account
 from teleread.storage.catalogue.schema import accounts
 
 PACS_PORT = 8422
+_COUNTY_PORT = re.compile(r'(site = "county-hospital"\nkind = "dicom"\n(?:[^\n\[]+\n)*?port = )(\d+)')
 COUNTY_AE = "COUNTY"
 CLINIC = "riverside-clinic"
 OWN = "own-studies"
 
 _ALLIANCE = """\
-# The sample alliance. `teleread up` writes this file when it is missing, and only adds to it.
+# The sample alliance. `teleread up` writes this file when it is missing. Later it changes only the port of the county
+# hospital's sample PACS (TELEREAD_PACS_PORT) and the part between the two lines of your own studies (STUDIES).
 [alliance]
 name_zh = "示例医联体"
 name_en = "Sample alliance"
@@ -91,7 +94,8 @@ kind = "web"
 valid_from = 2026-01-01
 """
 
-_OWN = """
+_OWN_BEGIN, _OWN_END = "# your own studies: begin", "# your own studies: end"
+_OWN = """{begin}
 [[site]]
 id = "{own}"
 name_zh = "自带资料"
@@ -104,6 +108,7 @@ kind = "folder"
 valid_from = 2026-01-01
 path = {folder}
 take = "recognised"
+{end}
 """
 
 
@@ -134,30 +139,41 @@ def sample_folders(settings: Settings) -> Folders:
     return folders
 
 
-def write_alliance(settings: Settings, folders: Folders, studies: Path | None, pacs_port: int) -> bool:
-    """Write the sample alliance file when it is missing, and add or move the member with its own studies.
+def write_alliance(settings: Settings, folders: Folders, studies: Path | None, pacs_port: int | None) -> int | None:
+    """Write the sample alliance file when it is missing, and bring its PACS port and own studies up to date.
+
+    Args:
+        pacs_port: the port that somebody asked for; None leaves the one of the file.
 
     Returns:
-        Whether the alliance is the sample one, so that its members must be started.
+        The port of the county hospital's PACS, when the file is the sample's and so its members must be started.
+
+    Raises:
+        Misconfigured: the file cannot be read or is wrong.
     """
     path = settings.alliance_file
     if not path.exists():
-        text = _ALLIANCE.format(
-            clinic=CLINIC,
-            pacs_port=pacs_port,
-            county_ae=COUNTY_AE,
-            cart=_toml(folders.cart),
-            cart_reports=_toml(folders.cart_reports),
-        )
-        _write(path, text)
-    text = path.read_text(encoding="utf-8")
-    known = {site.get("id") for site in tomllib.loads(text).get("site", [])}
+        values = {"clinic": CLINIC, "pacs_port": pacs_port or PACS_PORT, "county_ae": COUNTY_AE}
+        _write(path, _ALLIANCE.format(**values, cart=_toml(folders.cart), cart_reports=_toml(folders.cart_reports)))
+    read_alliance(settings)  # what is wrong in it is said before it is touched
+    before = text = path.read_text(encoding="utf-8")
+    if pacs_port is not None:
+        text = _COUNTY_PORT.sub(rf"\g<1>{pacs_port}", text)
     if studies is not None:
-        before, found, _ = text.partition(f'\n[[site]]\nid = "{OWN}"')
-        if found:  # another folder than last time: the member's entries are the last ones of the file
-            text = before
-        _write(path, text + _OWN.format(own=OWN, folder=_toml(studies.resolve())))
-    return "county-hospital" in known
+        text = _with_own_studies(text, studies.resolve())
+    if text != before:
+        _write(path, text)
+    found = _COUNTY_PORT.search(text)
+    return int(found[2]) if found else None
+
+
+def _with_own_studies(text: str, folder: Path) -> str:
+    own = _OWN.format(begin=_OWN_BEGIN, end=_OWN_END, own=OWN, folder=_toml(folder))
+    head, begin, rest = text.partition(f"{_OWN_BEGIN}\n")
+    if not begin:
+        return f"{text.rstrip()}\n\n{own}"
+    _, _, tail = rest.partition(f"{_OWN_END}\n")
+    return head + own + tail
 
 
 def make_accounts(services: Services) -> list[SignIn]:

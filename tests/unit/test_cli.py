@@ -96,12 +96,14 @@ def test_anonymise_writes_a_folder_of_copies_without_the_patient(run: Run, tmp_p
     code, text, _ = run("anonymise", source, target, "--key-file", key, "--json")
     assert code == 3  # the text file is told, the ECG is done all the same
     assert len(text.splitlines()) == 2
-    copy = pydicom.dcmread(target / "deep" / "ecg.dcm")
+    (made,) = target.rglob("*.dcm")
+    assert "ecg" not in str(made.relative_to(target))  # a name may be a patient's
+    copy = pydicom.dcmread(made)
     assert copy.PatientIdentityRemoved == "YES"
     assert str(copy.PatientID) != "642341"
     again = tmp_path / "again.dcm"
     run("anonymise", source / "deep" / "ecg.dcm", again, "--key-file", key)
-    assert again.read_bytes() == (target / "deep" / "ecg.dcm").read_bytes()
+    assert again.read_bytes() == made.read_bytes()
 
 
 def test_anonymise_never_overwrites_its_source(run: Run, tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_quarantine_is_listed_shown_saved_and_retried(run: Run, home: Path) -> N
     code, text, _ = run("quarantine", "retry", entry["arrival_id"], "--json")
     assert (code, json.loads(text)["state"]) == (0, "quarantined")
     assert run("quarantine", "retry", "--all")[0] == 0
-    assert run("quarantine", "show", "0" * 32)[0] == 5
+    assert run("quarantine", "show", "0" * 32)[0] == 3
     assert run("quarantine", "retry")[0] == 2
 
 

@@ -142,6 +142,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("receipt", name=op.f("uq_arrivals_receipt")),
         sa.UniqueConstraint("site_id", "sha256", name=op.f("uq_arrivals_site_id_sha256")),
     )
+    op.create_index("ix_arrivals_case_id", "arrivals", ["case_id"], unique=False)
     op.create_index(
         "ix_arrivals_landed",
         "arrivals",
