@@ -14,6 +14,7 @@ from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.give_back import give_back, undelivered
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.schema import arrivals
+from teleread.storage.objects import FileSystemStore
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ SEEN_WITHIN_S = 45
 IMAGE_SEEN_WITHIN_S = 600
 _ROUND = 32
 _ROUND_S = 5.0
+_LEFTOVER_AGE = timedelta(hours=1)
 _UNFINISHED = or_(arrivals.c.state == "landed", arrivals.c.case_id.is_(None))
 
 
@@ -86,6 +88,8 @@ def sweep_all(services: Services) -> dict[str, int]:
     except StorageError as error:
         failure = error
     given, refused = _give_back_due(services, ("web", "folder", "dicom"))
+    if isinstance(services.store, FileSystemStore):
+        services.store.sweep_temporaries(services.clock() - _LEFTOVER_AGE)  # what killed writers left behind
     if failure is not None:
         raise failure
     return {"prepared": prepared, "quarantined": quarantined, "given_back": given, "not_taken": refused}

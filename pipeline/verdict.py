@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from teleread.pipeline.services import PIPELINE_VERSION, Services
+from teleread.pipeline.services import Services
 from teleread.reading import queue
 from teleread.reading.reports import Report, reports_of
-from teleread.storage.catalogue.schema import arrivals, deliveries, derived, quarantine, recordings, reports, studies
+from teleread.storage.catalogue.lookups import derived_key
+from teleread.storage.catalogue.schema import arrivals, deliveries, quarantine, recordings, reports, studies
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,7 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
         item = None if row.case_id is None else queue.latest_item(conn, row.case_id)
         place = None if row.case_id is None else queue.position(conn, row.case_id)
         report = _given_back(conn, row.case_id) or _given_back(conn, row.id)
-        analysis_key = conn.execute(
-            select(derived.c.object_key).where(
-                derived.c.arrival_id == row.id,
-                derived.c.name == "analysis.json",
-                derived.c.code_version == PIPELINE_VERSION,
-            )
-        ).scalar_one_or_none()
+        analysis_key = derived_key(conn, row.id, "analysis.json")
     findings = () if analysis_key is None else _findings(services.store.get(analysis_key))
     return Verdict(
         receipt=row.receipt,

@@ -102,8 +102,8 @@ class Database:
         engine = _sqlite_engine(self._address, self._wait_s, foreign_keys=False)
         try:
             with _alone(self._path), self._transaction(engine) as connection:
-                upgrade(connection, self._migrations)
-                if connection.execute(text("PRAGMA foreign_key_check")).first() is not None:
+                changed = upgrade(connection, self._migrations)
+                if changed and connection.execute(text("PRAGMA foreign_key_check")).first() is not None:
                     raise StorageError(f"{self._migrations.name}_integrity", "the migration would orphan rows")
         finally:
             engine.dispose()

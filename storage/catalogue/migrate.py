@@ -12,6 +12,7 @@ from pathlib import Path
 
 from alembic import command, context
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Connection, MetaData
 
@@ -42,8 +43,11 @@ class Migrations:
 CATALOGUE = Migrations("catalogue", Path(__file__).parent / "migrations", "catalogue_version", schema.metadata)
 
 
-def upgrade(connection: Connection, migrations: Migrations) -> None:
+def upgrade(connection: Connection, migrations: Migrations) -> bool:
     """Run what is missing, inside the connection's transaction.
+
+    Returns:
+        Whether anything was missing.
 
     Raises:
         Misconfigured: ``database_newer`` when the database was made by a newer version of teleread.
@@ -51,11 +55,14 @@ def upgrade(connection: Connection, migrations: Migrations) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations.scripts).replace("%", "%%"))
     config.attributes.update(connection=connection, migrations=migrations)
+    current = MigrationContext.configure(connection, opts={"version_table": migrations.version_table})
+    before = current.get_current_heads()
     with _one_at_a_time:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
             raise Misconfigured("database_newer", "the database belongs to another version of teleread") from error
+    return current.get_current_heads() != before
 
 
 def run_environment() -> None:

@@ -368,6 +368,17 @@ def test_bytes_that_rot_in_the_store_are_in_view(services: Services, tmp_path: P
     assert (item.priority, item.analysed) == ("urgent", False)
 
 
+def test_findings_of_an_older_version_stay_in_view(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    landed = arrive(services, simulated("ra_la_swap", 4))
+    prepare(services, landed.arrival_id)
+    before = verdict(services, receipt=landed.receipt, site_id="village")
+    monkeypatch.setattr("teleread.pipeline.prepare.PIPELINE_VERSION", "2")
+    after = verdict(services, receipt=landed.receipt, site_id="village")
+    assert before is not None
+    assert before.findings
+    assert after == before
+
+
 def _reject(*_args: object, **_more: object) -> None:
     raise InputRejected("worker_crashed", "The parser crashed.")
 
