@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from typing import Any
 
 from teleread.errors import Conflict, InputRejected
@@ -26,6 +27,11 @@ def conflict(payload: bytes, options: dict[str, Any]) -> Product:
 def forever(payload: bytes, options: dict[str, Any]) -> Product:
     while True:
         pass
+
+
+def sleep_once(payload: bytes, options: dict[str, Any]) -> Product:
+    time.sleep(options["s"])
+    return Product({"done": True})
 
 
 def wait_forever(payload: bytes, options: dict[str, Any]) -> Product:

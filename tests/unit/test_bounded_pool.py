@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,11 +113,31 @@ def test_memory_within_the_limit_is_granted(pool: BoundedPool) -> None:
     assert pool.run("bounded_jobs:allocate", b"", {"bytes": 64 << 20}).facts["size"] == 64 << 20
 
 
-def test_a_child_that_ran_too_long_is_dead(pool: BoundedPool) -> None:
+@pytest.mark.parametrize("job", ["forever", "wait_forever"])
+def test_a_child_that_ran_too_long_is_dead(pool: BoundedPool, job: str) -> None:
     pid = pool.run("bounded_jobs:echo", b"", {}).facts["pid"]  # the one used last is used next
     with pytest.raises(InputRejected):
-        pool.run("bounded_jobs:forever", b"", {}, timeout_s=0.3)
+        pool.run(f"bounded_jobs:{job}", b"", {}, timeout_s=0.3)
     assert wait_until(lambda: gone(pid))
+
+
+def test_a_job_that_dies_with_its_zygote_is_done_again_and_convicts_nobody(jobs_importable: None) -> None:
+    with BoundedPool(workers=1, timeout_s=30, preload=("bounded_jobs",)) as pool:
+        zygote = pool._zygote
+        ended = threading.Thread(target=lambda: (wait_until(lambda: pool._idle == deque()), zygote.kill()))
+        ended.start()
+        product = pool.run("bounded_jobs:sleep_once", b"", {"s": 1.0})
+        ended.join()
+        assert product.facts["done"]
+        assert pool._zygote is not zygote
+
+
+def test_a_zygote_outlives_the_polite_end_of_its_parents_group(jobs_importable: None) -> None:
+    with BoundedPool(workers=1, timeout_s=30, preload=("bounded_jobs",)) as pool:
+        zygote = pool._zygote
+        zygote.terminate()
+        assert pool.run("bounded_jobs:echo", b"x", {}).blobs["payload"] == b"x"
+        assert pool._zygote is zygote
 
 
 @pytest.mark.parametrize(
