@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from sqlalchemy import MetaData, select
+from sqlalchemy import MetaData, select, update
 
 from teleread.errors import InputRejected, StorageError
 from teleread.ingest.formats import write_wfdb
@@ -366,6 +367,22 @@ def test_bytes_that_rot_in_the_store_are_in_view(services: Services, tmp_path: P
     with services.catalogue.read() as conn:
         (item,) = list_items(conn)
     assert (item.priority, item.analysed) == ("urgent", False)
+
+
+def test_an_arrival_that_is_raised_while_it_is_being_queued_is_queued_as_urgent(services: Services) -> None:
+    landed = arrive(services, simulated())
+    prepare(services, landed.arrival_id)
+    queuing = threading.Thread(target=enqueue, args=(services, landed.arrival_id))
+    with services.catalogue.write() as conn:
+        this = schema.arrivals.c.id == landed.arrival_id
+        conn.execute(update(schema.arrivals).where(this).values(clinic_priority="urgent"))
+        queuing.start()
+        queuing.join(0.3)  # it must wait for us: it reads what we are about to change
+        assert queuing.is_alive()
+    queuing.join(30)
+    with services.catalogue.read() as conn:
+        (item,) = list_items(conn)
+    assert item.priority == "urgent"
 
 
 def test_findings_of_an_older_version_stay_in_view(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
