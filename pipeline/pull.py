@@ -195,7 +195,7 @@ def site_report(connection: Connection, status: Row[Any] | None) -> str:
         left = f", {status.unrecognised} not recognised and left" if status.unrecognised else ""
         return (
             f"{connection.site_id}: ok at {status.last_ok_at:%Y-%m-%d %H:%M:%S} UTC, {status.last_landed or 0} new, "
-            f"{status.waiting or 0} waiting{left}"
+            f"{0 if status.waiting is None else status.waiting} waiting{left}"
         )
     waiting = "an unknown number" if status.waiting is None else str(status.waiting)
     return (

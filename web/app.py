@@ -10,13 +10,11 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from fastapi import FastAPI
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.staticfiles import StaticFiles
 
 from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
-from teleread.pipeline.sweep import sweep_web
 from teleread.web import errors
 from teleread.web.api import frames, health, recordings, upload
 from teleread.web.api import worklist as worklist_api
@@ -26,11 +24,13 @@ from teleread.web.limits import RateLimiter
 from teleread.web.pages import cases, clinic, engineer, signin, worklist
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
+from teleread.web.rounds import Rounds
 from teleread.web.security import require_declarations
 
 log = logging.getLogger(__name__)
 
 SWEEP_EVERY = timedelta(seconds=5)
+FRAMES_AT_ONCE = 1
 UPLOAD_LIMIT_BYTES = 64 << 20
 UPLOADS_AT_ONCE = 12  # whole uploads in memory; more wait on disk
 
@@ -50,23 +50,28 @@ def create_app(
         Misconfigured: ``route_without_guard``: a route does not say who may use it.
     """
 
+    rounds = None if sweep_every is None else Rounds(services, sweep_every)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         # the parser processes start here, so that the first upload does not wait for them
         await run_in_threadpool(_start_parsers, services)
-        task = None if sweep_every is None else asyncio.create_task(_sweep(services, sweep_every))
+        if rounds is not None:
+            rounds.start()
         try:
             yield
         finally:
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+            if rounds is not None:
+                await rounds.stop()
             app.state.lane.shutdown(cancel_futures=True)
 
     app = FastAPI(title="teleread", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.services = services
     app.state.renderer = Renderer(services.alliance, services.clock)
     app.state.sign_in_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
+    app.state.rounds = rounds
+    # one parser at the least is never busy with frames: an upload does not wait for somebody's leafing
+    app.state.frame_slots = asyncio.Semaphore(FRAMES_AT_ONCE)
     app.state.looks = Lately(AUDIT_EVERY)
     app.state.upload_limit_bytes = upload_limit_bytes
     app.state.lane = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload")
@@ -108,13 +113,3 @@ def _start_parsers(services: Services) -> None:
     except TelereadError as error:
         # without them recordings are still taken, and shown as "not analysed"
         log.error("no parsers: %s", error.code)
-
-
-async def _sweep(services: Services, every: timedelta) -> None:
-    """Sweep for ever; a failed round is logged, and the next one tries again."""
-    while True:
-        try:
-            await run_in_threadpool(sweep_web, services)
-        except (TelereadError, SQLAlchemyError) as error:
-            log.warning("sweep failed: %s", getattr(error, "code", type(error).__name__))
-        await asyncio.sleep(every.total_seconds())

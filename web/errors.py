@@ -17,7 +17,7 @@ from teleread.web import texts
 from teleread.web.headers import harden
 from teleread.web.i18n import LANGUAGE_COOKIE, negotiate
 from teleread.web.render import Renderer
-from teleread.web.security import SAFE_METHODS, SignInNeeded
+from teleread.web.security import SAFE_METHODS, Seat, SignInNeeded
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,28 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def answer(request: Request, error: TelereadError) -> Response:
-    """The response to an error: JSON under ``/api``, else a page; a page that needs sign-in leads there."""
+def answer(
+    request: Request, error: TelereadError, template: str = "error.html", seat: Seat | None = None, **values: object
+) -> Response:
+    """The response to an error, which is logged when it is ours: JSON under ``/api``, else a page.
+
+    Args:
+        template: of the page, rendered for ``seat`` with ``values`` and the error's words.
+    """
+    response = _response(request, error, template, seat, **values)
+    if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s %s: %s", request.method, _route(request), error.code)
+    return response
+
+
+def _route(request: Request) -> str:
+    """The route's template: an address itself may name a case."""
+    return str(getattr(request.scope.get("route"), "path", "?"))
+
+
+def _response(
+    request: Request, error: TelereadError, template: str = "error.html", seat: Seat | None = None, **values: object
+) -> Response:
     status = _STATUS_OF_CODE.get(error.code) or next(
         status for kind, status in _STATUS_OF_KIND.items() if isinstance(error, kind)
     )
@@ -76,7 +96,7 @@ def answer(request: Request, error: TelereadError) -> Response:
         body = {"code": words.code, "what": words.what, "lost": words.lost, "todo": words.todo, "telephone": telephone}
         response = JSONResponse({"error": body}, status)
     else:
-        response = HTMLResponse(renderer.html(request, language, "error.html", words=words), status)
+        response = HTMLResponse(renderer.html(request, language, template, seat, words=words, **values), status)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         response.headers["retry-after"] = "60"
     return response
@@ -102,7 +122,7 @@ def _invalid(request: Request, error: Exception) -> Response:
 
 def _unexpected(request: Request, error: Exception) -> Response:
     # the traceback is logged by the server; here only the kind, since a message may hold data
-    log.error("unexpected %s at %s", type(error).__name__, getattr(request.scope.get("route"), "path", "?"))
-    response = answer(request, TelereadError("internal_error", "Something went wrong."))
+    log.error("%s %s: unexpected %s", request.method, _route(request), type(error).__name__)
+    response = _response(request, TelereadError("internal_error", "Something went wrong."))
     harden(response.headers, request.url.path)
     return response

@@ -23,7 +23,7 @@ FAULTS = {
 }
 
 REMEDIES = {
-    "reattach_electrode": N_("Clean the skin, attach this electrode again, check its clip and cable."),
+    "reattach_electrode": N_("Clean the skin, attach the electrodes of these leads again, check clips and cable."),
     "check_limb_electrodes": N_("Check the arm electrodes: red right arm, yellow left arm (IEC colours)."),
     "move_away_from_mains": N_("Move patient and cables away from mains leads; switch off what is not needed."),
     "ask_to_lie_still": N_("Ask the patient to lie still, warm and relaxed, and not to talk."),

@@ -80,7 +80,7 @@ def wait_text(seconds: float, _: Translate) -> str:
     """A waiting time; the page's own clock goes on from it in the same form."""
     whole = max(0, int(seconds))
     if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02}"
+        return _("{m} min {s} s").format(m=whole // 60, s=whole % 60)
     if whole < 86400:
         return _("{h} h {m} min").format(h=whole // 3600, m=whole % 3600 // 60)
     return _("{d} d {h} h").format(d=whole // 86400, h=whole % 86400 // 3600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -10,6 +11,8 @@ from teleread.errors import PeerError, StorageError
 from teleread.storage.vault import Identity
 from teleread.web.format import age_on
 from teleread.web.security import Seat
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ def join(seat: Seat, wanted: Iterable[Wanted], why: str) -> People:
                 case_ids=[one.case_id for one in named],
                 at=seat.services.clock(),
             )
-        except (StorageError, PeerError):
+        except (StorageError, PeerError) as error:
+            log.error("names not joined: %s", error.code)
             answered = False
     today = seat.services.clock().date()
     people = {one.case_id: _person(one, identities.get(one.pseudonym or ""), today) for one in patients}

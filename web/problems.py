@@ -32,17 +32,41 @@ _UNSUPPORTED = Problem(
     N_("A person looks at it. If it is urgent, telephone as well."),
 )
 _SETUP = Problem(N_("The system is not set up correctly."), _TELL_ENGINEER)
-_STORE = Problem(N_("The store does not answer just now."), _SEND_AGAIN)
+# met by nurses and readers alike: neither is told what only the other can do
+_STORE = Problem(
+    N_("The store does not answer just now."),
+    N_("Keep the recording or the text that you have and try again in a minute. If it is urgent, telephone now."),
+)
+_FULL = Problem(
+    N_("The disk is full: nothing new can be stored."),
+    N_("The engineer on duty must free space: telephone now and tell the code below. Keep what you have until then."),
+)
+_UNWRITABLE = Problem(
+    N_("The disk cannot be written to."),
+    N_("The engineer on duty must look at the disk: telephone now and tell the code. Keep what you have until then."),
+)
 _CORRUPT = Problem(N_("Something stored does not read back as it was written."), _TELL_ENGINEER)
 _UNREACHABLE = Problem(N_("The site's system cannot be reached."), _PEER)
-_REFUSED = Problem(
-    N_("The site's system refused the connection."),
-    N_("Ask the site's engineer to check AE titles and permissions; it is tried again by itself."),
+_NOTHING_LISTENS = Problem(
+    N_("Nothing listens at the site's address."),
+    N_("Ask the site's engineer whether the system runs, and check host and port; it is tried again by itself."),
+)
+_REJECTED = Problem(
+    N_("The site's system answers and rejects the association."),
+    N_("Ask the site's engineer to enter our AE title and to check theirs; it is tried again by itself."),
 )
 _SILENT = Problem(N_("The site's system stopped answering."), _PEER)
+_FOLDER_MISSING = Problem(
+    N_("The folder is not there."),
+    N_("Check the folder's name and that its share is connected; it is tried again by itself."),
+)
+_FOLDER_DENIED = Problem(
+    N_("The folder is there, but its permissions forbid it."),
+    N_("Check what the account that runs teleread may do there; it is tried again by itself."),
+)
 _FOLDER = Problem(
-    N_("The watched folder cannot be read."),
-    N_("Check that the folder exists, is connected and may be read; it is tried again by itself."),
+    N_("The folder cannot be read or written."),
+    N_("Check the disk or share that it lies on; it is tried again by itself."),
 )
 _INVALID = Problem(N_("The request cannot be understood."), N_("Go back to the start and try again."))
 _NOTHING = Problem(N_("There is nothing at this address, or it is not yours to see."), N_("Go back to the start."))
@@ -50,20 +74,24 @@ _NOTHING = Problem(N_("There is nothing at this address, or it is not yours to s
 _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_TOO_MUCH, ("analysis_timeout", "too_much_memory", "too_much_output", "worker_crashed")),
     (_UNREACHABLE, ("peer_unreachable", "site_not_connected")),
-    (_REFUSED, ("peer_rejected", "peer_refused")),
+    (_NOTHING_LISTENS, ("peer_refused",)),
+    (_REJECTED, ("peer_rejected",)),
     (_SILENT, ("peer_silent", "peer_aborted", "peer_failed")),
     (_STORE, ("catalogue_busy", "catalogue_unreachable", "vault_busy", "vault_unreachable", "store_unreachable")),
-    (_STORE, ("store_unavailable", "store_io", "store_full", "receipt_missing")),
+    (_STORE, ("store_unavailable", "receipt_missing")),
+    (_FULL, ("catalogue_full", "store_full", "vault_full", "disk_full")),
+    (_UNWRITABLE, ("catalogue_readonly", "vault_readonly", "catalogue_io", "store_io", "vault_io")),
     (_CORRUPT, ("object_corrupt", "object_missing", "object_exists", "catalogue_corrupt", "vault_corrupt")),
     (_NOTHING, ("not_found", "no_such_arrival", "no_such_report", "frame_out_of_range")),
     (_INVALID, ("request_invalid", "method_not_allowed", "request_too_large")),
     (_INVALID, ("bad_window", "window_needs_ct", "bad_size")),
-    (_FOLDER, ("folder_missing", "folder_denied", "folder_unreadable", "folder_unwritable")),
-    (_FOLDER, ("file_denied", "file_unreadable")),
+    (_FOLDER_MISSING, ("folder_missing",)),
+    (_FOLDER_DENIED, ("folder_denied", "file_denied")),
+    (_FOLDER, ("folder_unreadable", "folder_unwritable", "file_unreadable")),
     (_SETUP, ("report_path_missing", "site_has_no_folder", "pool_unavailable", "pool_closed")),
     (_SETUP, ("alliance_invalid", "alliance_missing", "settings_invalid", "route_without_guard")),
     (_UNSUPPORTED, ("format_unsupported", "dicom_unsupported", "not_one_image", "dicom_too_large")),
-    (_NOT_ECG, ("format_unknown", "dicom_no_image", "dicom_not_part10", "dicom_no_instance")),
+    (_NOT_ECG, ("dicom_no_image", "dicom_not_part10", "dicom_no_instance")),
 )
 
 _SINGLE: dict[str, Problem] = {
@@ -77,8 +105,15 @@ _SINGLE: dict[str, Problem] = {
     ),
     "upload_interrupted": Problem(N_("The line broke before everything had arrived."), _SEND_AGAIN),
     "upload_stalled": Problem(N_("The line stood still for a minute before everything had arrived."), _SEND_AGAIN),
+    "format_unknown": Problem(
+        _NOT_ECG.what,
+        N_(
+            "If it is WFDB, choose the .hea and the .dat file together and send them; if not, export the recording "
+            "from the device again and send it. If it is urgent, telephone as well."
+        ),
+    ),
     "several_recordings": Problem(
-        N_("The archive holds several recordings."),
+        N_("More than one recording was sent together."),
         N_("Send one recording at a time. If it is urgent, telephone as well."),
     ),
     "wfdb_missing_file": Problem(

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Column, Connection, ScalarSelect, func, select
 
+from teleread.reading.worklist import of_modality
 from teleread.storage.catalogue.schema import (
     arrivals,
     deliveries,
-    derived,
     quarantine,
     recordings,
+    reports,
     site_messages,
     site_status,
     studies,
@@ -40,9 +42,10 @@ class SentItem:
     receipt: str
     arrived_at: datetime
     state: str
-    clinic_priority: str
+    priority: str  # in force: the work item's, the clinic's where there is none yet
     case_state: str | None
     quality_acceptable: bool | None
+    critical: bool | None  # of the report that was given back, None where none was
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def newcomers(conn: Connection, since: datetime, site: str | None, modality: str
     if site is not None:
         query = query.where(work_items.c.site_id == site)
     if modality is not None:
-        query = query.where(work_items.c.modality == modality)
+        query = query.where(of_modality(modality))
     return list(conn.scalars(query.order_by(work_items.c.rank, work_items.c.arrived_at).limit(200)))
 
 
@@ -137,19 +140,15 @@ def study_of(conn: Connection, arrival_id: str) -> tuple[datetime | None, str | 
     return (None, None, None) if row is None else (row[0], row[1], row[2])
 
 
-def derived_key(conn: Connection, arrival_id: str, name: str, version: str) -> str | None:
-    """Where a derived object lies."""
-    return conn.scalar(
-        select(derived.c.object_key).where(
-            derived.c.arrival_id == arrival_id, derived.c.name == name, derived.c.code_version == version
-        )
-    )
-
-
 def raw_of(conn: Connection, arrival_id: str) -> tuple[str, str] | None:
     """Receipt and SHA-256 of an arrival's bytes."""
     row = conn.execute(select(arrivals.c.receipt, arrivals.c.sha256).where(arrivals.c.id == arrival_id)).one_or_none()
     return None if row is None else (row.receipt, row.sha256)
+
+
+def kind_of(conn: Connection, arrival_id: str) -> str | None:
+    """What an arrival is by its first bytes: ``ecg``, ``image`` or ``unknown``."""
+    return conn.scalar(select(arrivals.c.kind).where(arrivals.c.id == arrival_id))
 
 
 def sent_by(conn: Connection, site_id: str, limit: int = 10) -> list[SentItem]:
@@ -159,17 +158,41 @@ def sent_by(conn: Connection, site_id: str, limit: int = 10) -> list[SentItem]:
             arrivals.c.receipt,
             arrivals.c.arrived_at,
             arrivals.c.state,
-            arrivals.c.clinic_priority,
+            func.coalesce(work_items.c.priority, arrivals.c.clinic_priority).label("priority"),
             work_items.c.state.label("case_state"),
             recordings.c.quality_acceptable,
+            # reported before it could be read, it has a case of its own besides its study's
+            func.coalesce(_critical(arrivals.c.case_id), _critical(arrivals.c.id)).label("critical"),
         )
-        .outerjoin(work_items, (work_items.c.case_id == arrivals.c.case_id) & (work_items.c.seq == 1))
+        .select_from(arrivals)
+        .outerjoin(work_items, (work_items.c.case_id == arrivals.c.case_id) & (work_items.c.seq == _latest_seq()))
         .outerjoin(recordings, recordings.c.arrival_id == arrivals.c.id)
         .where(arrivals.c.site_id == site_id, arrivals.c.source == "web")
         .order_by(arrivals.c.arrived_at.desc())
         .limit(limit)
     )
     return [SentItem(**row._mapping) for row in conn.execute(query)]
+
+
+def _latest_seq() -> ScalarSelect[int]:
+    """The number of an arrival's newest work item: a case owns successive ones."""
+    items = work_items.alias()
+    return (
+        select(func.max(items.c.seq)).where(items.c.case_id == arrivals.c.case_id).correlate(arrivals).scalar_subquery()
+    )
+
+
+def _critical(case_id: Column[Any]) -> ScalarSelect[bool]:
+    """Whether the newest report that was given back on a case is critical; None where none was."""
+    return (
+        select(reports.c.critical)
+        .join(deliveries, deliveries.c.report_id == reports.c.id)
+        .where(reports.c.case_id == case_id, deliveries.c.delivered_at.is_not(None))
+        .order_by(reports.c.version.desc())
+        .limit(1)
+        .correlate(arrivals)
+        .scalar_subquery()
+    )
 
 
 def site_states(conn: Connection, site_ids: Sequence[str]) -> list[SiteState]:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from teleread.alliance import Alliance
+from teleread.reading.worklist import WorkItem
 from teleread.web import findings, texts
 from teleread.web import format as formats
 from teleread.web.i18n import HTML_LANG, LANGUAGES, load_translations
@@ -59,6 +60,7 @@ class Renderer:
     def html(self, request: Request, language: str, template: str, seat: Seat | None = None, **values: Any) -> str:
         """A template as text. ``seat`` is None where a request failed before anybody was known."""
         account = seat.account if seat else None
+        values.setdefault("unrecorded", False)
         return (
             self._environments[language]
             .get_template(template)
@@ -109,11 +111,19 @@ def _environment(alliance: Alliance, language: str, translations: Any) -> Enviro
         ms=formats.milliseconds,
         filesize=formats.size_text,
         site=lambda site_id: _site_name(alliance, site_id, language),
+        telephone_of=lambda site_id: site.telephone if (site := alliance.sites.get(site_id)) else "",
+        modality=partial(_modality, _=_),
         problem=partial(texts.problem, _=_),
         grouped=findings.grouped,
         **{name: texts.lookup(table, _) for name, table in _TABLES.items()},
     )
     return environment
+
+
+def _modality(item: WorkItem, _: Callable[[str], str]) -> str:
+    """A case's modality; the placeholder for "none" is no modality of what nobody could read."""
+    known = item.modality != "OT" or item.analysed or item.study_id is not None
+    return item.modality if known else _("unknown type")
 
 
 def _back(request: Request) -> str:

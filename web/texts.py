@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from teleread.errors import AccessDenied, Conflict, InputRejected, Misconfigured, PeerError, StorageError, TelereadError
 from teleread.web.i18n import N_
-from teleread.web.problems import Problem, find
+from teleread.web.problems import PROBLEMS, Problem, find
 
 Translate = Callable[[str], str]
 
@@ -33,7 +33,7 @@ CASE_STATES = {
 KEPT = N_("Nothing is lost: the bytes are stored, and a reader sees the case.")
 NOT_TAKEN = N_("Nothing was stored by this attempt. What you sent before is safe.")
 NOTHING_DONE = N_("Nothing is lost and nothing was changed.")
-MAYBE_TAKEN = N_("Anything that was given a receipt is safe. Sending again makes no double.")
+MAYBE_TAKEN = N_("Anything that was given a receipt or is signed is safe. Trying again makes no double.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,12 @@ def problem(code: str, _: Translate) -> Words:
 def refusal(error: TelereadError, _: Translate) -> Words:
     """The words of an error that ended a request."""
     found, lost = _BY_KIND[next(kind for kind in _BY_KIND if isinstance(error, kind))]
-    found = find(error.code) or found
+    found, lost = find(error.code) or found, _LOST.get(error.code, lost)
     return Words(error.code, _(found.what), _(lost), _(found.todo))
 
+
+# a session that has ended may have ended before an upload
+_LOST = {"sign_in_needed": N_("Nothing was sent or stored by this attempt. What you sent before is safe.")}
 
 _UNREADABLE = Problem(
     N_("The recording could not be read by the program."),
@@ -78,13 +81,7 @@ _BY_KIND: dict[type[TelereadError], tuple[Problem, str]] = {
         Problem(N_("Another system did not answer."), N_("Nothing to do: it is tried again by itself.")),
         NOTHING_DONE,
     ),
-    StorageError: (
-        Problem(
-            N_("The store does not answer just now."),
-            N_("Keep the recording and send it again in a minute. If it is urgent, telephone now."),
-        ),
-        MAYBE_TAKEN,
-    ),
+    StorageError: (PROBLEMS["store_unavailable"], MAYBE_TAKEN),
     Conflict: (
         Problem(N_("This does not fit the present state."), N_("Load the page again and look at the new state.")),
         NOTHING_DONE,

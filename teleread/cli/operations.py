@@ -88,8 +88,10 @@ def run_serve(_options: argparse.Namespace) -> int:
     import uvicorn
 
     settings = load_settings()
+    # libraries only warn, whatever the level: pynetdicom's and pydicom's lines may hold a patient's data
+    logging.getLogger("teleread").setLevel(settings.log_level)
     logging.basicConfig(
-        level=settings.log_level,
+        level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S%z",
     )

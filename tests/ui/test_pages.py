@@ -17,7 +17,7 @@ from teleread.reading.worklist import list_items
 from teleread.signal.ecg import simulate
 from tests.conftest import Clock
 from tests.ui.chromium import LANGUAGES, Watched, browser, watched
-from tests.ui.live import BROKEN_DICOM, Web, named_ecg, running, upload, wfdb
+from tests.ui.live import BROKEN_DICOM, PASSWORD, Web, named_ecg, running, upload, wfdb
 
 pytestmark = pytest.mark.peers
 
@@ -323,3 +323,76 @@ def test_language_switch_changes_the_page_and_stays(english: Watched) -> None:
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     page.reload()
     expect(page.locator("h1")).to_have_text("待阅列表")
+
+
+def test_a_session_that_ended_keeps_the_chosen_file(english: Watched, tmp_path: Path) -> None:
+    page = english.page
+    english.sign_in("nurse")
+    path = tmp_path / "a.dcm"
+    path.write_bytes(named_ecg("A"))
+    page.locator("#file").set_input_files(path)
+    english.context.clear_cookies()
+    page.locator("button.danger").click()
+    expect(page.locator("#failed")).to_contain_text("Nothing was sent or stored by this attempt.")
+    expect(page.locator("#failed .tel")).to_have_text("0571-0")
+    with english.context.expect_page() as opened:
+        page.locator("#failed-sign-in a").click()
+    second = opened.value
+    second.locator("#name").fill("nurse")
+    second.locator("#password").fill(PASSWORD)
+    second.keyboard.press("Enter")
+    second.locator("#file").wait_for(state="attached")
+    second.close()
+    expect(page.locator("#chosen")).to_have_text("a.dcm")
+    page.locator("button.danger").click()
+    page.locator("#receipt-no").wait_for()
+    english.complaints[:] = [one for one in english.complaints if "401" not in one]
+
+
+def test_the_caption_says_which_seconds_are_in_view(english: Watched) -> None:
+    page = english.page
+    with english.web.signed_in("nurse") as nurse:
+        upload(nurse, wfdb())
+    english.sign_in("reader")
+    open_first(page)
+    page.locator("canvas[data-drawn]").wait_for()
+    expect(page.locator("#scale")).to_have_text("25 mm/s · 10 mm/mV · 0–10 s")
+    page.locator("input[name=speed][value='50']").check(force=True)
+    caption = re.compile(r"seconds (\d+\.\d)–(\d+\.\d) of 0–10 s in view")
+    expect(page.locator("#scale")).to_contain_text(caption)
+    first = caption.search(page.locator("#scale").inner_text())
+    assert first is not None
+    assert float(first[1]) == 0.0
+    assert 4.0 < float(first[2]) < 6.0
+    page.locator("#paper").evaluate("p => { p.scrollLeft = p.scrollWidth }")
+    expect(page.locator("#scale")).to_contain_text("–10.0 of 0–10 s in view")
+    last = caption.search(page.locator("#scale").inner_text())
+    assert last is not None
+    assert 4.0 < float(last[1]) < 6.0
+
+
+COVERED = """(selector) => { const part = document.querySelector(selector); part.scrollIntoView({block: 'end'});
+  return part.getBoundingClientRect().bottom > document.getElementById('alarm').getBoundingClientRect().top; }"""
+
+
+@pytest.mark.parametrize("kind", ["ecg", "image"])
+def test_the_red_banner_hides_neither_sign_nor_image(seen: Watched, clock: Clock, kind: str) -> None:
+    page = seen.page
+    source = get_testdata_file("CT_small.dcm")
+    assert isinstance(source, str)
+    with seen.web.signed_in("nurse") as nurse:
+        upload(nurse, {"a": named_ecg("First^A") if kind == "ecg" else Path(source).read_bytes()})
+        seen.sign_in("reader")
+        open_first(page)
+        page.locator(".who-strip").wait_for()
+        upload(nurse, {"a": named_ecg("Second^B", "2", seed=2)}, urgent=True)
+    clock.advance(61)
+    expect(page.locator("#alarm")).to_be_visible(timeout=15_000)
+    for part in (".sign button",) if kind == "ecg" else ("#slide", "#stage"):
+        assert not page.evaluate(COVERED, part), part
+    if kind == "image":  # without any scrolling
+        page.evaluate("scrollTo(0, 0)")
+        slide, alarm = page.locator("#slide").bounding_box(), page.locator("#alarm").bounding_box()
+        assert slide is not None
+        assert alarm is not None
+        assert slide["y"] + slide["height"] <= alarm["y"]

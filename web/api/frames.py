@@ -9,16 +9,18 @@ from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi import Path as InPath
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from teleread.errors import InputRejected
 from teleread.ingest.imaging import WINDOW_PRESETS
-from teleread.pipeline.services import PIPELINE_VERSION
+from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
 from teleread.web import queries
 from teleread.web.errors import NotFound
 from teleread.web.security import Seat, allow
+from teleread.web.viewing import view
 
 router = APIRouter()
 
@@ -48,7 +50,7 @@ class Lately:
 
 
 @router.get("/api/instances/{arrival_id}/frames/{n}.png")
-def frame(
+async def frame(
     request: Request,
     seat: Annotated[Seat, allow("reader", audit="view")],
     arrival_id: str,
@@ -58,6 +60,12 @@ def frame(
     """One frame, numbered from 0, in a window preset."""
     if window not in WINDOW_PRESETS:
         raise InputRejected("bad_window", "There is no window of that name.")
+    # frames wait here and not in a thread: those are for uploads and alarms
+    async with request.app.state.frame_slots:
+        return await run_in_threadpool(_frame, request, seat, arrival_id, n, window)
+
+
+def _frame(request: Request, seat: Seat, arrival_id: str, n: int, window: str) -> Response:
     with seat.services.catalogue.read() as conn:
         found = queries.raw_of(conn, arrival_id)
     if found is None:
@@ -72,7 +80,7 @@ def frame(
 def thumbnail(request: Request, seat: Annotated[Seat, allow("reader", audit="view")], arrival_id: str) -> Response:
     """The thumbnail made when the instance was prepared."""
     with seat.services.catalogue.read() as conn:
-        key = queries.derived_key(conn, arrival_id, "thumbnail.png", PIPELINE_VERSION)
+        key = derived_key(conn, arrival_id, "thumbnail.png")
     if key is None:
         raise NotFound()
     _record(request, seat, arrival_id)
@@ -83,5 +91,4 @@ def _record(request: Request, seat: Seat, arrival_id: str) -> None:
     """An audit event per person and instance, not per frame that is leafed through."""
     looks: Lately = request.app.state.looks
     if looks.first(seat.name, arrival_id, seat.services.clock()):
-        with seat.services.catalogue.write() as conn:
-            seat.record(conn, "arrival", arrival_id, {"part": "image"})
+        view(seat, lambda _conn: None, "arrival", arrival_id, lambda _: {"part": "image"})

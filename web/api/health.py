@@ -9,9 +9,11 @@ from typing import Annotated
 from fastapi import APIRouter
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from teleread.errors import PeerError, StorageError
+from teleread.web.rounds import Rounds
 from teleread.web.security import Seat, public
 
 router = APIRouter()
@@ -27,9 +29,12 @@ def alive(seat: Annotated[Seat, public(audit=None)]) -> JSONResponse:
 
 
 @router.get("/readyz")
-def ready(seat: Annotated[Seat, public(audit=None)]) -> JSONResponse:
-    """Catalogue and object store take writes; 503 and the failing part's name when one does not."""
+def ready(request: Request, seat: Annotated[Seat, public(audit=None)]) -> JSONResponse:
+    """Catalogue and object store take writes and the rounds go on; 503 and the failing part's name when not."""
     failing = []
+    rounds: Rounds | None = request.app.state.rounds
+    if rounds is not None and rounds.stale:
+        failing.append("rounds")
     try:
         with seat.services.catalogue.write() as conn:
             conn.execute(text("SELECT 1"))

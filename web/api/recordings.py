@@ -6,12 +6,13 @@ import json
 from typing import Annotated
 
 from fastapi import APIRouter
+from sqlalchemy import Connection
 from starlette.responses import JSONResponse, Response
 
-from teleread.pipeline.services import PIPELINE_VERSION
-from teleread.web import queries
+from teleread.storage.catalogue.lookups import derived_key
 from teleread.web.errors import NotFound
 from teleread.web.security import Seat, allow
+from teleread.web.viewing import view
 
 router = APIRouter()
 
@@ -31,10 +32,11 @@ def wave(seat: Annotated[Seat, allow("reader", audit="view")], arrival_id: str) 
 
 
 def _derived(seat: Seat, arrival_id: str, name: str) -> bytes:
-    with seat.services.catalogue.write() as conn:
-        key = queries.derived_key(conn, arrival_id, name, PIPELINE_VERSION)
-        if key is not None:
-            seat.record(conn, "arrival", arrival_id, {"part": name})
-    if key is None:
-        raise NotFound()
-    return seat.services.store.get(key)
+    def read(conn: Connection) -> str:
+        key = derived_key(conn, arrival_id, name)
+        if key is None:
+            raise NotFound()
+        return key
+
+    viewed = view(seat, read, "arrival", arrival_id, lambda _: {"part": name})
+    return seat.services.store.get(viewed.value)

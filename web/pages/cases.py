@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.imaging import WINDOW_PRESETS
-from teleread.pipeline.services import PIPELINE_VERSION, Services
+from teleread.pipeline.services import Services
 from teleread.reading import reports, worklist
+from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
+from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
 from teleread.web import identity, queries
-from teleread.web.errors import NotFound
+from teleread.web.errors import NotFound, answer
 from teleread.web.limits import small_form
 from teleread.web.pages.worklist import wanted
 from teleread.web.render import page
 from teleread.web.security import Seat, allow
+from teleread.web.viewing import view
 
 router = APIRouter()
 
@@ -42,26 +48,20 @@ def show(
 ) -> Response:
     """The case's page; opening it is an audit event."""
     services = seat.services
-    with services.catalogue.write() as conn:
-        case = _case(worklist.get_case(conn, case_id))
-        seat.record(conn, "case", case_id)
-        acquired = queries.acquired_at(conn, case.item.study_id)
-        signed = reports.reports_of(conn, case_id)
-        keys = {
-            name: queries.derived_key(conn, case.item.arrival_id, name, PIPELINE_VERSION)
-            for name in ("analysis.json", "display.json")
-        }
+    viewed = view(seat, lambda conn: _read(conn, case_id), "case", case_id)
+    case, keys = viewed.value.case, viewed.value.keys
     people = identity.join(seat, [wanted(case.item)], "read")
     common: dict[str, Any] = {
         "case": case,
         "item": case.item,
         "person": people.by_case[case.item.case_id],
         "vault_answered": people.vault_answered,
-        "acquired_at": acquired,
-        "reports": signed,
+        "acquired_at": viewed.value.acquired_at,
+        "reports": viewed.value.reports,
+        "unrecorded": not viewed.recorded,
     }
-    if all(keys.values()):
-        display, analysis = (_json(services, str(keys[name])) for name in ("display.json", "analysis.json"))
+    if all(keys):
+        display, analysis = (_json(services, str(key)) for key in keys)
         filters = dict.fromkeys(("high_pass_hz", "low_pass_hz", "notch_hz")) | display.get("filters", {})
         return page(request, seat, "case_ecg.html", display=display, analysis=analysis, filters=filters, **common)
     found = _series(case)
@@ -69,31 +69,43 @@ def show(
         shown = next((one for one in found if one.id == series), found[0])
         presets = list(WINDOW_PRESETS) if shown.modality == "CT" else ["default", "full"]
         return page(request, seat, "case_image.html", series=found, shown=shown, presets=presets, **common)
-    return page(request, seat, "case_other.html", **common)
+    return page(request, seat, "case_other.html", is_image=viewed.value.is_image, **common)
 
 
 @router.post("/cases/{case_id}/report")
 def sign(
+    request: Request,
     seat: Annotated[Seat, allow("reader", audit="sign")],
     case_id: str,
     fields: Annotated[dict[str, str], Depends(small_form)],
 ) -> Response:
-    """Sign a report on an ECG; its audit event is written with it. Images cannot be signed from here."""
+    """Sign a report on an ECG; its audit event is written with it. Images cannot be signed from here.
+
+    Where it cannot be signed, the answer gives the typed text back.
+    """
     services, now = seat.services, seat.services.clock()
-    with services.catalogue.write() as conn:
-        case = _case(worklist.get_case(conn, case_id))
-        if _series(case) and case.item.modality != "ECG":
-            raise NotFound()
-        connection = services.alliance.connection(case.item.site_id, now.date())
-        reports.sign_report(
-            conn,
-            case_id,
-            text=fields.get("text", "").replace("\r\n", "\n"),
-            critical=fields.get("critical") == "1",
-            signed_by=seat.name,
-            channel=connection.report_back if connection else "web",
-            at=now,
-        )
+    text, critical = fields.get("text", "").replace("\r\n", "\n"), fields.get("critical") == "1"
+    try:
+        with services.catalogue.write() as conn:
+            case = _read(conn, case_id)
+            if case.is_image:
+                raise NotFound()
+            connection = services.alliance.connection(case.case.item.site_id, now.date())
+            reports.sign_report(
+                conn,
+                case_id,
+                text=text,
+                critical=critical,
+                signed_by=seat.name,
+                channel=connection.report_back if connection else "web",
+                at=now,
+            )
+    except (Conflict, InputRejected, StorageError) as error:
+        signed = _signed(services, case_id) if isinstance(error, Conflict) else []
+        if any((one.signed_by, one.text, one.critical) == (seat.name, text.strip(), critical) for one in signed):
+            return RedirectResponse(f"/cases/{case_id}", 303)  # Sign was pressed twice
+        values = {"case_id": case_id, "text": text, "critical": critical, "signed": signed}
+        return answer(request, error, "not_signed.html", seat, **values)
     return RedirectResponse(f"/cases/{case_id}", 303)
 
 
@@ -110,6 +122,37 @@ def raw(seat: Annotated[Seat, allow("reader", audit="download")], case_id: str) 
     data = get_raw(seat.services.store, sha256)
     disposition = f'attachment; filename="{receipt}.bin"'
     return Response(data, media_type="application/octet-stream", headers={"content-disposition": disposition})
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a case's page reads from the catalogue."""
+
+    case: Case
+    is_image: bool
+    acquired_at: datetime | None
+    reports: list[Report]
+    keys: tuple[str | None, str | None]  # of display.json and analysis.json
+
+
+def _read(conn: Connection, case_id: str) -> _Read:
+    case = _case(worklist.get_case(conn, case_id))
+    item = case.item
+    # an image stays one when it cannot be read, and has no series then
+    is_image = item.modality != "ECG" and (bool(_series(case)) or queries.kind_of(conn, item.arrival_id) == "image")
+    display, analysis = (derived_key(conn, item.arrival_id, name) for name in ("display.json", "analysis.json"))
+    return _Read(
+        case,
+        is_image,
+        queries.acquired_at(conn, item.study_id),
+        reports.reports_of(conn, case_id),
+        (display, analysis),
+    )
+
+
+def _signed(services: Services, case_id: str) -> list[Report]:
+    with services.catalogue.read() as conn:
+        return reports.reports_of(conn, case_id)
 
 
 def _case(case: Case | None) -> Case:

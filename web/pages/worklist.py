@@ -7,6 +7,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,6 +17,7 @@ from teleread.web import identity
 from teleread.web.format import EPOCH
 from teleread.web.render import page
 from teleread.web.security import Seat, allow
+from teleread.web.viewing import view
 
 router = APIRouter()
 
@@ -31,17 +33,23 @@ def show(
     after: str = "",
 ) -> Response:
     """One page of the worklist; the filters and the place stand in the address."""
-    with seat.services.catalogue.write() as conn:
+    place = parse_cursor(after) if after else None
+
+    def read(conn: Connection) -> tuple[list[worklist.WorkItem], dict[str, int], dict[str, list[str]]]:
         rows = worklist.list_items(
-            conn,
-            site_ids=[site] if site else None,
-            modality=modality or None,
-            after=parse_cursor(after) if after else None,
-            limit=ROWS + 1,
+            conn, site_ids=[site] if site else None, modality=modality or None, after=place, limit=ROWS + 1
         )
-        counts, facets = worklist.counts(conn), worklist.facets(conn)
-        items = rows[:ROWS]
-        seat.record(conn, "worklist", "all", {"modality": modality[:16], "site": site[:32], "rows": len(items)})
+        return rows, worklist.counts(conn), worklist.facets(conn)
+
+    viewed = view(
+        seat,
+        read,
+        "worklist",
+        "all",
+        lambda found: {"modality": modality[:16], "site": site[:32], "rows": len(found[0][:ROWS])},
+    )
+    rows, counts, facets = viewed.value
+    items = rows[:ROWS]
     people = identity.join(seat, [wanted(item) for item in items], "worklist")
     filters = {key: value for key, value in (("modality", modality), ("site", site)) if value}
     further = urlencode(filters | {"after": write_cursor(worklist.cursor(items[-1]))}) if len(rows) > ROWS else ""
@@ -49,10 +57,11 @@ def show(
         request,
         seat,
         "worklist.html",
+        unrecorded=not viewed.recorded,
         items=items,
         people=people,
         counts=counts,
-        facets=facets,
+        facets=facets | {"modalities": sorted({*facets["modalities"], *filter(None, [modality])})},
         modality=modality,
         site=site,
         first=urlencode(filters),

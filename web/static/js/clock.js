@@ -15,7 +15,7 @@ export function serverNow() {
  */
 export function waitText(seconds) {
   const s = Math.max(0, Math.floor(seconds));
-  if (s < 3600) return `${Math.floor(s / 60)}:${String(s % 60).padStart(2, "0")}`;
+  if (s < 3600) return fill(body.dataset.waitMinutes, { m: Math.floor(s / 60), s: s % 60 });
   const hours = Math.floor(s / 3600);
   if (s < 86400) return fill(body.dataset.waitHours, { h: hours, m: Math.floor((s % 3600) / 60) });
   return fill(body.dataset.waitDays, { d: Math.floor(hours / 24), h: hours % 24 });

@@ -51,6 +51,20 @@ export function arrange(name, leads, start, span, speed, gain) {
 }
 
 /**
+ * The part of a page that stands in a window on the paper. A column begins where the one before it ends, so a place
+ * on the paper is one time in every layout.
+ * @param {number} left mm of paper before the window
+ * @param {number} width mm
+ * @param {number} span of the page in seconds
+ * @param {number} speed mm per second
+ * @returns {{from: number, to: number}} seconds from the page's begin
+ */
+export function inView(left, width, span, speed) {
+  const at = (/** @type {number} */ mm) => Math.min(span, Math.max(0, (mm - PULSE_MM) / speed));
+  return { from: at(left), to: at(left + width) };
+}
+
+/**
  * @param {number} columns
  * @param {number} gain
  */

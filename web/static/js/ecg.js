@@ -1,11 +1,13 @@
 // The ECG page: loads the samples once, redraws when a setting changes.
 
-import { arrange, PAGE_S, possible } from "./ecg-layout.js";
+import { fill } from "./clock.js";
+import { arrange, inView, PAGE_S, possible } from "./ecg-layout.js";
 import { draw } from "./ecg-paper.js";
 
 const PX_PER_MM = 96 / 25.4;
 
 const canvas = /** @type {HTMLCanvasElement} */ (document.getElementById("trace"));
+const paper = /** @type {HTMLElement} */ (document.getElementById("paper"));
 const tools = /** @type {HTMLFormElement} */ (document.getElementById("tools"));
 const ruler = /** @type {HTMLInputElement} */ (document.getElementById("ruler"));
 const scale = /** @type {HTMLElement} */ (document.getElementById("scale"));
@@ -16,6 +18,7 @@ const failed = /** @type {HTMLElement} */ (document.getElementById("trace-error"
 /** @type {import("./ecg-paper.js").Recording | undefined} */
 let recording;
 let start = 0;
+let caption = () => {};
 
 /** @returns {Promise<import("./ecg-paper.js").Recording>} */
 async function load() {
@@ -63,7 +66,13 @@ function redraw() {
     pulse: canvas.dataset.pulse ?? "",
   });
   const shown = `${start.toFixed(0)}–${(start + span).toFixed(0)} s`;
-  scale.textContent = `${speed} mm/s · ${gain} mm/mV · ${shown}`;
+  caption = () => {
+    const { from, to } = inView(paper.scrollLeft / pxPerMm, paper.clientWidth / pxPerMm, span, speed);
+    const part = { from: (start + from).toFixed(1), to: (start + to).toFixed(1), all: shown };
+    const words = to - from < span ? fill(scale.dataset.view, part) : shown;
+    scale.textContent = `${speed} mm/s · ${gain} mm/mV · ${words}`;
+  };
+  caption();
   pages.hidden = duration <= PAGE_S;
   spanText.textContent = `${shown} / ${duration.toFixed(0)} s`;
   canvas.dataset.drawn = "1";
@@ -102,6 +111,7 @@ document.getElementById("earlier")?.addEventListener("click", () => turn(-1));
 document.getElementById("later")?.addEventListener("click", () => turn(1));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 addEventListener("resize", redraw);
+paper.addEventListener("scroll", () => caption(), { passive: true });
 addEventListener("pagehide", () => {
   recording = undefined;
   canvas.width = canvas.height = 0;

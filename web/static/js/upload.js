@@ -28,8 +28,11 @@ function setBusy(on) {
   for (const button of buttons) button.disabled = on;
 }
 
-/** @param {{code?: string, what?: string, lost?: string, todo?: string}} words none of them: the line is broken */
-function fail(words) {
+/**
+ * @param {{code?: string, what?: string, lost?: string, todo?: string}} words none of them: the line is broken
+ * @param {boolean} sessionEnded the file stays chosen while its sender signs in elsewhere
+ */
+function fail(words, sessionEnded = false) {
   setBusy(false);
   for (const part of /** @type {const} */ (["what", "lost", "todo"])) {
     const element = /** @type {HTMLElement} */ (document.getElementById(`failed-${part}`));
@@ -37,6 +40,7 @@ function fail(words) {
   }
   const code = /** @type {HTMLElement} */ (document.getElementById("failed-code"));
   code.textContent = `${code.dataset.text} ${words.code ?? "line_broken"}`;
+  /** @type {HTMLElement} */ (document.getElementById("failed-sign-in")).hidden = !sessionEnded;
   failed.hidden = false;
   failed.scrollIntoView({ block: "nearest" });
 }
@@ -72,7 +76,7 @@ function send(urgent) {
       busy = false;
       location.assign(`/receipts/${encodeURIComponent(answer.receipt)}`);
     } else {
-      fail(answer?.error ?? {});
+      fail(answer?.error ?? {}, request.status === 401);
     }
   });
   request.addEventListener("error", () => fail({}));

@@ -1,0 +1,71 @@
+"""What the web service does every few seconds, whatever else fails: the last net under every arrival."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+
+from teleread.errors import TelereadError
+from teleread.pipeline.services import Services
+from teleread.pipeline.sweep import queue_unseen, sweep_web
+
+log = logging.getLogger(__name__)
+
+STALE_AFTER_S = 60.0
+
+
+class Rounds:
+    """Two loops on threads of their own, so that neither waits for requests, nor the quick one for the slow one.
+
+    Args:
+        every: pause between two rounds.
+    """
+
+    def __init__(self, services: Services, every: timedelta) -> None:
+        self._services = services
+        self._every_s = every.total_seconds()
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="rounds")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._last_ok = time.monotonic()
+
+    def start(self) -> None:
+        """Begin; inside a running event loop."""
+        self._last_ok = time.monotonic()
+        for act in (self._queue_unseen, self._sweep):
+            self._tasks.append(asyncio.create_task(self._repeat(act)))
+
+    async def stop(self) -> None:
+        """End after the rounds that are running."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        self._threads.shutdown()
+
+    @property
+    def stale(self) -> bool:
+        """Whether no look for unseen arrivals has succeeded for too long: then an urgent ECG may lie unseen."""
+        return time.monotonic() - self._last_ok > STALE_AFTER_S
+
+    def _queue_unseen(self) -> None:
+        queue_unseen(self._services)
+        self._last_ok = time.monotonic()
+
+    def _sweep(self) -> None:
+        sweep_web(self._services)
+
+    async def _repeat(self, act: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.run_in_executor(self._threads, act)
+            except Exception as error:  # noqa: BLE001 -- a net that ends at its first surprise is none
+                reason = error.code if isinstance(error, TelereadError) else type(error).__name__
+                log.error("round %s failed: %s", act.__name__, reason)
+            await asyncio.sleep(self._every_s)

@@ -1,0 +1,71 @@
+"""Reading from the catalogue with its audit event in one transaction, and what happens when that cannot be written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection
+
+from teleread.errors import StorageError
+from teleread.web.security import Seat
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+# a disk that takes no more writes still reads, and an urgent case must not wait for the engineer
+_UNWRITABLE = ("_full", "_readonly", "_io")
+
+
+@dataclass(frozen=True, slots=True)
+class Viewed(Generic[_T]):
+    """What was read, and whether the access is in the audit trail; else the page says so and the log has it."""
+
+    value: _T
+    recorded: bool
+
+
+def view(
+    seat: Seat,
+    read: Callable[[Connection], _T],
+    object_type: str,
+    object_id: str,
+    detail: Callable[[_T], Mapping[str, Any]] | None = None,
+) -> Viewed[_T]:
+    """Read and record the route's audit event in one transaction; for views by a reader, never for acts.
+
+    Where the catalogue takes no more writes, the view goes on unrecorded and the event is logged at ERROR without
+    any identity, to be recorded afterwards.
+
+    Args:
+        read: reads only; called a second time where the first was in vain.
+        detail: of the audit event, from what was read.
+
+    Raises:
+        StorageError: the catalogue cannot be read either, or is only busy or away.
+    """
+    services = seat.services
+    try:
+        with services.catalogue.write() as conn:
+            value = read(conn)
+            seat.record(conn, object_type, object_id, dict(detail(value)) if detail else None)
+        return Viewed(value, True)
+    except StorageError as error:
+        if not error.code.endswith(_UNWRITABLE):
+            raise
+        code = error.code
+    with services.catalogue.read() as conn:
+        value = read(conn)
+    log.error(
+        "audit event not recorded (%s): at=%s actor=%s action=%s object=%s/%s",
+        code,
+        services.clock().isoformat(timespec="seconds"),
+        seat.name,
+        seat.audit_action,
+        object_type,
+        object_id,
+    )
+    return Viewed(value, False)
