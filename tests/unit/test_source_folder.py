@@ -238,10 +238,15 @@ def test_a_header_whose_samples_never_come_is_shown_alone_and_the_pair_still_lan
     assert world.landed[-1] == dict(WFDB)
 
 
-def test_samples_without_a_header_wait_and_are_counted(world: World) -> None:
+def test_samples_whose_header_does_not_come_are_taken_alone_and_so_in_view(world: World) -> None:
     world.write("ecg_1.dat", WFDB["ecg_1.dat"])
-    world.pull()
-    assert world.later(1000.0) == PullResult(listed=1, waiting=1, complete=False)
+    assert world.pull() == PullResult(listed=1, waiting=1, complete=False)
+    assert world.later(20.0).landed == 0  # the header may be on its way
+    assert world.later(20.0).landed == 1
+    assert world.landed == [{"ecg_1.dat": WFDB["ecg_1.dat"]}]
+    world.write("ecg_1.hea", WFDB["ecg_1.hea"])
+    assert world.pull().landed == 1  # late, but whole
+    assert world.landed[-1] == WFDB
 
 
 def test_in_somebody_elses_folder_samples_without_a_header_wait_only_for_a_while(tmp_path: Path) -> None:
@@ -269,7 +274,9 @@ def test_a_header_that_names_a_file_elsewhere_gets_nothing_from_there(world: Wor
     world.write("in/ecg_1.hea", header)
     world.pull()
     world.later(60.0)
-    assert world.landed == [{"ecg_1.hea": header}]
+    assert {"ecg_1.hea": header} in world.landed
+    assert {"secret.dat": WFDB["ecg_1.dat"]} in world.landed  # by itself: nobody knows whose it is
+    assert len(world.landed) == 2
 
 
 # What is left alone
