@@ -57,7 +57,7 @@ def open_image(data: bytes) -> tuple[FileDataset, Dimensions]:
     dataset = parse(parts)
     with dicom_boundary():
         if not parts.transfer_syntax.is_transfer_syntax:
-            raise NotImplementedError
+            raise _unsupported()
         dimensions = _dimensions(dataset, parts)
         _check_native_length(dataset, parts, dimensions)
         dataset.file_meta.TransferSyntaxUID = parts.transfer_syntax
@@ -82,9 +82,9 @@ def decode_frame(dataset: FileDataset, dimensions: Dimensions, frame: int) -> ND
         syntax = dataset.file_meta.TransferSyntaxUID
         decoder = get_decoder(syntax)
         if not decoder.is_available:
-            raise NotImplementedError
+            raise _unsupported()
         if syntax == RLELossless and dimensions.bits_allocated == 1:
-            raise NotImplementedError
+            raise _unsupported()
         if decoder.is_encapsulated and syntax != RLELossless:
             _check_code_stream(dataset, dimensions, frame)
         pixels = np.asarray(pixel_array(dataset, index=frame))
@@ -92,6 +92,10 @@ def decode_frame(dataset: FileDataset, dimensions: Dimensions, frame: int) -> ND
     if pixels.shape not in (shape, (*shape, 3)):
         raise InputRejected("dicom_bad_pixels", "The pixels do not have the size that the header states.")
     return pixels
+
+
+def _unsupported() -> InputRejected:
+    return InputRejected("dicom_unsupported", "The encoding of the file is not supported.")
 
 
 def _dimensions(dataset: Dataset, parts: Part10) -> Dimensions:
@@ -128,7 +132,7 @@ def _check_code_stream(dataset: FileDataset, dimensions: Dimensions, frame: int)
     if size is not None and size != (dimensions.rows, dimensions.columns):
         raise InputRejected("dicom_bad_pixels", "The compressed frame has another size than the header states.")
     if dataset.file_meta.TransferSyntaxUID in (JPEGBaseline8Bit, JPEGExtended12Bit) and _jpeg_precision(stored) > 8:
-        raise NotImplementedError  # Pillow decodes 8-bit JPEG only
+        raise _unsupported()  # Pillow decodes 8-bit JPEG only
 
 
 def stream_size(stream: bytes) -> tuple[int, int] | None:
