@@ -111,6 +111,14 @@ def shown(reader: httpx.Client, site: str, modality: str | None = None) -> int:
 def test_airflow_brings_the_studies_of_all_three_members_into_the_worklist(system: System) -> None:
     reader = system.sign_in("reader")
     wait_for(lambda: all(shown(reader, member) for member in MEMBERS), 180, "studies of all members")
+    # prepared by Airflow, and not merely queued unread by the web service's net
+    for member in ("county-hospital", "township-clinic"):
+        wait_for(lambda member=member: "Usable" in listed(reader, member), 60, "a judged ECG")
+        assert "Not analysed" not in listed(reader, member)
+
+
+def listed(reader: httpx.Client, site: str) -> str:
+    return reader.get("/worklist", params={"site": site}, headers={"Accept-Language": "en"}).text
 
 
 def test_a_person_uploads_and_a_reader_opens_it_in_the_browser(

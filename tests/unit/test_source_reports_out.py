@@ -91,8 +91,14 @@ def test_a_folder_that_is_not_there_is_an_error_to_be_tried_again(tmp_path: Path
         deliver(folder_connection(None), REPORT)
 
 
-def test_for_the_web_there_is_nothing_to_send() -> None:
+def test_for_the_web_there_is_nothing_to_send(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[object] = []
+    for way in ("store_sr", "write_files"):
+        monkeypatch.setattr(f"teleread.ingest.reports_out.{way}", lambda *args, **_: sent.append(args))
     deliver(Connection("village", "web", date(2026, 1, 1)), REPORT)
+    assert sent == []
+    deliver(folder_connection(tmp_path), REPORT)
+    assert len(sent) == 1  # the twin: another way would have been noticed
 
 
 @pytest.mark.parametrize("receipt", ["../x", "", "a/b", "a\nb", "张三"])
