@@ -7,6 +7,7 @@ are lower-case hexadecimal.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -70,7 +72,22 @@ objects = Table(
     Column("sha256", String(64), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("root_sha256", String(64)),  # the raw object whose key seals this one
+    Column("intake_key", String(16)),  # id of the key that wraps that key in the object's header
 )
+Index("ix_objects_root_sha256", objects.c.root_sha256)
+Index("ix_objects_intake_key", objects.c.intake_key)
+
+# Keys that the sweeper is removing or has removed. Who wrote an object under one of them meanwhile writes it again.
+swept_objects = Table(
+    "swept_objects",
+    metadata,
+    _serial(),
+    Column("key", String(200), nullable=False),
+    Column("condemned_at", UtcDateTime, nullable=False),
+    Column("gone", Boolean, nullable=False),  # false: it may still be there
+)
+Index("ix_swept_objects_key", swept_objects.c.key)
 
 arrivals = Table(
     "arrivals",
@@ -178,6 +195,7 @@ recordings = Table(
     Column("quality_acceptable", Boolean, nullable=False),
     Column("quality_score", Float, nullable=False),
     Column("quality_findings", Integer, nullable=False),  # how many, also on an acceptable recording
+    Column("code_version", String(32)),  # of the derived analysis that these values were read from
 )
 
 derived = Table(
@@ -189,6 +207,184 @@ derived = Table(
     Column("object_key", ForeignKey("objects.key"), nullable=False),
     Column("input_sha256", String(64), nullable=False),
     Column("parameters", JSON, nullable=False),
+    Column("made_with", JSON),  # versions of teleread, Python and the libraries that decide on the bytes
+    Column("made_at", UtcDateTime),
+)
+
+# A patient is what one issuer calls so. Who it is stands in the vault under the same pseudonym.
+patients = Table(
+    "patients",
+    metadata,
+    Column("pseudonym", String(32), primary_key=True),
+    Column("site_id", String(32), nullable=False),  # where the first study came from
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("identified", Boolean, nullable=False),  # false: the study stated no identifier
+)
+
+# Two patients that are one person: said by a named person, or by one valid national id in both.
+patient_links = Table(
+    "patient_links",
+    metadata,
+    _serial(),
+    Column("pseudonym", ForeignKey("patients.pseudonym"), nullable=False),  # the lesser of the two
+    Column("other_pseudonym", ForeignKey("patients.pseudonym"), nullable=False),
+    Column("ground", String(16), nullable=False),  # national_id | person
+    Column("reason", Text, nullable=False),
+    Column("linked_by", String(64), nullable=False),
+    Column("linked_at", UtcDateTime, nullable=False),
+    Column("unlinked_by", String(64)),
+    Column("unlinked_at", UtcDateTime),
+    Column("unlinked_reason", Text),
+)
+Index(
+    "uq_patient_links_standing",
+    patient_links.c.pseudonym,
+    patient_links.c.other_pseudonym,
+    unique=True,
+    sqlite_where=patient_links.c.unlinked_at.is_(None),
+    postgresql_where=patient_links.c.unlinked_at.is_(None),
+)
+Index("ix_patient_links_other", patient_links.c.other_pseudonym)
+
+# What only a person can decide about who somebody is.
+identity_questions = Table(
+    "identity_questions",
+    metadata,
+    Column("id", String(32), primary_key=True),  # hash of code, arrival and the other side: found twice, asked once
+    Column("code", String(32), nullable=False),  # same_id_soon | other_birth_date | other_sex | possible_prior
+    Column("site_id", String(32), nullable=False),
+    Column("pseudonym", String(32), nullable=False),
+    Column("other_pseudonym", String(32)),  # possible_prior: whose earlier studies may be this patient's
+    Column("arrival_id", ForeignKey("arrivals.id")),
+    Column("other_arrival_id", ForeignKey("arrivals.id")),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("answered_at", UtcDateTime),
+    Column("answered_by", String(64)),
+    Column("answer", String(16)),  # same | different | noted
+)
+Index(
+    "ix_identity_questions_open",
+    identity_questions.c.asked_at,
+    sqlite_where=identity_questions.c.answered_at.is_(None),
+    postgresql_where=identity_questions.c.answered_at.is_(None),
+)
+Index("ix_identity_questions_pseudonym", identity_questions.c.pseudonym)
+
+# While one is open its case stays in its place and readable, marked, and nothing of it is given back.
+identity_corrections = Table(
+    "identity_corrections",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("case_id", String(32), nullable=False),
+    Column("pseudonym", String(32), nullable=False),  # whose the case was said to be
+    Column("new_pseudonym", String(32)),  # whose it is; absent while nobody has said
+    Column("reason", Text, nullable=False),
+    Column("opened_by", String(64), nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("closed_by", String(64)),
+    Column("closed_at", UtcDateTime),
+    Column("outcome", String(16)),  # corrected | confirmed
+)
+Index(
+    "uq_identity_corrections_open",
+    identity_corrections.c.case_id,
+    unique=True,
+    sqlite_where=identity_corrections.c.closed_at.is_(None),
+    postgresql_where=identity_corrections.c.closed_at.is_(None),
+)
+
+# Told to one account, or to every account of a site, until somebody there has seen it.
+notices = Table(
+    "notices",
+    metadata,
+    _serial(),
+    Column("account", String(64)),
+    Column("site_id", String(32)),
+    Column("case_id", String(32), nullable=False),
+    Column("code", String(32), nullable=False),  # identity_under_correction | identity_corrected | identity_confirmed
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime),
+    Column("seen_by", String(64)),
+)
+Index(
+    "ix_notices_unseen",
+    notices.c.account,
+    notices.c.site_id,
+    sqlite_where=notices.c.seen_at.is_(None),
+    postgresql_where=notices.c.seen_at.is_(None),
+)
+
+# What a retention rule needs to know of a stay or a visit, beyond the studies themselves.
+encounters = Table(
+    "encounters",
+    metadata,
+    _serial(),
+    Column("pseudonym", ForeignKey("patients.pseudonym"), nullable=False),
+    Column("kind", String(12), nullable=False),  # outpatient | inpatient
+    Column("ended_at", UtcDateTime),  # visit or discharge; absent while the stay lasts
+    Column("recorded_by", String(64), nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+Index("ix_encounters_pseudonym", encounters.c.pseudonym)
+
+legal_holds = Table(
+    "legal_holds",
+    metadata,
+    _serial(),
+    Column("pseudonym", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("placed_by", String(64), nullable=False),
+    Column("placed_at", UtcDateTime, nullable=False),
+    Column("lifted_by", String(64)),
+    Column("lifted_at", UtcDateTime),
+)
+Index("ix_legal_holds_pseudonym", legal_holds.c.pseudonym)
+
+# One row for each patient that was deleted; the certificate is an object of the store.
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("pseudonym", String(32), nullable=False, unique=True),
+    Column("policy_id", String(64), nullable=False),
+    Column("policy_version", String(32), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_by", String(64), nullable=False),
+    Column("decided_at", UtcDateTime, nullable=False),
+    Column("state", String(12), nullable=False),  # begun | forgotten | final
+    Column("facts", JSON, nullable=False),  # counts, object hashes, key ids; no identity
+    Column("certificate_key", String(200)),
+    Column("final_at", UtcDateTime),
+)
+
+backups = Table(
+    "backups",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("made_at", UtcDateTime),  # absent: it did not come to its end
+    Column("manifest_sha256", String(64)),
+    Column("facts", JSON, nullable=False),
+)
+
+scrubs = Table(
+    "scrubs",
+    metadata,
+    _serial(),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("position", String(200), nullable=False),  # the last key that was read; the next run goes on behind it
+    Column("objects", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+scrub_findings = Table(
+    "scrub_findings",
+    metadata,
+    Column("scrub_id", ForeignKey("scrubs.id"), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("code", String(64), nullable=False),  # object_corrupt | object_missing | key_missing
+    Column("found_at", UtcDateTime, nullable=False),
 )
 
 work_items = Table(
@@ -324,14 +520,59 @@ sign_in_attempts = Table(
     Column("attempts", Integer, nullable=False),
 )
 
-audit_events = Table(
-    "audit_events",
-    metadata,
-    _serial(),
-    Column("at", UtcDateTime, nullable=False),
-    Column("actor", String(64), nullable=False),
-    Column("action", String(32), nullable=False),  # land | prepare | enqueue | view | join | sign | sign_in ...
-    Column("object_type", String(16), nullable=False),
-    Column("object_id", String(64), nullable=False),
-    Column("detail", JSON, nullable=False),
-)
+
+@dataclass(frozen=True, slots=True)
+class AuditTables:
+    """One database's audit: events, and the chain that seals them. Every database has its own."""
+
+    events: Table
+    unsealed: Table  # written with the event, removed when it is chained
+    chain: Table
+    head: Table  # one row: the end of the chain, with a keyed check, so that a cut end is seen
+
+
+def audit_tables(metadata: MetaData, events: str, prefix: str) -> AuditTables:
+    """Tables of one audit chain.
+
+    Args:
+        events: the events' table.
+        prefix: of the other tables' names.
+    """
+    return AuditTables(
+        events=Table(
+            events,
+            metadata,
+            _serial(),
+            Column("at", UtcDateTime, nullable=False),
+            Column("actor", String(64), nullable=False),
+            Column("action", String(32), nullable=False),  # land | prepare | enqueue | view | join | sign ...
+            Column("object_type", String(16), nullable=False),
+            Column("object_id", String(64), nullable=False),
+            Column("detail", JSON, nullable=False),
+        ),
+        unsealed=Table(
+            f"{prefix}_unsealed",
+            metadata,
+            Column("event_id", ForeignKey(f"{events}.id"), primary_key=True),
+        ),
+        chain=Table(
+            f"{prefix}_chain",
+            metadata,
+            Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+            Column("event_id", ForeignKey(f"{events}.id"), nullable=False, unique=True),
+            Column("hash", LargeBinary(32), nullable=False),
+        ),
+        head=Table(
+            f"{prefix}_head",
+            metadata,
+            Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+            Column("seq", BigInteger, nullable=False),
+            Column("hash", LargeBinary(32), nullable=False),
+            Column("mac", LargeBinary(32), nullable=False),
+            Column("sealed_at", UtcDateTime, nullable=False),
+        ),
+    )
+
+
+audit = audit_tables(metadata, "audit_events", "audit")
+audit_events = audit.events
