@@ -228,7 +228,9 @@ def _head_break(walk: _Walk, head: tuple[Any, ...] | None, links: int, end: byte
     if number != 1 or stored != end or not isinstance(sealed_at, str):
         return Break("head_mismatch", seq, None, f"the chain does not end as it was sealed, at link {seq}")
     if not encoding.same(mac, encoding.head_mac(walk.key, walk.tables.events.name, seq, end, sealed_at)):
-        message = f"the check of the chain's end, link {seq}, does not fit: it was made anew by somebody without the key"
+        message = (
+            f"the check of the chain's end, link {seq}, does not fit: it was made anew by somebody without the key"
+        )
         return Break("head_mismatch", seq, None, message)
     return None
 
@@ -271,5 +273,3 @@ def _unsealed_break(walk: _Walk) -> Break | None:
             return Break("event_missing", seq, number, f"event {number} was removed before it was chained")
         return Break("unsealed_changed", seq, number, f"event {number} is noted as waiting, but has its link")
     return None
-
-

@@ -50,9 +50,14 @@ from teleread.storage.catalogue.schema import UtcDateTime
 Progress = Callable[[str, int], None]
 """Called with what is being done and how many of it are done."""
 
+
+def silent(_what: str, _done: int) -> None:
+    """No progress is shown."""
+
+
 _ROWS = 1000
-# written when the events come in; the dump has the rows as they were
-_FILLED_BY_TRIGGERS = frozenset({"audit_unsealed", "vault_unsealed"})
+# a trigger writes these when the events come in, and lets go only of those that have their link
+_UNSEALED = {"audit_unsealed": "audit_chain", "vault_unsealed": "vault_chain"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,7 @@ def dump_database(
                 encoded = zip(kinds, row, strict=True)
                 out.write(_line([None if value is None else kind.encode(value) for kind, value in encoded]))
                 if row_seen is not None:
-                    row_seen(table.name, row._mapping)
+                    row_seen(table.name, dict(row._mapping))
                 rows += 1
                 if rows % _ROWS == 0:
                     progress(f"{migrations.name} {table.name}", rows)
@@ -218,9 +223,15 @@ def load_database(
             raise Misconfigured(
                 "database_other_schema", "The empty database has another schema than the backup; give one without any."
             )
-        for path, part in files:
+        for path, _part in files:
             head, rows = _opened(path, unseal)
-            _load_table(conn, head, rows, lambda done, part=part: progress(f"{part.database} {part.table}", done))
+            if head.table not in _UNSEALED:
+                _load_table(conn, head, rows, progress)
+        for unsealed, chain in _UNSEALED.items():
+            if unsealed in migrations.metadata.tables:
+                linked = select(migrations.metadata.tables[chain].c.event_id)
+                table = migrations.metadata.tables[unsealed]
+                conn.execute(delete(table).where(table.c.event_id.in_(linked)))
         last(conn)
     database.migrate()
 
@@ -259,10 +270,8 @@ def _rows(lines: Iterator[bytes], width: int, path: Path) -> Iterator[list[Any]]
         yield row
 
 
-def _load_table(conn: Connection, head: _Head, rows: Iterator[list[Any]], progress: Callable[[int], None]) -> None:
+def _load_table(conn: Connection, head: _Head, rows: Iterator[list[Any]], progress: Progress) -> None:
     table = Table(head.table, MetaData(), *(Column(name, kind.type) for name, kind in head.columns))
-    if head.table in _FILLED_BY_TRIGGERS:
-        conn.execute(delete(table))
     statement = insert(table).values({name: _bound(conn, name, kind) for name, kind in head.columns})
     batch: list[dict[str, Any]] = []
     done = 0
@@ -273,7 +282,7 @@ def _load_table(conn: Connection, head: _Head, rows: Iterator[list[Any]], progre
             conn.execute(statement, batch)
             done += len(batch)
             batch.clear()
-            progress(done)
+            progress(f"{head.database} {head.table}", done)
     if batch:
         conn.execute(statement, batch)
     if conn.dialect.name == "postgresql" and any(name == "id" and kind.name == "int" for name, kind in head.columns):

@@ -8,17 +8,11 @@ before it name, and more, which a restore catches up with or leaves alone. The m
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import gzip
 import hashlib
-import hmac
 import json
-import os
 import secrets
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,31 +24,37 @@ import teleread
 from teleread.errors import Conflict, Misconfigured, StorageError
 from teleread.storage import audit
 from teleread.storage.backup.copy import Swept, Tally, copy_objects
-from teleread.storage.backup.dump import Part, Progress, dump_database, revision_of
+from teleread.storage.backup.dump import Part, Progress, dump_database, revision_of, silent
+from teleread.storage.backup.folder import (
+    OBJECTS,
+    clean_up,
+    last_manifest,
+    manifest_key,
+    opened_folder,
+    os_errors,
+    remove_copies,
+    system_of,
+    thin_out,
+    verify_backup,
+    write_private,
+)
 from teleread.storage.backup.manifest import (
-    NAME,
     AuditHead,
     Copied,
     ListFile,
     Manifest,
     read_list,
-    read_manifest,
-    sync_folder,
     write_manifest,
 )
 from teleread.storage.backup.rings import store_ring
-from teleread.storage.backup.sealing import Written, hash_file
+from teleread.storage.backup.sealing import Written
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import backups, swept_objects
 from teleread.storage.objects.filesystem import FileBlobs
 from teleread.storage.objects.protocol import Blobs
-from teleread.storage.objects.streams import os_failure
 from teleread.storage.vault import recovery
 from teleread.storage.vault.keyring import KeyRing
 
-OBJECTS = "objects"
-_OWNER = "teleread-backup.json"
-_LOCK = ".lock"
 _ID_TIME = "%Y%m%dt%H%M%Sz"
 _PAGE = 500
 _VAULT_TRIES = 3
@@ -100,10 +100,6 @@ class Made:
     thinned: tuple[str, ...]
 
 
-def _silent(_what: str, _done: int) -> None:
-    return None
-
-
 def _no_step(_name: str) -> None:
     return None
 
@@ -115,7 +111,7 @@ def make_backup(
     keep: int | None = None,
     verify: bool = False,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     step: Callable[[str], None] = _no_step,
 ) -> Made:
     """Back up everything into the folder, whole and consistent, while the system runs.
@@ -149,11 +145,12 @@ def make_backup(
         return recovery.seal_to(public, piece)
 
     with opened_folder(folder, system_of(ring)):
-        _clean_up(folder)
+        clean_up(folder)
         begun_at = parts.clock()
         identifier = begun_at.astimezone(UTC).strftime(_ID_TIME) + "-" + random_bytes(3).hex()
         here = folder / identifier
-        _make(here)
+        with os_errors():
+            here.mkdir(mode=0o700)
         with parts.catalogue.write() as conn:
             conn.execute(backups.insert().values(id=identifier, begun_at=begun_at, facts={"folder": str(folder)}))
         step("row_begun")
@@ -164,7 +161,7 @@ def make_backup(
             step("verified")
         sha256 = write_manifest(here, manifest, manifest_key(ring))
         step("manifest_written")
-        removed = _remove_copies(folder, here / manifest.removed.name)
+        removed = remove_copies(folder, here / manifest.removed.name)
         step("copies_removed")
         thinned = thin_out(folder, keep) if keep is not None else ()
         step("thinned")
@@ -219,7 +216,7 @@ class _Work:
 
     def _dump_catalogue(self, heads: dict[str, AuditHead | None]) -> tuple[list[Part], dict[str, str], int]:
         database = self.parts.catalogue
-        with _os_errors(), gzip.open(self.here / _KEYS, "wb") as keys, database.snapshot() as conn:
+        with os_errors(), gzip.open(self.here / _KEYS, "wb") as keys, database.snapshot() as conn:
             mark = int(conn.execute(select(func.coalesce(func.max(swept_objects.c.id), 0))).scalar_one())
 
             def seen(table: str, row: Mapping[str, Any]) -> None:
@@ -245,8 +242,8 @@ class _Work:
         with database.snapshot() as conn:
             made = dump_database(conn, database.migrations, self.here, self.seal, self.progress, seen)
             versions["vault"] = str(revision_of(conn, database.migrations))
-        with _os_errors():
-            (self.here / _MASTERS).write_text(json.dumps(sorted(masters)))
+        with os_errors():
+            write_private(self.here / _MASTERS, json.dumps(sorted(masters)).encode())
         return made
 
     def _vault_again_unless_readable(
@@ -254,7 +251,7 @@ class _Work:
     ) -> list[Part]:
         """A master key may have been dropped between the vault's dump and the ring's: then the dump is noise."""
         for _ in range(_VAULT_TRIES):
-            with _os_errors():
+            with os_errors():
                 masters = json.loads((self.here / _MASTERS).read_text())
                 if all(self.parts.ring.master_key(bytes.fromhex(one)) is not None for one in masters):
                     (self.here / _MASTERS).unlink()
@@ -295,17 +292,15 @@ class _Work:
     def _keep_ring(self) -> tuple[int, Written]:
         stored = store_ring(self.parts.blobs, self.parts.ring)
         path = self.here / "ring.sealed"
-        with _os_errors(), open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
-            out.write(stored.sealed)
-            out.flush()
-            os.fsync(out.fileno())
+        with os_errors():
+            write_private(path, stored.sealed)
         return stored.generation, Written(path.name, hashlib.sha256(stored.sealed).hexdigest(), len(stored.sealed))
 
     def _lost(self, listed: Written) -> tuple[str, ...]:
         """Objects that the catalogue named when it was dumped, that are nowhere, and that nobody deleted."""
         held = (copied.key for copied in read_list(self.here / listed.name))
         missing: list[str] = []
-        with _os_errors(), gzip.open(self.here / _KEYS, "rt") as lines:
+        with os_errors(), gzip.open(self.here / _KEYS, "rt") as lines:
             has = next(held, None)
             for line in lines:
                 key = line.rstrip("\n")
@@ -313,7 +308,7 @@ class _Work:
                     has = next(held, None)
                 if has != key:
                     missing.append(key)
-        with _os_errors():
+        with os_errors():
             (self.here / _KEYS).unlink()
         lost: list[str] = []
         for start in range(0, len(missing), _PAGE):
@@ -326,121 +321,6 @@ class _Work:
 
 _KEYS = ".keys.gz"
 _MASTERS = ".masters.json"
-
-
-def system_of(ring: KeyRing) -> str:
-    """Says which system a backup is of: the same for all of one key ring, and nothing about its secrets."""
-    return hmac.new(manifest_key(ring), b"system", "sha256").hexdigest()[:16]
-
-
-def manifest_key(ring: KeyRing) -> bytes:
-    """What keys the manifests of this system."""
-    return ring.derive("backup")
-
-
-def finished(folder: Path) -> list[str]:
-    """Ids of the finished backups in the folder, oldest first."""
-    try:
-        return sorted(path.parent.name for path in folder.glob(f"*/{NAME}") if not path.parent.name.startswith("."))
-    except OSError as error:
-        raise os_failure(error) from error
-
-
-def last_manifest(folder: Path) -> Manifest | None:
-    """The newest finished backup's; None before the first."""
-    found = finished(folder)
-    return read_manifest(folder / found[-1]) if found else None
-
-
-def verify_backup(folder: Path, manifest: Manifest, progress: Progress = _silent) -> None:
-    """Read every file and every copy that the backup needs, and compare hash and size.
-
-    Raises:
-        StorageError: ``backup_corrupt``, naming the first that differs.
-    """
-    for written in manifest.files:
-        if hash_file(folder / manifest.id / written.name) != (written.sha256, written.size_bytes):
-            raise StorageError("backup_corrupt", f"The backup's file {written.name} is not what was written.")
-    for number, copied in enumerate(read_list(folder / manifest.id / manifest.objects.name)):
-        if hash_file(folder / OBJECTS / copied.name) != (copied.sha256, copied.size_bytes):
-            raise StorageError("backup_corrupt", f"The copy {copied.name} is not what was written.")
-        if number % _PAGE == 0:
-            progress("verified", number)
-
-
-def thin_out(folder: Path, keep: int) -> tuple[str, ...]:
-    """Remove all but the newest finished backups, and return the ids of those removed.
-
-    Copies of objects stay: the newest backup needs them, or the one that finds them deleted removes them.
-    """
-    if keep < 1:
-        raise Misconfigured("usage", "At least one backup is kept.")
-    old = finished(folder)[:-keep]
-    with _os_errors():
-        for identifier in old:
-            # no backup any more from here on, whatever happens to the rest
-            os.rename(folder / identifier, folder / f".{identifier}")
-            sync_folder(folder)
-            shutil.rmtree(folder / f".{identifier}")
-    return tuple(old)
-
-
-@contextmanager
-def opened_folder(folder: Path, system: str) -> Iterator[None]:
-    """Hold the folder alone, and make it this system's when it is nobody's."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Misconfigured("backup_folder_unusable", f"The folder cannot be used: {error.strerror}.") from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict("backup_running", "Another backup or restore is using the folder.") from None
-        _own(folder, system)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _own(folder: Path, system: str) -> None:
-    mine = folder / _OWNER
-    try:
-        owner = json.loads(mine.read_text())["system"]
-    except FileNotFoundError:
-        with _os_errors():
-            draft = folder / f".{_OWNER}"
-            draft.write_text(json.dumps({"system": system}) + "\n")
-            os.replace(draft, mine)
-            sync_folder(folder)
-        return
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Misconfigured("backup_folder_unusable", "The folder's own file cannot be read.") from error
-    if owner != system:
-        raise Misconfigured("backup_folder_foreign", "The folder holds another system's backups; choose another.")
-
-
-def _clean_up(folder: Path) -> None:
-    """Remove what killed backups left: folders without a manifest, and half-written copies."""
-    with _os_errors():
-        for path in folder.iterdir():
-            if path.is_dir() and path.name != OBJECTS and not (path / NAME).exists():
-                shutil.rmtree(path)
-            elif path.is_dir() and path.name.startswith("."):
-                shutil.rmtree(path)
-    if (folder / OBJECTS).is_dir():
-        # nobody else writes here: we hold the lock
-        FileBlobs(folder / OBJECTS).sweep_temporaries(datetime.max.replace(tzinfo=UTC))
-
-
-def _remove_copies(folder: Path, listed: Path) -> int:
-    target = FileBlobs(folder / OBJECTS)
-    count = 0
-    for copied in read_list(listed):
-        target.delete(copied.name)
-        count += 1
-    return count
 
 
 def _note_made(parts: Parts, manifest: Manifest, sha256: str, thinned: Collection[str]) -> None:
@@ -488,16 +368,3 @@ def note_dropped(parts: Parts, identifier: str, *, who: str) -> None:
         audit.record(
             conn, at=now, actor=who, action="backup_dropped", object_type="backup", object_id=identifier, detail={}
         )
-
-
-def _make(folder: Path) -> None:
-    with _os_errors():
-        folder.mkdir(mode=0o700)
-
-
-@contextlib.contextmanager
-def _os_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise os_failure(error) from error

@@ -45,9 +45,7 @@ def _sqlite(events: str, prefix: str) -> list[str]:
         refuse("event_kept", f"UPDATE ON {events}"),
         refuse("event_stays", f"DELETE ON {events}"),
         # INSERT OR REPLACE deletes without asking the triggers for deletion
-        refuse(
-            "event_not_replaced", f"INSERT ON {events}", f"EXISTS (SELECT 1 FROM {events} WHERE id = NEW.id)"
-        ),
+        refuse("event_not_replaced", f"INSERT ON {events}", f"EXISTS (SELECT 1 FROM {events} WHERE id = NEW.id)"),
         refuse("link_kept", f"UPDATE ON {chain}"),
         refuse("link_stays", f"DELETE ON {chain}"),
         refuse(
@@ -71,9 +69,7 @@ def _postgres(events: str, prefix: str) -> list[str]:
     chain, head, unsealed = f"{prefix}_chain", f"{prefix}_head", f"{prefix}_unsealed"
 
     def function(name: str, body: str) -> str:
-        return (
-            f"CREATE FUNCTION {prefix}_{name}() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN {body} END $body$"
-        )
+        return f"CREATE FUNCTION {prefix}_{name}() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN {body} END $body$"
 
     def trigger(name: str, when: str, runs: str, condition: str = "", level: str = "ROW") -> str:
         where = f" WHEN ({condition})" if condition else ""
