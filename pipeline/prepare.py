@@ -63,7 +63,7 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         product = services.pool.run("teleread.pipeline.derive:derive", data, options, timeout_s=timeout_s)
     except InputRejected as error:
         return _set_aside(services, arrival_id, error.code, error.safe_message)
-    pseudonym = services.vault.enroll(_identity(product.facts["patient"], arrival), at=services.clock())
+    pseudonym = services.vault.enroll(_identity(product.facts["patient"], arrival), at=services.clock()).pseudonym
     stored = {name: services.store.put(_key(arrival_id, name, blob), blob) for name, blob in product.blobs.items()}
     try:
         with services.catalogue.write() as conn:
