@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from teleread.errors import AccessDenied, Conflict, InputRejected
 from teleread.pipeline.identifiers import derived_id, uid_from
-from teleread.pipeline.patients import Enrolled, note_patient
+from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import Services
 from teleread.reading import corrections, notices, persons, questions
 from teleread.reading.corrections import HELD, Correction
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import arrivals, deliveries, reports, studies, work_items
-from teleread.storage.vault import Identity
+from teleread.storage.vault import Enrolled, Identity
 
 CORRECTED, CONFIRMED = "identity_corrected", "identity_confirmed"
 _PUSHED = ("dicom", "folder")  # channels over which a report has left; a page shows what holds now
@@ -132,9 +132,10 @@ def correct(
     if not any(row.study_id for row in rows):
         raise Conflict("case_without_study", "Nothing of this case could be read, so it names nobody.")
     now = services.clock()
-    whose = _enroll(services, identity, case_id, who, now)
+    whose = _enroll(services, identity, case_id, rows, who, now)
     pseudonym = whose.enrolled.pseudonym
-    outcome = "corrected" if pseudonym != current.pseudonym or whose.enrolled.changed else "confirmed"
+    # another birth date or sex of the same patient is not taken over by itself: it is asked about, like any other
+    outcome = "corrected" if pseudonym != current.pseudonym or "name" in whose.enrolled.changed else "confirmed"
     with services.catalogue.write() as conn:
         _locked(conn, case_id, site_id)
         if _current(conn, case_id).id != current.id:
@@ -150,8 +151,12 @@ def correct(
     return pseudonym
 
 
-def _enroll(services: Services, identity: Identity, case_id: str, who: str, at: datetime) -> _Whose:
-    enrolled = services.vault.enroll(identity, at=at)
+def _enroll(
+    services: Services, identity: Identity, case_id: str, rows: list[Row[Any]], who: str, at: datetime
+) -> _Whose:
+    # the objects' keys go to the patient whose they are: they live and die with that entry
+    keys = [services.store.data_key(row.sha256) for row in rows]
+    enrolled = services.vault.enroll(identity, at=at, data_keys=keys, arrival_id=rows[0].id)
     # the vault may know more of this patient than was typed; of the former one nothing may stay
     joined = services.vault.join([enrolled.pseudonym], who=who, why="correct_identity", case_ids=[case_id], at=at)
     known = joined.get(enrolled.pseudonym, identity)
@@ -186,7 +191,7 @@ def _move_study(conn: Connection, case_id: str, study_id: str, whose: _Whose, at
         .values(**values)
     )
     arrival = conn.execute(
-        select(arrivals.c.id, arrivals.c.site_id).where(ours).order_by(arrivals.c.arrived_at).limit(1)
+        select(arrivals.c.id, arrivals.c.site_id).where(ours).order_by(arrivals.c.arrived_at, arrivals.c.id).limit(1)
     ).one()
     note_patient(
         conn,
@@ -273,7 +278,8 @@ def _given_back(conn: Connection, cases: list[str], channels: tuple[str, ...] = 
 
 def _arrivals(conn: Connection, case_id: str) -> list[Row[Any]]:
     query = select(arrivals.c.id, arrivals.c.sha256, arrivals.c.study_id)
-    return list(conn.execute(query.where(or_(arrivals.c.case_id == case_id, arrivals.c.id == case_id))))
+    ours = or_(arrivals.c.case_id == case_id, arrivals.c.id == case_id)
+    return list(conn.execute(query.where(ours).order_by(arrivals.c.arrived_at, arrivals.c.id)))
 
 
 def _locked(conn: Connection, case_id: str, site_id: str | None) -> Row[Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select, update
 
@@ -15,26 +15,11 @@ from teleread.errors import Conflict
 from teleread.reading import persons, questions
 from teleread.reading.corrections import was_corrected
 from teleread.storage.catalogue.schema import arrivals, patients, studies
+from teleread.storage.vault import Enrolled
 
 SOON = timedelta(minutes=10)
 # names such as "unknown" with a placeholder birth date match everybody; the rest is asked when they come again
 _MOST_POSSIBLE = 16
-
-
-class Enrolled(Protocol):
-    """What the vault says when a patient is enrolled (``storage.vault.Enrolled``)."""
-
-    @property
-    def pseudonym(self) -> str: ...
-
-    @property
-    def changed(self) -> Sequence[str]: ...  # of "name", "birth_date" and "sex": contradict what was known
-
-    @property
-    def same_national_id(self) -> Sequence[str]: ...  # other issuers' patients
-
-    @property
-    def same_name_and_birth(self) -> Sequence[str]: ...  # other issuers' patients
 
 
 def note_patient(

@@ -15,7 +15,7 @@ from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import arrivals, identity_questions
 
-ANSWERS = ("same", "different")
+ANSWERS = ("same", "noted", "different")  # noted: the same patient, and what was known of them is right
 # what a site may decide about its own patients; the others concern two sites' patients
 OF_ONE_SITE = ("same_id_soon", "other_birth_date", "other_sex", "other_patient_in_study")
 CODES = (*OF_ONE_SITE, "possible_prior")
