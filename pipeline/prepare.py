@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, delete, select, update
 from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.bounded import Product
 from teleread.pipeline.identifiers import derived_id, uid_from
+from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import PIPELINE_VERSION, Services
 from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
@@ -27,7 +28,7 @@ from teleread.storage.catalogue.schema import (
 )
 from teleread.storage.objects.protocol import StoredObject
 from teleread.storage.objects.raw import get_raw
-from teleread.storage.vault import Identity
+from teleread.storage.vault import Enrolled, Identity
 
 EXPORT_PROJECT = "default-export"
 
@@ -63,11 +64,16 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         product = services.pool.run("teleread.pipeline.derive:derive", data, options, timeout_s=timeout_s)
     except InputRejected as error:
         return _set_aside(services, arrival_id, error.code, error.safe_message)
-    pseudonym = services.vault.enroll(_identity(product.facts["patient"], arrival), at=services.clock()).pseudonym
+    enrolled = services.vault.enroll(
+        _identity(product.facts["patient"], arrival),
+        at=services.clock(),
+        arrival_id=arrival_id,
+        data_keys=[services.store.data_key(arrival.sha256)],
+    )
     stored = {name: services.store.put(_key(arrival_id, name, blob), blob) for name, blob in product.blobs.items()}
     try:
         with services.catalogue.write() as conn:
-            return _record(conn, services, arrival, product, pseudonym, stored)
+            return _record(conn, services, arrival, product, enrolled, stored)
     except StorageError as error:
         if error.code != "catalogue_bad_value":
             raise
@@ -105,7 +111,7 @@ def _record(
     services: Services,
     arrival: Row[Any],
     product: Product,
-    pseudonym: str,
+    enrolled: Enrolled,
     stored: dict[str, StoredObject],
 ) -> str:
     # a failure of another process, a time-out perhaps, does not stand against what we have read
@@ -113,12 +119,24 @@ def _record(
         return "prepared"
     now = services.clock()
     facts = product.facts
-    study_id = _put_study(conn, arrival, facts, pseudonym, now)
+    study_id = _put_study(conn, arrival, facts, enrolled.pseudonym, now)
     _put_instance(conn, arrival, facts, study_id, now)
     if (recording := facts.get("recording")) is not None:
         insert_missing(conn, recordings, [{"arrival_id": arrival.id, **recording}], ["arrival_id"])
     for name, item in stored.items():
         _put_derived(conn, arrival, name, item, now)
+    # one that was parted from its study by a correction stays apart
+    study_id = arrival.study_id or study_id
+    note_patient(
+        conn,
+        enrolled=enrolled,
+        identified=bool(facts["patient"]["id"]),
+        arrival_id=arrival.id,
+        site_id=arrival.site_id,
+        study_id=study_id,
+        acquired_at=_acquired(facts),
+        at=now,
+    )
     state = "prepared"
     if (failure := facts["failure"]) is not None:
         state = "quarantined"
@@ -143,9 +161,8 @@ def _put_study(conn: Connection, arrival: Row[Any], facts: dict[str, Any], pseud
     # a recording without a study of its own is one; its UID follows from the arrival, so it is always the same
     study_uid = header["study_uid"] if header else uid_from("study", arrival.id)
     study_id = derived_id("study", arrival.site_id, study_uid)
-    stated = header or facts
-    acquired = stated.get("acquired_at") or facts.get("acquired_at")
-    age_years = stated.get("age_years")
+    acquired = _acquired(facts)
+    age_years = (header or facts).get("age_years")
     if age_years is None:
         age_years = _age(facts["patient"]["birth_date"], acquired)
     row = {
@@ -157,17 +174,22 @@ def _put_study(conn: Connection, arrival: Row[Any], facts: dict[str, Any], pseud
         "patient_pseudonym": pseudonym,
         "patient_sex": facts["patient"]["sex"],
         "patient_age_years": age_years,
-        "acquired_at": None if acquired is None else datetime.fromisoformat(acquired),
+        "acquired_at": acquired,
         "created_at": now,
     }
     insert_missing(conn, studies, [row], ["id"])
     return study_id
 
 
-def _age(birth_date: str | None, acquired_at: str | None) -> float | None:
+def _acquired(facts: dict[str, Any]) -> datetime | None:
+    acquired = (facts["header"] or facts).get("acquired_at") or facts.get("acquired_at")
+    return None if acquired is None else datetime.fromisoformat(acquired)
+
+
+def _age(birth_date: str | None, acquired_at: datetime | None) -> float | None:
     if birth_date is None or acquired_at is None:
         return None
-    days = (datetime.fromisoformat(acquired_at).date() - date.fromisoformat(birth_date)).days
+    days = (acquired_at.date() - date.fromisoformat(birth_date)).days
     return round(days / 365.25, 1) if 0 <= days <= 130 * 366 else None
 
 
