@@ -91,17 +91,26 @@ def read_anchors(folder: Path) -> Iterator[Anchor]:
         InputRejected: ``bad_anchor``, naming the file.
     """
     for path in sorted(folder.glob(_NAME)):
-        try:
-            content = json.loads(path.read_bytes())
-            if content.pop("format") != _FORMAT:
-                raise ValueError("format")
-            anchor = Anchor(**content)
-            bytes.fromhex(anchor.hash), bytes.fromhex(anchor.mac)
-            if not isinstance(anchor.seq, int) or not anchor.mac:
-                raise ValueError("fields")
-        except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
-            raise InputRejected("bad_anchor", f"{path.name} is no anchor, or cannot be read") from error
-        yield anchor
+        yield read_anchor(path)
+
+
+def read_anchor(path: Path) -> Anchor:
+    """The anchor in a file; whether it is ours, :func:`verify` asks.
+
+    Raises:
+        InputRejected: ``bad_anchor``, naming the file.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        if content.pop("format") != _FORMAT:
+            raise ValueError("another format")
+        anchor = Anchor(**content)
+        sizes = {len(bytes.fromhex(text)) for text in (anchor.hash, anchor.mac)}
+        if type(anchor.seq) is not int or sizes != {encoding.HASH_BYTES}:
+            raise ValueError("not as written")
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
+        raise InputRejected("bad_anchor", f"{path.name} is no anchor, or cannot be read") from error
+    return anchor
 
 
 def parse_anchor(words: str) -> Anchor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import Any
 
 HASH_BYTES = 32
 
@@ -28,20 +29,30 @@ def columns(is_sqlite: bool) -> str:
 
 
 def time_column(name: str, is_sqlite: bool) -> str:
-    """SQL for a time as text: ``2026-03-01 08:00:00.000000``, UTC."""
-    return f"CAST({name} AS TEXT)" if is_sqlite else _POSTGRES_TIME.format(name)
+    """SQL for a time as :func:`as_text` takes it."""
+    return bytes_column(name, is_sqlite) if is_sqlite else _POSTGRES_TIME.format(name)
+
+
+def bytes_column(name: str, is_sqlite: bool) -> str:
+    """SQL for bytes; on SQLite a column may hold anything, also text that is none."""
+    return f"CAST({name} AS BLOB)" if is_sqlite else name
+
+
+def as_text(value: object) -> str:
+    """A column's text, ``2026-03-01 08:00:00.000000`` for a time (UTC); what is no text gives another one."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def canonical(
     number: int,
-    at: bytes | str,
-    actor: bytes | str,
-    action: bytes | str,
-    object_type: bytes | str,
-    object_id: bytes | str,
-    detail: bytes | str,
+    at: Any,
+    actor: Any,
+    action: Any,
+    object_type: Any,
+    object_id: Any,
+    detail: Any,
 ) -> bytes:
-    """The event's bytes.
+    """The event's bytes. The fields are all bytes or all text, as the driver gives them.
 
     Args:
         number: the event's id.
@@ -54,7 +65,7 @@ def canonical(
     """
     if isinstance(at, str):
         fields = (at, actor, action, object_type, object_id, detail)
-        return canonical(number, *(field.encode() for field in fields))  # type: ignore[union-attr]
+        return canonical(number, *(field.encode() for field in fields))
     digits = b"%d" % number
     return b"%d:%b,%d:%b,%d:%b,%d:%b,%d:%b,%d:%b,%d:%b," % (
         len(digits),

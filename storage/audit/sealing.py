@@ -70,16 +70,18 @@ def read_head(conn: Connection, tables: AuditTables, key: bytes, is_sqlite: bool
     Raises:
         StorageError: ``audit_broken`` when its check, or the last link, does not fit.
     """
-    names = (tables.head.name, tables.chain.name)
-    sealed_at = encoding.time_column("sealed_at", is_sqlite)
-    head = conn.execute(text(f"SELECT seq, hash, mac, {sealed_at} FROM {names[0]} WHERE id = 1")).one_or_none()
-    last = conn.execute(text(f"SELECT seq, hash FROM {names[1]} ORDER BY seq DESC LIMIT 1")).one_or_none()
+    end_column, mac_column = (encoding.bytes_column(name, is_sqlite) for name in ("hash", "mac"))
+    columns = f"seq, {end_column}, {mac_column}, {encoding.time_column('sealed_at', is_sqlite)}"
+    head = conn.execute(text(f"SELECT {columns} FROM {tables.head.name} WHERE id = 1")).one_or_none()
+    last = conn.execute(
+        text(f"SELECT seq, {end_column} FROM {tables.chain.name} ORDER BY seq DESC LIMIT 1")
+    ).one_or_none()
     if head is None and last is None:
         return None
     if head is None or last is None:
         raise _broken()
-    seq, end, mac, at = head
-    if not isinstance(end, bytes) or not isinstance(at, str) or tuple(last) != (seq, end):
+    seq, end, mac, at = *head[:3], encoding.as_text(head[3])
+    if not isinstance(end, bytes) or tuple(last) != (seq, end):
         raise _broken()
     if not encoding.same(mac, encoding.head_mac(key, tables.events.name, seq, end, at)):
         raise _broken()

@@ -83,8 +83,9 @@ class _Walk:
 
     def linked(self, condition: str = "") -> str:
         """SQL for links with their events, in the chain's order."""
+        found = encoding.bytes_column("c.hash", self.is_sqlite)
         return (
-            f"SELECT c.seq, c.event_id, c.hash, e.id, {encoding.columns(self.is_sqlite)} "
+            f"SELECT c.seq, c.event_id, {found}, e.id, {encoding.columns(self.is_sqlite)} "
             f"FROM {self.tables.chain.name} c LEFT JOIN {self.tables.events.name} e ON e.id = c.event_id "
             f"{condition} ORDER BY c.seq"
         )
@@ -210,9 +211,12 @@ def _diagnose(walk: _Walk, seq: int, event_id: int, before: bytes, made: bytes, 
 
 
 def _read_head(walk: _Walk) -> tuple[Any, ...] | None:
+    end, mac = (encoding.bytes_column(name, walk.is_sqlite) for name in ("hash", "mac"))
     sealed_at = encoding.time_column("sealed_at", walk.is_sqlite)
-    rows = list(walk.rows(f"SELECT id, seq, hash, mac, {sealed_at} FROM {walk.tables.head.name} ORDER BY id"))
-    return tuple(rows[0]) if len(rows) == 1 else None
+    rows = list(walk.rows(f"SELECT id, seq, {end}, {mac}, {sealed_at} FROM {walk.tables.head.name} ORDER BY id"))
+    if len(rows) != 1 or not isinstance(rows[0][1], int):
+        return None
+    return (*rows[0][:4], encoding.as_text(rows[0][4]))
 
 
 def _head_break(walk: _Walk, head: tuple[Any, ...] | None, links: int, end: bytes) -> Break | None:
@@ -225,12 +229,10 @@ def _head_break(walk: _Walk, head: tuple[Any, ...] | None, links: int, end: byte
         return Break("head_mismatch", links + 1, None, f"the chain is cut: links {links + 1} to {seq} are gone")
     if seq < links:
         return Break("head_mismatch", seq + 1, None, f"links were added behind the chain's end, {seq}")
-    if number != 1 or stored != end or not isinstance(sealed_at, str):
+    if number != 1 or stored != end:
         return Break("head_mismatch", seq, None, f"the chain does not end as it was sealed, at link {seq}")
     if not encoding.same(mac, encoding.head_mac(walk.key, walk.tables.events.name, seq, end, sealed_at)):
-        message = (
-            f"the check of the chain's end, link {seq}, does not fit: it was made anew by somebody without the key"
-        )
+        message = f"the check of the chain's end, link {seq}, does not fit: it was made without the key"
         return Break("head_mismatch", seq, None, message)
     return None
 
@@ -255,7 +257,7 @@ def _unchained_break(walk: _Walk, now: datetime) -> Break | None:
     ):
         if waits is None:
             return Break("unchained_event", None, number, f"event {number} is neither chained nor waiting to be")
-        if not isinstance(recorded, str) or recorded < latest:
+        if encoding.as_text(recorded) < latest:
             message = f"event {number} has waited for its link for more than {GRACE.seconds} s: is anything sealing?"
             return Break("unchained_event", None, number, message)
     return None

@@ -1,8 +1,8 @@
 """What a database does for its audit by itself. Revisions use it, so it never changes: another version is another file.
 
 Whatever code inserts an event, also that of an older version, leaves it noted as unsealed. Events and links can only
-be added, an event is no longer unsealed only when it has its link, and the end of the chain only goes forward. Who owns
-the database can take these triggers away; then the chain shows it.
+be added, and the end of the chain only goes forward. Who owns the database can take these triggers away; then the
+chain shows what was done.
 
 A revision that makes one of these tables anew (on SQLite that is what altering a column does) loses its triggers and
 installs them again.
@@ -54,11 +54,6 @@ def _sqlite(events: str, prefix: str) -> list[str]:
             f"EXISTS (SELECT 1 FROM {chain} WHERE seq = NEW.seq OR event_id = NEW.event_id)",
         ),
         refuse("unsealed_kept", f"UPDATE ON {unsealed}"),
-        refuse(
-            "unsealed_stays",
-            f"DELETE ON {unsealed}",
-            f"NOT EXISTS (SELECT 1 FROM {chain} WHERE event_id = OLD.event_id)",
-        ),
         refuse("head_stays", f"DELETE ON {head}"),
         refuse("head_forward", f"UPDATE ON {head}", "NEW.id <> OLD.id OR NEW.seq <= OLD.seq"),
         refuse("head_not_replaced", f"INSERT ON {head}", f"EXISTS (SELECT 1 FROM {head})"),
@@ -79,19 +74,14 @@ def _postgres(events: str, prefix: str) -> list[str]:
     return [
         function("note", f"INSERT INTO {unsealed} (event_id) VALUES (NEW.id); RETURN NULL;"),
         function("refuse", refusal),
-        function(
-            "refuse_unlinked",
-            f"IF NOT EXISTS (SELECT 1 FROM {chain} WHERE event_id = OLD.event_id) THEN {refusal} END IF; RETURN OLD;",
-        ),
         trigger("recorded", f"AFTER INSERT ON {events}", "note"),
         trigger("event_kept", f"BEFORE UPDATE OR DELETE ON {events}", "refuse"),
         trigger("link_kept", f"BEFORE UPDATE OR DELETE ON {chain}", "refuse"),
         trigger("unsealed_kept", f"BEFORE UPDATE ON {unsealed}", "refuse"),
-        trigger("unsealed_stays", f"BEFORE DELETE ON {unsealed}", "refuse_unlinked"),
         trigger("head_stays", f"BEFORE DELETE ON {head}", "refuse"),
         trigger("head_forward", f"BEFORE UPDATE ON {head}", "refuse", "NEW.id <> OLD.id OR NEW.seq <= OLD.seq"),
         *(
             trigger(f"no_truncate_{number}", f"BEFORE TRUNCATE ON {table}", "refuse", level="STATEMENT")
-            for number, table in enumerate((events, chain, unsealed, head), 1)
+            for number, table in enumerate((events, chain, head), 1)
         ),
     ]
