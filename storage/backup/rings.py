@@ -69,6 +69,11 @@ def stored_rings(blobs: Blobs) -> Iterator[str]:
             yield info.key
 
 
+def stored_generations(blobs: Blobs) -> list[int]:
+    """Which changes of the ring the copies in the store hold."""
+    return [_generation(key) for key in stored_rings(blobs)]
+
+
 def newer_rings(blobs: Blobs, private: bytes, than: int) -> Iterator[bytes]:
     """The rings in the store that are newer than a generation and that the halves open, newest first.
 
