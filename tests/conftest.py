@@ -15,7 +15,7 @@ from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects import FileSystemStore
-from teleread.storage.vault import Vault
+from teleread.storage.vault import KeyRing, Vault
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -120,7 +120,7 @@ def services(tmp_path: Path, alliance: Alliance, clock: Clock, pool: BoundedPool
     """Real services on SQLite and the file system."""
     catalogue = Database(f"sqlite:///{tmp_path / 'catalogue.db'}")
     catalogue.migrate()
-    vault = Vault(f"sqlite:///{tmp_path / 'vault.db'}")
+    vault = Vault(f"sqlite:///{tmp_path / 'vault.db'}", KeyRing.open(tmp_path / "keys.json", clock=clock))
     vault.migrate()
     opened = Services(
         alliance=alliance,
