@@ -14,7 +14,7 @@ from teleread.settings import Settings, load_settings
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects import open_store
 from teleread.storage.objects.s3 import S3Store
-from teleread.storage.vault import Vault
+from teleread.storage.vault import KeyRing, Vault
 
 
 def utc_now() -> datetime:
@@ -31,7 +31,7 @@ def open_services(settings: Settings) -> Services:
     alliance = read_alliance(settings)
     catalogue = Database(settings.catalogue_url)
     catalogue.migrate()
-    vault = Vault(settings.vault_url)
+    vault = Vault(settings.vault_url, KeyRing.open(settings.key_file, clock=utc_now))
     vault.migrate()
 
     def make_pool() -> BoundedPool:
