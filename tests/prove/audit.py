@@ -298,7 +298,9 @@ def add_a_link_before_the_first(attack: Attack) -> Expected:
 
 
 def hide_a_waiting_event(attack: Attack) -> Expected:
-    attack.run("DELETE FROM audit_unsealed WHERE event_id = :i", i=attack.random.randint(CHAINED + 1, CHAINED + WAITING))
+    attack.run(
+        "DELETE FROM audit_unsealed WHERE event_id = :i", i=attack.random.randint(CHAINED + 1, CHAINED + WAITING)
+    )
     return None
 
 
