@@ -78,8 +78,11 @@ class _Walk:
     def rows(self, statement: str) -> Iterator[Sequence[Any]]:
         """As the driver gives them, some thousands at a time."""
         result = self.conn.exec_driver_sql(statement, execution_options={"stream_results": True})
-        while rows := result.fetchmany(_CHUNK):
-            yield from rows
+        try:
+            while rows := result.fetchmany(_CHUNK):
+                yield from rows
+        finally:
+            result.close()
 
     def linked(self, condition: str = "") -> str:
         """SQL for links with their events, in the chain's order."""
