@@ -33,7 +33,7 @@ from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import arrivals, objects, store_walks
 from teleread.storage.objects.protocol import ObjectInfo
-from teleread.storage.objects.sealing import raw_root
+from teleread.storage.objects.raw import raw_root
 
 log = logging.getLogger(__name__)
 
@@ -175,9 +175,7 @@ class _Slice:
         self._unclear += len(malformed)
         self._report = replace(self._report, unclear=self._report.unclear + len(malformed))
 
-    def _remove(
-        self, few: Sequence[ObjectInfo], *, unless: Callable[[ObjectInfo], bool] = lambda _info: False
-    ) -> None:
+    def _remove(self, few: Sequence[ObjectInfo], *, unless: Callable[[ObjectInfo], bool] = lambda _info: False) -> None:
         old = {info.key: info for info in few if self._is_old(info)}
         with self._services.catalogue.read() as conn:
             named = set(conn.scalars(select(objects.c.key).where(objects.c.key.in_(list(old)))))
