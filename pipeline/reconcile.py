@@ -334,9 +334,11 @@ class _Run:
             self._lost(row.key, "object_corrupt")
             return
         # the bytes are right by their hash: the row is wrong
+        header = self._store.header(row.key)
+        right = {"root_sha256": sha256, "intake_key": header.intake_id.hex(), "sha256": sha256, "size_bytes": size}
         if self._repair:
             with self._catalogue.write() as conn:
-                conn.execute(update(objects).where(objects.c.key == row.key).values(size_bytes=size, sha256=sha256))
+                conn.execute(update(objects).where(objects.c.key == row.key).values(**right))
                 conn.execute(update(arrivals).where(arrivals.c.object_key == row.key).values(size_bytes=size))
                 self._record(conn, "mend_object_row", row.key)
         self._found("object_row", row.key, self._repair, "row_mended")
