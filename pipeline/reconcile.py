@@ -88,6 +88,10 @@ def reconcile(
     Raises:
         StorageError, PeerError: store or catalogue failed; what was mended until then stays so.
     """
+    if repair:
+        with sweeping.sole_remover(services.catalogue) as sole:
+            if sole:
+                sweeping.finish_left(services.catalogue, services.store, services.clock(), step=step)
     run = _Run(services, repair, headers, actor, tell, step)
     for part, compare in (("notes", run.notes), ("derived", run.derived), ("raw", run.raw)):
         for count, _ in enumerate(compare(), start=1):
