@@ -117,8 +117,7 @@ class Wire:
         if not _ENDPOINT.fullmatch(endpoint):
             raise Misconfigured("bad_store_url", "the object store's endpoint is not host:port")
         self.endpoint, self.bucket, self.secure = endpoint, bucket, secure
-        self._host = endpoint
-        self._base = f"{'https' if secure else 'http'}://{endpoint}/{quote(bucket)}"
+        self.base = f"{'https' if secure else 'http'}://{endpoint}/{quote(bucket)}"
         self._region = region
         self._credentials = Credentials(access_key, secret_key)
         self._connections = connections
@@ -197,7 +196,7 @@ class Wire:
         """
         if self._pid != os.getpid():  # a forked child does not share its parent's connections
             self._connect()
-        url = f"{self._base}/{key}" if key else f"{self._base}/"
+        url = f"{self.base}/{key}" if key else f"{self.base}/"
         if query:
             url += "?" + urlencode(query, quote_via=quote, safe="")
         signed = self._signed(method, url, headers or {})
@@ -217,7 +216,7 @@ class Wire:
         now = self._clock().astimezone(UTC)
         payload = "UNSIGNED-PAYLOAD"  # its Content-MD5 is signed
         ready = {
-            "Host": self._host,
+            "Host": self.endpoint,
             "User-Agent": "teleread",
             "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
             "x-amz-content-sha256": payload,
