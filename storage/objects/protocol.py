@@ -62,7 +62,8 @@ class Header:
         data_key_id: 8 bytes.
         wrap_nonce: 12 bytes.
         wrapped: the data key under the intake key, 48 bytes.
-        salt: 16 bytes; with it the data key gives the key of this object's bytes. The last four check the header.
+        salt: 16 bytes: 12 random ones, with which the data key gives the key of this object's bytes, and a CRC-32 of
+            the header before it.
     """
 
     root_sha256: str
