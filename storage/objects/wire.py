@@ -148,9 +148,16 @@ class Wire:
 
     def with_secret(self, secret_key: str) -> Wire:
         """The same requests under another secret."""
+        return self._other(self.bucket, secret_key)
+
+    def with_bucket(self, bucket: str) -> Wire:
+        """The same requests to another bucket."""
+        return self._other(bucket, self._credentials.secret_key)
+
+    def _other(self, bucket: str, secret_key: str) -> Wire:
         return Wire(
             self.endpoint,
-            self.bucket,
+            bucket,
             self._credentials.access_key,
             secret_key,
             secure=self.secure,
