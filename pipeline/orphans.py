@@ -33,14 +33,12 @@ from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import arrivals, objects, store_walks
 from teleread.storage.objects.protocol import ObjectInfo
-from teleread.storage.objects.sealing import raw_root
+from teleread.storage.objects.raw import raw_root
 
 log = logging.getLogger(__name__)
 
 OLDER_THAN = timedelta(hours=1)
 SLICE = 2_000
-# a request of a process that was killed may still be on its way to a remote store
-_FINISH_AFTER = timedelta(minutes=1)
 _REMOVED_TOGETHER = 32
 _PAGE = 500
 _WALK = "orphans"
@@ -134,10 +132,10 @@ class _Slice:
             self._step("temporaries_swept")
 
     def _finish_condemned(self) -> None:
-        with self._services.catalogue.read() as conn:
-            left = sweeping.unfinished(conn, before=self._now - _FINISH_AFTER, limit=self._limit)
-        sweeping.finish(self._services.catalogue, self._services.store, left, step=self._step)
-        self._report = replace(self._report, finished=len(left))
+        finished = sweeping.finish_left(
+            self._services.catalogue, self._services.store, self._now, limit=self._limit, step=self._step
+        )
+        self._report = replace(self._report, finished=finished)
 
     def _look(self, kind: str, few: Sequence[ObjectInfo]) -> None:
         if kind == NOTES:
@@ -175,9 +173,7 @@ class _Slice:
         self._unclear += len(malformed)
         self._report = replace(self._report, unclear=self._report.unclear + len(malformed))
 
-    def _remove(
-        self, few: Sequence[ObjectInfo], *, unless: Callable[[ObjectInfo], bool] = lambda _info: False
-    ) -> None:
+    def _remove(self, few: Sequence[ObjectInfo], *, unless: Callable[[ObjectInfo], bool] = lambda _info: False) -> None:
         old = {info.key: info for info in few if self._is_old(info)}
         with self._services.catalogue.read() as conn:
             named = set(conn.scalars(select(objects.c.key).where(objects.c.key.in_(list(old)))))

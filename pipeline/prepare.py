@@ -10,10 +10,13 @@ from sqlalchemy import Connection, Row, delete, select, update
 
 from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.bounded import Product
+from teleread.pipeline.adopt import object_row
+from teleread.pipeline.deletion import refuse_deleted
 from teleread.pipeline.identifiers import derived_id, uid_from
 from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import PIPELINE_VERSION, Services
 from teleread.storage import audit
+from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import (
     arrivals,
@@ -45,7 +48,7 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         StorageError: nothing was decided; run again later.
         Conflict: ``no_such_arrival``.
     """
-    arrival = _begin(services, arrival_id)
+    arrival, mark = _begin(services, arrival_id)
     if arrival.state != "landed":
         return str(arrival.state)
     try:
@@ -70,9 +73,14 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         arrival_id=arrival_id,
         data_keys=[services.store.data_key(arrival.sha256)],
     )
-    stored = {name: services.store.put(_key(arrival_id, name, blob), blob) for name, blob in product.blobs.items()}
+    stored = {
+        name: services.store.put(_key(arrival_id, name, blob), blob, root=arrival.sha256)
+        for name, blob in product.blobs.items()
+    }
     try:
         with services.catalogue.write() as conn:
+            sweeping.check(conn, [arrival.object_key, *(item.key for item in stored.values())], mark)
+            refuse_deleted(conn, enrolled.pseudonym)
             return _record(conn, services, arrival, product, enrolled, stored)
     except StorageError as error:
         if error.code != "catalogue_bad_value":
@@ -86,12 +94,13 @@ def _key(arrival_id: str, name: str, blob: bytes) -> str:
     return f"derived/{PIPELINE_VERSION}/{arrival_id}/{hashlib.sha256(blob).hexdigest()[:16]}-{name}"
 
 
-def _begin(services: Services, arrival_id: str) -> Row[Any]:
+def _begin(services: Services, arrival_id: str) -> tuple[Row[Any], int]:
     with services.catalogue.read() as conn:
+        mark = sweeping.mark(conn)
         arrival = conn.execute(select(arrivals).where(arrivals.c.id == arrival_id)).one_or_none()
     if arrival is None:
         raise Conflict("no_such_arrival", "No arrival has this id.")
-    return arrival
+    return arrival, mark
 
 
 def _identity(patient: dict[str, Any], arrival: Row[Any]) -> Identity:
@@ -247,12 +256,7 @@ def _put_instance(conn: Connection, arrival: Row[Any], facts: dict[str, Any], st
 
 
 def _put_derived(conn: Connection, arrival: Row[Any], name: str, item: StoredObject, now: datetime) -> None:
-    insert_missing(
-        conn,
-        objects,
-        [{"key": item.key, "sha256": item.sha256, "size_bytes": item.size_bytes, "created_at": now}],
-        ["key"],
-    )
+    insert_missing(conn, objects, [object_row(item, now)], ["key"])
     row = {
         "arrival_id": arrival.id,
         "name": name,
