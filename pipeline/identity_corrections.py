@@ -76,9 +76,7 @@ def begin_correction(
     item = _locked(conn, case_id, from_site)
     if (known := corrections.open_correction(conn, case_id)) is not None:
         return known.id
-    key = corrections.write_down(
-        conn, case_id, pseudonym=item.patient_pseudonym, reason=reason, opened_by=who, at=at
-    )
+    key = corrections.write_down(conn, case_id, pseudonym=item.patient_pseudonym, reason=reason, opened_by=who, at=at)
     _record(conn, at, who, "correction_open", case_id, {"correction": key})
     cases = corrections.family(conn, case_id)
     names = (notices.signers(conn, cases) | notices.viewers(conn, cases, before).accounts) - {who}
@@ -104,9 +102,7 @@ def confirm(services: Services, case_id: str, *, who: str, site_id: str | None =
         _close(conn, current, "confirmed", current.pseudonym or None, who, now, before)
 
 
-def correct(
-    services: Services, case_id: str, *, identity: Identity, who: str, site_id: str | None = None
-) -> str:
+def correct(services: Services, case_id: str, *, identity: Identity, who: str, site_id: str | None = None) -> str:
     """Close a case's correction by naming the right patient, and give back under that name.
 
     The case, its study and its work items are that patient's from now on; what was derived from the recording stays.

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from teleread import __version__
-from teleread.cli import files, operations, storage
+from teleread.cli import backup, files, operations, patients, retention, storage
 from teleread.errors import TelereadError
 
 
@@ -28,6 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     files.add_commands(commands)
     operations.add_commands(commands)
     storage.add_commands(commands)
+    patients.add_commands(commands)
+    backup.add_commands(commands)
+    retention.add_commands(commands)
     return parser
 
 
