@@ -72,7 +72,9 @@ def catch_up(
             pass
         verdict = audit.verify(database, tables, key, services.clock())
         if verdict.broken is not None:
-            raise StorageError("audit_broken", f"The audit chain of the {name} does not hold: {verdict.broken.message}.")
+            raise StorageError(
+                "audit_broken", f"The audit chain of the {name} does not hold: {verdict.broken.message}."
+            )
         if not _contains(database, tables, heads.get(name)):
             raise StorageError("audit_broken", f"The audit chain of the {name} is not the one that was backed up.")
         links[name] = verdict.links

@@ -13,7 +13,6 @@ from teleread.pipeline.services import Services
 from teleread.settings import Settings, load_settings
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects import open_store
-from teleread.storage.objects.s3 import S3Store
 from teleread.storage.vault import KeyRing, Vault
 
 
@@ -41,9 +40,7 @@ def open_services(settings: Settings) -> Services:
             timeout_s=float(settings.parse_timeout_s),
         )
 
-    store = open_store(settings.store_url)
-    if isinstance(store, S3Store):
-        store.ensure_bucket()
+    store = open_store(settings.store_url, vault.keys)
     return Services(
         alliance=alliance,
         catalogue=catalogue,

@@ -156,6 +156,11 @@ class KeyRing:
         """Number of the ring's last change; the first ring has 1."""
         return self._now().generation
 
+    @property
+    def clock(self) -> Clock:
+        """What it takes the time from."""
+        return self._clock
+
     # intake keys: wrap the keys of objects in the objects' headers
 
     def intake(self) -> tuple[bytes, bytes]:

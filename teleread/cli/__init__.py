@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from teleread import __version__
-from teleread.cli import backup, files, operations, patients, retention, storage
+from teleread.cli import backup, files, operations, patients, retention, storage, vault
 from teleread.errors import TelereadError
 
 
@@ -31,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     patients.add_commands(commands)
     backup.add_commands(commands)
     retention.add_commands(commands)
+    vault.add_commands(commands)
     return parser
 
 
