@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from teleread.errors import InputRejected, Misconfigured
-from teleread.settings import Settings, load_settings
+from teleread.settings import load_settings
 
 
 def add_commands(commands: Any) -> None:
@@ -21,8 +21,7 @@ def add_commands(commands: Any) -> None:
         "backup",
         help="catalogue, vault, objects and key ring, whole and consistent, while the system runs",
         description="Backs everything up into a folder: a mounted disk or share, one system's alone. Databases and "
-        "key ring are sealed to the recovery key; objects are sealed anyway and are copied once. FOLDER list and "
-        "FOLDER dropped ID are said as `teleread backup FOLDER --list` and `--dropped ID`.",
+        "key ring are sealed to the recovery key; objects are sealed anyway and are copied once.",
     )
     backup.add_argument("folder", type=Path, metavar="FOLDER", help="made when absent")
     backup.add_argument("--keep", type=_count, metavar="N", help="remove all but the newest N backups afterwards")
@@ -105,13 +104,14 @@ def run_backup(options: argparse.Namespace) -> int:
 def run_restore(options: argparse.Namespace) -> int:
     """``teleread restore FOLDER``. Exit code 3 when something could not be brought back."""
     from teleread.pipeline.restored import catch_up
-    from teleread.services import running_services
+    from teleread.services import read_alliance, running_services
     from teleread.storage.backup.restore import Target, note_restored, restore_backup
     from teleread.storage.catalogue.database import Database
     from teleread.storage.objects.urls import open_blobs
     from teleread.storage.vault.schema import VAULT
 
     settings = load_settings()
+    read_alliance(settings)  # said before anything is changed: it is no part of a backup
     halves = _halves(options)
     with (
         closing(Database(settings.catalogue_url)) as catalogue,
@@ -128,7 +128,7 @@ def run_restore(options: argparse.Namespace) -> int:
             actor=_who(),
             progress=_Progress(),
         )
-        with running_services(_with_alliance(settings)) as services:
+        with running_services(settings) as services:
             caught_up = catch_up(services, vault, restored.manifest.audit, actor=_who(), progress=_Progress())
         facts = {
             "id": restored.manifest.id,
@@ -188,15 +188,6 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         raise InputRejected("recovery_half_unreadable", f"{path} cannot be read as text.") from None
-
-
-def _with_alliance(settings: Settings) -> Settings:
-    if not settings.alliance_file.exists():
-        raise Misconfigured(
-            "alliance_missing",
-            f"Put the alliance file back to {settings.alliance_file} and run this again; all else is restored.",
-        )
-    return settings
 
 
 class _Progress:

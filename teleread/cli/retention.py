@@ -69,9 +69,7 @@ def add_commands(commands: Any) -> None:
     delete.add_argument("--json", action="store_true")
     delete.set_defaults(run=run_delete)
 
-    certificates = actions.add_parser(
-        "certificates", help="deletions, their state and what keeps them from being final"
-    )
+    certificates = actions.add_parser("certificates", help="deletions and what keeps them from being final")
     certificates.add_argument("--save", type=Path, metavar="FOLDER", help="also write the certificates there")
     certificates.add_argument("--json", action="store_true")
     certificates.set_defaults(run=run_certificates)
