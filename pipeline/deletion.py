@@ -252,9 +252,8 @@ def _remove_study(conn: Connection, deletion_id: str, study: Study, found: _Foun
     raw = {key for key in found.keys if key.startswith("raw/")}
     shared = set(conn.scalars(select(arrivals.c.object_key).where(arrivals.c.object_key.in_(raw)).distinct()))
     going = [key for key in found.keys if key not in shared]
-    hashes = dict(
-        conn.execute(select(objects.c.key, objects.c.sha256).where(objects.c.key.in_(found.keys))).tuples().all()
-    )
+    held = select(objects.c.key, objects.c.sha256).where(objects.c.key.in_(found.keys))
+    hashes = {row.key: row.sha256 for row in conn.execute(held)}
     conn.execute(delete(objects).where(objects.c.key.in_(going)))
     condemned = sweeping.condemn(conn, going, now)
     facts["counts"] = {name: facts["counts"].get(name, 0) + count for name, count in counts.items()}
