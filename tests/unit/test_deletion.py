@@ -146,22 +146,7 @@ def test_bytes_that_another_site_sent_too_stay_readable_there(services: Services
     assert not services.store.exists(left.object_key)
 
 
-def _steps(services: Services, pseudonym: str) -> list[str]:
-    seen: list[str] = []
-    delete(services, pseudonym, seen.append)
-    return seen
-
-
-def test_a_deletion_killed_at_any_step_ends_the_same(
-    services: Services, due: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = 0
-
-    def kill_next(_name: str) -> None:
-        nonlocal steps
-        steps += 1
-        raise Killed
-
+def test_a_deletion_killed_at_any_step_ends_the_same(services: Services, due: dict[str, str]) -> None:
     (identifier,) = begin(services, due["ecg"], LAW, who=WHO, reason="over")
     kills = 0
     # each run ends one step later than the one before: every step is killed once, with all before it done or redone
