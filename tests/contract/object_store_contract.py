@@ -201,7 +201,7 @@ class ObjectStoreContract:
 
     memory_bound_bytes = 4 * MIB
     big_bytes = 64 * MIB
-    flips: int | None = 40  # bits to turn over in each part of an object; None: all of them
+    flips: int | None = 40  # bits to turn over in each part of an object; None: all of them in a small one
 
     @pytest.fixture
     def keys(self) -> TestKeys:
@@ -474,11 +474,10 @@ class ObjectStoreContract:
             whole = blobs.get(key)
             header, body = range(8 * HEADER_BYTES), range(8 * HEADER_BYTES, 8 * len(whole))
             chance = random.Random(7)
-            bits = [*header, *body]
-            if self.flips is not None:
-                bits = [*chance.sample(header, self.flips), *chance.sample(body, self.flips)]
-            elif len(bits) > 10_000:
-                bits = [*header, *chance.sample(body, 500)]
+            if self.flips is None and len(body) < 10_000:
+                bits = [*header, *body]
+            else:
+                bits = [*chance.sample(header, self.flips or 100), *chance.sample(body, self.flips or 200)]
             for bit in bits:
                 stored = bytearray(whole)
                 stored[bit // 8] ^= 1 << bit % 8
