@@ -14,7 +14,7 @@ from tests.contract import storage_child
 from tests.contract.keys import TestKeys
 from tests.contract.object_store_contract import forge, says
 
-SIZES = (0, 1, 100, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 4 * CHUNK_BYTES)
+SIZES = (0, 1, 100, CHUNK_BYTES, CHUNK_BYTES + 1, *(n * CHUNK_BYTES for n in (2, 3, 4, 5)))
 TWO_GIGABYTES = 2 << 30
 
 
