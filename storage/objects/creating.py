@@ -107,8 +107,8 @@ class Creator:
             raise StorageError("store_io", "the object store began no upload in parts")
         upload = found[1].decode()
         try:
-            tags = self._send_parts(key, upload, file, part_bytes(size_bytes))
-            if self._complete(key, upload, tags, size_bytes):
+            tags, whole = self._send_parts(key, upload, file, part_bytes(size_bytes))
+            if self._complete(key, upload, tags, whole, size_bytes):
                 return True
         except TelereadError:
             # what is not aborted now is swept later
@@ -118,10 +118,13 @@ class Creator:
         abort(self._wire, key, upload)
         return False
 
-    def _send_parts(self, key: str, upload: str, file: BinaryIO, size: int) -> list[str]:
+    def _send_parts(self, key: str, upload: str, file: BinaryIO, size: int) -> tuple[list[str], set[str]]:
+        """Returns the ETags of the parts, and those that the object may have."""
         file.seek(0)
         tags: list[str] = []
+        whole = hashlib.md5(usedforsecurity=False)
         while piece := _read(file, size):
+            whole.update(piece)
             digest = hashlib.md5(piece, usedforsecurity=False).digest()
             answer = self._wire.send(
                 "PUT",
@@ -134,9 +137,10 @@ class Creator:
             if not said or (ETAG_MD5 in self.relied_on and said != digest.hex()):
                 raise PeerError("store_damaged_transfer", "the object store received other bytes than were sent")
             tags.append(said)
-        return tags
+        # S3 makes it of the parts; a server over plain files may say the MD5 of the whole, and some say none
+        return tags, {_tag_of_parts(tags), whole.hexdigest(), ""}
 
-    def _complete(self, key: str, upload: str, tags: list[str], size_bytes: int) -> bool:
+    def _complete(self, key: str, upload: str, tags: list[str], whole: set[str], size_bytes: int) -> bool:
         parts = "".join(
             f'<Part><PartNumber>{number}</PartNumber><ETag>"{said}"</ETag></Part>'
             for number, said in enumerate(tags, 1)
@@ -152,7 +156,7 @@ class Creator:
                 return False
             answer = self._decided("POST", key, query={"uploadId": upload}, headers=headers, body=body)
             held = head(self._wire, key)
-        is_ours = held is not None and size(held) == size_bytes and tag(held) in ("", _tag_of_parts(tags))
+        is_ours = held is not None and size(held) == size_bytes and tag(held) in whole
         if answer.status in (404, 412):
             # the answer to our own first try may have been lost
             if was_retried(answer) and is_ours:
