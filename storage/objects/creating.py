@@ -4,7 +4,7 @@
   request then, because a server that enforces the condition on a PUT need not do so when parts are put together
   (Ceph's gateway does not).
 - Where it also enforces it there, large objects go in parts.
-- Where it enforces nothing: look, write, look again. Threads of one process are kept apart by a lock; between two
+- Where it enforces nothing: look, then write. Threads of one process are kept apart by a lock; between two
   processes that race on one key nothing is promised. The probe finds such a server (see ``probe.py``), and it is
   refused unless the operator accepts it knowingly.
 
@@ -83,9 +83,9 @@ class Creator:
         return self._put(key, file, size_bytes, digest.digest())
 
     def _put(self, key: str, body: Body, size_bytes: int, digest: bytes) -> bool:
-        headers = {"Content-MD5": base64.b64encode(digest).decode()}
+        headers = {"content-md5": base64.b64encode(digest).decode()}
         if CREATE_ONLY in self.relied_on:
-            headers["If-None-Match"] = "*"
+            headers["if-none-match"] = "*"
             answer = self._decided("PUT", key, headers=headers, body=body, size_bytes=size_bytes)
             if answer.status == 412:
                 # the answer to our own first try may have been lost
@@ -97,8 +97,7 @@ class Creator:
                 return False
             answer = self._wire.send("PUT", key, headers=headers, body=body, size_bytes=size_bytes)
             self._check_put(key, answer.headers, digest.hex(), size_bytes)
-            # another process may have come in between: then the object is its, not ours
-            return self._holds(key, digest, size_bytes)
+            return True
 
     def _in_parts(self, key: str, file: BinaryIO, size_bytes: int) -> bool:
         answer = self._wire.send("POST", key, query={"uploads": ""})
@@ -130,7 +129,7 @@ class Creator:
                 "PUT",
                 key,
                 query={"partNumber": str(len(tags) + 1), "uploadId": upload},
-                headers={"Content-MD5": base64.b64encode(digest).decode()},
+                headers={"content-md5": base64.b64encode(digest).decode()},
                 body=piece,
             )
             said = tag(answer.headers)
@@ -147,10 +146,10 @@ class Creator:
         )
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
         digest = hashlib.md5(body, usedforsecurity=False).digest()
-        headers = {"Content-MD5": base64.b64encode(digest).decode(), "Content-Type": "application/xml"}
+        headers = {"content-md5": base64.b64encode(digest).decode(), "content-type": "application/xml"}
         enforced = CREATE_ONLY_PARTS in self.relied_on
         if enforced:
-            headers["If-None-Match"] = "*"
+            headers["if-none-match"] = "*"
         with self._lock(key):
             if not enforced and head(self._wire, key) is not None:
                 return False

