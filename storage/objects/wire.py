@@ -61,15 +61,28 @@ def _ack_at_once(sock: socket.socket | None) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
 
+_HEAD_AND_BODY = frozenset({"GET", "POST"})  # whose answers have bodies of any size
+
+
 class _Connection(urllib3.connection.HTTPConnection):
+    def request(self, method: str, *arguments: Any, **rest: Any) -> None:
+        self._has_body = method in _HEAD_AND_BODY
+        super().request(method, *arguments, **rest)
+
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
-        _ack_at_once(self.sock)
+        if self._has_body:
+            _ack_at_once(self.sock)
         return super().getresponse()
 
 
 class _TlsConnection(urllib3.connection.HTTPSConnection):
+    def request(self, method: str, *arguments: Any, **rest: Any) -> None:
+        self._has_body = method in _HEAD_AND_BODY
+        super().request(method, *arguments, **rest)
+
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
-        _ack_at_once(self.sock)
+        if self._has_body:
+            _ack_at_once(self.sock)
         return super().getresponse()
 
 
