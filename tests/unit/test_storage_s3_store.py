@@ -245,6 +245,7 @@ RIVAL = {**tagged(b"two"), "Content-Length": "3"}
         ("507 XMinioStorageFull", StorageError, "store_full"),
         ("403 QuotaExceeded", StorageError, "store_full"),
         ("403 AccessDenied", StorageError, "store_access_denied"),
+        ("403 RequestTimeTooSkewed", StorageError, "store_clock"),
         ("400 BadDigest", PeerError, "store_damaged_transfer"),
         ("404 NoSuchBucket", StorageError, "bucket_missing"),
         ("400 SomethingElse", StorageError, "store_io"),
@@ -370,6 +371,18 @@ def test_a_listing_that_is_none_is_no_empty_one(said: bytes) -> None:
     with store_of(Answers(("200", {}, said))) as blobs, pytest.raises(StorageError) as failed:
         list(blobs.list())
     assert failed.value.code == "store_io"
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "cn-north-1"])
+def test_a_bucket_is_made_in_its_region(region: str) -> None:
+    answers = Answers(("404", {}, b""), ("200", {}, b""))
+    with store_of(answers) as blobs:
+        there = S3Blobs(blobs.wire.endpoint, "bucket", "key", "secret", secure=False, region=region)
+        there.ensure_bucket()
+        there.close()
+    (method, path, _, body) = answers.seen[1]
+    assert (method, path) == ("PUT", "/bucket/")
+    assert (f"<LocationConstraint>{region}<".encode() in body) is (region != "us-east-1")
 
 
 def test_a_redirect_is_not_followed_with_our_signature() -> None:
