@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from xml.sax.saxutils import escape
 
 import urllib3
 
@@ -21,6 +22,7 @@ from teleread.errors import StorageError
 from teleread.storage.objects.creating import Creator, abort, head, size
 from teleread.storage.objects.listing import entries, uploads
 from teleread.storage.objects.protocol import Draft, ObjectInfo, check_key, check_prefix, check_range, missing
+from teleread.storage.objects.signing import Signer
 from teleread.storage.objects.streams import os_failure
 from teleread.storage.objects.wire import Wire, translated
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 _IN_MEMORY_BYTES = 16 << 20
 _ANY_SIZE = 1 << 50
+_REGION = (
+    '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
+)
 
 
 class S3Blobs:
@@ -61,13 +67,12 @@ class S3Blobs:
         answer_timeout_s: float = 30.0,
     ) -> None:
         self.bucket = bucket
+        self._region = escape(region)
         self.wire = Wire(
             endpoint,
             bucket,
-            access_key,
-            secret_key,
+            Signer(access_key, secret_key, region),
             secure=secure,
-            region=region,
             connections=connections,
             connect_timeout_s=connect_timeout_s,
             answer_timeout_s=answer_timeout_s,
@@ -85,8 +90,9 @@ class S3Blobs:
         except StorageError as error:
             if error.code != "bucket_missing":
                 raise
+            body = _REGION.format(self._region).encode() if self._region != "us-east-1" else None
             # 409: somebody else made it in the meantime
-            self.wire.send("PUT", expected=(409,))
+            self.wire.send("PUT", body=body, expected=(409,))
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -113,7 +119,7 @@ class S3Blobs:
             if self.stat(key) is None:
                 raise missing(key)
             return b""
-        wanted = {"Range": f"bytes={start}-{start + length - 1}"}
+        wanted = {"range": f"bytes={start}-{start + length - 1}"}
         answer = self.wire.send("GET", key, headers=wanted, stream=True, expected=(416,))
         with io.BufferedReader(_Answer(answer)) as body:
             if answer.status == 416:
@@ -145,7 +151,8 @@ class S3Blobs:
 
     def delete(self, key: str) -> None:
         """See :meth:`Blobs.delete`."""
-        self.wire.send("DELETE", check_key(key), expected=(404,))
+        if head(self.wire, check_key(key)) is not None:  # some servers fail on what is not there
+            self.wire.send("DELETE", key, expected=(404,))
 
     def sweep_temporaries(self, older_than: datetime) -> int:
         """Abort uploads in parts that crashed writers left behind and return how many.
