@@ -21,7 +21,7 @@ from pathlib import Path
 
 from teleread.errors import StorageError
 from teleread.storage.objects import FileBlobs, SealedStore
-from tests.contract.keys import TestKeys
+from tests.contract.keys import shared_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 AT = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
@@ -48,11 +48,6 @@ class NaiveBlobs(FileBlobs):
 
 
 BLOBS = {"real": FileBlobs, "naive": NaiveBlobs}
-
-
-def shared_keys() -> TestKeys:
-    """The same keys in every process."""
-    return TestKeys(random.Random(1).randbytes)
 
 
 def say(line: str) -> None:
