@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -18,13 +18,13 @@ from sqlalchemy import Row, delete, exists, select, update
 from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import StorageError
 from teleread.pipeline.adopt import adopt, note_of, raise_arrival
-from teleread.pipeline.notes import NOTES, note_key, split_key, write_note
+from teleread.pipeline.notes import NOTES, note_key, read_note, split_key, write_note
 from teleread.pipeline.pairs import DERIVED, RAW, Pair, pairs
 from teleread.pipeline.rotten import LOST, audit_id, release, set_aside
 from teleread.pipeline.services import Services
 from teleread.storage import audit
 from teleread.storage.catalogue import sweeping
-from teleread.storage.catalogue.schema import arrivals, derived, objects, quarantine
+from teleread.storage.catalogue.schema import arrivals, derived, objects, quarantine, scrub_findings
 from teleread.storage.objects.protocol import ObjectInfo
 from teleread.storage.objects.raw import raw_root
 
@@ -119,6 +119,9 @@ class _Run:
         self._tell = tell
         self._step = step
         self.report = Report()
+        with self._catalogue.read() as conn:
+            # what a scrub found; everything else is taken at its size and header
+            self._suspect = frozenset(conn.scalars(select(scrub_findings.c.key).distinct()))
 
     def notes(self) -> Iterator[None]:
         """Every arrival has its notes and every note its arrival."""
@@ -149,7 +152,7 @@ class _Run:
             self.report.objects += len(pair.stored)
             self.report.orphans += sum(key not in pair.rows for key in pair.stored)
             for key, row in pair.rows.items():
-                if not self._is_whole(row, pair.stored.get(key)):
+                if not self._is_whole(row, pair.stored.get(key)) or self._has_rotted(row):
                     self._derive_again(row)
                 else:
                     self._compare_header(row)
@@ -216,16 +219,36 @@ class _Run:
         mended = self._repair and self._write_note(row)
         self._found("note_missing", row.id, mended, "note_written")
 
-    def _write_note(self, row: Row[Any]) -> bool:
+    def _write_note(self, row: Row[Any], priority: Priority | None = None) -> bool:
+        note = note_of(row)
         try:
-            write_note(self._store, note_of(row))
+            write_note(self._store, note if priority is None else replace(note, clinic_priority=priority))
         except StorageError as error:
             if error.code not in {"object_key_missing", "object_corrupt", "object_missing"}:
                 raise
             return False  # the raw object cannot be read; the scrub names it
         return True
 
+    def _renew_note(self, row: Row[Any], priority: Priority, key: str) -> None:
+        """A note that a scrub found rotten; what it said stands in the row."""
+        try:
+            read_note(self._store, key)
+            return
+        except StorageError as error:
+            if not error.code.startswith("note_"):
+                raise
+            code = error.code
+        mended = False
+        if self._repair:
+            self._store.delete(key)
+            self._step("note_removed")
+            mended = self._write_note(row, priority)
+        self._found(code, key, mended, "note_written")
+
     def _compare(self, row: Row[Any], priorities: dict[Priority, ObjectInfo]) -> None:
+        for priority, info in priorities.items():
+            if info.key in self._suspect:
+                self._renew_note(row, priority, info.key)
         known: Priority = row.clinic_priority
         noted = min(priorities, key=PRIORITIES.index)
         if known not in priorities and PRIORITIES.index(known) < PRIORITIES.index(noted):
@@ -316,7 +339,10 @@ class _Run:
         if not self._is_whole(row, pair.stored.get(key)):
             self._raw_differs(row)
             return
-        if was_lost and self._reads_well(key):
+        if self._has_rotted(row):
+            self._lost(key, "object_corrupt")
+            return
+        if was_lost and self._reads_well(row):
             if self._repair:
                 with self._catalogue.write() as conn:
                     release(conn, key, self._services.clock())
@@ -368,9 +394,12 @@ class _Run:
         with self._catalogue.read() as conn:
             return set(conn.scalars(query))
 
-    def _reads_well(self, key: str) -> bool:
+    def _has_rotted(self, row: Row[Any]) -> bool:
+        return row.key in self._suspect and not self._reads_well(row)
+
+    def _reads_well(self, row: Row[Any]) -> bool:
         try:
-            return self._store.measure(key)[0] == raw_root(key)
+            return self._store.measure(row.key)[0] == (raw_root(row.key) or row.sha256)
         except StorageError as error:
             if error.code in {"object_corrupt", "object_missing"}:
                 return False

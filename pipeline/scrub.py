@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,12 +27,15 @@ from teleread.pipeline.rotten import audit_id
 from teleread.pipeline.services import Services
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import objects, scrub_findings, scrubs
-from teleread.storage.objects.measuring import Measured, measure_many
+from teleread.storage.objects.measuring import Measured
+from teleread.storage.objects.protocol import ObjectStore
 from teleread.storage.objects.raw import raw_root
 
 SLICE_BYTES = 64 << 20
 EVERY = timedelta(days=1)  # the slow one begins anew no sooner than this after it last began
 _KEEP_EVERY_S = 2.0
+_BATCH_BYTES = 1 << 20
+_BATCH_OBJECTS = 64
 _SLICE_OBJECTS = 2_000
 # a disk that cannot read one file says store_io; the rest of it may be well
 _FAULTS = frozenset(
@@ -164,6 +169,16 @@ def _open_scrub(services: Services, *, asked: bool, fresh: bool) -> Row[Any]:
         return conn.execute(select(scrubs).where(scrubs.c.id == identifier)).one()
 
 
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """An object to be read: what the catalogue says of it, and whether the position may stand behind it."""
+
+    key: str
+    row: Row[Any] | None
+    size_bytes: int
+    ends_group: bool
+
+
 @dataclass(slots=True)
 class _Pending:
     """What was read and is not kept yet."""
@@ -195,39 +210,45 @@ class _Run:
 
     def go(self, bytes_wanted: int | None) -> ScrubReport:
         until = None if bytes_wanted is None else self._report.bytes + bytes_wanted
-        ahead: deque[tuple[str, Row[Any] | None, int, bool]] = deque()  # key, row, size, whether it ends its group
-
-        def keys() -> Iterator[str]:
-            for pair in pairs(self._services.catalogue, self._services.store, after=self._row.position):
-                members = _members(pair)
-                for i, (key, row, size) in enumerate(members):
-                    ahead.append((key, row, size, i + 1 == len(members)))
-                    yield key
-
         ended, looked_at = True, 0
-        measured = measure_many(self._services.store, keys(), threads=self._threads)
-        try:
-            for found in measured:
-                key, row, size, ends_group = ahead.popleft()
-                assert found.key == key
-                self._judge(found, row)
+        with closing(self._measured()) as measured:
+            for member, found in measured:
+                self._judge(found, member.row)
                 self._report = replace(
-                    self._report, objects=self._report.objects + 1, bytes=self._report.bytes + max(0, size)
+                    self._report, objects=self._report.objects + 1, bytes=self._report.bytes + max(0, member.size_bytes)
                 )
                 looked_at += 1
                 self._progress(self._report.objects, self._report.bytes)
-                if not ends_group:
+                if not member.ends_group:
                     continue
-                self._pending.position = key
+                self._pending.position = member.key
                 if time.monotonic() - self._kept_at > _KEEP_EVERY_S:
                     self._keep(ended=False)
                 if until is not None and (self._report.bytes >= until or looked_at >= _SLICE_OBJECTS):
                     ended = False
                     break
-        finally:
-            measured.close()  # type: ignore[attr-defined]
         self._keep(ended=ended)
         return replace(self._report, faults=self._count(), ended=ended)
+
+    def _measured(self) -> Generator[tuple[_Member, Measured], None, None]:
+        """Every object from the position on, read by several threads, in order.
+
+        Handing an object to a thread costs about as much as reading a small one, so they are handed over in batches.
+        """
+        store = self._services.store
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="scrub") as pool:
+            ahead: deque[tuple[list[_Member], Future[list[Measured]]]] = deque()
+            try:
+                for batch in _batches(pairs(self._services.catalogue, store, after=self._row.position)):
+                    ahead.append((batch, pool.submit(_read, store, batch)))
+                    if len(ahead) > 2 * self._threads:
+                        members, future = ahead.popleft()
+                        yield from zip(members, future.result(), strict=True)
+                for members, future in ahead:
+                    yield from zip(members, future.result(), strict=True)
+            finally:
+                for _, future in ahead:
+                    future.cancel()
 
     def _judge(self, found: Measured, row: Row[Any] | None) -> None:
         try:
@@ -304,9 +325,31 @@ class _Run:
             return int(conn.execute(query).scalar_one())
 
 
-def _members(pair: Pair) -> Sequence[tuple[str, Row[Any] | None, int]]:
-    keys = sorted(pair.stored.keys() | pair.rows.keys())
-    return [(key, pair.rows.get(key), pair.stored[key].size_bytes if key in pair.stored else 0) for key in keys]
+def _batches(found: Iterable[Pair]) -> Iterator[list[_Member]]:
+    """The objects of the groups, about as many as make a megabyte together."""
+    batch: list[_Member] = []
+    size = 0
+    for pair in found:
+        keys = sorted(pair.stored.keys() | pair.rows.keys())
+        for key in keys:
+            held = pair.stored[key].size_bytes if key in pair.stored else 0
+            batch.append(_Member(key, pair.rows.get(key), held, key == keys[-1]))
+            size += held
+        if size >= _BATCH_BYTES or len(batch) >= _BATCH_OBJECTS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _read(store: ObjectStore, batch: Sequence[_Member]) -> list[Measured]:
+    measured: list[Measured] = []
+    for member in batch:
+        try:
+            measured.append(Measured(member.key, *store.measure(member.key)))
+        except TelereadError as error:
+            measured.append(Measured(member.key, "", -1, error))
+    return measured
 
 
 def _pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:

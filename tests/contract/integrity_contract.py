@@ -492,6 +492,32 @@ def test_a_derived_object_sealed_well_with_other_bytes_is_found(services: Servic
     assert read_all(services)[1] == {Fault(key, "object_corrupt")}
 
 
+def test_what_the_scrub_found_is_mended_by_reconcile(services: Services) -> None:
+    landed = through(services, files(1))
+    before = state(services)
+    key, note = raw_key(landed.sha256), note_key(landed.arrival_id, "routine")
+    wave = next(one for one in keys(services, "derived/") if one.endswith("wave.i16"))
+    sealed = services.store.blobs.get(key)
+    for one in (wave, note):
+        flip(services.store, one, 8 * 140)
+    assert {fault.key for fault in read_all(services)[1]} == {wave, note}
+    _, findings = mend(services)
+    assert set(findings) == {Finding("derived_missing", wave, mended=True), Finding("note_corrupt", note, mended=True)}
+    later(services, 0.1)
+    sweep_all(services)
+    flip(services.store, key, 8 * 140)
+    assert read_all(services)[1] == {Fault(key, "object_corrupt")}
+    for _ in range(2):
+        assert mend(services)[1] == [Finding("object_corrupt", key, mended=False)]
+    rewrite(services.store, key, sealed)
+    assert mend(services)[1] == [Finding("object_back", key, mended=True)]
+    assert read_all(services)[1] == set()
+    after = state(services)
+    for name in ("swept_objects", "quarantine"):
+        before.pop(name), after.pop(name)
+    assert after == before
+
+
 def test_a_scrub_killed_at_any_step_goes_on_and_finds_all(services: Services) -> None:
     for seed in (1, 2):
         arrive(services, files(seed))
