@@ -14,7 +14,7 @@ from teleread.storage.objects.protocol import ObjectStore
 from teleread.storage.vault import Vault
 
 # Part of every derived object's key. Raise it when the same input may give other derived bytes.
-PIPELINE_VERSION = "1"
+PIPELINE_VERSION = "2"
 
 
 @dataclass(frozen=True)
