@@ -11,7 +11,7 @@ from teleread.alliance import Alliance
 from teleread.ingest.bounded import BoundedPool
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.protocol import ObjectStore
-from teleread.storage.vault import Vault
+from teleread.storage.vault import KeyRing, Vault
 
 # Part of every derived object's key. Raise it when the same input may give other derived bytes.
 PIPELINE_VERSION = "2"
@@ -28,6 +28,7 @@ class Services:
     alliance: Alliance
     catalogue: Database
     store: ObjectStore
+    ring: KeyRing
     vault: Vault
     make_pool: Callable[[], BoundedPool]
     clock: Callable[[], datetime]
@@ -37,8 +38,9 @@ class Services:
         return self.make_pool()
 
     def close(self) -> None:
-        """End the parser processes and the database connections."""
+        """End the parser processes and close all connections."""
         if "pool" in self.__dict__:
             self.pool.close()
+        self.store.close()
         self.catalogue.close()
         self.vault.close()

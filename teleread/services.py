@@ -13,8 +13,7 @@ from teleread.pipeline.services import Services
 from teleread.settings import Settings, load_settings
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects import open_store
-from teleread.storage.objects.s3 import S3Store
-from teleread.storage.vault import Vault
+from teleread.storage.vault import KeyRing, Vault
 
 
 def utc_now() -> datetime:
@@ -31,7 +30,8 @@ def open_services(settings: Settings) -> Services:
     alliance = read_alliance(settings)
     catalogue = Database(settings.catalogue_url)
     catalogue.migrate()
-    vault = Vault(settings.vault_url)
+    ring = KeyRing.open(settings.key_file, clock=utc_now)
+    vault = Vault(settings.vault_url, ring)
     vault.migrate()
 
     def make_pool() -> BoundedPool:
@@ -41,13 +41,11 @@ def open_services(settings: Settings) -> Services:
             timeout_s=float(settings.parse_timeout_s),
         )
 
-    store = open_store(settings.store_url)
-    if isinstance(store, S3Store):
-        store.ensure_bucket()
     return Services(
         alliance=alliance,
         catalogue=catalogue,
-        store=store,
+        store=open_store(settings.store_url, vault.keys, remember=settings.home / "store-probe.json"),
+        ring=ring,
         vault=vault,
         make_pool=make_pool,
         clock=utc_now,
