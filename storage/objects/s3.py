@@ -1,72 +1,70 @@
-"""Objects in any S3 server, through minio-py.
+"""Sealed objects in any S3 server.
 
-No conditional write is relied on: several servers ignore ``If-None-Match``, and minio-py would store it as user
-metadata and overwrite. Creation is instead: look, compare, write, look again. Raw objects have the hash of their
-bytes as key and derived ones follow from their key, so two processes that race on one key write the same bytes.
-Threads of one process are kept apart by a lock. Of two processes that race with different bytes on one key the
-loser is told only if the winner's write was finished when it looked again.
+A draft stays here until it is published: in memory, or in a temporary file without a name where it is large. What it
+holds is sealed already. Publishing creates the object and never replaces one:
+
+- Where the server enforces ``If-None-Match`` on a PUT, one conditional PUT does both. Objects of up to 5 GiB go in
+  one request then, because a server that enforces the condition on a PUT need not do so when parts are put together
+  (Ceph's gateway does not).
+- Where it also enforces it there, large objects go in parts.
+- Where it enforces nothing: look, write, look again. Threads of one process are kept apart by a lock; between two
+  processes that race on one key nothing is promised. The probe finds such a server (see ``probe.py``), and it is
+  refused unless the operator accepts it knowingly.
+
+Every request carries the MD5 of its body; where the server's ETag is an MD5 it is compared as well.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
 import io
 import os
 import re
+import tempfile
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, BinaryIO
 
-import certifi
 import urllib3
-from minio import Minio
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
-from teleread.errors import Misconfigured, PeerError, StorageError, TelereadError
+from teleread.errors import PeerError, StorageError, TelereadError
+from teleread.storage.objects.listing import entries, uploads
 from teleread.storage.objects.protocol import (
+    Draft,
     ObjectInfo,
-    StoredObject,
     check_key,
     check_prefix,
     check_range,
     missing,
-    other_bytes,
 )
-from teleread.storage.objects.streams import Rewindable, measure, rewindable
+from teleread.storage.objects.streams import os_failure
+from teleread.storage.objects.wire import Body, Wire, refusal, translated, was_retried
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_SHA256 = "sha256"  # stored as x-amz-meta-sha256; servers change its case
+CREATE_ONLY, CREATE_ONLY_PARTS, ETAG_MD5 = "create_only", "create_only_parts", "etag_md5"
+
+_IN_MEMORY_BYTES = 16 << 20
 _PART_BYTES = 16 << 20
+_MOST_PARTS = 9_000
+_ONE_REQUEST_BYTES = 5 << 30
+_READ_BYTES = 1 << 20
 _LOCKS = 256
-_MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
-_DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccountProblem"})
-_FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "XMinioStorageQuotaExceeded", "InsufficientStorage"})
-_BUSY = frozenset(
-    {
-        "SlowDown",
-        "SlowDownRead",
-        "SlowDownWrite",
-        "ServiceUnavailable",
-        "InternalError",
-        "RequestTimeout",
-        "OperationAborted",
-        "XMinioServerNotInitialized",
-    }
-)
+_CONFLICTS = 8
+_ANY_SIZE = 1 << 50
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_UPLOAD_ID = re.compile(rb"<UploadId>\s*([^<\s]{1,1024})\s*</UploadId>")
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    size_bytes: int
-    sha256: str | None  # as its writer recorded it; absent where the server keeps no metadata
-
-
-class S3Store:
-    """Objects in one bucket.
+class S3Blobs:
+    """Sealed objects in one bucket.
 
     Args:
         endpoint: ``host:port`` without scheme.
@@ -95,177 +93,336 @@ class S3Store:
         answer_timeout_s: float = 30.0,
     ) -> None:
         self.bucket = bucket
-        self._connections = connections
-        self._timeout = urllib3.Timeout(connect=connect_timeout_s, read=answer_timeout_s)
-        self._endpoint, self._secure, self._region = endpoint, secure, region
-        self._credentials = (access_key, secret_key)
-        self._connect()
+        self.wire = Wire(
+            endpoint,
+            bucket,
+            access_key,
+            secret_key,
+            secure=secure,
+            region=region,
+            connections=connections,
+            connect_timeout_s=connect_timeout_s,
+            answer_timeout_s=answer_timeout_s,
+        )
+        self._relied_on: frozenset[str] = frozenset()
+        self._make_locks()
 
-    def _connect(self) -> None:
+    def _make_locks(self) -> None:
         self._pid = os.getpid()
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
-        self._pool = urllib3.PoolManager(
-            maxsize=self._connections,
-            timeout=self._timeout,
-            # an unanswered PUT is sent again whole: the same bytes under the same key
-            retries=urllib3.Retry(
-                total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), raise_on_status=False
-            ),
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
-        )
-        access_key, secret_key = self._credentials
-        try:
-            self._client = Minio(
-                endpoint=self._endpoint,
-                access_key=access_key,
-                secret_key=secret_key,
-                secure=self._secure,
-                region=self._region,
-                http_client=self._pool,
-            )
-        except ValueError as error:
-            raise Misconfigured("bad_store_url", "the object store's endpoint is not host:port") from error
 
-    def _leave_parent(self) -> None:
-        """A forked child shares neither connections nor locks with its parent."""
-        if self._pid != os.getpid():
-            self._connect()
-
-    @property
-    def _server(self) -> Minio:
-        self._leave_parent()
-        return self._client
+    def rely_on(self, enforced: Collection[str]) -> None:
+        """Say what this server was found to enforce; nothing is relied on before."""
+        self._relied_on = frozenset(enforced)
 
     def ensure_bucket(self) -> None:
         """Make the bucket when it is absent."""
-        with _translated():
-            if not self._server.bucket_exists(bucket_name=self.bucket):
-                self._server.make_bucket(bucket_name=self.bucket)
+        try:
+            self.wire.send("HEAD")
+        except StorageError as error:
+            if error.code != "bucket_missing":
+                raise
+            # 409: somebody else made it in the meantime
+            self.wire.send("PUT", expected=(409,))
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._pool.clear()
+        self.wire.close()
 
-    def put(self, key: str, data: bytes | BinaryIO, *, size_hint: int | None = None) -> StoredObject:
-        """See :meth:`ObjectStore.put`.
-
-        A stream that cannot be rewound is first copied to a temporary file, because its hash is sent ahead of it.
-
-        Raises:
-            StorageError: also ``object_corrupt`` when the server holds less than it acknowledged.
-        """
-        check_key(key)
-        with rewindable(data) as source, self._lock(key):
-            head = self._head(key)
-            if head is not None:
-                self._compare(key, head, source)
-            else:
-                self._upload(key, source)
-                self._read_back(key, source)
-            return StoredObject(key, source.sha256, source.size_bytes)
+    def draft(self, size_hint: int | None = None) -> AbstractContextManager[Draft]:
+        """See :meth:`Blobs.draft`."""
+        return _drafted(self, (size_hint or 0) > _IN_MEMORY_BYTES)
 
     def get(self, key: str) -> bytes:
-        """See :meth:`ObjectStore.get`."""
-        with self.open(key) as body:
-            return body.read()
+        """See :meth:`Blobs.get`."""
+        return self.wire.send("GET", check_key(key)).data
 
     def open(self, key: str) -> BinaryIO:
-        """See :meth:`ObjectStore.open`; the stream holds a connection until it is closed."""
-        check_key(key)
-        with _translated(key):
-            response = self._server.get_object(bucket_name=self.bucket, object_name=key)
-        return io.BufferedReader(_Body(response), 1 << 16)
+        """See :meth:`Blobs.open`; the stream holds a connection until it is closed."""
+        answer = self.wire.send("GET", check_key(key), stream=True)
+        return io.BufferedReader(_Body(answer), 1 << 16)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """See :meth:`ObjectStore.get_range`."""
+        """See :meth:`Blobs.get_range`."""
         check_key(key)
         check_range(start, length)
-        head = self._head(key)
-        if head is None:
-            raise missing(key)
-        length = min(length, head.size_bytes - start)
-        if length <= 0:
+        length = min(length, _ANY_SIZE)
+        if length == 0 or start >= _ANY_SIZE:
+            if self.stat(key) is None:
+                raise missing(key)
             return b""
-        with _translated(key):
-            response = self._server.get_object(bucket_name=self.bucket, object_name=key, offset=start, length=length)
-        with io.BufferedReader(_Body(response)) as body:
+        wanted = {"Range": f"bytes={start}-{start + length - 1}"}
+        answer = self.wire.send("GET", key, headers=wanted, stream=True, expected=(416,))
+        with io.BufferedReader(_Body(answer)) as body:
+            if answer.status == 416:
+                body.read()
+                return b""
             # A server may answer a range with the whole object; rclone answers with the range, and status 200.
-            is_range = response.status == 206 or "content-range" in response.headers
-            return body.read(length) if is_range else body.read(start + length)[start:]
+            said = answer.headers.get("content-range")
+            if said is None and answer.status != 206:
+                return body.read(start + length)[start:]
+            if said is not None and not said.startswith(f"bytes {start}-"):
+                raise StorageError("store_io", "the object store answered with another range")
+            return body.read(length)
 
     def stat(self, key: str) -> ObjectInfo | None:
-        """See :meth:`ObjectStore.stat`."""
-        head = self._head(check_key(key))
-        return None if head is None else ObjectInfo(key, head.size_bytes)
+        """See :meth:`Blobs.stat`."""
+        headers = self.head(key)
+        return None if headers is None else ObjectInfo(key, _size(headers), _written_at(headers))
 
-    def exists(self, key: str) -> bool:
-        """See :meth:`ObjectStore.exists`."""
-        return self.stat(key) is not None
+    def head(self, key: str) -> Mapping[str, str] | None:
+        """Headers of the object, or None."""
+        answer = self.wire.send("HEAD", check_key(key), expected=(404,))
+        return None if answer.status == 404 else answer.headers
 
-    def list(self, prefix: str = "") -> Iterator[str]:
-        """See :meth:`ObjectStore.list`."""
-        check_prefix(prefix)
-        with _translated():
-            for entry in self._server.list_objects(bucket_name=self.bucket, prefix=prefix, recursive=True):
-                if not entry.is_dir:
-                    yield str(entry.object_name)
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        """See :meth:`Blobs.list`; objects whose keys are none of ours are left out."""
+        return entries(self.wire, check_prefix(prefix), after)
 
     def delete(self, key: str) -> None:
-        """See :meth:`ObjectStore.delete`."""
-        if self._head(check_key(key)) is not None:  # some servers fail on what is not there
-            with _translated(key):
-                self._server.remove_object(bucket_name=self.bucket, object_name=key)
+        """See :meth:`Blobs.delete`."""
+        self.wire.send("DELETE", check_key(key), expected=(404,))
+
+    def sweep_temporaries(self, older_than: datetime) -> int:
+        """Abort uploads in parts that crashed writers left behind and return how many.
+
+        Args:
+            older_than: aware; uploads begun since are left, because their writer may be alive. By the server's clock.
+        """
+        if older_than.tzinfo is None:
+            raise ValueError("naive datetime for the sweep")
+        swept = 0
+        for upload in list(uploads(self.wire)):
+            if upload.begun_at < older_than:
+                self._abort(upload.key, upload.id)
+                swept += 1
+        return swept
+
+    # -- publishing
+
+    def put_whole(self, key: str, body: Body, size_bytes: int, digest: bytes) -> bool:
+        """Create the object by one request; False when the key holds one already."""
+        enforced = CREATE_ONLY in self._relied_on
+        headers = {"Content-MD5": base64.b64encode(digest).decode(), "Content-Type": "application/octet-stream"}
+        if enforced:
+            headers["If-None-Match"] = "*"
+            answer = self._until_decided("PUT", key, headers=headers, body=body, size_bytes=size_bytes)
+            if answer.status == 412:
+                # the answer to our own first try may have been lost
+                return was_retried(answer) and self._holds(key, digest, size_bytes)
+            self._compare(key, answer.headers, digest.hex(), size_bytes)
+            return True
+        with self._lock(key):
+            if self.head(key) is not None:
+                return False
+            answer = self.wire.send("PUT", key, headers=headers, body=body, size_bytes=size_bytes)
+            self._compare(key, answer.headers, digest.hex(), size_bytes)
+            # another process may have come in between: then the object is its, not ours
+            return self._holds(key, digest, size_bytes)
+
+    def put_parts(self, key: str, file: BinaryIO, size_bytes: int) -> bool:
+        """Create the object in parts; False when the key holds one already."""
+        if self.head(key) is not None:
+            return False
+        answer = self.wire.send(
+            "POST", key, query={"uploads": ""}, headers={"Content-Type": "application/octet-stream"}
+        )
+        found = _UPLOAD_ID.search(answer.data)
+        if found is None:
+            raise StorageError("store_io", "the object store began no upload in parts")
+        upload = found[1].decode()
+        try:
+            tags = self._send_parts(key, upload, file, part_bytes(size_bytes))
+            if self._complete(key, upload, tags, size_bytes):
+                return True
+        except (TelereadError, OSError):
+            # what is not aborted now is swept later
+            with contextlib.suppress(TelereadError):
+                self._abort(key, upload)
+            raise
+        self._abort(key, upload)
+        return False
+
+    def by_one_request(self, size_bytes: int) -> bool:
+        """Whether a large draft had better be sent whole: only so can this server keep it from replacing another."""
+        return (
+            CREATE_ONLY in self._relied_on
+            and CREATE_ONLY_PARTS not in self._relied_on
+            and size_bytes <= _ONE_REQUEST_BYTES
+        )
+
+    def _send_parts(self, key: str, upload: str, file: BinaryIO, size: int) -> list[str]:
+        file.seek(0)
+        tags: list[str] = []
+        while piece := _read(file, size):
+            digest = hashlib.md5(piece, usedforsecurity=False).digest()
+            answer = self.wire.send(
+                "PUT",
+                key,
+                query={"partNumber": str(len(tags) + 1), "uploadId": upload},
+                headers={"Content-MD5": base64.b64encode(digest).decode()},
+                body=piece,
+            )
+            tag = answer.headers.get("etag", "").strip('"')
+            if not tag or (ETAG_MD5 in self._relied_on and tag != digest.hex()):
+                raise PeerError("store_damaged_transfer", "the object store received other bytes than were sent")
+            tags.append(tag)
+        return tags
+
+    def _complete(self, key: str, upload: str, tags: list[str], size_bytes: int) -> bool:
+        parts = "".join(
+            f'<Part><PartNumber>{number}</PartNumber><ETag>"{tag}"</ETag></Part>' for number, tag in enumerate(tags, 1)
+        )
+        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        digest = hashlib.md5(body, usedforsecurity=False).digest()
+        headers = {"Content-MD5": base64.b64encode(digest).decode(), "Content-Type": "application/xml"}
+        enforced = CREATE_ONLY_PARTS in self._relied_on
+        if enforced:
+            headers["If-None-Match"] = "*"
+        with self._lock(key):
+            if not enforced and self.head(key) is not None:
+                return False
+            answer = self._until_decided("POST", key, query={"uploadId": upload}, headers=headers, body=body)
+            whole = _tag_of_parts(tags)
+            if answer.status == 404 or answer.status == 412:
+                held = self.head(key) if was_retried(answer) else None
+                if held is not None and _tag(held) == whole:
+                    return True
+                if answer.status == 412:
+                    return False
+                raise PeerError("store_unavailable", "the object store lost an upload in parts")
+            if b"<Error>" in answer.data:  # such a failure comes with status 200
+                raise refusal(answer.data, key, 500)
+            held = self.head(key)
+        if held is None or _size(held) != size_bytes or (ETAG_MD5 in self._relied_on and _tag(held) not in ("", whole)):
+            raise _not_held(key)
+        return True
+
+    def _until_decided(
+        self,
+        method: str,
+        key: str,
+        *,
+        headers: Mapping[str, str],
+        body: Body,
+        query: Mapping[str, str] | None = None,
+        size_bytes: int | None = None,
+    ) -> urllib3.BaseHTTPResponse:
+        """The answer to a conditional request, sent again while the server finds it in conflict with another."""
+        for _ in range(_CONFLICTS):
+            if not isinstance(body, (bytes, bytearray, memoryview)):
+                body.seek(0)
+            answer = self.wire.send(
+                method, key, query=query, headers=headers, body=body, size_bytes=size_bytes, expected=(404, 409, 412)
+            )
+            if answer.status == 404 and method == "PUT":
+                raise refusal(answer.data, key, 404)
+            if answer.status != 409:
+                return answer
+        raise PeerError("store_unavailable", "the object store decides between no writers of one key")
+
+    def _compare(self, key: str, headers: Mapping[str, str], tag: str, size_bytes: int) -> None:
+        """Raise unless the acknowledged object is the one that was sent."""
+        said = _tag(headers)
+        if said == tag:
+            return
+        if ETAG_MD5 in self._relied_on:
+            raise _not_held(key)
+        held = self.head(key)
+        if held is None or _size(held) != size_bytes:
+            raise _not_held(key)
+
+    def _holds(self, key: str, digest: bytes, size_bytes: int) -> bool:
+        """Whether the stored bytes are these."""
+        headers = self.head(key)
+        if headers is None or _size(headers) != size_bytes:
+            return False
+        if _tag(headers) == digest.hex():
+            return True
+        found = hashlib.md5(usedforsecurity=False)
+        with self.open(key) as body:
+            while piece := body.read(_READ_BYTES):
+                found.update(piece)
+        return found.digest() == digest
+
+    def _abort(self, key: str, upload: str) -> None:
+        self.wire.send("DELETE", key, query={"uploadId": upload}, expected=(404,))
 
     def _lock(self, key: str) -> threading.Lock:
-        self._leave_parent()
+        if self._pid != os.getpid():  # a forked child shares no locks with its parent
+            self._make_locks()
         return self._locks[zlib.crc32(key.encode()) % _LOCKS]
 
-    def _head(self, key: str) -> _Head | None:
-        try:
-            with _translated(key):
-                found = self._server.stat_object(bucket_name=self.bucket, object_name=key)
-        except StorageError as error:
-            if error.code == "object_missing":
-                return None
-            raise
-        metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
-        return _Head(found.size or 0, metadata.get(f"x-amz-meta-{_SHA256}"))
 
-    def _upload(self, key: str, source: Rewindable) -> None:
-        with _translated(key):
-            self._server.put_object(
-                bucket_name=self.bucket,
-                object_name=key,
-                data=source.stream,
-                length=source.size_bytes,
-                metadata={_SHA256: source.sha256},
-                # one part at a time bounds the memory; an object of one part is one request
-                part_size=_part_bytes(source.size_bytes),
-                num_parallel_uploads=1,
-            )
+class _Draft:
+    """See :class:`Draft`."""
 
-    def _read_back(self, key: str, source: Rewindable) -> None:
-        head = self._head(key)
-        if head is None or (head.sha256 == source.sha256 and head.size_bytes != source.size_bytes):
-            raise StorageError("object_corrupt", f"the store acknowledged object {key} and does not hold it")
-        if head.sha256 is None:
-            self._compare(key, head, source)
-        elif head.sha256 != source.sha256:
-            raise other_bytes(key)
+    def __init__(self, blobs: S3Blobs, in_file: bool) -> None:
+        self._blobs = blobs
+        self._memory = bytearray()
+        self._file: BinaryIO | None = None
+        self._size = 0
+        if in_file:
+            self._spill()
 
-    def _compare(self, key: str, head: _Head, source: Rewindable) -> None:
-        """Raise unless the stored bytes themselves are these: metadata can survive rotten bytes."""
-        if head.size_bytes == source.size_bytes:
-            with self.open(key) as body:
-                if measure(body) == (source.sha256, source.size_bytes):
-                    return
-        raise other_bytes(key)
+    def write(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._file is None and self._size > _IN_MEMORY_BYTES:
+            self._spill()
+        if self._file is None:
+            self._memory += piece
+            return
+        with _os_errors():
+            self._file.write(piece)
+
+    def rewrite_start(self, piece: bytes) -> None:
+        if len(piece) > self._size:
+            raise ValueError("the draft is shorter than its new start")
+        if self._file is None:
+            self._memory[: len(piece)] = piece
+            return
+        with _os_errors():
+            self._file.seek(0)
+            self._file.write(piece)
+            self._file.seek(0, os.SEEK_END)
+
+    def publish(self, key: str) -> bool:
+        check_key(key)
+        if self._file is None:
+            digest = hashlib.md5(self._memory, usedforsecurity=False).digest()
+            return self._blobs.put_whole(key, self._memory, len(self._memory), digest)
+        with _os_errors():
+            self._file.flush()
+            if not self._blobs.by_one_request(self._size):
+                return self._blobs.put_parts(key, self._file, self._size)
+            # nothing is sent for a key that is taken; who comes later is told by the condition
+            if self._blobs.head(key) is not None:
+                return False
+            self._file.seek(0)
+            digest = hashlib.file_digest(self._file, _md5).digest()
+            return self._blobs.put_whole(key, self._file, self._size, digest)
+
+    def close(self) -> None:
+        self._memory = bytearray()
+        if self._file is not None:
+            self._file.close()
+
+    def _spill(self) -> None:
+        with _os_errors():
+            # never has a name where the file system allows it, else loses it at once
+            self._file = tempfile.TemporaryFile()  # type: ignore[assignment]  # noqa: SIM115
+            assert self._file is not None
+            self._file.write(self._memory)
+        self._memory = bytearray()
 
 
-def _part_bytes(size_bytes: int) -> int:
-    """Part size that keeps an object of this size below S3's 10,000 parts."""
-    return max(_PART_BYTES, -(-size_bytes // 9_000 // (1 << 20)) * (1 << 20))
+@contextmanager
+def _drafted(blobs: S3Blobs, in_file: bool) -> Iterator[_Draft]:
+    draft = _Draft(blobs, in_file)
+    try:
+        yield draft
+    finally:
+        draft.close()
 
 
 class _Body(io.RawIOBase):
@@ -280,13 +437,13 @@ class _Body(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer).cast("B")
-        with _translated():
+        with translated():
             piece = self._response.read(len(view))
         view[: len(piece)] = piece
         return len(piece)
 
     def readall(self) -> bytes:
-        with _translated():
+        with translated():
             return self._response.read()
 
     def close(self) -> None:
@@ -297,34 +454,52 @@ class _Body(io.RawIOBase):
         super().close()
 
 
+def part_bytes(size_bytes: int) -> int:
+    """Part size in bytes that keeps an object of this size below S3's 10,000 parts."""
+    return max(_PART_BYTES, -(-size_bytes // _MOST_PARTS // (1 << 20)) * (1 << 20))
+
+
+def _md5() -> hashlib._Hash:
+    return hashlib.md5(usedforsecurity=False)
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    with _os_errors():
+        return file.read(size)
+
+
 @contextmanager
-def _translated(key: str = "") -> Iterator[None]:
-    """Turn what minio-py and urllib3 raise into the project's errors."""
+def _os_errors() -> Iterator[None]:
     try:
         yield
-    except S3Error as error:
-        raise _failure(error.code or "", key, error.response.status) from error
-    except InvalidResponseError as error:
-        # minio-py reads errors of content type application/xml only; rclone's are text/xml
-        found = re.search(r"<Code>(\w{1,64})</Code>", str(error))
-        raise _failure(found[1] if found else "InternalError", key, 0) from error
-    except ServerError as error:
-        raise PeerError("store_unavailable", "the object store answered with something that is not S3") from error
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise PeerError("store_unreachable", "the object store does not answer") from error
-    except MinioException as error:
-        raise StorageError("store_io", "the object store refused the request") from error
+    except OSError as error:
+        raise os_failure(error) from error
 
 
-def _failure(code: str, key: str, status: int) -> TelereadError:
-    if code in _MISSING:
-        return missing(key)
-    if code == "NoSuchBucket":
-        return StorageError("bucket_missing", "the object store has no such bucket")
-    if code in _DENIED:
-        return StorageError("store_access_denied", "the object store does not accept the credentials")
-    if code in _FULL:
-        return StorageError("store_full", "no space is left in the object store")
-    if code in _BUSY or status >= 500:
-        return PeerError("store_unavailable", "the object store is too busy or failed")
-    return StorageError("store_io", "the object store refused the request")
+def _tag(headers: Mapping[str, str]) -> str:
+    return headers.get("etag", "").strip('"').lower()
+
+
+def _tag_of_parts(tags: list[str]) -> str:
+    """The ETag that S3 gives an object of parts with these ETags; empty when they are no MD5s."""
+    if not all(_MD5.fullmatch(tag) for tag in tags):
+        return ""
+    return hashlib.md5(bytes.fromhex("".join(tags)), usedforsecurity=False).hexdigest() + f"-{len(tags)}"
+
+
+def _size(headers: Mapping[str, str]) -> int:
+    said = headers.get("content-length", "")
+    if not said.isdecimal():
+        raise StorageError("store_io", "the object store does not say how large an object is")
+    return int(said)
+
+
+def _written_at(headers: Mapping[str, str]) -> datetime:
+    try:
+        return parsedate_to_datetime(headers.get("last-modified", "")).astimezone(UTC)
+    except ValueError as error:
+        raise StorageError("store_io", "the object store does not say when an object was written") from error
+
+
+def _not_held(key: str) -> StorageError:
+    return StorageError("object_corrupt", f"the store acknowledged object {key} and does not hold it")
