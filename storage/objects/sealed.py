@@ -188,9 +188,10 @@ class SealedStore:
         content = content_key(data_key.key, random[-RANDOM_FOR_SALT:], key or RAW_SCOPE)
         with self.blobs.draft(size_hint) as draft:
             start, size = packed, 0
-            for size, chunk in _sealed(block, ends, source, digest, content):
+            for chunk in _sealed(block, ends, source, digest, content):
                 draft.write(start + chunk)
                 start = b""
+                size += len(chunk) - TAG_BYTES
             sha256 = digest.hexdigest()
             final = raw_key(sha256) if key is None else key
             if raw_root(final) not in (None, sha256):
@@ -272,13 +273,11 @@ def _source(data: bytes | BinaryIO) -> tuple[Iterator[tuple[bytes, bool]], int |
 
 def _sealed(
     block: bytes, ends: bool, source: Iterator[tuple[bytes, bool]], digest: hashlib._Hash, content: bytes
-) -> Iterator[tuple[int, bytes]]:
-    """Seal the block, which is in the digest, and what follows, which is added; each chunk with the size so far."""
-    size = first = 0
+) -> Iterator[bytes]:
+    """Seal the block, which is in the digest, and what follows, which is added, chunk by chunk."""
+    first = 0
     while True:
-        for chunk in seal_chunks(block, content, first=first, ends=ends):
-            size += len(chunk) - TAG_BYTES
-            yield size, chunk
+        yield from seal_chunks(block, content, first=first, ends=ends)
         if ends:
             return
         first += _BLOCK_BYTES // CHUNK_BYTES

@@ -66,7 +66,7 @@ def everything(services: Services) -> dict[str, Any]:
             for name, table in found.tables.items()
             if name not in {"audit_events", "site_status"}
         }
-    return {**rows, "keys": sorted(services.store.list(""))}
+    return {**rows, "keys": [info.key for info in services.store.list()]}
 
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "examples_rgb_color.dcm", "waveform_ecg.dcm"])
