@@ -92,7 +92,8 @@ def _time(said: str) -> datetime:
         found = datetime.fromisoformat(said)
     except ValueError as error:
         raise StorageError("store_io", "the object store's listing has no dates") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    # to the second, which is all that HEAD says
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).replace(microsecond=0)
 
 
 def _is_key(key: str) -> bool:

@@ -20,8 +20,9 @@ from datetime import timedelta
 import urllib3
 
 from teleread.errors import Misconfigured, PeerError, StorageError, TelereadError
+from teleread.storage.objects.creating import CREATE_ONLY, CREATE_ONLY_PARTS, ETAG_MD5, abort, head, tag
 from teleread.storage.objects.listing import entries, uploads
-from teleread.storage.objects.s3 import CREATE_ONLY, CREATE_ONLY_PARTS, ETAG_MD5, S3Blobs
+from teleread.storage.objects.s3 import S3Blobs
 from teleread.storage.objects.wire import Wire, was_retried
 
 CREDENTIALS, CONTENT_MD5, RANGES, PARTS, LISTING, DELETION = (
@@ -95,7 +96,7 @@ def probe(blobs: S3Blobs, *, random_name: Callable[[], str] = lambda: secrets.to
     """
     place = _Place(blobs, f"probe/{random_name()}/")
     try:
-        place.put("plain", b"plain")
+        place.wire.send("PUT", place.key("plain"), body=b"plain")
         probes: dict[str, Callable[[_Place], bool]] = {
             CREDENTIALS: _credentials,
             CREATE_ONLY: _create_only,
@@ -156,8 +157,7 @@ class _Place:
     def part(self, name: str, upload: str, body: bytes) -> bytes:
         """Send the only part; returns what completes the upload."""
         answer = self.wire.send("PUT", self.key(name), query={"partNumber": "1", "uploadId": upload}, body=body)
-        tag = answer.headers.get("etag", "").strip('"')
-        part = f'<Part><PartNumber>1</PartNumber><ETag>"{tag}"</ETag></Part>'
+        part = f'<Part><PartNumber>1</PartNumber><ETag>"{tag(answer.headers)}"</ETag></Part>'
         return f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
 
     def complete(self, name: str, upload: str, body: bytes, **headers: str) -> urllib3.BaseHTTPResponse:
@@ -170,15 +170,12 @@ class _Place:
         """Unfinished uploads here."""
         return {upload.id for upload in uploads(self.wire) if upload.key.startswith(self.prefix)}
 
-    def abort(self, name: str, upload: str) -> None:
-        self.wire.send("DELETE", self.key(name), query={"uploadId": upload}, expected=_ANY)
-
     def clear(self) -> None:
         """Remove what was made, and what a probe that was killed long ago left. Failures are not this one's."""
         with contextlib.suppress(TelereadError):
             for upload in list(uploads(self.wire)):
                 if upload.key.startswith(self.prefix):
-                    self.wire.send("DELETE", upload.key, query={"uploadId": upload.id}, expected=_ANY)
+                    abort(self.wire, upload.key, upload.id)
         with contextlib.suppress(TelereadError):
             mine = self.blobs.stat(self.prefix + "plain")
             if mine is not None:  # its age is by the server's clock
@@ -291,16 +288,13 @@ def _ranges(place: _Place) -> bool:
 def _parts(place: _Place) -> bool:
     """An upload in parts is unseen until it is completed, can be listed and aborted, and is whole afterwards."""
     left, data = place.begin("left"), secrets.token_bytes(1024)
-    left_parts = place.part("left", left, data)
+    place.part("left", left, data)
     if place.get("left") is not None or any(True for _ in entries(place.wire, place.prefix + "left", "")):
         return False
     if left not in place.begun():
         return False
-    place.abort("left", left)
-    if left in place.begun():
-        return False
-    place.complete("left", left, left_parts)
-    if place.get("left") is not None:
+    abort(place.wire, place.key("left"), left)
+    if left in place.begun() or place.get("left") is not None:
         return False
     upload = place.begin("whole")
     place.complete("whole", upload, place.part("whole", upload, data))
@@ -337,5 +331,5 @@ def _etag_md5(place: _Place) -> bool:
     data = secrets.token_bytes(1024)
     said = hashlib.md5(data, usedforsecurity=False).hexdigest()
     answer = place.put("tagged", data)
-    held = place.blobs.head(place.key("tagged"))
-    return held is not None and {answer.headers.get("etag", ""), held.get("etag", "")} == {f'"{said}"'}
+    held = head(place.wire, place.key("tagged"))
+    return held is not None and {tag(answer.headers), tag(held)} == {said}

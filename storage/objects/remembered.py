@@ -70,7 +70,7 @@ class Remembered:
         if self._path is None:
             return {}
         try:
-            with self._path.open("rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+            with open(self._path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
                 held = os.fstat(file.fileno())
                 # whoever could write it could make a weak server pass for a strong one
                 if stat.S_IMODE(held.st_mode) & 0o077 or held.st_uid != os.geteuid():

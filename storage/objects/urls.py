@@ -68,9 +68,7 @@ def open_blobs(url: str, *, remember: Path | None = None, clock: Callable[[], da
     return _open_s3(parts, port, remember, clock)
 
 
-def _open_s3(
-    parts: SplitResult, port: int | None, remember: Path | None, clock: Callable[[], datetime]
-) -> S3Blobs:
+def _open_s3(parts: SplitResult, port: int | None, remember: Path | None, clock: Callable[[], datetime]) -> S3Blobs:
     bucket, options = parts.path.strip("/"), parse_qs(parts.query, keep_blank_values=True)
     if not (parts.hostname and parts.username and parts.password and bucket) or "/" in bucket:
         raise _bad("needs key, secret, host and bucket: s3://key:secret@host:port/bucket")

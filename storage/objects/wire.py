@@ -17,12 +17,12 @@ import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 import certifi
 import urllib3
-from minio.credentials import Credentials
+from minio.credentials.credentials import Credentials
 from minio.signer import sign_v4_s3
 
 from teleread.errors import Misconfigured, PeerError, StorageError, TelereadError
@@ -64,13 +64,13 @@ def _ack_at_once(sock: socket.socket | None) -> None:
 
 
 class _Connection(urllib3.connection.HTTPConnection):
-    def getresponse(self) -> urllib3.HTTPResponse:
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
         _ack_at_once(self.sock)
         return super().getresponse()
 
 
 class _TlsConnection(urllib3.connection.HTTPSConnection):
-    def getresponse(self) -> urllib3.HTTPResponse:
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
         _ack_at_once(self.sock)
         return super().getresponse()
 
@@ -121,7 +121,7 @@ class Wire:
         self._region = region
         self._credentials = Credentials(access_key, secret_key)
         self._connections = connections
-        self._timeout = urllib3.Timeout(connect=connect_timeout_s, read=answer_timeout_s)
+        self._timeouts_s = (connect_timeout_s, answer_timeout_s)
         self._clock = clock
         self._connect()
 
@@ -129,7 +129,7 @@ class Wire:
         self._pid = os.getpid()
         self._pool = urllib3.PoolManager(
             maxsize=self._connections,
-            timeout=self._timeout,
+            timeout=urllib3.Timeout(connect=self._timeouts_s[0], read=self._timeouts_s[1]),
             # an unanswered request is sent again as it was; who must not be answered twice looks at the tries
             retries=urllib3.Retry(
                 total=2,
@@ -148,17 +148,23 @@ class Wire:
 
     def with_secret(self, secret_key: str) -> Wire:
         """The same requests under another secret."""
-        timeout = self._timeout
+        return self._other(self.bucket, secret_key)
+
+    def with_bucket(self, bucket: str) -> Wire:
+        """The same requests to another bucket."""
+        return self._other(bucket, self._credentials.secret_key)
+
+    def _other(self, bucket: str, secret_key: str) -> Wire:
         return Wire(
             self.endpoint,
-            self.bucket,
+            bucket,
             self._credentials.access_key,
             secret_key,
             secure=self.secure,
             region=self._region,
             connections=1,
-            connect_timeout_s=float(timeout.connect_timeout or 5),
-            answer_timeout_s=float(timeout.read_timeout or 30),
+            connect_timeout_s=self._timeouts_s[0],
+            answer_timeout_s=self._timeouts_s[1],
             clock=self._clock,
         )
 
@@ -212,17 +218,28 @@ class Wire:
             answer.release_conn()
         raise refusal(said, key, answer.status)
 
+    def pieces(self, key: str, count: int) -> Iterator[bytes]:
+        """The object's bytes, that many at a time. Errors as :meth:`send`."""
+        answer = self.send("GET", key, stream=True)
+        try:
+            with translated():
+                while piece := answer.read(count):
+                    yield piece
+        finally:
+            answer.close()
+            answer.release_conn()
+
     def _signed(self, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
         now = self._clock().astimezone(UTC)
         payload = "UNSIGNED-PAYLOAD"  # its Content-MD5 is signed
-        ready = {
+        ready: dict[str, str | list[str] | tuple[str]] = {
             "Host": self.endpoint,
             "User-Agent": "teleread",
             "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
             "x-amz-content-sha256": payload,
             **headers,
         }
-        signed: dict[str, str] = sign_v4_s3(
+        signed = sign_v4_s3(
             method=method,
             url=urlsplit(url),
             region=self._region,
@@ -231,7 +248,7 @@ class Wire:
             content_sha256=payload,
             date=now,
         )
-        return signed
+        return cast("dict[str, str]", signed)
 
 
 def was_retried(answer: urllib3.BaseHTTPResponse) -> bool:
@@ -252,7 +269,9 @@ def refusal(said: bytes, key: str, status: int) -> TelereadError:
     """The error that stands for a server's."""
     found = _CODE.search(said)
     # the answer to HEAD has no body
-    code = found[1].decode() if found else {403: "AccessDenied", 404: "NoSuchKey" if key else "NoSuchBucket"}.get(status)
+    code = (
+        found[1].decode() if found else {403: "AccessDenied", 404: "NoSuchKey" if key else "NoSuchBucket"}.get(status)
+    )
     if code in _MISSING:
         return missing(key)
     if code == "NoSuchBucket":

@@ -104,7 +104,8 @@ def _started(folder: Path, stack: ExitStack, tcp_nodelay: bool) -> CephServer:
     cluster = _Cluster(folder, settings, stack)
     cluster.make_keys()
     cluster.run(
-        "monmaptool", "--create", "--addv", "a", f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]", "--fsid", fsid, folder / "map"
+        "monmaptool", "--create", "--addv", "a", f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]",
+        "--fsid", fsid, folder / "map",
     )  # fmt: skip
     cluster.run("ceph-mon", "--mkfs", "-i", "a", "--monmap", folder / "map", "--keyring", folder / "keyring")
     cluster.serve("mon", "ceph-mon", "-i", "a")
