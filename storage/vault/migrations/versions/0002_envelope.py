@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("data_key_id", sa.String(length=16), nullable=False),
         sa.Column("pseudonym", sa.String(length=32), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.Column("adopted_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["pseudonym"], ["identities.pseudonym"], name=op.f("fk_object_keys_pseudonym")),
         sa.PrimaryKeyConstraint("root_sha256", "data_key_id", "pseudonym", name=op.f("pk_object_keys")),
     )
