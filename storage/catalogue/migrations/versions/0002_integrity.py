@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from teleread.storage.catalogue import audit_triggers_1
+
 revision = "0002"
 down_revision = "0001"
 
@@ -253,3 +255,4 @@ def upgrade() -> None:
         "INSERT INTO patients (pseudonym, site_id, first_seen_at, identified) "
         "SELECT patient_pseudonym, min(site_id), min(created_at), true FROM studies GROUP BY patient_pseudonym"
     )
+    audit_triggers_1.install("audit_events", "audit")
