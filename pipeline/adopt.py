@@ -83,7 +83,13 @@ def adopt(services: Services, keys: Sequence[str], *, actor: str) -> str | None:
         if not insert_missing(conn, arrivals, [row], ["id"]):
             return None
         audit.record(
-            conn, at=now, actor=actor, action="adopt", object_type="arrival", object_id=row["id"], detail={"from": "note"}
+            conn,
+            at=now,
+            actor=actor,
+            action="adopt",
+            object_type="arrival",
+            object_id=row["id"],
+            detail={"from": "note"},
         )
     return str(row["id"])
 

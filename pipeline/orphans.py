@@ -175,9 +175,7 @@ class _Slice:
         self._unclear += len(malformed)
         self._report = replace(self._report, unclear=self._report.unclear + len(malformed))
 
-    def _remove(
-        self, few: Sequence[ObjectInfo], *, unless: Callable[[ObjectInfo], bool] = lambda _info: False
-    ) -> None:
+    def _remove(self, few: Sequence[ObjectInfo], *, unless: Callable[[ObjectInfo], bool] = lambda _info: False) -> None:
         old = {info.key: info for info in few if self._is_old(info)}
         with self._services.catalogue.read() as conn:
             named = set(conn.scalars(select(objects.c.key).where(objects.c.key.in_(list(old)))))

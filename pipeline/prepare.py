@@ -8,11 +8,11 @@ from datetime import date
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
-from teleread.pipeline.patients import note_patient
 
 from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.bounded import Product
 from teleread.pipeline import products, records
+from teleread.pipeline.patients import note_patient
 from teleread.pipeline.products import EXPORT_PROJECT, Lineage
 from teleread.pipeline.services import PIPELINE_VERSION, Services
 from teleread.storage import audit
@@ -138,13 +138,16 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
         records.put_recording(conn, arrival, recording)
     for name, (item, lineage) in prepared.stored.items():
         records.put_derived(conn, arrival, name, item, lineage, now)
+    # one that was parted from its study by a correction of identity stays apart
+    study_id = arrival.study_id or study_id
     note_patient(
         conn,
         enrolled=prepared.enrolled,
+        identified=bool(facts["patient"]["id"]),
         arrival_id=arrival.id,
         site_id=arrival.site_id,
         study_id=study_id,
-        by_itself=recording is not None,
+        acquired_at=records.acquired_at(facts),
         at=now,
     )
     state = "prepared"

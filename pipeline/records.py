@@ -30,9 +30,8 @@ def put_study(conn: Connection, arrival: Row[Any], facts: dict[str, Any], pseudo
     # a recording without a study of its own is one; its UID follows from the arrival, so it is always the same
     study_uid = header["study_uid"] if header else uid_from("study", arrival.id)
     study_id = derived_id("study", arrival.site_id, study_uid)
-    stated = header or facts
-    acquired = stated.get("acquired_at") or facts.get("acquired_at")
-    age_years = stated.get("age_years")
+    acquired = acquired_at(facts)
+    age_years = (header or facts).get("age_years")
     if age_years is None:
         age_years = _age(facts["patient"]["birth_date"], acquired)
     row = {
@@ -44,17 +43,23 @@ def put_study(conn: Connection, arrival: Row[Any], facts: dict[str, Any], pseudo
         "patient_pseudonym": pseudonym,
         "patient_sex": facts["patient"]["sex"],
         "patient_age_years": age_years,
-        "acquired_at": None if acquired is None else datetime.fromisoformat(acquired),
+        "acquired_at": acquired,
         "created_at": now,
     }
     insert_missing(conn, studies, [row], ["id"])
     return study_id
 
 
-def _age(birth_date: str | None, acquired_at: str | None) -> float | None:
-    if birth_date is None or acquired_at is None:
+def acquired_at(facts: dict[str, Any]) -> datetime | None:
+    """When the study says that it was made."""
+    stated = (facts["header"] or facts).get("acquired_at") or facts.get("acquired_at")
+    return None if stated is None else datetime.fromisoformat(stated)
+
+
+def _age(birth_date: str | None, acquired: datetime | None) -> float | None:
+    if birth_date is None or acquired is None:
         return None
-    days = (datetime.fromisoformat(acquired_at).date() - date.fromisoformat(birth_date)).days
+    days = (acquired.date() - date.fromisoformat(birth_date)).days
     return round(days / 365.25, 1) if 0 <= days <= 130 * 366 else None
 
 

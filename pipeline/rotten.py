@@ -71,9 +71,7 @@ def release(conn: Connection, key: str, now: datetime) -> list[str]:
             .where(arrivals.c.id == identifier, arrivals.c.state == "quarantined")
             .values(state="landed")
         )
-        audit.record(
-            conn, at=now, actor="teleread", action="object_back", object_type="arrival", object_id=identifier
-        )
+        audit.record(conn, at=now, actor="teleread", action="object_back", object_type="arrival", object_id=identifier)
     return found
 
 

@@ -222,6 +222,7 @@ def upgrade() -> None:
         sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("answered_by", sa.String(length=64), nullable=True),
         sa.Column("answer", sa.String(length=16), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["arrival_id"], ["arrivals.id"], name=op.f("fk_identity_questions_arrival_id")),
         sa.ForeignKeyConstraint(
             ["other_arrival_id"], ["arrivals.id"], name=op.f("fk_identity_questions_other_arrival_id")
@@ -237,6 +238,12 @@ def upgrade() -> None:
             postgresql_where=sa.text("answered_at IS NULL"),
         )
         batch_op.create_index("ix_identity_questions_pseudonym", ["pseudonym"], unique=False)
+
+    with op.batch_alter_table("arrivals", schema=None) as batch_op:
+        batch_op.create_index("ix_arrivals_study_id", ["study_id"], unique=False)
+
+    with op.batch_alter_table("studies", schema=None) as batch_op:
+        batch_op.create_index("ix_studies_patient", ["patient_pseudonym", "acquired_at"], unique=False)
 
     with op.batch_alter_table("derived", schema=None) as batch_op:
         batch_op.add_column(sa.Column("made_with", sa.JSON(), nullable=True))
