@@ -81,7 +81,10 @@ def lock_case(conn: Connection, case_id: str) -> Row[Any] | None:
 
 def family(conn: Connection, case_id: str) -> list[str]:
     """The case, and the cases under which its arrivals stood alone while they could not be read."""
-    return [case_id, *conn.scalars(select(arrivals.c.id).where(arrivals.c.case_id == case_id, arrivals.c.id != case_id))]
+    return [
+        case_id,
+        *conn.scalars(select(arrivals.c.id).where(arrivals.c.case_id == case_id, arrivals.c.id != case_id)),
+    ]
 
 
 def write_down(
@@ -107,9 +110,7 @@ def follow(conn: Connection, left: str, joined: str) -> None:
     ).one_or_none()
     if row is None or open_correction(conn, joined) is not None:
         return
-    write_down(
-        conn, joined, pseudonym=row.pseudonym, reason=row.reason, opened_by=row.opened_by, at=row.opened_at
-    )
+    write_down(conn, joined, pseudonym=row.pseudonym, reason=row.reason, opened_by=row.opened_by, at=row.opened_at)
 
 
 def close_all(

@@ -177,6 +177,4 @@ def _items() -> Any:
 
 def _item(row: Row[Any]) -> WorkItem:
     # SQLite says 0 and 1
-    return WorkItem(
-        **{**row._mapping, "reasons": tuple(row.reasons), "under_correction": bool(row.under_correction)}
-    )
+    return WorkItem(**{**row._mapping, "reasons": tuple(row.reasons), "under_correction": bool(row.under_correction)})

@@ -77,7 +77,19 @@ def create_app(
     app.state.lane = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload")
     app.state.upload_slots = asyncio.Semaphore(UPLOADS_AT_ONCE)
     errors.install(app)
-    for module in (signin, worklist, cases, clinic, engineer, identity, worklist_api, recordings, frames, upload, health):
+    for module in (
+        signin,
+        worklist,
+        cases,
+        clinic,
+        engineer,
+        identity,
+        worklist_api,
+        recordings,
+        frames,
+        upload,
+        health,
+    ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     app.add_middleware(HardenedHeaders)

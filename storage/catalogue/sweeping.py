@@ -95,9 +95,7 @@ def condemn(conn: Connection, keys: Sequence[str], at: datetime) -> list[str]:
 
 def unfinished(conn: Connection, *, before: datetime, limit: int = _PAGE) -> list[str]:
     """Keys condemned before some time whose objects may still be there: their remover died."""
-    waits = select(swept_objects.c.key).where(
-        swept_objects.c.gone.is_(False), swept_objects.c.condemned_at < before
-    )
+    waits = select(swept_objects.c.key).where(swept_objects.c.gone.is_(False), swept_objects.c.condemned_at < before)
     return list(conn.scalars(waits.order_by(swept_objects.c.id).limit(limit)))
 
 
