@@ -14,7 +14,7 @@ from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.give_back import give_back, undelivered
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.schema import arrivals
-from teleread.storage.objects import FileSystemStore
+from teleread.storage.objects import FileBlobs
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +88,8 @@ def sweep_all(services: Services) -> dict[str, int]:
     except StorageError as error:
         failure = error
     given, refused = _give_back_due(services, ("web", "folder", "dicom"))
-    if isinstance(services.store, FileSystemStore):
-        services.store.sweep_temporaries(services.clock() - _LEFTOVER_AGE)  # what killed writers left behind
+    if isinstance(services.store.blobs, FileBlobs):
+        services.store.blobs.sweep_temporaries(services.clock() - _LEFTOVER_AGE)  # what killed writers left behind
     if failure is not None:
         raise failure
     return {"prepared": prepared, "quarantined": quarantined, "given_back": given, "not_taken": refused}

@@ -67,6 +67,11 @@ class Database:
         """Whether this is a SQLite file rather than PostgreSQL."""
         return self._path is not None
 
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None for PostgreSQL."""
+        return self._path
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection in a transaction that cannot write and is never committed.

@@ -89,6 +89,16 @@ swept_objects = Table(
 )
 Index("ix_swept_objects_key", swept_objects.c.key)
 
+# How far the walk through the store has come that looks for what nothing names.
+store_walks = Table(
+    "store_walks",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("position", String(200), nullable=False),  # the last key that was looked at
+    Column("unclear", Integer, nullable=False),  # notes of this walk that could not be read and that no row answers
+)
+
 arrivals = Table(
     "arrivals",
     metadata,
@@ -374,6 +384,7 @@ scrubs = Table(
     "scrubs",
     metadata,
     _serial(),
+    Column("asked", Boolean, nullable=False),  # false: the slow one that never ends
     Column("begun_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("position", String(200), nullable=False),  # the last key that was read; the next run goes on behind it

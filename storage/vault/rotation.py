@@ -61,6 +61,7 @@ def rotate(
     database: VaultDatabase, ring: KeyRing, envelopes: Envelopes, progress: Callable[[int, int], None] | None = None
 ) -> int:
     """See :meth:`Vault.rotate`."""
+    check_ring(database, ring)
     if len(_living(ring)) < 2:
         ring.add_master()
     with database.read() as conn:

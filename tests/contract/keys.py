@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 
 from teleread.storage.objects.protocol import DataKey
@@ -54,3 +55,8 @@ class TestKeys:
         """Lose the data keys of a raw object for good."""
         for held in [held for held in self._held if held[0] == root_sha256]:
             del self._held[held]
+
+
+def shared_keys() -> TestKeys:
+    """The same keys in every process, for what is written in one and read in another."""
+    return TestKeys(random.Random(1).randbytes)

@@ -11,6 +11,7 @@ import io
 import os
 import random
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from teleread.errors import StorageError
 from teleread.storage.objects import FileBlobs, SealedStore
-from tests.contract.keys import TestKeys
+from tests.contract.keys import shared_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 AT = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
@@ -48,11 +49,6 @@ class NaiveBlobs(FileBlobs):
 
 
 BLOBS = {"real": FileBlobs, "naive": NaiveBlobs}
-
-
-def shared_keys() -> TestKeys:
-    """The same keys in every process."""
-    return TestKeys(random.Random(1).randbytes)
 
 
 def say(line: str) -> None:
@@ -201,15 +197,34 @@ def fork(url: str) -> None:
     database.close()
 
 
-def enroll(url: str, n: str) -> None:
+def enroll(url: str, ring_path: str, n: str) -> None:
     """Enroll the same n patients as everybody else."""
-    from teleread.storage.vault import Identity, Vault
+    from teleread.storage.vault import Identity, KeyRing, Vault
 
-    vault = Vault(url)
+    vault = Vault(url, KeyRing.open(ring_path, clock=lambda: AT))
     say("ready")
     sys.stdin.readline()
     for i in range(int(n)):
-        say(vault.enroll(Identity("H1", str(i), "张三"), AT))
+        say(vault.enroll(Identity("H1", str(i), "张三"), AT).pseudonym)
+    vault.close()
+
+
+def work_in_vault(url: str, ring_path: str, name: str) -> None:
+    """Enroll, join and derive until told to stop; say how often, or what was wrong."""
+    from teleread.storage.vault import Identity, KeyRing, Vault
+
+    vault = Vault(url, KeyRing.open(ring_path, clock=lambda: AT))
+    say("ready")
+    rounds = 0
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        identity = Identity(name, str(rounds), "张三")
+        pseudonym = vault.enroll(identity, AT).pseudonym
+        found = vault.join([pseudonym], who="r1", why="read", case_ids=["c1"], at=AT)
+        if found != {pseudonym: identity} or len(vault.project_key(f"{name}-{rounds}")) != 32:
+            say("wrong")
+            return
+        rounds += 1
+    say(str(rounds))
     vault.close()
 
 
@@ -258,7 +273,8 @@ def run(command: str, *arguments: str) -> tuple[int, list[str]]:
 def main(words: Sequence[str]) -> None:
     """Do what the command line says."""
     commands: dict[str, Callable[..., None]] = {
-        command.__name__: command for command in (store, full, race, big, migrate, hold, count, fork, enroll)
+        command.__name__: command
+        for command in (store, full, race, big, migrate, hold, count, fork, enroll, work_in_vault)
     }
     commands[words[0]](*words[1:])
 

@@ -10,13 +10,14 @@ from sqlalchemy import text
 
 from teleread.errors import StorageError
 from teleread.storage.catalogue.database import Database
-from tests.contract.accounts_contract import AccountsContract, VaultContract
+from tests.contract.accounts_contract import AccountsContract
 from tests.contract.catalogue_contract import (
     CatalogueContract,
     add_object,
     object_keys,
 )
 from tests.contract.postgres import postgres_server
+from tests.contract.vault_contract import VaultContract
 
 pytestmark = pytest.mark.peers
 

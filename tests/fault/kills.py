@@ -22,8 +22,9 @@ from teleread.pipeline.land import land
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import arrivals
-from teleread.storage.objects import FileSystemStore
+from teleread.storage.objects import FileBlobs, SealedStore
 from teleread.storage.objects.raw import get_raw
+from tests.contract.keys import shared_keys
 
 SITE = "village"
 
@@ -40,7 +41,7 @@ def open_home(home: Path) -> Services:
     return Services(
         alliance=Alliance("", "", "", 0, {}, (), ()),
         catalogue=catalogue,
-        store=FileSystemStore(home / "objects"),
+        store=SealedStore(FileBlobs(home / "objects"), shared_keys()),
         vault=cast(Any, None),
         make_pool=cast(Any, None),
         clock=lambda: datetime.now(UTC),

@@ -17,7 +17,7 @@ import pytest
 from teleread.errors import StorageError
 from teleread.storage.objects import FileBlobs, SealedStore, StoredObject, check_raw, raw_key
 from tests.contract import storage_child
-from tests.contract.keys import TestKeys
+from tests.contract.keys import TestKeys, shared_keys
 from tests.contract.object_store_contract import MIB, ObjectStoreContract, Trickle, at_once, peak_bytes
 
 OBJECTS = storage_child.OBJECTS
@@ -89,7 +89,7 @@ def test_writers_of_the_same_bytes_in_many_processes_all_succeed(tmp_path: Path)
         said = {storage_child.answer(writer) for writer in writers for _ in range(2)}
         assert [writer.wait() for writer in writers] == [0] * 8
     assert len(said) == 1  # the hash and the id of one data key
-    store = SealedStore(FileBlobs(tmp_path), storage_child.shared_keys())
+    store = SealedStore(FileBlobs(tmp_path), shared_keys())
     sha256 = said.pop().split()[0]
     assert check_raw(store, sha256) == 4 * MIB
     assert keys_of(store) == [raw_key(sha256)]
@@ -127,7 +127,7 @@ def test_a_listing_does_not_read_the_folders_before_where_it_goes_on(
 
 def broken_promises(root: Path, acknowledged: list[str]) -> list[str]:
     """What a reader finds that must not be: partial objects, lost acknowledged ones, strange names."""
-    store = SealedStore(FileBlobs(root), storage_child.shared_keys())
+    store = SealedStore(FileBlobs(root), shared_keys())
     found = keys_of(store)
     broken = [f"unknown {key}" for key in found if key not in OBJECTS]
     broken += [f"partial {key}" for key in found if key in OBJECTS and not is_whole(store, key)]
@@ -153,7 +153,7 @@ def crash_everywhere(kind: str, folder: Path) -> tuple[int, list[str]]:
             return n - 1, broken
         assert status == -9
         if kind == "real":
-            store = SealedStore(FileBlobs(root), storage_child.shared_keys())
+            store = SealedStore(FileBlobs(root), shared_keys())
             for key, data in OBJECTS.items():
                 store.put(key, data)
             assert broken_promises(root, list(OBJECTS)) == []
