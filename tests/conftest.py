@@ -120,12 +120,14 @@ def services(tmp_path: Path, alliance: Alliance, clock: Clock, pool: BoundedPool
     """Real services on SQLite and the file system."""
     catalogue = Database(f"sqlite:///{tmp_path / 'catalogue.db'}")
     catalogue.migrate()
-    vault = Vault(f"sqlite:///{tmp_path / 'vault.db'}", KeyRing.open(tmp_path / "keys.json", clock=clock))
+    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
+    vault = Vault(f"sqlite:///{tmp_path / 'vault.db'}", ring)
     vault.migrate()
     opened = Services(
         alliance=alliance,
         catalogue=catalogue,
         store=SealedStore(FileBlobs(tmp_path / "objects"), vault.keys),
+        ring=ring,
         vault=vault,
         make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,

@@ -23,6 +23,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from teleread.errors import Conflict
+from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.protocol import DataKey, ObjectKeys
 from teleread.storage.vault import entries, older, rotation
 from teleread.storage.vault.database import VaultDatabase
@@ -64,6 +65,11 @@ class Vault:
         self._entries = Entries(Envelopes(ring, random_bytes), MatchKeys.of(ring), random_bytes)
         self._projects = Projects(self._database, self._entries)
         self._keys = _VaultKeys(ring, self._database, self._entries)
+
+    @property
+    def database(self) -> Database:
+        """Where the entries lie, for the audit and for backups."""
+        return self._database
 
     @property
     def keys(self) -> ObjectKeys:

@@ -21,8 +21,6 @@ from teleread.storage.audit import Anchor, Trail
 from teleread.storage.audit.anchors import parse_anchor, read_anchor
 from teleread.storage.audit.exporting import read_events
 from teleread.storage.audit.fhir import audit_events
-from teleread.storage.catalogue import schema as catalogue_schema
-from teleread.storage.vault import schema as vault_schema
 
 MISMATCH = 3
 
@@ -79,9 +77,9 @@ def run_verify(options: argparse.Namespace) -> int:
     for folder in folders:
         given += audit.read_anchors(folder)
     with running_services() as services:
-        key = _key(services)
+        key = services.audit_key
         # what was recorded a moment ago, by the last command of a stopped service too, is no fault of the chain
-        trails = _trails(services)
+        trails = services.trails
         for trail in trails:
             _drain(trail, key, services.clock)
         verdicts = [_verify(trail, key, services.clock(), given) for trail in trails]
@@ -96,7 +94,7 @@ def run_verify(options: argparse.Namespace) -> int:
 def run_seal(options: argparse.Namespace) -> int:
     """``teleread audit seal``."""
     with running_services() as services:
-        sealed = audit.Sealer(_trails(services), _key(services), services.clock).seal_all()
+        sealed = audit.Sealer(services.trails, services.audit_key, services.clock).seal_all()
     print(json.dumps({"sealed": sealed}) if options.json else f"{sealed} events chained")
     return 0
 
@@ -105,9 +103,9 @@ def run_anchor(options: argparse.Namespace) -> int:
     """``teleread audit anchor``."""
     folder = options.to or load_settings().home / "anchors"
     with running_services() as services:
-        key = _key(services)
-        audit.Sealer(_trails(services), key, services.clock).seal_all()
-        paths = [audit.write_anchor(trail, key, folder, services.clock(), __version__) for trail in _trails(services)]
+        key = services.audit_key
+        audit.Sealer(services.trails, key, services.clock).seal_all()
+        paths = [audit.write_anchor(trail, key, folder, services.clock(), __version__) for trail in services.trails]
     for path in paths:
         if path is None:
             continue
@@ -137,7 +135,7 @@ def run_export(options: argparse.Namespace) -> int:
                 },
             )
         observer = services.alliance.name_en
-        for trail in _trails(services):
+        for trail in services.trails:
             for event in read_events(trail, options.since, options.until):
                 resources: Iterable[Any] = (
                     audit_events(event, observer) if options.format == "fhir" else [event.plain()]
@@ -145,17 +143,6 @@ def run_export(options: argparse.Namespace) -> int:
                 for resource in resources:
                     print(json.dumps(resource, ensure_ascii=False))
     return 0
-
-
-def _key(services: Any) -> bytes:
-    return bytes(services.ring.derive("audit"))
-
-
-def _trails(services: Any) -> tuple[Trail, ...]:
-    return (
-        Trail("catalogue", services.catalogue, catalogue_schema.audit),
-        Trail("vault", services.vault.database, vault_schema.audit),
-    )
 
 
 def _drain(trail: Trail, key: bytes, clock: Callable[[], datetime]) -> None:

@@ -196,7 +196,7 @@ def test_naming_the_right_patient_moves_the_case_and_leaves_the_analysis(service
     assert (study.patient_sex, item.patient_sex) == ("F", "F")
     assert study.patient_age_years == item.patient_age_years == 36.5
     assert (item.state, item.analysed) == ("SCHEDULED", True)
-    assert after == before
+    assert after == [row for row in before if not row.name.startswith("pseudonymised.")] != before
     assert (done.pseudonym, done.new_pseudonym, done.outcome) == (wrong, pseudonym, "corrected")
     assert [(act.action, act.actor) for act in acts] == [("correction_open", "reader"), ("correction_close", "reader")]
     # the bytes are the right patient's now, and die with that entry

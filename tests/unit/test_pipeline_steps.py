@@ -291,6 +291,7 @@ def test_a_failure_of_another_process_does_not_stand_against_what_was_read(
     def overtaken(*args: Any, **more: Any) -> Any:
         monkeypatch.setattr(services.pool, "run", _reject)
         assert prepare(services, landed.arrival_id) == "quarantined"
+        monkeypatch.setattr(services.pool, "run", run)
         return run(*args, **more)
 
     monkeypatch.setattr(services.pool, "run", overtaken)
