@@ -83,7 +83,7 @@ class FileBlobs:
     def open(self, key: str) -> BinaryIO:
         """See :meth:`Blobs.open`; the stream is seekable."""
         with _os_errors():
-            return io.BufferedReader(_File(self._opened(key), "rb"), 1 << 16)
+            return io.BufferedReader(_File(self._opened(key), "rb"))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """See :meth:`Blobs.get_range`."""

@@ -14,7 +14,7 @@ from teleread.storage.objects.sealing import (
     open_chunks,
     plain_size,
 )
-from teleread.storage.objects.streams import blocks
+from teleread.storage.objects.streams import read_into
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -28,8 +28,15 @@ def chunks_of(file: BinaryIO, content: bytes, key: str, *, first: int = 0) -> It
     Raises:
         StorageError: ``object_corrupt``.
     """
-    for block, ends in blocks(file, _AT_ONCE * SEALED_CHUNK_BYTES):
-        yield from open_chunks(block, content, key, first=first, ends=ends)
+    # One byte more than the chunks says whether anything follows them; it stays for the next round. One buffer for
+    # all, because a new one for each round costs as much as to open what is in it.
+    buffer = bytearray(_AT_ONCE * SEALED_CHUNK_BYTES + 1)
+    view, kept, ends = memoryview(buffer), 0, False
+    while not ends:
+        filled = kept + read_into(file, view[kept:])
+        ends = filled < len(buffer)
+        yield from open_chunks(view[: filled if ends else -1], content, key, first=first, ends=ends)
+        buffer[0], kept = buffer[-1], 1
         first += _AT_ONCE
 
 

@@ -177,18 +177,21 @@ class SealedStore:
     def _put(self, key: str | None, data: bytes | BinaryIO, root: str | None) -> StoredObject:
         """Seal in one pass; without a key, at the hash of the bytes."""
         source, size_hint = _source(data)
-        block, ends = next(source)
-        digest = hashlib.sha256(block)
+        block, at_once = next(source)
+        digest, size = hashlib.sha256(block), 0
         random = self._random_bytes(RANDOM_FOR_KEY + RANDOM_FOR_HEADER)
-        intake = self._keys.intake()
-        # until the last block has come, an object's own root is unknown, and so is its header
-        own_root = digest.hexdigest() if ends else ""
-        data_key = new_data_key(own_root, random) if root is None else self.data_key(root)
-        packed = make_header(data_key, intake, random[RANDOM_FOR_KEY:]) if data_key.root_sha256 else bytes(HEADER_BYTES)
+        data_key = new_data_key(digest.hexdigest(), random) if root is None else self.data_key(root)
         content = content_key(data_key.key, random[-RANDOM_FOR_SALT:], key or RAW_SCOPE)
+
+        def make(data_key: DataKey) -> bytes:
+            return make_header(data_key, self._keys.intake(), random[RANDOM_FOR_KEY:])
+
+        # A header is made once. Where more is to come it is made at the end: then the hash is known, and the intake
+        # key is the present one however long the stream took.
+        packed = make(data_key) if at_once else bytes(HEADER_BYTES)
         with self.blobs.draft(size_hint) as draft:
-            start, size = packed, 0
-            for chunk in _sealed(block, ends, source, digest, content):
+            start = packed
+            for chunk in _sealed(block, at_once, source, digest, content):
                 draft.write(start + chunk)
                 start = b""
                 size += len(chunk) - TAG_BYTES
@@ -196,8 +199,8 @@ class SealedStore:
             final = raw_key(sha256) if key is None else key
             if raw_root(final) not in (None, sha256):
                 raise StorageError("bad_key", "a raw object lies at its own hash")
-            if not data_key.root_sha256:
-                packed = make_header(replace(data_key, root_sha256=sha256), intake, random[RANDOM_FOR_KEY:])
+            if not at_once:
+                packed = make(data_key if root is not None else replace(data_key, root_sha256=sha256))
                 draft.rewrite_start(packed)
             new = draft.publish(final)
         if not new:

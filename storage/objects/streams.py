@@ -57,6 +57,15 @@ def _full(source: BinaryIO, size: int) -> bytes:
     return b"".join(parts)
 
 
+def read_into(source: BinaryIO, view: memoryview) -> int:
+    """Fill the view from the stream; how many bytes there were, fewer only at its end."""
+    filled = 0
+    readable = cast("io.BufferedIOBase", source)  # what typing calls a BinaryIO cannot do this, what is one can
+    while filled < len(view) and (count := readable.readinto(view[filled:])):
+        filled += count
+    return filled
+
+
 def bytes_left(source: BinaryIO) -> int | None:
     """How many bytes are left in the stream, as far as it says; None where it cannot be rewound."""
     if not source.seekable():

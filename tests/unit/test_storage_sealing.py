@@ -23,6 +23,7 @@ from teleread.storage.objects.sealing import CHUNK_BYTES, HEADER_BYTES, SEALED_C
 from teleread.storage.objects.streams import blocks, bytes_left
 from tests.contract.keys import TestKeys
 from tests.contract.object_store_contract import ObjectStoreContract, Unseekable, pattern
+from tests.prove.objects import damaged_objects
 
 ROOT = hashlib.sha256(b"one").hexdigest()
 INTAKE = (b"intake-1", bytes(range(32)))
@@ -84,7 +85,7 @@ def test_a_header_of_another_raw_object_is_corrupt() -> None:
 def test_a_forged_header_with_a_right_check_opens_nothing(field: str) -> None:
     header = sealing.unpack_header(header_bytes(), "a")
     value = getattr(header, field)
-    forged = "f" * 64 if field == "root_sha256" else bytes(len(value))
+    forged: Any = "f" * 64 if field == "root_sha256" else bytes(len(value))
     with pytest.raises(StorageError) as refused:
         sealing.unwrap(dataclasses.replace(header, **{field: forged}), INTAKE[1], "a")
     assert refused.value.code == "object_corrupt"
@@ -231,3 +232,24 @@ def test_the_contract_catches_a_store_that_seals_nothing(tmp_path: Path, monkeyp
     blobs = FileBlobs(tmp_path)
     with pytest.raises(AssertionError):
         ObjectStoreContract().test_nothing_of_the_plaintext_is_stored(SealedStore(blobs, TestKeys()), blobs)
+
+
+def test_damaged_objects_are_never_given_out() -> None:
+    with damaged_objects() as prove:
+        for number in range(60):
+            prove(number)
+
+
+@pytest.mark.parametrize("nonce", [unnumbered, endless])
+def test_the_proof_catches_chunks_that_do_not_know_their_place(
+    monkeypatch: pytest.MonkeyPatch, nonce: Callable[[int, bool], bytes]
+) -> None:
+    monkeypatch.setattr(sealing, "_nonce", nonce)
+    with damaged_objects() as prove:
+
+        def prove_all() -> None:
+            for number in range(400):
+                prove(number)
+
+        with pytest.raises(AssertionError, match="'read'"):
+            prove_all()
