@@ -4,7 +4,7 @@
   request then, because a server that enforces the condition on a PUT need not do so when parts are put together
   (Ceph's gateway does not).
 - Where it also enforces it there, large objects go in parts.
-- Where it enforces nothing: look, write, look again. Threads of one process are kept apart by a lock; between two
+- Where it enforces nothing: look, then write. Threads of one process are kept apart by a lock; between two
   processes that race on one key nothing is promised. The probe finds such a server (see ``probe.py``), and it is
   refused unless the operator accepts it knowingly.
 
@@ -83,9 +83,9 @@ class Creator:
         return self._put(key, file, size_bytes, digest.digest())
 
     def _put(self, key: str, body: Body, size_bytes: int, digest: bytes) -> bool:
-        headers = {"Content-MD5": base64.b64encode(digest).decode()}
+        headers = {"content-md5": base64.b64encode(digest).decode()}
         if CREATE_ONLY in self.relied_on:
-            headers["If-None-Match"] = "*"
+            headers["if-none-match"] = "*"
             answer = self._decided("PUT", key, headers=headers, body=body, size_bytes=size_bytes)
             if answer.status == 412:
                 # the answer to our own first try may have been lost
@@ -97,8 +97,7 @@ class Creator:
                 return False
             answer = self._wire.send("PUT", key, headers=headers, body=body, size_bytes=size_bytes)
             self._check_put(key, answer.headers, digest.hex(), size_bytes)
-            # another process may have come in between: then the object is its, not ours
-            return self._holds(key, digest, size_bytes)
+            return True
 
     def _in_parts(self, key: str, file: BinaryIO, size_bytes: int) -> bool:
         answer = self._wire.send("POST", key, query={"uploads": ""})
@@ -107,8 +106,8 @@ class Creator:
             raise StorageError("store_io", "the object store began no upload in parts")
         upload = found[1].decode()
         try:
-            tags = self._send_parts(key, upload, file, part_bytes(size_bytes))
-            if self._complete(key, upload, tags, size_bytes):
+            tags, whole = self._send_parts(key, upload, file, part_bytes(size_bytes))
+            if self._complete(key, upload, tags, whole, size_bytes):
                 return True
         except TelereadError:
             # what is not aborted now is swept later
@@ -118,41 +117,45 @@ class Creator:
         abort(self._wire, key, upload)
         return False
 
-    def _send_parts(self, key: str, upload: str, file: BinaryIO, size: int) -> list[str]:
+    def _send_parts(self, key: str, upload: str, file: BinaryIO, size: int) -> tuple[list[str], set[str]]:
+        """Returns the ETags of the parts, and those that the object may have."""
         file.seek(0)
         tags: list[str] = []
+        whole = hashlib.md5(usedforsecurity=False)
         while piece := _read(file, size):
+            whole.update(piece)
             digest = hashlib.md5(piece, usedforsecurity=False).digest()
             answer = self._wire.send(
                 "PUT",
                 key,
                 query={"partNumber": str(len(tags) + 1), "uploadId": upload},
-                headers={"Content-MD5": base64.b64encode(digest).decode()},
+                headers={"content-md5": base64.b64encode(digest).decode()},
                 body=piece,
             )
             said = tag(answer.headers)
             if not said or (ETAG_MD5 in self.relied_on and said != digest.hex()):
                 raise PeerError("store_damaged_transfer", "the object store received other bytes than were sent")
             tags.append(said)
-        return tags
+        # S3 makes it of the parts; a server over plain files may say the MD5 of the whole, and some say none
+        return tags, {_tag_of_parts(tags), whole.hexdigest(), ""}
 
-    def _complete(self, key: str, upload: str, tags: list[str], size_bytes: int) -> bool:
+    def _complete(self, key: str, upload: str, tags: list[str], whole: set[str], size_bytes: int) -> bool:
         parts = "".join(
             f'<Part><PartNumber>{number}</PartNumber><ETag>"{said}"</ETag></Part>'
             for number, said in enumerate(tags, 1)
         )
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
         digest = hashlib.md5(body, usedforsecurity=False).digest()
-        headers = {"Content-MD5": base64.b64encode(digest).decode(), "Content-Type": "application/xml"}
+        headers = {"content-md5": base64.b64encode(digest).decode(), "content-type": "application/xml"}
         enforced = CREATE_ONLY_PARTS in self.relied_on
         if enforced:
-            headers["If-None-Match"] = "*"
+            headers["if-none-match"] = "*"
         with self._lock(key):
             if not enforced and head(self._wire, key) is not None:
                 return False
             answer = self._decided("POST", key, query={"uploadId": upload}, headers=headers, body=body)
             held = head(self._wire, key)
-        is_ours = held is not None and size(held) == size_bytes and tag(held) in ("", _tag_of_parts(tags))
+        is_ours = held is not None and size(held) == size_bytes and tag(held) in whole
         if answer.status in (404, 412):
             # the answer to our own first try may have been lost
             if was_retried(answer) and is_ours:

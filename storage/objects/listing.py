@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from teleread.errors import StorageError
 from teleread.storage.objects.protocol import ObjectInfo, check_key
-from teleread.storage.objects.wire import Wire
+from teleread.storage.objects.wire import Wire, refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def entries(wire: Wire, prefix: str, after: str, page: int = 1000) -> Iterator[O
         for element in _all(root, "Contents"):
             key = _text(element, "Key")
             if _is_key(key) and key > after and key.startswith(prefix):
-                yield ObjectInfo(key, int(_text(element, "Size") or 0), _time(_text(element, "LastModified")))
+                yield ObjectInfo(key, _number(_text(element, "Size")), _time(_text(element, "LastModified")))
             last = max(last, key)
         if _text(root, "IsTruncated") != "true":
             return
@@ -57,7 +57,12 @@ def uploads(wire: Wire) -> Iterator[Upload]:
     """Uploads in parts that are not finished, of keys that are ours."""
     query = {"uploads": "", "max-uploads": "1000"}
     while True:
-        root = _parsed(wire.send("GET", query=query).data)
+        answer = wire.send("GET", query=query, expected=(404,))
+        if answer.status == 404:
+            if b"NoSuchUpload" in answer.data:  # rclone's word for none
+                return
+            raise refusal(answer.data, "", 404)
+        root = _parsed(answer.data)
         for element in _all(root, "Upload"):
             key = _text(element, "Key")
             if _is_key(key):
@@ -94,6 +99,12 @@ def _time(said: str) -> datetime:
         raise StorageError("store_io", "the object store's listing has no dates") from error
     # to the second, which is all that HEAD says
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).replace(microsecond=0)
+
+
+def _number(said: str) -> int:
+    if not said.isdecimal():
+        raise StorageError("store_io", "the object store's listing has no sizes")
+    return int(said)
 
 
 def _is_key(key: str) -> bool:

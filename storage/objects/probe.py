@@ -241,12 +241,12 @@ def _racer(i: int) -> bytes:
 def _create_only(place: _Place) -> bool:
     """A conditional PUT is refused where something lies, and of writers at once exactly one wins."""
     place.put("taken", b"first")
-    answer = place.put("taken", b"second", If_None_Match="*")
+    answer = place.put("taken", b"second", if_none_match="*")
     if answer.status < 300 or place.get("taken") != b"first":
         return False
 
     def prepare(name: str) -> Callable[[int], urllib3.BaseHTTPResponse]:
-        return lambda i: place.put(name, _racer(i), If_None_Match="*")
+        return lambda i: place.put(name, _racer(i), if_none_match="*")
 
     return _one_winner(place, prepare)
 
@@ -255,14 +255,14 @@ def _create_only_parts(place: _Place) -> bool:
     """The same for an upload in parts when it is completed."""
     place.put("taken-parts", b"first")
     upload = place.begin("taken-parts")
-    answer = place.complete("taken-parts", upload, place.part("taken-parts", upload, b"second"), If_None_Match="*")
+    answer = place.complete("taken-parts", upload, place.part("taken-parts", upload, b"second"), if_none_match="*")
     if (answer.status < 300 and b"<Error>" not in answer.data) or place.get("taken-parts") != b"first":
         return False
 
     def prepare(name: str) -> Callable[[int], urllib3.BaseHTTPResponse]:
         begun = [place.begin(name) for _ in range(_WRITERS)]
         parts = [place.part(name, upload, _racer(i)) for i, upload in enumerate(begun)]
-        return lambda i: place.complete(name, begun[i], parts[i], If_None_Match="*")
+        return lambda i: place.complete(name, begun[i], parts[i], if_none_match="*")
 
     return _one_winner(place, prepare)
 
@@ -270,7 +270,7 @@ def _create_only_parts(place: _Place) -> bool:
 def _content_md5(place: _Place) -> bool:
     """Bytes with the MD5 of others are not stored."""
     wrong = base64.b64encode(hashlib.md5(b"others", usedforsecurity=False).digest()).decode()
-    place.put("damaged", b"damaged", Content_MD5=wrong)
+    place.put("damaged", b"damaged", content_md5=wrong)
     return place.get("damaged") is None
 
 

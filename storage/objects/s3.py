@@ -21,6 +21,7 @@ from teleread.errors import StorageError
 from teleread.storage.objects.creating import Creator, abort, head, size
 from teleread.storage.objects.listing import entries, uploads
 from teleread.storage.objects.protocol import Draft, ObjectInfo, check_key, check_prefix, check_range, missing
+from teleread.storage.objects.signing import Signer
 from teleread.storage.objects.streams import os_failure
 from teleread.storage.objects.wire import Wire, translated
 
@@ -64,10 +65,8 @@ class S3Blobs:
         self.wire = Wire(
             endpoint,
             bucket,
-            access_key,
-            secret_key,
+            Signer(access_key, secret_key, region),
             secure=secure,
-            region=region,
             connections=connections,
             connect_timeout_s=connect_timeout_s,
             answer_timeout_s=answer_timeout_s,
@@ -113,7 +112,7 @@ class S3Blobs:
             if self.stat(key) is None:
                 raise missing(key)
             return b""
-        wanted = {"Range": f"bytes={start}-{start + length - 1}"}
+        wanted = {"range": f"bytes={start}-{start + length - 1}"}
         answer = self.wire.send("GET", key, headers=wanted, stream=True, expected=(416,))
         with io.BufferedReader(_Answer(answer)) as body:
             if answer.status == 416:
@@ -145,7 +144,8 @@ class S3Blobs:
 
     def delete(self, key: str) -> None:
         """See :meth:`Blobs.delete`."""
-        self.wire.send("DELETE", check_key(key), expected=(404,))
+        if head(self.wire, check_key(key)) is not None:  # some servers fail on what is not there
+            self.wire.send("DELETE", key, expected=(404,))
 
     def sweep_temporaries(self, older_than: datetime) -> int:
         """Abort uploads in parts that crashed writers left behind and return how many.

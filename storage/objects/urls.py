@@ -74,7 +74,7 @@ def _open_s3(parts: SplitResult, port: int | None, remember: Path | None, clock:
         raise _bad("needs key, secret, host and bucket: s3://key:secret@host:port/bucket")
     if not options.keys() <= _S3_OPTIONS or options.get("secure", ["1"]) not in (["0"], ["1"]):
         raise _bad("takes the options secure=0 or 1, region and accept")
-    # minio costs 0.2 s to import, which who keeps files need not pay
+    # urllib3 takes a while to import, which who keeps files need not pay
     from teleread.storage.objects.probe import ACCEPTABLE, probe, require
     from teleread.storage.objects.remembered import Remembered
     from teleread.storage.objects.s3 import S3Blobs
@@ -91,7 +91,7 @@ def _open_s3(parts: SplitResult, port: int | None, remember: Path | None, clock:
         secure=options.get("secure", ["1"]) == ["1"],
         region=options.get("region", ["us-east-1"])[0],
     )
-    memory, name = Remembered(remember, clock=clock), f"{blobs.wire.base}"
+    memory, name = Remembered(remember, clock=clock), blobs.wire.url
     try:
         known = memory.recall(name)
         if known is None or not set(known.missing()) <= accepted:

@@ -1,9 +1,8 @@
 """Signed requests to one bucket of an S3 server, and what its answers mean.
 
-Requests are signed by minio-py's :func:`minio.signer.sign_v4_s3` and sent by urllib3. minio-py's own ``put_object``
-cannot send a conditional write: an ``If-None-Match`` given to it is stored as user metadata and the object is
-overwritten. Its private methods could, and change between its patch releases. Here every header that is given is
-signed, ``If-None-Match`` and ``Content-MD5`` among them, so that nobody on the way can take it out.
+They are made here, over urllib3, and not by minio-py: its ``put_object`` cannot send a conditional write (an
+``If-None-Match`` given to it is stored as user metadata, and the object is overwritten), its private methods change
+between patch releases, it takes a quarter of a second to import, and it signs each request with keys derived anew.
 
 Keys have no character that a URL would have to escape (see ``check_key``). The bucket is in the path, not in the
 host's name.
@@ -17,16 +16,15 @@ import socket
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import BinaryIO, cast
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, BinaryIO
+from urllib.parse import quote, urlencode
 
 import certifi
 import urllib3
-from minio.credentials.credentials import Credentials
-from minio.signer import sign_v4_s3
 
 from teleread.errors import Misconfigured, PeerError, StorageError, TelereadError
 from teleread.storage.objects.protocol import missing
+from teleread.storage.objects.signing import Signer
 
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
 _DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccountProblem"})
@@ -63,15 +61,28 @@ def _ack_at_once(sock: socket.socket | None) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
 
+_HEAD_AND_BODY = frozenset({"GET", "POST"})  # whose answers have bodies of any size
+
+
 class _Connection(urllib3.connection.HTTPConnection):
+    def request(self, method: str, *arguments: Any, **rest: Any) -> None:
+        self._has_body = method in _HEAD_AND_BODY
+        super().request(method, *arguments, **rest)
+
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
-        _ack_at_once(self.sock)
+        if self._has_body:
+            _ack_at_once(self.sock)
         return super().getresponse()
 
 
 class _TlsConnection(urllib3.connection.HTTPSConnection):
+    def request(self, method: str, *arguments: Any, **rest: Any) -> None:
+        self._has_body = method in _HEAD_AND_BODY
+        super().request(method, *arguments, **rest)
+
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
-        _ack_at_once(self.sock)
+        if self._has_body:
+            _ack_at_once(self.sock)
         return super().getresponse()
 
 
@@ -89,9 +100,8 @@ class Wire:
     Args:
         endpoint: ``host:port`` without scheme.
         bucket: its name.
-        access_key, secret_key: credentials.
+        signer: with the credentials.
         secure: TLS with verified certificates.
-        region: as the server signs for.
         connections: kept open at once; as many as threads use the wire.
         connect_timeout_s, answer_timeout_s: for each try; there are at most three.
         clock: aware; the time that requests are signed for.
@@ -104,11 +114,9 @@ class Wire:
         self,
         endpoint: str,
         bucket: str,
-        access_key: str,
-        secret_key: str,
+        signer: Signer,
         *,
         secure: bool,
-        region: str,
         connections: int,
         connect_timeout_s: float,
         answer_timeout_s: float,
@@ -117,51 +125,58 @@ class Wire:
         if not _ENDPOINT.fullmatch(endpoint):
             raise Misconfigured("bad_store_url", "the object store's endpoint is not host:port")
         self.endpoint, self.bucket, self.secure = endpoint, bucket, secure
-        self.base = f"{'https' if secure else 'http'}://{endpoint}/{quote(bucket)}"
-        self._region = region
-        self._credentials = Credentials(access_key, secret_key)
+        self._path = f"/{quote(bucket)}/"
+        self._signer = signer
         self._connections = connections
         self._timeouts_s = (connect_timeout_s, answer_timeout_s)
         self._clock = clock
         self._connect()
 
+    @property
+    def url(self) -> str:
+        """Names the bucket, without credentials."""
+        return f"{'https' if self.secure else 'http'}://{self.endpoint}{self._path}"
+
     def _connect(self) -> None:
         self._pid = os.getpid()
-        self._pool = urllib3.PoolManager(
-            maxsize=self._connections,
-            timeout=urllib3.Timeout(connect=self._timeouts_s[0], read=self._timeouts_s[1]),
+        host, _, port = self.endpoint.rpartition(":") if _has_port(self.endpoint) else (self.endpoint, "", "")
+        connect_timeout_s, answer_timeout_s = self._timeouts_s
+        common: dict[str, Any] = {
+            "host": host.strip("[]"),
+            "port": int(port) if port else None,
+            "maxsize": self._connections,
+            "timeout": urllib3.Timeout(connect=connect_timeout_s, read=answer_timeout_s),
             # an unanswered request is sent again as it was; who must not be answered twice looks at the tries
-            retries=urllib3.Retry(
+            "retries": urllib3.Retry(
                 total=2,
                 redirect=0,
                 backoff_factor=0.2,
                 status_forcelist=(500, 502, 503, 504),
                 allowed_methods=None,
                 raise_on_status=False,
-                raise_on_redirect=False,
             ),
-            blocksize=1 << 18,
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
-        )
-        self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+            "blocksize": 1 << 18,
+        }
+        if self.secure:
+            trusted = os.environ.get("SSL_CERT_FILE") or certifi.where()
+            self._pool: urllib3.HTTPConnectionPool = _TlsPool(**common, cert_reqs="CERT_REQUIRED", ca_certs=trusted)
+        else:
+            self._pool = _Pool(**common)
 
     def with_secret(self, secret_key: str) -> Wire:
         """The same requests under another secret."""
-        return self._other(self.bucket, secret_key)
+        return self._other(self.bucket, self._signer.with_secret(secret_key))
 
     def with_bucket(self, bucket: str) -> Wire:
         """The same requests to another bucket."""
-        return self._other(bucket, self._credentials.secret_key)
+        return self._other(bucket, self._signer)
 
-    def _other(self, bucket: str, secret_key: str) -> Wire:
+    def _other(self, bucket: str, signer: Signer) -> Wire:
         return Wire(
             self.endpoint,
             bucket,
-            self._credentials.access_key,
-            secret_key,
+            signer,
             secure=self.secure,
-            region=self._region,
             connections=1,
             connect_timeout_s=self._timeouts_s[0],
             answer_timeout_s=self._timeouts_s[1],
@@ -170,7 +185,7 @@ class Wire:
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._pool.clear()
+        self._pool.close()
 
     def send(
         self,
@@ -190,7 +205,7 @@ class Wire:
             method: as HTTP names it.
             key: of the object; the bucket itself when empty.
             query: parameters of the URL.
-            headers: to be sent and signed.
+            headers: to be sent and signed, with lower-case names.
             body: what is sent; a stream is sent from where it stands.
             size_bytes: of a stream.
             stream: leave the answer's body to be read by the caller, who must close it.
@@ -202,15 +217,19 @@ class Wire:
         """
         if self._pid != os.getpid():  # a forked child does not share its parent's connections
             self._connect()
-        url = f"{self.base}/{key}" if key else f"{self.base}/"
-        if query:
-            url += "?" + urlencode(query, quote_via=quote, safe="")
-        signed = self._signed(method, url, headers or {})
+        path, asked = self._path + key, urlencode(sorted(query.items()), quote_via=quote, safe="") if query else ""
+        signed = self._signer.signed(method, path, asked, {**(headers or {}), "host": self.endpoint}, self._clock())
+        signed["user-agent"] = "teleread"
         if size_bytes is not None:
-            signed["Content-Length"] = str(size_bytes)
+            signed["content-length"] = str(size_bytes)
         with translated():
             answer = self._pool.urlopen(
-                method, url, body=body, headers=signed, preload_content=not stream, redirect=False
+                method,
+                f"{path}?{asked}" if asked else path,
+                body=body,  # type: ignore[arg-type]  # takes whatever has a buffer
+                headers=signed,
+                preload_content=not stream,
+                redirect=False,
             )
             if answer.status < 300 or answer.status in expected:
                 return answer
@@ -229,26 +248,9 @@ class Wire:
             answer.close()
             answer.release_conn()
 
-    def _signed(self, method: str, url: str, headers: Mapping[str, str]) -> dict[str, str]:
-        now = self._clock().astimezone(UTC)
-        payload = "UNSIGNED-PAYLOAD"  # its Content-MD5 is signed
-        ready: dict[str, str | list[str] | tuple[str]] = {
-            "Host": self.endpoint,
-            "User-Agent": "teleread",
-            "x-amz-date": now.strftime("%Y%m%dT%H%M%SZ"),
-            "x-amz-content-sha256": payload,
-            **headers,
-        }
-        signed = sign_v4_s3(
-            method=method,
-            url=urlsplit(url),
-            region=self._region,
-            headers=ready,
-            credentials=self._credentials,
-            content_sha256=payload,
-            date=now,
-        )
-        return cast("dict[str, str]", signed)
+
+def _has_port(endpoint: str) -> bool:
+    return ":" in endpoint.rpartition("]")[2]
 
 
 def was_retried(answer: urllib3.BaseHTTPResponse) -> bool:

@@ -34,7 +34,7 @@ def new_blobs(endpoint: str, access_key: str, secret_key: str) -> S3Blobs:
 def publish(blobs: S3Blobs, key: str, data: bytes) -> bool:
     """Create the object by a draft of pieces."""
     with blobs.draft() as draft:
-        draft.write(bytes(8))
+        draft.write(bytes(len(data[:8])))
         for at in range(8, len(data), MIB):
             draft.write(data[at : min(at + MIB, len(data))])
         draft.rewrite_start(data[:8])

@@ -65,6 +65,12 @@ class TestS3OnCeph(S3Contract):
             found = at_once(count, lambda i, size=size: publish(rivals[i], f"race/{size}", bytes([i]) * size))
             assert sorted(found) == [False] * (count - 1) + [True]
             assert blobs.get(f"race/{size}") == bytes([found.index(True)]) * size
+        for rival in rivals:  # the twin: looks before it writes
+            rival.rely_on(())
+        winners = 0
+        while winners < 2:
+            blobs.delete("race/twin")
+            winners = sum(at_once(8, lambda i: publish(rivals[i], "race/twin", bytes([i]) * 60_000)))
         for rival in rivals:
             rival.close()
 
