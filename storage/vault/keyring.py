@@ -130,6 +130,11 @@ class KeyRing:
         """Where the file stands."""
         return self._path
 
+    @property
+    def clock(self) -> Clock:
+        """What it takes the time from."""
+        return self._clock
+
     # intake keys: wrap the keys of objects in the objects' headers
 
     def intake(self) -> tuple[bytes, bytes]:

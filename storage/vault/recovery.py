@@ -54,6 +54,11 @@ def public_of(private: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
+def fingerprint(public: bytes) -> str:
+    """By what people tell recovery keys apart: 8 hexadecimal digits, nothing secret."""
+    return _tag(public, _TAG_BYTES).hex()
+
+
 def split(private: bytes, random_bytes: Random = secrets.token_bytes) -> tuple[str, str]:
     """Two halves of the key as text, each to be kept by another person."""
     first = random_bytes(KEY_BYTES)

@@ -14,6 +14,7 @@ from sqlalchemy import Column, Connection, Table, bindparam, func, select, updat
 
 from teleread.errors import Misconfigured, StorageError
 from teleread.storage.vault.database import VaultDatabase
+from teleread.storage.vault.entries import record
 from teleread.storage.vault.envelope import Envelopes, MasterGone
 from teleread.storage.vault.keyring import KeyRing
 from teleread.storage.vault.schema import forgotten, identities, object_keys, project_keys
@@ -58,7 +59,11 @@ _PROJECTS = _Wrapped("project", project_keys, project_keys.c.name, project_keys.
 
 
 def rotate(
-    database: VaultDatabase, ring: KeyRing, envelopes: Envelopes, progress: Callable[[int, int], None] | None = None
+    database: VaultDatabase,
+    ring: KeyRing,
+    envelopes: Envelopes,
+    progress: Callable[[int, int], None] | None,
+    who: str,
 ) -> int:
     """See :meth:`Vault.rotate`."""
     check_ring(database, ring)
@@ -67,7 +72,7 @@ def rotate(
     with database.read() as conn:
         total = sum(_count(conn, place, ring) for place in (_ENTRIES, _PROJECTS))
     done, idle = 0, 0
-    while not _drop_old(database, ring):
+    while not _drop_old(database, ring, who):
         before = done
         for place in (_ENTRIES, _PROJECTS):
             after = ""
@@ -156,7 +161,7 @@ def _rewrap_some(
     return rows[-1].name, len(fresh)
 
 
-def _drop_old(database: VaultDatabase, ring: KeyRing) -> bool:
+def _drop_old(database: VaultDatabase, ring: KeyRing, who: str) -> bool:
     """Destroy the master keys that wrap nothing any more, while nobody can wrap; False where one still does."""
     with database.write() as conn:
         database.hold_writers(conn)
@@ -166,6 +171,9 @@ def _drop_old(database: VaultDatabase, ring: KeyRing) -> bool:
             wrapped = select(place.name).where(place.table.c.master_id.in_(names)).limit(1)
             if conn.execute(wrapped).first() is not None:
                 return False
+        if old:
+            detail = {"dropped": names}
+            record(conn, ring.clock(), who, "rotate_master", ring.master()[0].hex(), detail, "key")
         for one in old:
             ring.drop_master(one)
     return True

@@ -306,18 +306,19 @@ class Vault:
         self._database.checkpoint()
         return removed
 
-    def rotate(self, progress: Callable[[int, int], None] | None = None) -> int:
+    def rotate(self, progress: Callable[[int, int], None] | None = None, *, who: str = "vault") -> int:
         """Wrap every entry's and project's key anew with a new master key and destroy the old one.
 
         Everybody else goes on meanwhile. Killed at any moment, the next call goes on where it stood.
 
         Args:
             progress: called with how many are done and how many there were to do.
+            who: account name, for the audit event.
 
         Returns:
             how many keys were wrapped anew.
         """
-        return rotation.rotate(self._database, self.ring, self._entries.envelopes, progress)
+        return rotation.rotate(self._database, self.ring, self._entries.envelopes, progress, who)
 
     def status(self) -> VaultStatus:
         """Counts for an operator; no identity, no key."""

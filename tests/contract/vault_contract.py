@@ -527,6 +527,13 @@ class VaultContract(DatabaseFixtures):
         for name, identity in people.items():
             assert vault.enroll(identity, AT).pseudonym == name
 
+    def test_the_tables_can_be_written_anew_while_others_are_connected(self, vault: Vault, inside: Database) -> None:
+        pseudonym = vault.enroll(self.zhang, AT).pseudonym
+        self.rows(inside, vault_schema.identities)
+        vault._database.compact()
+        vault._database.checkpoint()
+        assert self.who_is(vault, pseudonym) == self.zhang
+
     def test_a_row_written_by_old_code_meanwhile_is_joined_and_found(self, vault: Vault) -> None:
         database = vault._database
         self.write_old(database, self.old_row(self.zhang, "P" + "A" * 12))
