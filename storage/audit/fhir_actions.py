@@ -56,6 +56,12 @@ MEANINGS: dict[str, Meaning] = {
     "link": Meaning("update", _OPERATIONS),
     "unlink": Meaning("update", _OPERATIONS),
     "forget": Meaning("delete", _OPERATIONS),
+    # keeping the store whole
+    "object_back": Meaning("update", _OPERATIONS),
+    "scrub_found": Meaning("application", _OPERATIONS),
+    "backup": Meaning("application", _SYSTEM),
+    "backup_dropped": Meaning("delete", _SYSTEM),
+    "restore": Meaning("application", _SYSTEM),
     # accounts
     "sign_in": Meaning("login"),
     "sign_in_failed": Meaning("login", failed=True),

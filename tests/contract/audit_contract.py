@@ -22,7 +22,7 @@ from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.migrate import CATALOGUE, Migrations
 from teleread.storage.vault import schema as vault_schema
 from tests.contract.catalogue_contract import AT, DatabaseFixtures, NewUrl
-from tests.prove.audit import KEY
+from tests.prove.attacks import KEY
 
 events, chain, unsealed, head = (
     schema.audit.events,

@@ -14,7 +14,8 @@ from teleread.errors import StorageError
 from teleread.storage.catalogue.database import Database
 from tests.contract.audit_contract import DETAIL, AuditContract, act, links, seal, verdict
 from tests.contract.postgres import postgres_server
-from tests.prove.audit import ATTACKS, World, examine, make_world, real_verdict
+from tests.prove.attacks import ATTACKS, World
+from tests.prove.audit import examine, make_world, real_verdict
 
 pytestmark = pytest.mark.peers
 

@@ -20,7 +20,8 @@ from teleread.storage.catalogue import schema
 from teleread.storage.catalogue.database import Database
 from tests.contract.audit_contract import AuditContract, act, links, seal
 from tests.contract.catalogue_contract import AT
-from tests.prove.audit import ATTACKS, BY_ANCHOR, KEY, NOW, World, examine, real_verdict, sqlite_world
+from tests.prove.attacks import ATTACKS, BY_ANCHOR, KEY, NOW, World
+from tests.prove.audit import examine, real_verdict, sqlite_world
 
 COUNT = 2 * len(ATTACKS)
 

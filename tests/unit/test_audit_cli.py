@@ -21,7 +21,7 @@ from teleread.storage.catalogue.database import Database
 from teleread.storage.vault import schema as vault_schema
 from tests.contract.audit_contract import act
 from tests.contract.catalogue_contract import AT
-from tests.prove.audit import KEY
+from tests.prove.attacks import KEY
 
 Run = Callable[..., tuple[int, str]]
 

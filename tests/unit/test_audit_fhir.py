@@ -22,7 +22,7 @@ from teleread.storage.catalogue.database import Database
 from teleread.storage.vault import schema as vault_schema
 from tests.contract.audit_contract import act
 from tests.contract.catalogue_contract import AT
-from tests.prove.audit import KEY
+from tests.prove.attacks import KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 BALP = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit."
