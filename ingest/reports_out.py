@@ -307,7 +307,7 @@ def _content(document: Dataset, report: OutgoingReport) -> None:
     observer.PersonName = _line(report.signed_by)
     document.ContentSequence = [language, observer]
     if report.corrected:
-        said = _section("121106", "Comment", "121106", "Comment", IDENTITY_CORRECTED)
+        said = _section("121111", "Summary", "121106", "Comment", IDENTITY_CORRECTED)
         document.ContentSequence.append(said)
     if report.critical:
         critical = _section("121072", "Impressions", "121073", "Impression", "危急值 Critical result")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from teleread.errors import AccessDenied, Conflict, InputRejected
 from teleread.pipeline.identifiers import derived_id, uid_from
@@ -19,7 +19,15 @@ from teleread.pipeline.services import Services
 from teleread.reading import corrections, notices, persons, questions
 from teleread.reading.corrections import HELD, Correction
 from teleread.storage import audit
-from teleread.storage.catalogue.schema import arrivals, deliveries, reports, studies, work_items
+from teleread.storage.catalogue.schema import (
+    arrivals,
+    deliveries,
+    derived,
+    objects,
+    reports,
+    studies,
+    work_items,
+)
 from teleread.storage.vault import Enrolled, Identity
 
 CORRECTED, CONFIRMED = "identity_corrected", "identity_confirmed"
@@ -105,7 +113,8 @@ def confirm(services: Services, case_id: str, *, who: str, site_id: str | None =
 def correct(services: Services, case_id: str, *, identity: Identity, who: str, site_id: str | None = None) -> str:
     """Close a case's correction by naming the right patient, and give back under that name.
 
-    The case, its study and its work items are that patient's from now on; what was derived from the recording stays.
+    The case, its study and its work items are that patient's from now on; the analysis stays, copies for export,
+    which carry the other patient's pseudonym, do not.
     A report that had left by folder or DICOM leaves again, the same version and text, as a document of its own.
 
     Returns:
@@ -142,6 +151,7 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
                 [{"pseudonym": pseudonym, "site_id": current.site_id, "first_seen_at": now, "identified": True}],
             )
             _move(conn, case_id, whose, now)
+            _drop_export_copies(conn, [row.id for row in rows])
             _give_again(conn, corrections.family(conn, case_id))
         _close(conn, current, outcome, pseudonym, who, now, before)
     return pseudonym
@@ -244,6 +254,20 @@ def _close(
     names |= notices.signers(conn, cases) | notices.viewers(conn, cases, before).accounts | {current.opened_by}
     code = CORRECTED if outcome == "corrected" else CONFIRMED
     notices.tell(conn, current.case_id, code, names - {who}, current.site_id, at)
+
+
+def _drop_export_copies(conn: Connection, arrival_ids: list[str]) -> None:
+    """A copy made for export stands under the other patient's project pseudonym, so it counts no more.
+
+    Its bytes are an orphan then, which the sweeper removes.
+    """
+    for arrival_id in arrival_ids:
+        query = select(derived.c.object_key).where(
+            derived.c.arrival_id == arrival_id, derived.c.name.startswith("pseudonymised.")
+        )
+        keys = list(conn.scalars(query))
+        conn.execute(delete(derived).where(derived.c.arrival_id == arrival_id, derived.c.object_key.in_(keys)))
+        conn.execute(delete(objects).where(objects.c.key.in_(keys)))
 
 
 def _give_again(conn: Connection, cases: list[str]) -> None:

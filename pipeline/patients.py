@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from teleread.errors import Conflict
 from teleread.reading import persons, questions
@@ -43,7 +43,7 @@ def note_patient(
     own = enrolled.pseudonym
     others = sorted({*enrolled.same_national_id, *enrolled.same_name_and_birth} - {own})
     _know(conn, own, others, site_id, identified, at)
-    about = {"site_id": site_id, "pseudonym": own, "arrival_id": arrival_id, "at": at}
+    about: dict[str, Any] = {"site_id": site_id, "pseudonym": own, "arrival_id": arrival_id, "at": at}
     asked = _link_or_ask(conn, own, sorted(set(enrolled.same_national_id) - {own}), about)
     same_name = [name for name in others if name in set(enrolled.same_name_and_birth)]
     _ask_possible(conn, own, [name for name in same_name if name not in asked], about)
@@ -103,9 +103,8 @@ def _ask_if_soon(conn: Connection, study_id: str, acquired_at: datetime | None, 
     if arrived_at is None:
         return
     landed = arrivals.c.arrived_at.between(arrived_at - SOON, arrived_at + SOON)
-    if acquired_at is None:
-        near = landed
-    else:
+    near: ColumnElement[bool] = landed
+    if acquired_at is not None:
         recorded = studies.c.acquired_at.between(acquired_at - SOON, acquired_at + SOON)
         near = or_(recorded, and_(studies.c.acquired_at.is_(None), landed))
     query = (

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, updat
 from teleread.reading.persons import person_of
 from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
-from teleread.storage.catalogue.schema import arrivals, identity_questions
+from teleread.storage.catalogue.schema import arrivals, identity_questions, studies
 
 ANSWERS = ("same", "noted", "different")  # noted: the same patient, and what was known of them is right
 # what a site may decide about its own patients; the others concern two sites' patients
@@ -37,8 +37,10 @@ class Question:
     answer: str | None
     receipt: str | None
     case_id: str | None
+    acquired_at: datetime | None
     other_receipt: str | None
     other_case_id: str | None
+    other_acquired_at: datetime | None
 
 
 def question_id(code: str, *between: str) -> str:
@@ -188,16 +190,21 @@ def _own(site_id: str) -> ColumnElement[bool]:
 
 def _questions() -> Any:
     other = arrivals.alias("other_arrivals")
-    named = {"receipt", "case_id", "other_receipt", "other_case_id"}
+    study, other_study = studies, studies.alias("other_studies")
+    named = {"receipt", "case_id", "acquired_at", "other_receipt", "other_case_id", "other_acquired_at"}
     columns = [identity_questions.c[name] for name in Question.__dataclass_fields__ if name not in named]
     return (
         select(
             *columns,
             arrivals.c.receipt,
             arrivals.c.case_id,
+            study.c.acquired_at,
             other.c.receipt.label("other_receipt"),
             other.c.case_id.label("other_case_id"),
+            other_study.c.acquired_at.label("other_acquired_at"),
         )
         .outerjoin(arrivals, arrivals.c.id == identity_questions.c.arrival_id)
         .outerjoin(other, other.c.id == identity_questions.c.other_arrival_id)
+        .outerjoin(study, study.c.id == arrivals.c.study_id)
+        .outerjoin(other_study, other_study.c.id == other.c.study_id)
     )

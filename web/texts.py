@@ -35,7 +35,7 @@ IDENTITY_QUESTIONS = {
     "other_birth_date": N_("Another birth date under a known patient number."),
     "other_sex": N_("Another sex under a known patient number."),
     "other_patient_in_study": N_("One study names two patients."),
-    "possible_prior": N_("Perhaps one person: same name and birth date, or same national id, at another issuer."),
+    "possible_prior": N_("Perhaps one person: same name and birth date, or same national id, under another number."),
 }
 
 _SOMEBODY_ELSE = N_("The newer recording is somebody else's")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
@@ -168,8 +168,8 @@ def _pseudonyms(lists: _Lists) -> list[str]:
 
 
 def _cases(lists: _Lists) -> list[str]:
-    found: Iterable[str | None] = [one.case_id for one in (*lists.questions, *lists.corrections)]
-    return sorted({one for one in found if one})
+    asked = {one.case_id for one in lists.questions if one.case_id}
+    return sorted(asked | {one.case_id for one in lists.corrections})
 
 
 def _said(question: Question, people: Mapping[str, Identity]) -> Said | None:
