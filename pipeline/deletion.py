@@ -93,7 +93,7 @@ def run(services: Services, deletion_id: str, *, step: Step = _no_step) -> str:
     row = _row(services, deletion_id)
     if row.state != "begun":
         return str(row.state)
-    blobs, ring = services.store.blobs, services.vault.ring
+    blobs, ring = services.store.blobs, services.ring
     certificates.keep(
         blobs,
         certificates.certificate_key(row.id, "decision"),
@@ -138,7 +138,7 @@ def finalise(services: Services) -> list[str]:
         if remaining(services, row):
             continue
         now = services.clock()
-        data = certificates.certificate(row, "final", now, services.vault.ring)
+        data = certificates.certificate(row, "final", now, services.ring)
         key = certificates.certificate_key(row.id, "final")
         sha256 = certificates.keep(services.store.blobs, key, data)
         with services.catalogue.write() as conn:
@@ -155,11 +155,11 @@ def finalise(services: Services) -> list[str]:
 
 def remaining(services: Services, row: Any) -> list[str]:
     """What still holds a key to copies of a forgotten patient's bytes; nothing when the deletion is final."""
-    living = {key.id.hex() for key in services.vault.ring.intakes() if key.retired_at is None}
+    living = {key.id.hex() for key in services.ring.intakes() if key.retired_at is None}
     found = [f"intake key {key}" for key in row.facts["intake_keys"] if key in living]
     with services.catalogue.read() as conn:
         found += [f"backup {name}" for name in _backups_before(conn, row.facts["forgotten_at"])]
-    generation = services.vault.ring.generation
+    generation = services.ring.generation
     if any(number < generation for number in stored_generations(services.store.blobs)):
         found.append("an older copy of the key ring in the store")
     return found
@@ -180,7 +180,7 @@ class Replayed:
 
 def replay(services: Services, *, step: Step = _no_step) -> Replayed:
     """After a restore: delete again what was deleted since the backup. To be done before anything is prepared."""
-    blobs, ring = services.store.blobs, services.vault.ring
+    blobs, ring = services.store.blobs, services.ring
     done, unreadable = [], []
     for identifier, stages in certificates.kept(blobs):
         key = stages.get("final") or stages.get("forgotten") or stages.get("decision")
@@ -313,7 +313,7 @@ def _certify(services: Services, deletion_id: str) -> None:
     row = _row(services, deletion_id)
     at = datetime.fromisoformat(row.facts["forgotten_at"])
     key = certificates.certificate_key(row.id, "forgotten")
-    data = certificates.certificate(row, "forgotten", at, services.vault.ring)
+    data = certificates.certificate(row, "forgotten", at, services.ring)
     sha256 = certificates.keep(services.store.blobs, key, data)
     with services.catalogue.write() as conn:
         changed = conn.execute(

@@ -18,10 +18,6 @@ from teleread.pipeline.services import Services
 from teleread.storage import audit
 from teleread.storage.backup.manifest import AuditHead
 from teleread.storage.backup.rings import store_ring as _store_ring
-from teleread.storage.catalogue import schema
-from teleread.storage.catalogue.database import Database
-from teleread.storage.catalogue.schema import AuditTables
-from teleread.storage.vault import schema as vault_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,6 @@ class CaughtUp:
 
 def catch_up(
     services: Services,
-    vault: Database,
     heads: Mapping[str, AuditHead | None],
     *,
     actor: str,
@@ -51,7 +46,6 @@ def catch_up(
 
     Args:
         services: of the restored system.
-        vault: the vault's database.
         heads: where the backup's audit chains ended, by database.
         actor: who restores.
         progress: called now and then.
@@ -62,20 +56,16 @@ def catch_up(
     """
     replayed = replay(services)
     compared = reconcile(services, repair=True, actor=actor, progress=progress)
-    key = services.vault.ring.derive("audit")
     links = {}
-    for name, database, tables in (
-        ("catalogue", services.catalogue, schema.audit),
-        ("vault", vault, vault_schema.audit),
-    ):
-        while audit.seal(database, tables, key, services.clock()):
-            pass
-        verdict = audit.verify(database, tables, key, services.clock())
+    services.sealer.seal_all()
+    for trail in services.trails:
+        name = trail.name
+        verdict = audit.verify(trail.database, trail.tables, services.audit_key, services.clock())
         if verdict.broken is not None:
             raise StorageError(
                 "audit_broken", f"The audit chain of the {name} does not hold: {verdict.broken.message}."
             )
-        if not _contains(database, tables, heads.get(name)):
+        if not _contains(trail, heads.get(name)):
             raise StorageError("audit_broken", f"The audit chain of the {name} is not the one that was backed up.")
         links[name] = verdict.links
     return CaughtUp(replayed, compared, links)
@@ -86,13 +76,14 @@ def store_ring(services: Services) -> None:
 
     Does nothing while there is no recovery key.
     """
-    if services.vault.ring.recovery_public is not None:
-        _store_ring(services.store.blobs, services.vault.ring)
+    if services.ring.recovery_public is not None:
+        _store_ring(services.store.blobs, services.ring)
 
 
-def _contains(database: Database, tables: AuditTables, head: AuditHead | None) -> bool:
+def _contains(trail: audit.Trail, head: AuditHead | None) -> bool:
     if head is None:
         return True
-    with database.read() as conn:
-        found = conn.scalar(select(tables.chain.c.hash).where(tables.chain.c.seq == head.seq))
+    chain = trail.tables.chain
+    with trail.database.read() as conn:
+        found = conn.scalar(select(chain.c.hash).where(chain.c.seq == head.seq))
     return found is not None and bytes(found).hex() == head.hash

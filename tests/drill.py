@@ -22,7 +22,6 @@ from teleread.pipeline.prepare import prepare
 from teleread.pipeline.restored import CaughtUp, catch_up
 from teleread.pipeline.services import Services
 from teleread.reading.reports import sign_report
-from teleread.storage import audit
 from teleread.storage.backup.make import Made, Parts, make_backup
 from teleread.storage.backup.restore import Restored, Target, note_restored, restore_backup
 from teleread.storage.catalogue import schema
@@ -71,6 +70,7 @@ class Place:
             alliance=self.alliance,
             catalogue=catalogue,
             store=SealedStore(self.new_blobs(), vault.keys),
+            ring=ring,
             vault=vault,
             make_pool=lambda: SharedPool(self.pool),  # type: ignore[arg-type,return-value]
             clock=self.clock,
@@ -99,9 +99,9 @@ class Place:
                 fact.update(self._facts(services, arrival))
 
     def back_up(self, services: Services, folder: Path, **options: Any) -> Made:
-        with closing(Database(self.urls[1], migrations=VAULT)) as vault:
-            parts = Parts(services.catalogue, vault, services.store.blobs, services.vault.ring, self.clock)
-            return make_backup(parts, folder, **options)
+        store = services.store.blobs
+        parts = Parts(services.catalogue, services.vault.database, store, services.ring, self.clock)
+        return make_backup(parts, folder, **options)
 
     def restore(self, folder: Path) -> tuple[Restored, CaughtUp, Services]:
         with (
@@ -113,12 +113,12 @@ class Place:
             restored = restore_backup(target, folder, self.halves, actor="ops")
             blobs.close()
             services = self.services()
-            caught_up = catch_up(services, vault, restored.manifest.audit, actor="ops")
+            caught_up = catch_up(services, restored.manifest.audit, actor="ops")
             note_restored(target, restored.manifest, actor="ops", detail={})
         return restored, caught_up, services
 
     def seal(self, services: Services) -> None:
-        audit.seal(services.catalogue, schema.audit, services.vault.ring.derive("audit"), self.clock())
+        services.sealer.seal_all()
 
     def wrong(self, services: Services, *, only: set[str] | None = None) -> list[str]:
         """What of the acknowledged is not as it was."""

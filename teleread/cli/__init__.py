@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from teleread import __version__
-from teleread.cli import backup, files, operations, patients, retention, storage, vault
+from teleread.cli import audit, backup, files, operations, patients, reproduce, retention, storage, vault
 from teleread.errors import TelereadError
 
 
@@ -27,11 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     files.add_commands(commands)
     operations.add_commands(commands)
-    storage.add_commands(commands)
-    patients.add_commands(commands)
-    backup.add_commands(commands)
-    retention.add_commands(commands)
-    vault.add_commands(commands)
+    for module in (patients, reproduce, audit, vault, storage, backup, retention):
+        module.add_commands(commands)
     return parser
 
 

@@ -63,15 +63,10 @@ def run_backup(options: argparse.Namespace) -> int:
         return _list(options)
     from teleread.services import running_services
     from teleread.storage.backup.make import Parts, make_backup, note_dropped
-    from teleread.storage.catalogue.database import Database
-    from teleread.storage.vault.schema import VAULT
 
-    settings = load_settings()
-    with (
-        running_services(settings) as services,
-        closing(Database(settings.vault_url, migrations=VAULT)) as vault,
-    ):
-        parts = Parts(services.catalogue, vault, services.store.blobs, services.vault.ring, services.clock)
+    with running_services() as services:
+        store = services.store.blobs
+        parts = Parts(services.catalogue, services.vault.database, store, services.ring, services.clock)
         if options.dropped:
             note_dropped(parts, options.dropped, who=_who())
             print(json.dumps({"dropped": options.dropped}) if options.json else f"{options.dropped} is gone for good")
@@ -129,7 +124,7 @@ def run_restore(options: argparse.Namespace) -> int:
             progress=_Progress(),
         )
         with running_services(settings) as services:
-            caught_up = catch_up(services, vault, restored.manifest.audit, actor=_who(), progress=_Progress())
+            caught_up = catch_up(services, restored.manifest.audit, actor=_who(), progress=_Progress())
         facts = {
             "id": restored.manifest.id,
             "made_at": restored.manifest.made_at.isoformat(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import select
@@ -17,6 +18,7 @@ from teleread.storage.backup.restore import restore_backup
 from teleread.storage.catalogue import schema
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects import FileBlobs, SealedStore
+from teleread.storage.objects.probe import ACCEPTABLE
 from teleread.storage.objects.protocol import Blobs
 from teleread.storage.objects.urls import open_blobs
 from teleread.storage.vault import KeyRing, Vault
@@ -57,16 +59,11 @@ def bucket() -> list[str]:
 
 @pytest.fixture
 def new_blobs(s3: RcloneServer, bucket: list[str], tmp_path: Path) -> Callable[[], Blobs]:
-    from urllib.parse import quote
-
     def make() -> Blobs:
-        url = f"s3://{ACCESS_KEY}:{quote(SECRET_KEY, safe='')}@{s3.endpoint}/{bucket[-1]}?secure=0&accept=WEAK"
-        return open_blobs(url.replace("WEAK", ACCEPTED), remember=tmp_path / "probed.json")
+        url = f"s3://{ACCESS_KEY}:{quote(SECRET_KEY, safe='')}@{s3.endpoint}/{bucket[-1]}?secure=0&accept={','.join(ACCEPTABLE)}"
+        return open_blobs(url, remember=tmp_path / "probed.json")
 
     return make
-
-
-ACCEPTED = "create_only"
 
 
 @pytest.fixture
@@ -84,20 +81,21 @@ def services(
     tmp_path: Path,
 ) -> Iterator[Services]:
     catalogue = Database(new_url())
-    vault = Vault(new_url(), KeyRing.open(tmp_path / "keys.json", clock=clock))
+    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
+    vault = Vault(new_url(), ring)
     catalogue.migrate()
     vault.migrate()
     opened = Services(
         alliance=alliance,
         catalogue=catalogue,
         store=SealedStore(new_blobs(), vault.keys),
+        ring=ring,
         vault=vault,
         make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,
     )
     yield opened
     opened.close()
-    opened.store.close()
 
 
 @pytest.mark.parametrize("into", ["postgresql", "sqlite"])

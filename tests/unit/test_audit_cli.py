@@ -17,6 +17,7 @@ import pytest
 from teleread.alliance import Alliance
 from teleread.cli import audit as commands
 from teleread.storage import audit
+from teleread.storage.catalogue import schema
 from teleread.storage.catalogue.database import Database
 from teleread.storage.vault import schema as vault_schema
 from tests.contract.audit_contract import act
@@ -33,8 +34,9 @@ class Wired:
     catalogue: Database
     vault: Any
     alliance: Alliance
-    ring: Any
+    trails: tuple[audit.Trail, ...]
     clock: Callable[[], Any]
+    audit_key: bytes = KEY
 
 
 @pytest.fixture
@@ -44,9 +46,11 @@ def wired(tmp_path: Path, alliance: Alliance, monkeypatch: pytest.MonkeyPatch) -
     vault = Database(f"sqlite:///{tmp_path}/vault/vault.db", migrations=vault_schema.VAULT)
     catalogue.migrate()
     vault.migrate()
-    services = Wired(
-        catalogue, SimpleNamespace(database=vault), alliance, SimpleNamespace(derive=lambda _: KEY), lambda: AT
+    trails = (
+        audit.Trail("catalogue", catalogue, schema.audit),
+        audit.Trail("vault", vault, vault_schema.audit),
     )
+    services = Wired(catalogue, SimpleNamespace(database=vault), alliance, trails, lambda: AT)
 
     @contextmanager
     def running() -> Iterator[Wired]:

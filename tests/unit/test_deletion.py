@@ -123,7 +123,7 @@ def test_a_deleted_patient_leaves_rows_bytes_and_name_nowhere(services: Services
     for one in row.facts["objects"]:
         assert not services.store.exists(one["key"])
     body = certificates.read(
-        services.store.blobs, certificates.certificate_key(identifier, "forgotten"), services.vault.ring
+        services.store.blobs, certificates.certificate_key(identifier, "forgotten"), services.ring
     )
     assert (body["pseudonym"], body["decided_by"], body["policy"]["id"]) == (due["ecg"], WHO, LAW.id)
     assert body["facts"]["counts"]["studies"] == 1
@@ -266,7 +266,7 @@ def test_what_is_sent_again_after_a_deletion_is_a_new_arrival_of_a_new_patient(
 
 
 def test_final_means_that_no_key_is_left_anywhere(services: Services, due: dict[str, str]) -> None:
-    ring = services.vault.ring
+    ring = services.ring
     ring.set_recovery(recovery.new_pair()[1])
     store_ring(services)
     backup = {"id": "b", "begun_at": services.clock(), "made_at": services.clock(), "facts": {}}
@@ -296,7 +296,7 @@ def test_final_means_that_no_key_is_left_anywhere(services: Services, due: dict[
             services.store.get(one["key"])
         assert refused.value.code == "object_key_missing"
     body = certificates.read(
-        services.store.blobs, certificates.certificate_key(identifier, "final"), services.vault.ring
+        services.store.blobs, certificates.certificate_key(identifier, "final"), services.ring
     )
     assert body["stage"] == "final"
     assert finalise(services) == []
