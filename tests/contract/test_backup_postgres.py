@@ -60,7 +60,8 @@ def bucket() -> list[str]:
 @pytest.fixture
 def new_blobs(s3: RcloneServer, bucket: list[str], tmp_path: Path) -> Callable[[], Blobs]:
     def make() -> Blobs:
-        url = f"s3://{ACCESS_KEY}:{quote(SECRET_KEY, safe='')}@{s3.endpoint}/{bucket[-1]}?secure=0&accept={','.join(ACCEPTABLE)}"
+        address = f"{ACCESS_KEY}:{quote(SECRET_KEY, safe='')}@{s3.endpoint}/{bucket[-1]}"
+        url = f"s3://{address}?secure=0&accept={','.join(ACCEPTABLE)}"
         return open_blobs(url, remember=tmp_path / "probed.json")
 
     return make
