@@ -14,10 +14,12 @@ from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.pipeline import certificates, deletion
 from teleread.pipeline.deletion import begin, finalise, refuse_deleted, remaining, replay, resume, run
 from teleread.pipeline.enqueue import enqueue
+from teleread.pipeline.orphans import sweep_orphans
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.reconcile import reconcile
 from teleread.pipeline.restored import store_ring
 from teleread.pipeline.retention import law, place_hold
+from teleread.pipeline.scrub import scrub
 from teleread.pipeline.services import Services
 from teleread.reading.reports import sign_report
 from teleread.storage.catalogue import schema
@@ -122,9 +124,7 @@ def test_a_deleted_patient_leaves_rows_bytes_and_name_nowhere(services: Services
     assert kinds == {"raw", "derived", "arrivals"}
     for one in row.facts["objects"]:
         assert not services.store.exists(one["key"])
-    body = certificates.read(
-        services.store.blobs, certificates.certificate_key(identifier, "forgotten"), services.ring
-    )
+    body = certificates.read(services.store.blobs, certificates.certificate_key(identifier, "forgotten"), services.ring)
     assert (body["pseudonym"], body["decided_by"], body["policy"]["id"]) == (due["ecg"], WHO, LAW.id)
     assert body["facts"]["counts"]["studies"] == 1
     assert body["facts"]["basis"] == "unknown"
@@ -295,9 +295,7 @@ def test_final_means_that_no_key_is_left_anywhere(services: Services, due: dict[
         with pytest.raises(StorageError) as refused:
             services.store.get(one["key"])
         assert refused.value.code == "object_key_missing"
-    body = certificates.read(
-        services.store.blobs, certificates.certificate_key(identifier, "final"), services.ring
-    )
+    body = certificates.read(services.store.blobs, certificates.certificate_key(identifier, "final"), services.ring)
     assert body["stage"] == "final"
     assert finalise(services) == []
 
@@ -341,3 +339,20 @@ def test_a_forged_certificate_deletes_nothing(services: Services, due: dict[str,
     outcome = replay(services)
     assert (outcome.deleted, outcome.unreadable) == ((), (forged,))
     assert identity(services, due["one"]) is not None
+
+
+def test_sweeper_and_scrub_leave_certificates_and_ring_copies_alone(
+    services: Services, due: dict[str, str], clock: Clock
+) -> None:
+    services.ring.set_recovery(recovery.new_pair()[1])
+    store_ring(services)
+    delete(services, due["ecg"])
+    clock.advance(7200)
+    plain = [info.key for info in services.store.blobs.list() if info.key.startswith(("keyring/", "certificates/"))]
+    assert len(plain) == 3
+    for _ in range(3):
+        sweep_orphans(services)
+    outcome = scrub(services)
+    assert outcome.faults == 0
+    assert [key for key in plain if services.store.blobs.stat(key) is None] == []
+    assert reconcile(services, repair=True).left == 0
