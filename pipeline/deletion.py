@@ -32,6 +32,7 @@ from teleread.storage import audit
 from teleread.storage.backup.rings import stored_generations
 from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.schema import arrivals, backups, deletions, derived, objects, swept_objects
+from teleread.storage.objects.raw import raw_root
 
 _LOCK_CLASS = 0x7E1E5EB
 _REASON_LIMIT = 500
@@ -157,6 +158,11 @@ def remaining(services: Services, row: Any) -> list[str]:
     """What still holds a key to copies of a forgotten patient's bytes; nothing when the deletion is final."""
     living = {key.id.hex() for key in services.ring.intakes() if key.retired_at is None}
     found = [f"intake key {key}" for key in row.facts["intake_keys"] if key in living]
+    # a corrected identity leaves the key of a study with the patient whose it was said to be before
+    roots = {one["sha256"] for one in row.facts["objects"] if raw_root(one["key"]) is not None and one["sha256"]}
+    ours = set(row.facts["data_keys"])
+    others = {root for root, key_id in services.vault.held(sorted(roots)) if key_id.hex() in ours}
+    found += [f"another patient's entry, which holds the key of {root}" for root in sorted(others)]
     with services.catalogue.read() as conn:
         found += [f"backup {name}" for name in _backups_before(conn, row.facts["forgotten_at"])]
     generation = services.ring.generation

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from teleread.errors import AccessDenied, Conflict, InputRejected
+from teleread.pipeline.deletion import refuse_deleted
 from teleread.pipeline.identifiers import derived_id, uid_from
 from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import Services
@@ -171,6 +172,7 @@ def _enroll(
 
 def _move(conn: Connection, case_id: str, whose: _Whose, at: datetime) -> None:
     """Make the case, and the study that it stands in, the named patient's."""
+    refuse_deleted(conn, whose.enrolled.pseudonym)
     for study_id in sorted({row.study_id for row in _arrivals(conn, case_id) if row.study_id is not None}):
         _move_study(conn, case_id, study_id, whose, at)
 

@@ -356,3 +356,17 @@ def test_sweeper_and_scrub_leave_certificates_and_ring_copies_alone(
     assert outcome.faults == 0
     assert [key for key in plain if services.store.blobs.stat(key) is None] == []
     assert reconcile(services, repair=True).left == 0
+
+
+def test_a_key_that_another_patient_s_entry_still_holds_keeps_a_deletion_from_being_final(
+    services: Services, due: dict[str, str]
+) -> None:
+    """As a corrected identity leaves it."""
+    with services.catalogue.read() as conn:
+        query = select(schema.arrivals.c.sha256).join(schema.studies, schema.studies.c.id == schema.arrivals.c.study_id)
+        root = str(conn.scalar(query.where(schema.studies.c.patient_pseudonym == due["ecg"])))
+    services.vault.adopt(due["one"], [services.store.data_key(root)], services.clock())
+    identifier = delete(services, due["ecg"])
+    with services.catalogue.read() as conn:
+        row = conn.execute(select(schema.deletions).where(schema.deletions.c.id == identifier)).one()
+    assert f"another patient's entry, which holds the key of {root}" in remaining(services, row)
