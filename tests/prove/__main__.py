@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.fault.kills import Tally, kill_once
+from tests.prove.audit import audit_mutations
 from tests.prove.mutations import mutated_dicom, mutated_wfdb
 
 STATE = Path("var/prove.json")
@@ -71,6 +72,7 @@ def land_kills() -> Iterator[Callable[[int], None]]:
 
 PROOFS: dict[str, tuple[int, Callable[[], object]]] = {
     "kills while landing": (1_000, land_kills),
+    "audit mutations": (1_000, audit_mutations),
     "mutated DICOM": (10_000, mutated_dicom),
     "mutated WFDB": (10_000, mutated_wfdb),
 }
