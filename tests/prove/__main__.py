@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.fault.kills import Tally, kill_once
 from tests.prove.audit import audit_mutations
 from tests.prove.mutations import mutated_dicom, mutated_wfdb
+from tests.prove.rot import flipped_bits
 
 STATE = Path("var/prove.json")
 SAVE_EVERY_S = 5.0
@@ -73,6 +74,7 @@ def land_kills() -> Iterator[Callable[[int], None]]:
 PROOFS: dict[str, tuple[int, Callable[[], object]]] = {
     "kills while landing": (1_000, land_kills),
     "audit mutations": (1_000, audit_mutations),
+    "flipped bits": (2_000, flipped_bits),
     "mutated DICOM": (10_000, mutated_dicom),
     "mutated WFDB": (10_000, mutated_wfdb),
 }
