@@ -11,9 +11,11 @@ from teleread.alliance import Alliance
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
-from teleread.storage.objects.s3 import S3Store
+from teleread.storage.objects import SealedStore
+from teleread.storage.objects.s3 import S3Blobs
 from teleread.storage.vault import Vault
 from tests.conftest import Clock, SharedPool
+from tests.contract.keys import TestKeys
 from tests.contract.postgres import postgres_server
 from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
 from tests.unit.test_pipeline_pull import *  # noqa: F403
@@ -41,16 +43,16 @@ def services(
     catalogue, vault = Database(new_url()), Vault(new_url())
     catalogue.migrate()
     vault.migrate()
-    store = S3Store(s3.endpoint, tmp_path.name.replace("_", "-")[:60], ACCESS_KEY, SECRET_KEY, secure=False)
-    store.ensure_bucket()
+    blobs = S3Blobs(s3.endpoint, tmp_path.name.replace("_", "-")[:60], ACCESS_KEY, SECRET_KEY, secure=False)
+    blobs.ensure_bucket()
     opened = Services(
         alliance=alliance,
         catalogue=catalogue,
-        store=store,
+        store=SealedStore(blobs, TestKeys()),
         vault=vault,
         make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,
     )
     yield opened
     opened.close()
-    store.close()
+    blobs.close()

@@ -296,7 +296,7 @@ BEGUN = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipa
 ONE_PART = f'"{hashlib.md5(hashlib.md5(b"one").digest()).hexdigest()}-1"'
 PART = ("200", tagged(b"one"), b"")
 WHOLE = ("200", {"ETag": ONE_PART, "Content-Length": "3"}, b"")
-ABSENT = ("404", {}, b"")
+ABSENT: Answer = ("404", {}, b"")
 
 
 @pytest.mark.parametrize(
