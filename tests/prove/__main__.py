@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.fault.kills import Tally, kill_once
+from tests.prove import vault
 from tests.prove.mutations import mutated_dicom, mutated_wfdb
 
 STATE = Path("var/prove.json")
@@ -73,6 +74,8 @@ PROOFS: dict[str, tuple[int, Callable[[], object]]] = {
     "kills while landing": (1_000, land_kills),
     "mutated DICOM": (10_000, mutated_dicom),
     "mutated WFDB": (10_000, mutated_wfdb),
+    "vault, wrong joins": (vault.STEPS, vault.wrong_joins),
+    "vault, export key alone": (10, vault.export_keys),
 }
 
 

@@ -274,10 +274,10 @@ def test_events_name_no_values(vault: Vault, clock: Clock) -> None:
 
 
 def test_of_two_thousand_patients_nobody_is_joined_to_another(vault: Vault) -> None:
-    crowd = Crowd(vault, 2_000)
+    crowd = Crowd(vault)
     for start in (0, 1_000):
         crowd.enroll(range(start, start + 1_000))
-    assert len({patient(number, 2_000).patient_id for number in range(2_000)}) == 200
+    assert len({patient(number).patient_id for number in range(2_000)}) == 200
     assert crowd.wrong_joins(range(2_000)) == 0
     one, other = crowd.pseudonyms[3], crowd.pseudonyms[1_203]
     crowd.pseudonyms[3], crowd.pseudonyms[1_203] = other, one  # the broken twin: two that are exchanged
