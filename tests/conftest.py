@@ -14,7 +14,7 @@ from teleread.alliance import Alliance, Connection, Lead, Site
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
-from teleread.storage.objects import FileSystemStore
+from teleread.storage.objects import FileBlobs, SealedStore
 from teleread.storage.vault import KeyRing, Vault
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +125,7 @@ def services(tmp_path: Path, alliance: Alliance, clock: Clock, pool: BoundedPool
     opened = Services(
         alliance=alliance,
         catalogue=catalogue,
-        store=FileSystemStore(tmp_path / "objects"),
+        store=SealedStore(FileBlobs(tmp_path / "objects"), vault.keys),
         vault=vault,
         make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,
