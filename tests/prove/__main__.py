@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.fault.kills import Tally, kill_once
 from tests.prove.audit import audit_mutations
+from tests.prove import vault
 from tests.prove.mutations import mutated_dicom, mutated_wfdb
 from tests.prove.rot import flipped_bits
 
@@ -77,6 +78,8 @@ PROOFS: dict[str, tuple[int, Callable[[], object]]] = {
     "flipped bits": (2_000, flipped_bits),
     "mutated DICOM": (10_000, mutated_dicom),
     "mutated WFDB": (10_000, mutated_wfdb),
+    "vault, wrong joins": (vault.STEPS, vault.wrong_joins),
+    "vault, export key alone": (10, vault.export_keys),
 }
 
 
