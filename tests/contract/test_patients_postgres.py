@@ -117,4 +117,4 @@ def test_two_who_open_and_two_who_close_make_one_correction(services: Services) 
     named = [lambda: correct(services, case_id, identity=unit_corrections.NAMED, who="reader") for _ in range(3)]
     raised = together(*named)
     assert [getattr(error, "code", error) for error in raised] == ["no_open_correction"] * 2
-    assert unit_corrections.name_of(services, case_id) == "Zhao^Min"
+    assert unit_corrections.name_of(services, case_id) == "Zhao Min"
