@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.fault.kills import Tally, kill_once
-from tests.prove.audit import audit_mutations
 from tests.prove import vault
+from tests.prove.audit import audit_mutations
 from tests.prove.mutations import mutated_dicom, mutated_wfdb
 from tests.prove.rot import flipped_bits
 
