@@ -22,6 +22,7 @@ from teleread.storage.objects.protocol import ObjectInfo, ObjectStore
 
 RAW = "raw/sha256/"
 DERIVED = "derived/"
+PLAIN = ("keyring/", "certificates/")  # no object key seals these: they outlive every key, and check themselves
 _PAGE = 1000
 
 
@@ -63,7 +64,8 @@ def pairs(
         StorageError: ``catalogue_order`` when the database's order is none that this can follow.
     """
     start = group_of(after)
-    listed = groupby(store.list(prefix, after=after), key=lambda info: group_of(info.key))
+    sealed = (info for info in store.list(prefix, after=after) if not info.key.startswith(PLAIN))
+    listed = groupby(sealed, key=lambda info: group_of(info.key))
     left = ((group, {info.key: info for info in infos}) for group, infos in listed if group > start)
     # groupby's inner iterator ends with the next group, so it is read at once
     right = _grouped_rows(database, _versions(database) if versions is None else versions, prefix, start)

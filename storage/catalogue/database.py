@@ -63,6 +63,11 @@ class Database:
         _open_databases.add(self)
 
     @property
+    def migrations(self) -> Migrations:
+        """The history of this database's schema."""
+        return self._migrations
+
+    @property
     def is_sqlite(self) -> bool:
         """Whether this is a SQLite file rather than PostgreSQL."""
         return self._path is not None
@@ -81,6 +86,22 @@ class Database:
         """
         with translated(self._migrations.name), self._engine.connect() as connection:
             connection.execution_options(**({} if self.is_sqlite else {"postgresql_readonly": True}))
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As :meth:`read`, but all that is read is of the moment at which the block began, however long it takes.
+
+        Raises:
+            StorageError: as :meth:`read`.
+        """
+        with translated(self._migrations.name), self._engine.connect() as connection:
+            if self.is_sqlite:
+                # BEGIN alone takes no snapshot, the first read does
+                connection.execute(text("SELECT count(*) FROM sqlite_master"))
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                connection.execute(text("SELECT 1"))
             yield connection
 
     @contextmanager
