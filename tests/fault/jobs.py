@@ -1,0 +1,69 @@
+"""What a forged child does: the scenario, the second run, and a look at what is held."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from teleread.pipeline.services import Services
+from tests.fault import scenario, twins
+from tests.fault.state import look
+from tests.fault.steps import Stepped, Steps, number_databases, number_requests
+from tests.fault.world import Clock, Step, World, no_step, open_services
+
+Say = Callable[[dict[str, Any]], None]
+
+_MODULES = ("minio", "psycopg", "pydicom", "alembic", "certifi", "teleread.storage.objects.s3")
+
+
+def warm_up() -> None:
+    """Import what is imported late, and make what is made once, so that no child pays for it."""
+    for name in _MODULES:
+        importlib.import_module(name)
+    scenario.deliveries()
+
+
+def opened(request: dict[str, Any], pool: Any, clock: Clock, step: Step = no_step) -> Services:
+    """The services of the request's world, or its broken twin's."""
+    world = World(**request["world"])
+    services = open_services(world, make_pool=lambda: pool, clock=clock, step=step)
+    return twins.services(request.get("twin", ""), services, world, step)
+
+
+def first_run(request: dict[str, Any], say: Say, pool: Any) -> None:
+    """The scenario, which dies at step ``die_at`` (0: it ends, and says the steps' names)."""
+    step, clock = Steps(request.get("die_at", 0)), Clock()
+    if request.get("numbered", True):
+        number_databases(step)
+        number_requests(step)
+    services = opened(request, pool, clock, step)
+    if request.get("numbered", True):
+        object.__setattr__(services, "store", Stepped(services.store, "store", step))
+    _run(request, services, clock, say, step)
+    services.close()
+    say({"steps": step.names})
+
+
+def second_run(request: dict[str, Any], say: Say, pool: Any) -> None:
+    """Look; send what got no receipt and finish the rest; look again."""
+    clock = Clock()
+    services = opened(request, pool, clock)
+    acknowledged = dict(request["acknowledged"])
+    say({"before": look(services, acknowledged).as_json()})
+    _run(request, services, clock, lambda line: acknowledged.update([line["ack"]]), no_step)
+    say({"after": look(services, acknowledged).as_json()})
+    services.close()
+
+
+def _run(request: dict[str, Any], services: Services, clock: Clock, say: Say, step: Step) -> None:
+    twin = request.get("twin", "")
+    scenario.run(
+        services,
+        clock,
+        lambda name, arrival_id: say({"ack": (name, arrival_id)}),
+        acknowledged=request.get("acknowledged"),
+        step=step,
+        land=twins.LANDING.get(twin, scenario.land),
+        enqueue=twins.ENQUEUEING.get(twin, scenario.enqueue),
+    )
