@@ -6,13 +6,15 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
-from tests.fault import scenario, twins
+from tests.fault import faults, scenario, twins
 from tests.fault.state import look
 from tests.fault.steps import Stepped, Steps, number_databases, number_requests
 from tests.fault.world import Clock, Step, World, no_step, open_services
 
 Say = Callable[[dict[str, Any]], None]
+_TRIES = 60
 
 _MODULES = ("minio", "psycopg", "pydicom", "alembic", "certifi", "teleread.storage.objects.s3")
 
@@ -67,3 +69,33 @@ def _run(request: dict[str, Any], services: Services, clock: Clock, say: Say, st
         land=twins.LANDING.get(twin, scenario.land),
         enqueue=twins.ENQUEUEING.get(twin, scenario.enqueue),
     )
+
+
+def stubborn_run(request: dict[str, Any], say: Say, pool: Any) -> None:
+    """The scenario of a process that lives on: what failed with a code is tried again, each part by itself."""
+    clock = Clock()
+    faults.set_up(request)
+    services = _with_patience(lambda: opened(request, pool, clock), say)
+    faults.begin(request, services)
+    acknowledged: dict[str, str] = {}
+
+    def acknowledge(name: str, arrival_id: str) -> None:
+        acknowledged[name] = arrival_id
+        say({"ack": (name, arrival_id)})
+
+    _with_patience(
+        lambda: scenario.run(services, clock, acknowledge, acknowledged=acknowledged, step=faults.passed), say
+    )
+    faults.end(services)
+    _with_patience(services.close, say)
+    say({"done": True})
+
+
+def _with_patience(act: Callable[[], Any], say: Say) -> Any:
+    for _ in range(_TRIES):
+        try:
+            return act()
+        except TelereadError as error:
+            say({"error": error.code})
+            faults.mend()
+    raise AssertionError("it does not recover")
