@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -93,9 +94,10 @@ def stubborn_run(request: dict[str, Any], say: Say, pool: Any) -> None:
 
 def _with_patience(act: Callable[[], Any], say: Say) -> Any:
     for _ in range(_TRIES):
+        begun = time.monotonic()
         try:
             return act()
         except TelereadError as error:
-            say({"error": error.code})
+            say({"error": error.code, "seconds": time.monotonic() - begun})
             faults.mend()
     raise AssertionError("it does not recover")

@@ -1,7 +1,7 @@
 """Faults from outside: the kernel's view of the landing process, by strace.
 
 ``strace -e inject=CALL:...:when=N`` acts on the N-th CALL. Measured with strace 6.1: it counts each system call by
-itself, and each thread by itself (a child's threads start at zero). The product's child here has one thread, which
+itself, and never adds up the calls of several threads. The product's child here has one thread, which
 :meth:`Outside.calls` asserts, so that N counts the whole process. A signal is delivered when the call is entered,
 so a killed process dies before its N-th call has done anything; an injected error likewise replaces the call.
 
@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -41,11 +42,15 @@ def why_not() -> str:
 
 
 class Outside:
-    """Runs jobs of the forge under strace."""
+    """Runs jobs of the forge under strace.
 
-    def __init__(self, forge: Forge, ground: Ground) -> None:
-        self.forge, self.ground = forge, ground
-        self.sweep = Sweep(forge, ground)
+    Args:
+        twin: a broken twin's name, instead of the product.
+    """
+
+    def __init__(self, forge: Forge, ground: Ground, twin: str = "") -> None:
+        self.forge, self.ground, self.twin = forge, ground, twin
+        self.sweep = Sweep(forge, ground, twin)
 
     def calls(self, names: tuple[str, ...], job: str = "first_run") -> Counter[str]:
         """How often a run that nobody disturbs makes each of the calls."""
@@ -88,11 +93,21 @@ class Outside:
             self.sweep.compare(self.sweep.go_on(world, first), about)
             return [str(code) for code in first.said("error")]
 
+    def caught_by_deaths(self, call: str, numbers: Iterable[int]) -> Counter[str]:
+        """Which checks saw something after a death at each of these."""
+        caught: Counter[str] = Counter()
+        for number in numbers:
+            try:
+                self.die_at(call, number)
+            except Caught as found:
+                caught[found.kind] += 1
+        return caught
+
     def _injected(self, call: str, what: str, job: str, world: World) -> Ended:
         return self._traced(["-e", f"trace={call}", "-e", f"inject={call}:{what}", "-o", os.devnull], job, world)
 
     def _traced(self, options: list[str], job: str, world: World) -> Ended:
-        request: dict[str, Any] = {"world": world.as_json(), "numbered": False}
+        request: dict[str, Any] = {"world": world.as_json(), "numbered": False, "twin": self.twin}
         pid = self.forge.begin(job, **request)
         tracer = subprocess.Popen(
             ["strace", "-f", *options, "-p", str(pid)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
