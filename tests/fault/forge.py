@@ -79,7 +79,7 @@ class Forge:
         return int(self._read()["pid"])
 
     def finish(self, *, kill_after_s: float | None = None) -> Ended:
-        """Let the child go and wait for its end; it may be killed at a moment after its first line."""
+        """Let the child go and wait for its end; it may be killed so long after that."""
         self._tell({"kill_after_s": kill_after_s})
         return Ended(**self._read())
 
@@ -157,10 +157,9 @@ def _one(request: dict[str, Any], pool: Any, jobs: Any) -> None:
 
 
 def _collect(out: int, child: int, kill_after_s: float | None) -> bytes:
-    data, kill_at = b"", None
+    data = b""
+    kill_at = None if kill_after_s is None else time.monotonic() + kill_after_s
     while True:
-        if kill_after_s is not None and kill_at is None and data:
-            kill_at = time.monotonic() + kill_after_s
         left = None if kill_at is None else max(0.0, kill_at - time.monotonic())
         ready, _, _ = select.select([out], [], [], left)
         if ready:
@@ -170,7 +169,7 @@ def _collect(out: int, child: int, kill_after_s: float | None) -> bytes:
             data += piece
         elif kill_at is not None:
             os.kill(child, signal.SIGKILL)
-            kill_at, kill_after_s = None, None
+            kill_at = None
 
 
 def _live(request: dict[str, Any], pool: Any, jobs: Any, inside: int, begins: int) -> None:

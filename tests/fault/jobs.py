@@ -68,6 +68,7 @@ def _run(request: dict[str, Any], services: Services, clock: Clock, say: Say, st
         acknowledged=request.get("acknowledged"),
         step=step,
         land=twins.LANDING.get(twin, scenario.land),
+        prepare=twins.PREPARING.get(twin, scenario.prepare),
         enqueue=twins.ENQUEUEING.get(twin, scenario.enqueue),
     )
 

@@ -25,7 +25,7 @@ from teleread.signal.ecg import simulate
 from tests.fault.world import Clock, Step, no_step
 
 Landing = Callable[..., Landed]
-Enqueueing = Callable[[Services, str], str]
+Later = Callable[[Services, str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ def run(
     acknowledged: Mapping[str, str] | None = None,
     step: Step = no_step,
     land: Landing = land,
-    enqueue: Enqueueing = enqueue,
+    prepare: Later = prepare,
+    enqueue: Later = enqueue,
     what: tuple[Delivery, ...] | None = None,
 ) -> None:
     """Bring every delivery to a reader.
@@ -73,7 +74,7 @@ def run(
         acknowledge: told the delivery's name and its arrival.
         acknowledged: arrivals by delivery, of runs before; these are not sent again.
         step: numbered before and after each acknowledgement.
-        land, enqueue: the product's, or a broken twin's.
+        land, prepare, enqueue: the product's, or a broken twin's.
         what: deliveries, instead of all.
     """
     known = acknowledged or {}

@@ -144,7 +144,7 @@ def _who(services: Services, rows: Mapping[str, list[dict[str, Any]]]) -> dict[s
             wanted, who="test", why="test", case_ids=[], at=datetime.fromisoformat("2026-11-02T00:00:00+00:00")
         )
     except StorageError as error:
-        return {name: error.code for name in wanted}
+        return dict.fromkeys(wanted, error.code)
     return {name: f"{known[name].issuer}|{known[name].patient_id}" if name in known else "?" for name in wanted}
 
 

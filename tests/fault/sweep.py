@@ -45,7 +45,7 @@ class Sweep:
     """One combination of store and database, and the state that a run without any fault reaches.
 
     Args:
-        twin: a broken twin's name, instead of the product.
+        twin: a broken twin's name, instead of the product; the product's end is the measure for it too.
     """
 
     def __init__(self, forge: Forge, ground: Ground, twin: str = "") -> None:
@@ -61,12 +61,17 @@ class Sweep:
         """The state's hash after such a run."""
         return self._clean[1]
 
+    @property
+    def seconds(self) -> float:
+        """How long such a run takes."""
+        return self._clean[2]
+
     @cached_property
-    def _clean(self) -> tuple[list[str], str]:
+    def _clean(self) -> tuple[list[str], str, float]:
         with self.ground.world() as world:
-            first = self.forge.run("first_run", world=world.as_json(), twin=self.twin)
+            first = self.forge.run("first_run", world=world.as_json())
             assert first.exit == 0, first.lines
-            return first.said("steps")[0], self.go_on(world, first)
+            return first.said("steps")[0], self.go_on(world, first, twin=""), first.seconds
 
     def die_at(self, step: int) -> int:
         """Die at the step, look, go on, look again; returns how many receipts had come out.
@@ -82,9 +87,10 @@ class Sweep:
             self.compare(self.go_on(world, first), f"step {step}, {name}")
             return len(first.acknowledged)
 
-    def go_on(self, world: World, first: Ended) -> str:
+    def go_on(self, world: World, first: Ended, *, twin: str | None = None) -> str:
         """A second process looks, finishes and looks again; returns the state's hash."""
-        second = self.forge.run("second_run", world=world.as_json(), acknowledged=first.acknowledged, twin=self.twin)
+        twin = self.twin if twin is None else twin
+        second = self.forge.run("second_run", world=world.as_json(), acknowledged=first.acknowledged, twin=twin)
         for when in ("before", "after"):
             for found in second.said(when):
                 for kind, about in found["problems"]:

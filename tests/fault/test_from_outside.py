@@ -1,4 +1,4 @@
-"""Steps found from outside: death before the n-th system call, and errors of system calls. All of them in ``make prove``."""
+"""Steps found from outside: death before the n-th system call, and errors of calls. All in ``make prove``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_death_before_any_system_call_loses_and_doubles_nothing(
     expected |= {"sqlite": {"pwrite64", "fdatasync"}, "postgres": {"sendto"}}[database]
     assert expected <= calls.keys()
     for call, total in sorted(calls.items()):
-        for number in some(total, 4, (call, store, database)):
+        for number in some(total, 3, (call, store, database)):
             outside.die_at(call, number)
 
 
@@ -39,7 +39,7 @@ def test_a_failing_system_call_is_reported_by_a_code_and_survived(
 ) -> None:
     outside = Outside(running_forge, grounds("files", "sqlite"))
     for call, total in sorted(outside.calls(FAILING, "stubborn_run").items()):
-        for number in some(total, 3, (call, error)):
+        for number in some(total, 2, (call, error)):
             codes = outside.fail_at(call, number, error)
             assert codes or call not in MUST_BE_HEARD, f"{call} {number} failed and nobody heard of it"
 

@@ -17,6 +17,7 @@ from teleread.ingest.formats import bundle, kind_of, safe_names
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.identifiers import arrival_id, receipt_of
 from teleread.pipeline.land import Landed, land
+from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import arrivals, objects, work_items
@@ -131,11 +132,11 @@ def land_without_storing(services: Services, **what: Any) -> Landed:
 _LATER: list[Callable[[], object]] = []
 
 
-def enqueue_late(services: Services, arrival: str) -> str:
+def prepare_late(services: Services, arrival: str) -> str:
     """Of the twin that answers from memory: first does what was left for later."""
     while _LATER:
         _LATER.pop(0)()
-    return enqueue(services, arrival)
+    return prepare(services, arrival)
 
 
 def enqueue_anew(services: Services, arrival: str) -> str:
@@ -156,7 +157,7 @@ LANDING: dict[str, Callable[..., Landed]] = {
     "row first": land_row_first,
     "receipt first": land_without_storing,
 }
+PREPARING: dict[str, Callable[[Services, str], str]] = {"receipt first": prepare_late}
 ENQUEUEING: dict[str, Callable[[Services, str], str]] = {
-    "receipt first": enqueue_late,
     "a work item each time": enqueue_anew,
 }
