@@ -175,6 +175,18 @@ class Ground:
                 for url in (world.catalogue_url, world.vault_url):
                     drop_database(url)
 
+    @contextmanager
+    def empty_world(self) -> Iterator[World]:
+        """A world whose databases have no tables yet."""
+        number = next(self._numbers)
+        home = self._folder / f"{self._store}-{self._database}-{number}"
+        home.mkdir()
+        world = self._named(home, f"{self._database}-{number}")
+        if self._new_database is not None and self._database == "postgres":
+            world = replace(world, catalogue_url=self._new_database(), vault_url=self._new_database())
+        yield world
+        shutil.rmtree(home, ignore_errors=True)
+
     def _named(self, home: Path, bucket: str) -> World:
         store_url = f"file://{home}/objects"
         if self._store == "s3":
