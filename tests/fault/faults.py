@@ -155,7 +155,7 @@ def _fail_postgres(kind: str) -> None:
     if kind == "statement":
         event.listen(Engine, "before_cursor_execute", before_statement)
         return
-    commit = DefaultDialect.do_commit
+    commit: Any = DefaultDialect.do_commit
 
     def do_commit(self: DefaultDialect, connection: Any) -> None:
         hit = _now_is(often)
@@ -179,4 +179,4 @@ def _table(statement: str) -> None:
     with psycopg.connect(
         host=address.host, port=address.port, user=address.username, dbname=address.database, autocommit=True
     ) as connection:
-        connection.execute(statement)  # type: ignore[call-overload]
+        connection.execute(statement)

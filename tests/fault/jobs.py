@@ -8,6 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from teleread.errors import TelereadError
+from teleread.pipeline.enqueue import enqueue
+from teleread.pipeline.land import land
+from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from tests.fault import faults, scenario, twins
 from tests.fault.state import look
@@ -67,9 +70,9 @@ def _run(request: dict[str, Any], services: Services, clock: Clock, say: Say, st
         lambda name, arrival_id: say({"ack": (name, arrival_id)}),
         acknowledged=request.get("acknowledged"),
         step=step,
-        land=twins.LANDING.get(twin, scenario.land),
-        prepare=twins.PREPARING.get(twin, scenario.prepare),
-        enqueue=twins.ENQUEUEING.get(twin, scenario.enqueue),
+        land=twins.LANDING.get(twin, land),
+        prepare=twins.PREPARING.get(twin, prepare),
+        enqueue=twins.ENQUEUEING.get(twin, enqueue),
     )
 
 

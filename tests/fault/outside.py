@@ -63,6 +63,15 @@ class Outside:
         assert len({match[1] for match in seen}) == 1, "more than one thread: the numbers would not be unique"
         return Counter(match[2] for match in seen)
 
+    def trace(self, names: tuple[str, ...]) -> list[str]:
+        """These calls of a run that nobody disturbs, in order, with the path of each file handle."""
+        with self.ground.world() as world:
+            path = f"{world.home}/trace"
+            ended = self._traced(["-y", "-s", "400", "-e", f"trace={','.join(names)}", "-o", path], "first_run", world)
+            assert ended.exit == 0, ended.lines
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return [line.replace(world.home, "") for line in file]
+
     def die_at(self, call: str, number: int) -> int:
         """Die before the n-th of these calls, go on, and compare; returns the number of receipts.
 

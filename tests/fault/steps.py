@@ -70,7 +70,7 @@ class Stepped:
 
 def number_databases(step: Step) -> None:
     """From now on every transaction of this process has steps."""
-    commit = DefaultDialect.do_commit
+    commit: Any = DefaultDialect.do_commit
 
     def do_commit(self: DefaultDialect, connection: Any) -> None:
         step("before commit")

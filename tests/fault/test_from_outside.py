@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fault.durability import CALLS, RECEIPT, unsynced
 from tests.fault.forge import Forge
 from tests.fault.outside import DEADLY, FAILING, Outside, judge, why_not
 from tests.fault.sweep import some
@@ -74,3 +75,15 @@ def test_a_naive_store_is_caught_from_outside_too(running_forge: Forge, grounds:
     outside = Outside(running_forge, grounds("files", "sqlite"), twin="in-place store")
     caught = outside.caught_by_deaths("write", range(2, 12))
     assert {"half_object", "wrong_object"} & caught.keys(), caught
+
+
+def test_everything_is_on_the_disk_when_the_receipt_is_given(running_forge: Forge, grounds: Grounds) -> None:
+    trace = Outside(running_forge, grounds("files", "sqlite")).trace(CALLS)
+    assert sum(RECEIPT in line for line in trace) == 7
+    assert unsynced(trace) == []
+
+
+def test_a_store_that_does_not_sync_is_caught(running_forge: Forge, grounds: Grounds) -> None:
+    """The broken twin, which no kill can catch."""
+    late = unsynced(Outside(running_forge, grounds("files", "sqlite"), twin="no sync").trace(CALLS))
+    assert any("/objects/raw/" in path for path in late)

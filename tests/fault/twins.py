@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -82,6 +83,8 @@ def services(twin: str, real: Services, world: World, step: Step) -> Services:
     if twin == "in-place store":
         broken: Any = InPlaceStore(Path(world.home) / "objects", step)
         return replace(real, store=broken)
+    if twin == "no sync":  # which no SIGKILL can show: what the kernel has outlives the process
+        os.fsync = lambda fd: None
     return real
 
 

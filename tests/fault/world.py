@@ -199,14 +199,14 @@ def _copy(url: str, number: int) -> str:
     source = make_url(url)
     name = f"{source.database}_{number}"
     with administration(url) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source.database}"')  # type: ignore[call-overload]
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{source.database}"')
     return source.set(database=name).render_as_string(hide_password=False)
 
 
 def drop_database(url: str) -> None:
     """Remove it, whoever is connected."""
     with administration(url) as connection:
-        connection.execute(f'DROP DATABASE "{make_url(url).database}" WITH (FORCE)')  # type: ignore[call-overload]
+        connection.execute(f'DROP DATABASE "{make_url(url).database}" WITH (FORCE)')
 
 
 @contextmanager
