@@ -2,7 +2,8 @@
 # The real peers of the contract tests, from Debian. Installs only what is missing.
 set -eu
 MISSING=""
-for package in postgresql chromium orthanc dcmtk dicom3tools fonts-noto-cjk strace; do
+for package in postgresql chromium orthanc dcmtk dicom3tools ceph-mon ceph-mgr ceph-osd radosgw \
+  fonts-noto-cjk strace; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || MISSING="$MISSING $package"
 done
 [ -z "$MISSING" ] && exit 0

@@ -28,6 +28,7 @@ from teleread.ingest.sources.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTAT
 from teleread.signal.ecg.record import Patient
 
 BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
+IDENTITY_CORRECTED = "身份已更正，以本文为准 IDENTITY CORRECTED, replaces what was given back under this receipt before"
 _EXPLICIT = "1.2.840.10008.1.2.1"
 _NOT_IN_LINE = re.compile(r"[\\\x00-\x1f\x7f]")
 _NOT_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
@@ -56,6 +57,8 @@ class OutgoingReport:
         patient: None when the vault could not say; the receipt then joins report and patient at the clinic.
         accession_number, study_id, study_date, study_time: as the study has them, "" when unknown.
         utc_offset_minutes: of the dates and times in the SR.
+        corrected: how often the case was given another patient's identity. What left before names another patient,
+            so what leaves now is a document, and in a PACS a study, of its own; its text is the one that was signed.
     """
 
     receipt: str
@@ -74,6 +77,7 @@ class OutgoingReport:
     organisation: str = "teleread"
     language: str = "zh"
     utc_offset_minutes: int = 480
+    corrected: int = 0
 
     def __post_init__(self) -> None:
         if not _RECEIPT.fullmatch(self.receipt) or self.version < 1:
@@ -99,12 +103,12 @@ def deliver(connection: Connection, report: OutgoingReport, *, monotonic: Callab
 
 def write_files(folder: Path, report: OutgoingReport) -> None:
     """Write ``<receipt>-v<version>.txt`` and ``.json``, each whole or not at all; the JSON last, so that it may be
-    taken as the sign that both are there.
+    taken as the sign that both are there. After a correction of identity the name ends in ``-c<number>``.
 
     Raises:
         PeerError: see ``deliver``.
     """
-    name = f"{report.receipt}-v{report.version}"
+    name = f"{report.receipt}-v{report.version}" + (f"-c{report.corrected}" if report.corrected else "")
     try:
         folder.mkdir(exist_ok=True)
         _write(folder, f"{name}.txt", as_text(report).encode())
@@ -128,6 +132,7 @@ def as_json(report: OutgoingReport) -> str:
         "signed_by": report.signed_by,
         "signed_at": report.signed_at.isoformat(),
         "study_uid": report.study_uid,
+        "identity_corrections": report.corrected,
         "patient": None
         if patient is None
         else {
@@ -148,6 +153,8 @@ def as_text(report: OutgoingReport) -> str:
         f"回执号 Receipt: {report.receipt}    版本 Version: {report.version}",
         f"患者 Patient: {patient.name or '—'}    {patient.id or '—'}",
     ]
+    if report.corrected:
+        lines.append(IDENTITY_CORRECTED)
     if report.critical:
         lines.append("危急值 CRITICAL RESULT")
     signed_at = _local(report).strftime("%Y-%m-%d %H:%M:%S %z")
@@ -196,7 +203,7 @@ def basic_text_sr(report: OutgoingReport) -> Dataset:
     Without a study UID the report opens a study of its own, the same for all versions.
     """
     document = Dataset()
-    document.file_meta = _file_meta(_uid("document", report.receipt, str(report.version)))
+    document.file_meta = _file_meta(_uid("document", *_names(report), str(report.version)))
     document.SpecificCharacterSet = "ISO_IR 192"
     document.SOPClassUID = BASIC_TEXT_SR
     document.SOPInstanceUID = document.file_meta.MediaStorageSOPInstanceUID
@@ -227,7 +234,7 @@ def _patient_and_study(document: Dataset, report: OutgoingReport) -> None:
         document.IssuerOfPatientID = _line(patient.issuer)
     document.PatientBirthDate = "" if patient.birth_date is None else f"{patient.birth_date:%Y%m%d}"
     document.PatientSex = patient.sex or ""
-    document.StudyInstanceUID = report.study_uid or _uid("study", report.receipt)
+    document.StudyInstanceUID = report.study_uid or _uid("study", *_names(report))
     document.StudyDate, document.StudyTime = report.study_date, report.study_time
     document.StudyID, document.AccessionNumber = report.study_id, report.accession_number
     document.ReferringPhysicianName = ""
@@ -236,7 +243,7 @@ def _patient_and_study(document: Dataset, report: OutgoingReport) -> None:
 def _series(document: Dataset, report: OutgoingReport) -> None:
     signed = _local(report)
     document.Modality = "SR"
-    document.SeriesInstanceUID = _uid("series", report.receipt)
+    document.SeriesInstanceUID = _uid("series", *_names(report))
     document.SeriesNumber = 9001
     document.SeriesDate, document.SeriesTime = f"{signed:%Y%m%d}", f"{signed:%H%M%S}"
     document.SeriesDescription = "Tele-reading report"
@@ -259,7 +266,7 @@ def _general(document: Dataset, report: OutgoingReport) -> None:
     document.PerformedProcedureCodeSequence = []
     if report.evidence and report.study_uid:
         document.CurrentRequestedProcedureEvidenceSequence = [_references(report.study_uid, report.evidence)]
-    if report.version > 1:
+    if report.version > 1 and not report.corrected:
         before = Evidence(
             document.SeriesInstanceUID, BASIC_TEXT_SR, _uid("document", report.receipt, str(report.version - 1))
         )
@@ -299,6 +306,9 @@ def _content(document: Dataset, report: OutgoingReport) -> None:
     observer = _item("HAS OBS CONTEXT", "PNAME", _code("121008", "DCM", "Person Observer Name"))
     observer.PersonName = _line(report.signed_by)
     document.ContentSequence = [language, observer]
+    if report.corrected:
+        said = _section("121111", "Summary", "121106", "Comment", IDENTITY_CORRECTED)
+        document.ContentSequence.append(said)
     if report.critical:
         critical = _section("121072", "Impressions", "121073", "Impression", "危急值 Critical result")
         document.ContentSequence.append(critical)
@@ -333,6 +343,11 @@ def _line(text: str | None) -> str:
 
 def _local(report: OutgoingReport) -> datetime:
     return report.signed_at.astimezone(timezone(timedelta(minutes=report.utc_offset_minutes)))
+
+
+def _names(report: OutgoingReport) -> tuple[str, ...]:
+    """What the UIDs follow from: another identity is another study, series and document."""
+    return (report.receipt, f"corrected {report.corrected}") if report.corrected else (report.receipt,)
 
 
 def _uid(*what: str) -> str:

@@ -1,5 +1,6 @@
 """What is computed from one arrival's bytes. Runs in a bounded parser process; pure, so the same bytes give the same.
 
+:func:`derive` reads and analyses; :func:`pseudonymise` makes the copy for export, under a pseudonym that it is given.
 The product's ``facts`` (JSON) are ``modality``, ``header`` (study, series and instance), ``patient`` (identity, for
 the vault alone), ``recording`` (ECG only) and ``failure`` (a code and a sentence, when the header could be read and
 the rest not). Its ``blobs`` are the derived objects by name.
@@ -7,8 +8,6 @@ the rest not). Its ``blobs`` are the derived objects by name.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from teleread.errors import InputRejected
 from teleread.ingest.bounded import Product
 from teleread.ingest.formats import bundle, kind_of, pseudonymise_wfdb, read_ecg, sniff, unbundle
-from teleread.ingest.imaging import DicomHeader, read_header, thumbnail
+from teleread.ingest.imaging import read_header, thumbnail
 from teleread.signal.anonymise import Policy, pseudonymise_dicom
 from teleread.signal.ecg import Analysis, EcgRecord, Patient, analyse
 
@@ -30,26 +29,22 @@ _FULL_SCALE_STEPS = 32_000
 
 
 def derive(payload: bytes, options: Mapping[str, Any]) -> Product:
-    """Read, analyse and pseudonymise one arrival.
+    """Read and analyse one arrival.
 
     Args:
         payload: the bytes as received, or the bundle of the files received together.
-        options: ``export_key`` (hexadecimal, keys the export pseudonym and the UIDs), ``issuer`` (whose patient
-            identifiers these are when the bytes do not say) and ``utc_offset_minutes``.
+        options: ``issuer`` (whose patient identifiers these are when the bytes do not say) and
+            ``utc_offset_minutes``.
 
     Raises:
         InputRejected: nothing could be read.
     """
-    if sniff(payload) == "dicom":
-        return _derive_dicom(payload, options)
-    files = unbundle(payload) if sniff(payload) == "zip" else {"": payload}
-    if len(files) == 1 and sniff(only := next(iter(files.values()))) == "dicom":
-        return _derive_dicom(only, options)
+    files = _files(payload)
+    if (single := _single_dicom(files)) is not None:
+        return _derive_dicom(single, options)
     record = read_ecg(files, zone=_zone(options))
     facts, blobs = _ecg(record)
     patient = _with_issuer(record.patient, options)
-    copy = pseudonymise_wfdb(files, _pseudonym(patient, options))
-    blobs["pseudonymised.zip"] = bundle(copy)
     facts |= {
         "modality": "ECG",
         "header": None,
@@ -58,6 +53,36 @@ def derive(payload: bytes, options: Mapping[str, Any]) -> Product:
         "failure": None,
     }
     return Product(facts, blobs)
+
+
+def pseudonymise(payload: bytes, options: Mapping[str, Any]) -> Product:
+    """The copy of one arrival that may leave: pseudonymised, not anonymous.
+
+    Args:
+        payload: as for :func:`derive`.
+        options: ``pseudonym``, ``shift_days`` (whole days that dates are moved by, the same for all of a patient)
+            and ``uid_key`` (hexadecimal, keys the UIDs). A WFDB copy holds no date at all.
+
+    Raises:
+        InputRejected: it cannot be pseudonymised.
+    """
+    files = _files(payload)
+    pseudonym = str(options["pseudonym"])
+    if (single := _single_dicom(files)) is None:
+        return Product({}, {"pseudonymised.zip": bundle(pseudonymise_wfdb(files, pseudonym))})
+    key = bytes.fromhex(str(options["uid_key"]))
+    policy = Policy(uid_key=key, pseudonym=pseudonym, shift_days=int(options["shift_days"]))
+    copy, _manifest = pseudonymise_dicom(single, policy)
+    return Product({}, {"pseudonymised.dcm": copy})
+
+
+def _files(payload: bytes) -> Mapping[str, bytes]:
+    return unbundle(payload) if sniff(payload) == "zip" else {"": payload}
+
+
+def _single_dicom(files: Mapping[str, bytes]) -> bytes | None:
+    only = next(iter(files.values())) if len(files) == 1 else None
+    return only if only is not None and sniff(only) == "dicom" else None
 
 
 def _derive_dicom(data: bytes, options: Mapping[str, Any]) -> Product:
@@ -78,7 +103,6 @@ def _derive_dicom(data: bytes, options: Mapping[str, Any]) -> Product:
             facts |= recorded
         elif header.n_frames is not None:
             blobs["thumbnail.png"] = thumbnail(data)
-        blobs["pseudonymised.dcm"] = _pseudonymised(data, header, patient, options)
     except InputRejected as error:
         # the study is known all the same: a person must see whose it is and why it could not be analysed
         facts["failure"] = {"code": error.code, "safe_message": error.safe_message}
@@ -136,21 +160,6 @@ def _zone(options: Mapping[str, Any]) -> timezone:
 def _with_issuer(patient: Patient | None, options: Mapping[str, Any]) -> Patient:
     known = patient or Patient(id=None, issuer=None, name=None, birth_date=None, sex=None)
     return replace(known, issuer=known.issuer or str(options["issuer"]))
-
-
-def _pseudonym(patient: Patient, options: Mapping[str, Any]) -> str:
-    """The export pseudonym: keyed, so that nobody without the key can tell whose it is, or confirm a guess."""
-    if patient.id is None:
-        return "UNKNOWN"
-    key = bytes.fromhex(str(options["export_key"]))
-    identity = f"{patient.issuer}\0{patient.id}".encode()
-    return "X" + hmac.new(key, identity, hashlib.sha256).hexdigest()[:20].upper()
-
-
-def _pseudonymised(data: bytes, header: DicomHeader, patient: Patient, options: Mapping[str, Any]) -> bytes:
-    policy = Policy(uid_key=bytes.fromhex(str(options["export_key"])), pseudonym=_pseudonym(patient, options))
-    copy, _manifest = pseudonymise_dicom(data, policy)
-    return copy
 
 
 def _json(value: object) -> bytes:

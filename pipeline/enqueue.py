@@ -9,7 +9,7 @@ from sqlalchemy import Row, select, update
 from teleread.alliance import Priority
 from teleread.errors import Conflict
 from teleread.pipeline.services import Services
-from teleread.reading import queue
+from teleread.reading import corrections, queue
 from teleread.reading.priority import decide
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import arrivals, recordings, studies
@@ -56,6 +56,7 @@ def enqueue(services: Services, arrival_id: str) -> str:
             if row.case_id is not None:
                 # queued by itself while it could not be read; now it is part of its study's case
                 queue.cancel_item(conn, row.case_id)
+                corrections.follow(conn, row.case_id, facts.case_id)
             conn.execute(update(arrivals).where(arrivals.c.id == arrival_id).values(case_id=facts.case_id))
         if new:
             audit.record(
@@ -71,7 +72,10 @@ def enqueue(services: Services, arrival_id: str) -> str:
 
 
 def _facts(row: Row[Any]) -> queue.CaseFacts:
-    by_study = row.state == "prepared" and row.kind != "ecg"
+    # what is in its study's case stays there, also while it is prepared once more
+    by_study = row.kind != "ecg" and (
+        row.state == "prepared" or (row.case_id is not None and row.case_id == row.study_id)
+    )
     return queue.CaseFacts(
         case_id=row.study_id if by_study else row.id,
         site_id=row.site_id,

@@ -12,6 +12,9 @@ from teleread.errors import Conflict, PeerError, TelereadError
 from teleread.ingest.reports_out import Evidence, OutgoingReport, basic_text_sr, deliver
 from teleread.pipeline.ledger import CatalogueLedger
 from teleread.pipeline.services import Services
+from teleread.reading import notices
+from teleread.reading.corrections import HELD, family, how_often_corrected, is_under_correction, lock_case
+from teleread.reading.corrections import open_correction as correction_of
 from teleread.signal.ecg import Patient
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import arrivals, deliveries, instances, reports, series, studies, work_items
@@ -22,10 +25,11 @@ _RETRY_MIN = (1, 2, 5, 15)
 def give_back(services: Services, report_id: str) -> bool:
     """Deliver one report over its site's channel; a delivered one is left as it is.
 
-    The patient's identity is joined from the vault for the delivery alone and stored nowhere.
+    The patient's identity is joined from the vault for the delivery alone and stored nowhere. While the case's
+    identity is under correction nothing is given back: the report is held, with this reason.
 
     Returns:
-        True when this call delivered it, False when it had been delivered before.
+        True when this call delivered it, False when it had been delivered before or is held.
 
     Raises:
         TelereadError: the site did not take it, or it could not be made; the next try is due later.
@@ -33,9 +37,14 @@ def give_back(services: Services, report_id: str) -> bool:
     """
     with services.catalogue.read() as conn:
         row = _load(conn, report_id)
+        held = row is not None and correction_of(conn, row.case_id) is not None
+        corrected = 0 if row is None else _corrections(conn, row.case_id)
     if row is None:
         raise Conflict("no_such_report", "No report has this id.")
     if row.delivered_at is not None:
+        return False
+    if held:
+        _hold(services, report_id)
         return False
     now = services.clock()
     connection = services.alliance.connection(row.site_id, now.date())
@@ -45,7 +54,7 @@ def give_back(services: Services, report_id: str) -> bool:
         try:
             if connection is None:
                 raise PeerError("site_not_connected", "The site has no connection today; its report waits.")
-            outgoing = _outgoing(services, row, now)
+            outgoing = _outgoing(services, row, corrected, now)
             if channel == "dicom":
                 _expect_back(services, row, outgoing)
             deliver(connection, outgoing)
@@ -57,11 +66,23 @@ def give_back(services: Services, report_id: str) -> bool:
                     .values(attempts=deliveries.c.attempts + 1, error_code=error.code, tried_at=now)
                 )
             raise
+    return _delivered(services, row, channel, corrected, now)
+
+
+def _delivered(services: Services, row: Row[Any], channel: str, corrected: int, now: datetime) -> bool:
+    """Write down that a report left, unless a correction holds it or has made what left another patient's."""
     delivered = {"channel": channel, "delivered_at": now, "error_code": None, "tried_at": now}
     with services.catalogue.write() as conn:
+        lock_case(conn, row.case_id)
+        correction = correction_of(conn, row.case_id)
+        if correction is not None and channel == "web":
+            conn.execute(update(deliveries).where(deliveries.c.report_id == row.id).values(error_code=HELD))
+            return False
+        if channel != "web" and _corrections(conn, row.case_id) != corrected:
+            return False  # it named the patient of before: due at once, under the right name
         done = conn.execute(
             update(deliveries)
-            .where(deliveries.c.report_id == report_id, deliveries.c.delivered_at.is_(None))
+            .where(deliveries.c.report_id == row.id, deliveries.c.delivered_at.is_(None))
             .values(**delivered, attempts=deliveries.c.attempts + 1)
         ).rowcount
         if done:
@@ -74,17 +95,37 @@ def give_back(services: Services, report_id: str) -> bool:
                 object_id=row.case_id,
                 detail={"channel": channel, "version": row.version},
             )
+        if done and correction is not None:
+            # it was on its way when the correction was opened: the site is told, and gets it again at the end
+            notices.tell(conn, row.case_id, HELD, (), row.site_id, now)
     return bool(done)
 
 
+def _corrections(conn: Connection, case_id: str) -> int:
+    return max(how_often_corrected(conn, one) for one in family(conn, case_id))
+
+
+def _hold(services: Services, report_id: str) -> None:
+    with services.catalogue.write() as conn:
+        conn.execute(
+            update(deliveries)
+            .where(deliveries.c.report_id == report_id, deliveries.c.delivered_at.is_(None))
+            .values(error_code=HELD)
+        )
+
+
 def undelivered(conn: Connection, at: datetime, channels: Sequence[str]) -> list[tuple[str, str]]:
-    """The reports that are due to be given back over these channels, oldest first: report and site."""
+    """The reports that are due to be given back over these channels, oldest first: report and site.
+
+    Those whose case is under correction are not due.
+    """
     query = (
         select(deliveries.c.report_id, deliveries.c.site_id, deliveries.c.attempts, deliveries.c.tried_at)
         .join(reports, reports.c.id == deliveries.c.report_id)
         .where(
             deliveries.c.delivered_at.is_(None),
             deliveries.c.channel.in_(list(channels)),
+            ~is_under_correction(reports.c.case_id),
             or_(deliveries.c.tried_at.is_(None), deliveries.c.tried_at < at),
         )
         .order_by(reports.c.signed_at)
@@ -129,7 +170,7 @@ def _load(conn: Connection, report_id: str) -> Row[Any] | None:
     return conn.execute(query).one_or_none()
 
 
-def _outgoing(services: Services, row: Row[Any], now: datetime) -> OutgoingReport:
+def _outgoing(services: Services, row: Row[Any], corrected: int, now: datetime) -> OutgoingReport:
     patient: Patient | None = None
     if row.patient_pseudonym is not None:
         joined = services.vault.join(
@@ -147,9 +188,11 @@ def _outgoing(services: Services, row: Row[Any], now: datetime) -> OutgoingRepor
     return OutgoingReport(
         receipt=row.receipt,
         version=row.version,
-        study_uid=row.study_uid,
+        # the study still stands under the other patient at the site: nothing of this one may be filed there
+        study_uid=None if corrected else row.study_uid,
         patient=patient,
-        evidence=_evidence(services, row.case_id),
+        evidence=() if corrected else _evidence(services, row.case_id),
+        corrected=corrected,
         utc_offset_minutes=services.alliance.utc_offset_minutes,
         organisation=services.alliance.name_en,
         text=row.text,

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, select, update
-
-from teleread.alliance import PRIORITIES, Priority
-from teleread.errors import InputRejected
+from teleread.alliance import Priority
+from teleread.errors import InputRejected, StorageError
 from teleread.ingest.formats import bundle, kind_of, safe_names
-from teleread.pipeline.identifiers import arrival_id, receipt_of
+from teleread.pipeline.adopt import arrival_row, object_row, raise_arrival
+from teleread.pipeline.identifiers import receipt_of
+from teleread.pipeline.notes import Note, write_note
+from teleread.pipeline.rotten import replace_rotten
 from teleread.pipeline.services import Services
-from teleread.reading import queue
 from teleread.storage import audit
+from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import arrivals, objects
+from teleread.storage.objects.protocol import StoredObject
 from teleread.storage.objects.raw import put_raw
+
+log = logging.getLogger(__name__)
+
+_TRIES = 3
+_PAUSE_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,49 +64,55 @@ def land(
     if not any(files.values()):
         raise InputRejected("empty_upload", "Nothing was sent: the file is empty.")
     data = next(iter(files.values())) if len(files) == 1 else bundle(safe_names(files))
-    stored = put_raw(services.store, data)
-    now = services.clock()
-    identifier = arrival_id(site_id, stored.sha256)
-    receipt = receipt_of(identifier)
-    row = {
-        "id": identifier,
-        "receipt": receipt,
-        "site_id": site_id,
-        "sha256": stored.sha256,
-        "size_bytes": stored.size_bytes,
-        "object_key": stored.key,
-        "source": source,
-        "kind": kind_of(data),
-        "clinic_priority": clinic_priority,
-        "state": "landed",
-        "arrived_at": now,
-    }
-    held = {"key": stored.key, "sha256": stored.sha256, "size_bytes": stored.size_bytes, "created_at": now}
+    kind = kind_of(data)
+    for attempt in range(_TRIES):
+        try:
+            return _land_once(services, data, kind, site_id, source, clinic_priority, actor)
+        except StorageError as error:
+            # the sweeper took away, between our put and our row, what had lain there unnamed
+            if error.code not in {"object_swept", "object_missing"} or attempt + 1 == _TRIES:
+                raise
+            time.sleep(_PAUSE_S * (attempt + 1))
+    raise AssertionError("every try returned or raised")
+
+
+def _land_once(
+    services: Services, data: bytes, kind: str, site_id: str, source: str, clinic_priority: Priority, actor: str
+) -> Landed:
+    with services.catalogue.read() as conn:
+        mark = sweeping.mark(conn)
+    stored = _put_raw(services, data, actor)
+    note = Note(site_id, stored.sha256, stored.size_bytes, source, kind, clinic_priority, services.clock())
+    note = _keep_note(services, note)
+    identifier, now = note.arrival_id, services.clock()
     with services.catalogue.write() as conn:
-        insert_missing(conn, objects, [held], ["key"])
-        new = insert_missing(conn, arrivals, [row], ["id"]) == 1
+        sweeping.check(conn, [stored.key, note.key], mark)
+        insert_missing(conn, objects, [object_row(stored, now)], ["key"])
+        new = insert_missing(conn, arrivals, [arrival_row(note)], ["id"]) == 1
         if new:
             audit.record(conn, at=now, actor=actor, action="land", object_type="arrival", object_id=identifier)
         else:
-            _raise(conn, identifier, clinic_priority, actor, now)
-    return Landed(identifier, receipt, stored.sha256, new)
+            raise_arrival(conn, identifier, clinic_priority, actor, now)
+    return Landed(identifier, receipt_of(identifier), stored.sha256, new)
 
 
-def _raise(conn: Connection, identifier: str, priority: Priority, actor: str, now: datetime) -> None:
-    """What was sent again with a higher priority rises, also when it is queued already."""
-    this = arrivals.c.id == identifier
-    known = conn.execute(select(arrivals.c.clinic_priority, arrivals.c.case_id).where(this).with_for_update()).one()
-    if PRIORITIES.index(priority) >= PRIORITIES.index(known.clinic_priority):
-        return
-    conn.execute(update(arrivals).where(this).values(clinic_priority=priority))
-    if known.case_id is not None:
-        queue.raise_priority(conn, known.case_id, priority, "clinic")
-    audit.record(
-        conn,
-        at=now,
-        actor=actor,
-        action="raise",
-        object_type="arrival",
-        object_id=identifier,
-        detail={"priority": priority},
-    )
+def _put_raw(services: Services, data: bytes, actor: str) -> StoredObject:
+    try:
+        return put_raw(services.store, data)
+    except StorageError as error:
+        if error.code != "object_corrupt":
+            raise
+        # the copy that we hold has rotted, and here are the bytes: nothing stands in an urgent ECG's way
+        return replace_rotten(services, data, actor=actor)
+
+
+def _keep_note(services: Services, note: Note) -> Note:
+    try:
+        # bytes whose landing was cut short before count from when they first came
+        return write_note(services.store, note)
+    except StorageError as error:
+        if not error.code.startswith("note_"):
+            raise
+        # an older note that cannot be read holds nothing up: the row is written, and `storage reconcile` mends
+        log.error("note of arrival %s: %s", note.arrival_id, error.code)
+        return note

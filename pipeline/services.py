@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 from teleread.alliance import Alliance
 from teleread.ingest.bounded import BoundedPool
+from teleread.storage import audit
+from teleread.storage.catalogue import schema
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.protocol import ObjectStore
-from teleread.storage.vault import Vault
+from teleread.storage.vault import KeyRing, Vault
+from teleread.storage.vault import schema as vault_schema
 
 # Part of every derived object's key. Raise it when the same input may give other derived bytes.
-PIPELINE_VERSION = "1"
+PIPELINE_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -28,17 +32,38 @@ class Services:
     alliance: Alliance
     catalogue: Database
     store: ObjectStore
+    ring: KeyRing
     vault: Vault
     make_pool: Callable[[], BoundedPool]
     clock: Callable[[], datetime]
+    anchors: Path | None = None  # where the ends of the audit chains are written once a day
 
     @cached_property
     def pool(self) -> BoundedPool:
         return self.make_pool()
 
+    @cached_property
+    def trails(self) -> tuple[audit.Trail, ...]:
+        """The audit of each database, with its own chain."""
+        return (
+            audit.Trail("catalogue", self.catalogue, schema.audit),
+            audit.Trail("vault", self.vault.database, vault_schema.audit),
+        )
+
+    @property
+    def audit_key(self) -> bytes:
+        """What the ends of the audit chains are checked with."""
+        return self.ring.derive("audit")
+
+    @cached_property
+    def sealer(self) -> audit.Sealer:
+        """Chains what was recorded."""
+        return audit.Sealer(self.trails, self.audit_key, self.clock)
+
     def close(self) -> None:
-        """End the parser processes and the database connections."""
+        """End the parser processes and close all connections."""
         if "pool" in self.__dict__:
             self.pool.close()
+        self.store.close()
         self.catalogue.close()
         self.vault.close()

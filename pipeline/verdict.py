@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from teleread.pipeline.services import Services
 from teleread.reading import queue
+from teleread.reading.corrections import open_correction
 from teleread.reading.reports import Report, reports_of
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.catalogue.schema import arrivals, deliveries, quarantine, recordings, reports, studies
@@ -35,6 +36,8 @@ class Verdict:
     failure_code: str | None
     patient_pseudonym: str | None
     report: Report | None  # only when it has been given back
+    under_correction: bool  # whose it is is being corrected: what is not given back yet is held
+    held_critical: bool | None  # whether the report that is held is critical; None when none is
 
 
 def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None:
@@ -60,6 +63,8 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
         item = None if row.case_id is None else queue.latest_item(conn, row.case_id)
         place = None if row.case_id is None else queue.position(conn, row.case_id)
         report = _given_back(conn, row.case_id) or _given_back(conn, row.id)
+        correction = open_correction(conn, row.case_id or row.id) or open_correction(conn, row.id)
+        held = _held(conn, row.case_id, row.id) if correction else None
         analysis_key = derived_key(conn, row.id, "analysis.json")
     findings = () if analysis_key is None else _findings(services.store.get(analysis_key))
     return Verdict(
@@ -79,7 +84,21 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
         failure_code=row.code,
         patient_pseudonym=row.patient_pseudonym,
         report=report,
+        under_correction=correction is not None,
+        held_critical=held,
     )
+
+
+def _held(conn: Connection, *case_ids: str | None) -> bool | None:
+    """Whether the newest report that is signed and not given back is critical; None when there is none."""
+    query = (
+        select(reports.c.critical)
+        .join(deliveries, deliveries.c.report_id == reports.c.id)
+        .where(reports.c.case_id.in_([one for one in case_ids if one]), deliveries.c.delivered_at.is_(None))
+        .order_by(reports.c.signed_at.desc())
+        .limit(1)
+    )
+    return conn.scalar(query)
 
 
 def _given_back(conn: Connection, case_id: str | None) -> Report | None:

@@ -76,6 +76,16 @@ def sign_report(
     return report
 
 
+def given_back(conn: Connection, case_id: str) -> bool:
+    """Whether a report of the case has been given back."""
+    query = (
+        select(deliveries.c.report_id)
+        .join(reports, reports.c.id == deliveries.c.report_id)
+        .where(reports.c.case_id == case_id, deliveries.c.delivered_at.is_not(None))
+    )
+    return conn.execute(query.limit(1)).first() is not None
+
+
 def reports_of(conn: Connection, case_id: str) -> list[Report]:
     """All versions of a case's report, oldest first."""
     rows = conn.execute(select(reports).where(reports.c.case_id == case_id).order_by(reports.c.version))

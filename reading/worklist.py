@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
 
+from teleread.reading.corrections import is_under_correction
 from teleread.storage.catalogue.schema import arrivals, instances, quarantine, recordings, series, work_items
 
 
@@ -35,6 +36,7 @@ class WorkItem:
     quality_findings: int | None
     heart_rate_bpm: float | None
     arrived_at: datetime
+    under_correction: bool  # whose it is is being corrected; it keeps its place all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +164,17 @@ def _instances(conn: Connection, case_id: str) -> tuple[InstanceRow, ...]:
 def _items() -> Any:
     columns = [column for column in work_items.c if column.name not in {"seq", "created_at"}]
     return (
-        select(*columns, arrivals.c.receipt, recordings.c.quality_findings)
+        select(
+            *columns,
+            arrivals.c.receipt,
+            recordings.c.quality_findings,
+            is_under_correction(work_items.c.case_id).label("under_correction"),
+        )
         .join(arrivals, arrivals.c.id == work_items.c.arrival_id)
         .outerjoin(recordings, recordings.c.arrival_id == work_items.c.arrival_id)
     )
 
 
 def _item(row: Row[Any]) -> WorkItem:
-    return WorkItem(**{**row._mapping, "reasons": tuple(row.reasons)})
+    # SQLite says 0 and 1
+    return WorkItem(**{**row._mapping, "reasons": tuple(row.reasons), "under_correction": bool(row.under_correction)})

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from teleread.alliance import Alliance, parse_alliance
-from teleread.errors import Misconfigured
+from teleread.errors import Misconfigured, StorageError
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.settings import Settings, load_settings
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects import open_store
-from teleread.storage.objects.s3 import S3Store
-from teleread.storage.vault import Vault
+from teleread.storage.vault import KeyRing, Vault
+
+log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
@@ -31,7 +33,8 @@ def open_services(settings: Settings) -> Services:
     alliance = read_alliance(settings)
     catalogue = Database(settings.catalogue_url)
     catalogue.migrate()
-    vault = Vault(settings.vault_url)
+    ring = KeyRing.open(settings.key_file, clock=utc_now)
+    vault = Vault(settings.vault_url, ring)
     vault.migrate()
 
     def make_pool() -> BoundedPool:
@@ -41,25 +44,29 @@ def open_services(settings: Settings) -> Services:
             timeout_s=float(settings.parse_timeout_s),
         )
 
-    store = open_store(settings.store_url)
-    if isinstance(store, S3Store):
-        store.ensure_bucket()
     return Services(
         alliance=alliance,
         catalogue=catalogue,
-        store=store,
+        store=open_store(settings.store_url, vault.keys, remember=settings.home / "store-probe.json"),
+        ring=ring,
         vault=vault,
         make_pool=make_pool,
         clock=utc_now,
+        anchors=settings.home / "anchors",
     )
 
 
 @contextmanager
 def running_services(settings: Settings | None = None) -> Iterator[Services]:
-    """Services for one task or one command, closed at its end."""
+    """Services for one task or one command, closed at its end. What it recorded is chained, unless that must wait."""
     services = open_services(settings or load_settings())
     try:
         yield services
+        try:
+            services.sealer.seal_all()
+        except StorageError as error:
+            # the act itself is done and durable; another process will chain it, or `audit verify` will tell
+            log.warning("audit not chained: %s", error.code)
     finally:
         services.close()
 

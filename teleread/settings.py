@@ -24,6 +24,7 @@ class Settings:
     alliance_file: Path
     catalogue_url: str
     vault_url: str
+    key_file: Path
     store_url: str
     host: str
     web_port: int
@@ -65,6 +66,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         "alliance_file": home / "alliance.toml",
         "catalogue_url": f"sqlite:///{home / 'catalogue.db'}",
         "vault_url": f"sqlite:///{home / 'vault' / 'vault.db'}",
+        "key_file": home / "vault" / "keys.json",
         "store_url": f"file://{home / 'objects'}",
         **_DEFAULTS,
     }
@@ -95,7 +97,7 @@ def _from_file(env: Mapping[str, str], home: Path) -> Mapping[str, object]:
 
 
 def _checked(name: str, value: object) -> object:
-    if name in {"home", "alliance_file"}:
+    if name in {"home", "alliance_file", "key_file"}:
         return Path(str(value)).absolute()
     if isinstance(_DEFAULTS.get(name), int):
         try:

@@ -14,8 +14,8 @@ from teleread.alliance import Alliance, Connection, Lead, Site
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
-from teleread.storage.objects import FileSystemStore
-from teleread.storage.vault import Vault
+from teleread.storage.objects import FileBlobs, SealedStore
+from teleread.storage.vault import KeyRing, Vault
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -120,12 +120,14 @@ def services(tmp_path: Path, alliance: Alliance, clock: Clock, pool: BoundedPool
     """Real services on SQLite and the file system."""
     catalogue = Database(f"sqlite:///{tmp_path / 'catalogue.db'}")
     catalogue.migrate()
-    vault = Vault(f"sqlite:///{tmp_path / 'vault.db'}")
+    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
+    vault = Vault(f"sqlite:///{tmp_path / 'vault.db'}", ring)
     vault.migrate()
     opened = Services(
         alliance=alliance,
         catalogue=catalogue,
-        store=FileSystemStore(tmp_path / "objects"),
+        store=SealedStore(FileBlobs(tmp_path / "objects"), vault.keys),
+        ring=ring,
         vault=vault,
         make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,

@@ -21,7 +21,7 @@ from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
-from teleread.web.pages import cases, clinic, engineer, signin, worklist
+from teleread.web.pages import cases, clinic, engineer, identity, signin, worklist
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
 from teleread.web.rounds import Rounds
@@ -77,7 +77,19 @@ def create_app(
     app.state.lane = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload")
     app.state.upload_slots = asyncio.Semaphore(UPLOADS_AT_ONCE)
     errors.install(app)
-    for module in (signin, worklist, cases, clinic, engineer, worklist_api, recordings, frames, upload, health):
+    for module in (
+        signin,
+        worklist,
+        cases,
+        clinic,
+        engineer,
+        identity,
+        worklist_api,
+        recordings,
+        frames,
+        upload,
+        health,
+    ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
     app.add_middleware(HardenedHeaders)

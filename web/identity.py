@@ -34,6 +34,7 @@ class Person:
     birth_date: date | None
     sex: str | None
     age_years: float | None
+    issuer: str | None = None  # whose number ``patient_id`` is
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +49,23 @@ def join(seat: Seat, wanted: Iterable[Wanted], why: str) -> People:
     """Join the identities that a page shows, in one audited act."""
     patients = list(wanted)
     named = [one for one in patients if one.pseudonym is not None]
-    identities: dict[str, Identity] = {}
-    answered = True
-    if named:
-        try:
-            identities = seat.services.vault.join(
-                [str(one.pseudonym) for one in named],
-                who=seat.name,
-                why=why,
-                case_ids=[one.case_id for one in named],
-                at=seat.services.clock(),
-            )
-        except (StorageError, PeerError) as error:
-            log.error("names not joined: %s", error.code)
-            answered = False
+    identities, answered = look_up(seat, [str(one.pseudonym) for one in named], why, [one.case_id for one in named])
     today = seat.services.clock().date()
     people = {one.case_id: _person(one, identities.get(one.pseudonym or ""), today) for one in patients}
     return People(answered, people)
+
+
+def look_up(seat: Seat, pseudonyms: list[str], why: str, case_ids: list[str]) -> tuple[dict[str, Identity], bool]:
+    """The identities behind pseudonyms, joined in one audited act, and whether the vault answered."""
+    if not pseudonyms:
+        return {}, True
+    try:
+        return seat.services.vault.join(
+            pseudonyms, who=seat.name, why=why, case_ids=case_ids, at=seat.services.clock()
+        ), True
+    except (StorageError, PeerError) as error:
+        log.error("names not joined: %s", error.code)
+        return {}, False
 
 
 def _person(wanted: Wanted, identity: Identity | None, today: date) -> Person:
@@ -78,4 +79,5 @@ def _person(wanted: Wanted, identity: Identity | None, today: date) -> Person:
         birth_date=identity.birth_date,
         sex=wanted.sex or identity.sex,
         age_years=age,
+        issuer=None if unidentified else identity.issuer,
     )

@@ -133,6 +133,36 @@ _SINGLE: dict[str, Problem] = {
         N_("Open the page from the address that you know and try again."),
     ),
     "case_not_open": Problem(N_("This case is not waiting for a report any more."), _RELOAD),
+    "identity_under_correction": Problem(
+        N_("Whose recording it is is being corrected, so the report is held."),
+        N_("Nothing to do: it is given back when the correction is closed. If it is urgent, telephone."),
+    ),
+    "no_open_correction": Problem(N_("This case's identity is not under correction any more."), _RELOAD),
+    "case_without_study": Problem(
+        N_("Nothing of this recording could be read, so it names no patient."),
+        N_("Telephone the clinic and ask for a new recording; this one can be confirmed and closed."),
+    ),
+    "question_answered": Problem(N_("Somebody has answered this question."), _RELOAD),
+    "answer_unknown": Problem(N_("The form names no answer."), _RELOAD),
+    "reason_missing": Problem(N_("A reason is missing."), N_("Go back, say why in a few words, and try again.")),
+    "reason_too_long": Problem(N_("The reason is too long."), N_("Go back and shorten it.")),
+    "patient_id_missing": Problem(
+        N_("The patient's number, or whose number it is, is missing."), N_("Go back and fill in both.")
+    ),
+    "identity_invalid": Problem(
+        N_("A name, a number or an issuer is too long or cannot be used."), N_("Go back and correct it.")
+    ),
+    "birth_date_invalid": Problem(
+        N_("The birth date is no day, or lies in the future."), N_("Go back and write it like 1962-03-04.")
+    ),
+    "sex_invalid": Problem(N_("The sex is not one of those to choose from."), N_("Go back and choose again.")),
+    "no_such_patient": Problem(N_("There is no such patient."), _RELOAD),
+    "same_patient": Problem(N_("These are one patient already."), _RELOAD),
+    "no_such_link": Problem(N_("These two are not linked directly any more."), _RELOAD),
+    "person_too_large": Problem(
+        N_("More patients would be linked than one person can be."),
+        N_("Look at the links that stand: one of them is wrong."),
+    ),
     "not_quarantined": Problem(N_("This is not in quarantine any more."), _RELOAD),
     "report_empty": Problem(N_("The report has no text."), N_("Write the report, then sign.")),
     "report_too_long": Problem(N_("The report is too long."), N_("Shorten it, then sign.")),

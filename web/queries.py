@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, ScalarSelect, func, select
 
+from teleread.reading import corrections, notices, questions
 from teleread.reading.worklist import of_modality
 from teleread.storage.catalogue.schema import (
     arrivals,
@@ -228,6 +229,14 @@ def quarantined(conn: Connection, limit: int = 100) -> list[Quarantined]:
         .limit(limit)
     )
     return [Quarantined(**row._mapping) for row in conn.execute(query)]
+
+
+def identity_counts(conn: Connection) -> dict[str, int]:
+    """How many identities wait for a person: open questions by code, corrections, notices. Counts alone."""
+    return questions.open_counts(conn) | {
+        "under_correction": corrections.count_open(conn),
+        "unseen": notices.count_unseen(conn),
+    }
 
 
 def totals(conn: Connection) -> dict[str, int]:

@@ -26,6 +26,8 @@ _TABLES = {
     "priority": texts.PRIORITIES,
     "reason": texts.REASONS,
     "case_state": texts.CASE_STATES,
+    "identity_question": texts.IDENTITY_QUESTIONS,
+    "identity_notice": texts.IDENTITY_NOTICES,
     "fault": findings.FAULTS,
     "remedy": findings.REMEDIES,
     "measurement": findings.MEASUREMENTS,
@@ -114,6 +116,7 @@ def _environment(alliance: Alliance, language: str, translations: Any) -> Enviro
         telephone_of=lambda site_id: site.telephone if (site := alliance.sites.get(site_id)) else "",
         modality=partial(_modality, _=_),
         problem=partial(texts.problem, _=_),
+        identity_answers=partial(texts.answers, _=_),
         grouped=findings.grouped,
         **{name: texts.lookup(table, _) for name, table in _TABLES.items()},
     )

@@ -17,27 +17,29 @@ from teleread.pipeline.sweep import queue_unseen, sweep_web
 log = logging.getLogger(__name__)
 
 STALE_AFTER_S = 60.0
+CHAIN_EVERY_S = 0.4  # every event is chained within a second
 
 
 class Rounds:
-    """Two loops on threads of their own, so that neither waits for requests, nor the quick one for the slow one.
+    """Loops on threads of their own, so that none waits for requests, nor a quick one for a slow one.
 
     Args:
-        every: pause between two rounds.
+        every: pause between two rounds; the audit is chained more often.
     """
 
     def __init__(self, services: Services, every: timedelta) -> None:
         self._services = services
         self._every_s = every.total_seconds()
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="rounds")
+        self._threads = ThreadPoolExecutor(3, thread_name_prefix="rounds")
         self._tasks: list[asyncio.Task[None]] = []
         self._last_ok = time.monotonic()
 
     def start(self) -> None:
         """Begin; inside a running event loop."""
         self._last_ok = time.monotonic()
-        for act in (self._queue_unseen, self._sweep):
-            self._tasks.append(asyncio.create_task(self._repeat(act)))
+        acts = ((self._queue_unseen, self._every_s), (self._sweep, self._every_s), (self._chain_audit, CHAIN_EVERY_S))
+        for act, every_s in acts:
+            self._tasks.append(asyncio.create_task(self._repeat(act, every_s)))
 
     async def stop(self) -> None:
         """End after the rounds that are running."""
@@ -60,7 +62,10 @@ class Rounds:
     def _sweep(self) -> None:
         sweep_web(self._services)
 
-    async def _repeat(self, act: Callable[[], None]) -> None:
+    def _chain_audit(self) -> None:
+        self._services.sealer.seal_all()
+
+    async def _repeat(self, act: Callable[[], None], every_s: float) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -68,4 +73,4 @@ class Rounds:
             except Exception as error:  # noqa: BLE001 -- a net that ends at its first surprise is none
                 reason = error.code if isinstance(error, TelereadError) else type(error).__name__
                 log.error("round %s failed: %s", act.__name__, reason)
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(every_s)

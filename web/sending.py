@@ -135,6 +135,7 @@ def as_json(seat: Seat, found: Verdict) -> dict[str, object]:
         "findings": list(found.findings),
         "heart_rate_bpm": found.heart_rate_bpm,
         "failure_code": found.failure_code,
+        "identity_under_correction": found.under_correction,
         "sex": sex,
         "age_years": age,
         "acquired_at": acquired.isoformat() if acquired else None,

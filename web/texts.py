@@ -30,6 +30,32 @@ CASE_STATES = {
     "CANCELED": N_("withdrawn"),
 }
 
+IDENTITY_QUESTIONS = {
+    "same_id_soon": N_("Two recordings under one patient number within ten minutes."),
+    "other_birth_date": N_("Another birth date under a known patient number."),
+    "other_sex": N_("Another sex under a known patient number."),
+    "other_patient_in_study": N_("One study names two patients."),
+    "possible_prior": N_("Perhaps one person: same name and birth date, or same national id, under another number."),
+}
+
+_SOMEBODY_ELSE = N_("The newer recording is somebody else's")
+_RIGHT_NOW = N_("Same patient: the recording is right")
+_RIGHT_BEFORE = N_("Same patient: what was known is right")
+
+IDENTITY_ANSWERS = {
+    "same_id_soon": (("same", N_("Both are this patient's")), ("different", _SOMEBODY_ELSE)),
+    "other_birth_date": (("same", _RIGHT_NOW), ("noted", _RIGHT_BEFORE), ("different", _SOMEBODY_ELSE)),
+    "other_sex": (("same", _RIGHT_NOW), ("noted", _RIGHT_BEFORE), ("different", _SOMEBODY_ELSE)),
+    "other_patient_in_study": (("same", N_("They are one person")), ("different", N_("Correct this recording"))),
+    "possible_prior": (("same", N_("They are one person")), ("different", N_("They are two people"))),
+}
+
+IDENTITY_NOTICES = {
+    "identity_under_correction": N_("Identity under correction: do not use the report for the named patient yet."),
+    "identity_corrected": N_("The identity was wrong and has been corrected: look again whose report it is."),
+    "identity_confirmed": N_("The identity was right and stays as it was."),
+}
+
 KEPT = N_("Nothing is lost: the bytes are stored, and a reader sees the case.")
 NOT_TAKEN = N_("Nothing was stored by this attempt. What you sent before is safe.")
 NOTHING_DONE = N_("Nothing is lost and nothing was changed.")
@@ -49,6 +75,11 @@ class Words:
 def lookup(table: Mapping[str, str], _: Translate) -> Callable[[str], str]:
     """A filter that gives a code's words in one language, and a code without words as it is."""
     return lambda code: _(table[code]) if code in table else code
+
+
+def answers(code: str, _: Translate) -> list[tuple[str, str]]:
+    """The answers that a person may give to a question of who somebody is, with their words."""
+    return [(value, _(words)) for value, words in IDENTITY_ANSWERS[code]]
 
 
 def problem(code: str, _: Translate) -> Words:

@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from teleread.errors import Misconfigured
 
-POLICY_VERSION = "basic-2026c.1"
+POLICY_VERSION = "basic-2026c.2"
 """Changes whenever the same input and key would give other bytes."""
+
+MAX_SHIFT_DAYS = 3660
 
 BurnedIn = Literal["yes", "no", "unknown"]
 
@@ -32,14 +34,19 @@ class Policy:
             description), comment, Exif and IPTC segments of JPEG and comments of JPEG 2000 streams (blanked in place,
             decoded pixels unchanged), and free text in the meaning of codes of the closed ``DCM`` scheme. False
             follows the table to the letter and leaves every stored byte of pixel data as it was.
+        shift_days: None removes the dates, as the Basic Profile says. A number other than 0 moves the dates of study,
+            series, acquisition, content and performed step by that many days and keeps their times (Retain
+            Longitudinal Temporal Information with Modified Dates Option, PS3.15 E.3.6), so that the intervals between
+            one patient's studies stay; take one number for all objects of a patient. Every other date goes.
 
     Raises:
-        Misconfigured: ``weak_uid_key`` or ``bad_pseudonym``.
+        Misconfigured: ``weak_uid_key``, ``bad_pseudonym`` or ``bad_date_shift``.
     """
 
     uid_key: bytes = field(repr=False)
     pseudonym: str
     beyond_table: bool = True
+    shift_days: int | None = None
     version: str = POLICY_VERSION
 
     def __post_init__(self) -> None:
@@ -47,6 +54,8 @@ class Policy:
             raise Misconfigured("weak_uid_key", "The key for UIDs needs 16 bytes or more.")
         if not _PSEUDONYM.fullmatch(self.pseudonym):
             raise Misconfigured("bad_pseudonym", "A pseudonym is 1 to 64 letters, digits, dots, dashes, underscores.")
+        if self.shift_days is not None and not 0 < abs(self.shift_days) <= MAX_SHIFT_DAYS:
+            raise Misconfigured("bad_date_shift", f"Dates are moved by 1 to {MAX_SHIFT_DAYS} days.")
 
 
 @dataclass(frozen=True, slots=True)

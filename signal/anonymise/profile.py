@@ -1,4 +1,4 @@
-"""PS3.15 Annex E Basic Application Level Confidentiality Profile on a pydicom data set, no options.
+"""PS3.15 Annex E Basic Application Level Confidentiality Profile on a pydicom data set; dates may be moved.
 
 The input is not changed. Elements that stay are passed on as the bytes they were read from.
 """
@@ -16,7 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 from teleread.errors import InputRejected
-from teleread.signal.anonymise import values
+from teleread.signal.anonymise import dates, values
 from teleread.signal.anonymise.e11_table import EDITION
 from teleread.signal.anonymise.part10 import dicom_boundary
 from teleread.signal.anonymise.policy import BurnedIn, Manifest, Policy
@@ -60,10 +60,12 @@ def anonymise(dataset: Dataset, policy: Policy) -> tuple[Dataset, Manifest]:
         out[_PATIENT_NAME] = DataElement(_PATIENT_NAME, "PN", policy.pseudonym)
         out.PatientIdentityRemoved = "YES"
         out.DeidentificationMethod = METHOD
-        out.DeidentificationMethodCodeSequence = Sequence(
-            [values.code("113100", "DCM", "Basic Application Confidentiality Profile")]
-        )
-        out.LongitudinalTemporalInformationModified = "REMOVED"
+        methods = [values.code("113100", "DCM", "Basic Application Confidentiality Profile")]
+        if policy.shift_days is not None:
+            meaning = "Retain Longitudinal Temporal Information Modified Dates Option"
+            methods.append(values.code("113107", "DCM", meaning))
+        out.DeidentificationMethodCodeSequence = Sequence(methods)
+        out.LongitudinalTemporalInformationModified = "REMOVED" if policy.shift_days is None else "MODIFIED"
         stated = values.texts(dataset.get_item(_BURNED_IN)) if _BURNED_IN in dataset else []
     answers: Mapping[str, BurnedIn] = {"YES": "yes", "NO": "no"}
     burned_in = answers.get(stated[0].upper(), "unknown") if stated else "unknown"
@@ -105,6 +107,11 @@ class _Run:
     def _element(self, source: Dataset, tag: BaseTag, depth: int, strict: bool) -> Element | None:
         element = source.get_item(tag)
         vr = _vr(element)
+        if self.policy.shift_days is not None and int(tag) in dates.MOVED:
+            moved = dates.moved(tag, vr, element, self.policy.shift_days)
+            if moved is not None:
+                self.counts["replaced"] += 1
+                return moved
         treatment = treatment_of(int(tag), vr == "SQ")
         if treatment is Treatment.REMOVE:
             self.counts["removed"] += 1

@@ -38,20 +38,24 @@ class Database:
             made when absent, mode 0600, its folder 0700.
         wait_s: how long a writer waits for another before it fails with ``catalogue_busy``.
         migrations: the schema that :meth:`migrate` brings it to.
+        secure_delete: on SQLite, overwrite what is removed with zeros.
 
     Raises:
         Misconfigured: ``bad_database_url``.
         StorageError: ``catalogue_unreachable`` when the SQLite file cannot be made.
     """
 
-    def __init__(self, url: str, *, wait_s: float = 30.0, migrations: Migrations = CATALOGUE) -> None:
+    def __init__(
+        self, url: str, *, wait_s: float = 30.0, migrations: Migrations = CATALOGUE, secure_delete: bool = False
+    ) -> None:
         self._address = address = _address(url)
         self._wait_s = wait_s
+        self._secure_delete = secure_delete
         self._migrations = migrations
         self._path = Path(address.database or "") if address.get_backend_name() == "sqlite" else None
         if self._path is not None:
             _make_private(self._path)
-            self._engine = _sqlite_engine(address, wait_s)
+            self._engine = _sqlite_engine(address, wait_s, secure_delete=secure_delete)
         else:
             self._engine = _postgres_engine(address, wait_s)
         self._here = threading.local()
@@ -62,6 +66,11 @@ class Database:
     def is_sqlite(self) -> bool:
         """Whether this is a SQLite file rather than PostgreSQL."""
         return self._path is not None
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None for PostgreSQL."""
+        return self._path
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -99,7 +108,7 @@ class Database:
                 upgrade(connection, self._migrations)
             return
         # SQLite changes most things by making the table anew, which foreign keys forbid while they are enforced
-        engine = _sqlite_engine(self._address, self._wait_s, foreign_keys=False)
+        engine = _sqlite_engine(self._address, self._wait_s, foreign_keys=False, secure_delete=self._secure_delete)
         try:
             with _alone(self._path), self._transaction(engine) as connection:
                 changed = upgrade(connection, self._migrations)
@@ -192,7 +201,7 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _sqlite_engine(address: URL, wait_s: float, *, foreign_keys: bool = True) -> Engine:
+def _sqlite_engine(address: URL, wait_s: float, *, foreign_keys: bool = True, secure_delete: bool = False) -> Engine:
     engine = create_engine(
         address,
         hide_parameters=True,
@@ -206,7 +215,10 @@ def _sqlite_engine(address: URL, wait_s: float, *, foreign_keys: bool = True) ->
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver begins nothing; we do, below
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", f"foreign_keys = {int(foreign_keys)}"):
+        pragmas = ["journal_mode = WAL", "synchronous = FULL", f"foreign_keys = {int(foreign_keys)}"]
+        if secure_delete:
+            pragmas.append("secure_delete = ON")
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

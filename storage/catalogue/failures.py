@@ -25,6 +25,7 @@ _SQLITE = (
     ("SQLITE_NOTADB", "corrupt"),
     ("SQLITE_READONLY", "readonly"),
     ("SQLITE_TOOBIG", "bad_value"),
+    ("SQLITE_CONSTRAINT_TRIGGER", "append_only"),
 )
 _POSTGRES = (  # by the start of the SQLSTATE
     ("08", "unreachable"),
@@ -42,9 +43,11 @@ _POSTGRES = (  # by the start of the SQLSTATE
     ("25006", "readonly"),
     ("22", "bad_value"),
     ("42P01", "unmigrated"),
+    ("TR001", "append_only"),  # our own triggers
 )
 _MESSAGES = {
     "access_denied": "the database does not accept the credentials",
+    "append_only": "what stands in the audit is neither changed nor removed",
     "bad_value": "a value does not fit its column",
     "busy": "the database was busy for too long",
     "corrupt": "the database is damaged",
@@ -68,7 +71,7 @@ def translated(database: str) -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        raise _failure(database, "integrity", error.orig) from None
+        raise _failure(database, _code(error) or "integrity", error.orig) from None
     except DBAPIError as error:
         code = _code(error)
         if code is None:

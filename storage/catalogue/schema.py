@@ -89,6 +89,16 @@ swept_objects = Table(
 )
 Index("ix_swept_objects_key", swept_objects.c.key)
 
+# How far the walk through the store has come that looks for what nothing names.
+store_walks = Table(
+    "store_walks",
+    metadata,
+    Column("name", String(16), primary_key=True),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("position", String(200), nullable=False),  # the last key that was looked at
+    Column("unclear", Integer, nullable=False),  # notes of this walk that could not be read and that no row answers
+)
+
 arrivals = Table(
     "arrivals",
     metadata,
@@ -116,6 +126,7 @@ Index(
     postgresql_where=arrivals.c.case_id.is_(None),
 )
 Index("ix_arrivals_case_id", arrivals.c.case_id)
+Index("ix_arrivals_study_id", arrivals.c.study_id)
 Index(
     "ix_arrivals_landed",
     arrivals.c.arrived_at,
@@ -148,6 +159,7 @@ studies = Table(
     Column("created_at", UtcDateTime, nullable=False),
     UniqueConstraint("site_id", "study_uid"),
 )
+Index("ix_studies_patient", studies.c.patient_pseudonym, studies.c.acquired_at)
 
 series = Table(
     "series",
@@ -251,7 +263,7 @@ identity_questions = Table(
     "identity_questions",
     metadata,
     Column("id", String(32), primary_key=True),  # hash of code, arrival and the other side: found twice, asked once
-    Column("code", String(32), nullable=False),  # same_id_soon | other_birth_date | other_sex | possible_prior
+    Column("code", String(32), nullable=False),  # see reading/questions.py
     Column("site_id", String(32), nullable=False),
     Column("pseudonym", String(32), nullable=False),
     Column("other_pseudonym", String(32)),  # possible_prior: whose earlier studies may be this patient's
@@ -261,6 +273,7 @@ identity_questions = Table(
     Column("answered_at", UtcDateTime),
     Column("answered_by", String(64)),
     Column("answer", String(16)),  # same | different | noted
+    Column("reason", Text),
 )
 Index(
     "ix_identity_questions_open",
@@ -371,6 +384,7 @@ scrubs = Table(
     "scrubs",
     metadata,
     _serial(),
+    Column("asked", Boolean, nullable=False),  # false: the slow one that never ends
     Column("begun_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("position", String(200), nullable=False),  # the last key that was read; the next run goes on behind it

@@ -1,21 +1,43 @@
-"""Object stores: bytes by key, created once, durable when acknowledged."""
+"""Object stores: bytes by key, created once, sealed, durable when acknowledged."""
 
 from __future__ import annotations
 
-from teleread.storage.objects.filesystem import FileSystemStore
-from teleread.storage.objects.protocol import ObjectInfo, ObjectStore, StoredObject, check_key
-from teleread.storage.objects.raw import check_raw, get_raw, put_raw, raw_key
+from teleread.storage.objects.filesystem import FileBlobs, FileSystemStore
+from teleread.storage.objects.measuring import Measured, measure_many
+from teleread.storage.objects.protocol import (
+    Blobs,
+    DataKey,
+    Draft,
+    Header,
+    ObjectInfo,
+    ObjectKeys,
+    ObjectStore,
+    StoredObject,
+    check_key,
+)
+from teleread.storage.objects.raw import check_raw, get_raw, put_raw, raw_key, raw_root
+from teleread.storage.objects.sealed import SealedStore
 from teleread.storage.objects.urls import open_store
 
 __all__ = [
+    "Blobs",
+    "DataKey",
+    "Draft",
+    "FileBlobs",
     "FileSystemStore",
+    "Header",
+    "Measured",
     "ObjectInfo",
+    "ObjectKeys",
     "ObjectStore",
+    "SealedStore",
     "StoredObject",
     "check_key",
     "check_raw",
     "get_raw",
+    "measure_many",
     "open_store",
     "put_raw",
     "raw_key",
+    "raw_root",
 ]

@@ -10,10 +10,10 @@ import re
 from typing import BinaryIO
 
 from teleread.errors import StorageError
-from teleread.storage.objects.protocol import ObjectStore, StoredObject
-from teleread.storage.objects.streams import measure, rewindable
+from teleread.storage.objects.protocol import ObjectStore, StoredObject, corrupt
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_RAW = re.compile(r"raw/sha256/([0-9a-f]{2})/([0-9a-f]{2})/(\1\2[0-9a-f]{60})")
 
 
 def raw_key(sha256: str) -> str:
@@ -23,46 +23,35 @@ def raw_key(sha256: str) -> str:
     return f"raw/sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
 
 
-def put_raw(store: ObjectStore, data: bytes | BinaryIO) -> StoredObject:
-    """Keep the bytes at their own hash; durable when this returns. Errors as :meth:`ObjectStore.put`.
+def raw_root(key: str) -> str | None:
+    """The hash that the key of a raw object is made of; None for every other key."""
+    found = _RAW.fullmatch(key)
+    return found[3] if found else None
 
-    Raises:
-        StorageError: also ``object_corrupt`` when the store already holds other bytes at this hash: they have
-            rotted, and these here are not kept.
-    """
-    with rewindable(data) as source:
-        try:
-            stored = store.put(raw_key(source.sha256), source.stream, size_hint=source.size_bytes)
-        except StorageError as error:
-            if error.code == "object_exists":
-                raise StorageError("object_corrupt", f"object {raw_key(source.sha256)} has rotted") from error
-            raise
-        if stored.sha256 != source.sha256:
-            store.delete(stored.key)
-            raise StorageError("source_changed", "the bytes changed while they were being stored")
-        return stored
+
+def put_raw(store: ObjectStore, data: bytes | BinaryIO) -> StoredObject:
+    """Keep the bytes at their own hash: :meth:`ObjectStore.put_raw`."""
+    return store.put_raw(data)
 
 
 def get_raw(store: ObjectStore, sha256: str) -> bytes:
     """The bytes with this hash, verified.
 
     Raises:
-        StorageError: ``object_missing``; ``object_corrupt`` when the stored bytes have another hash.
+        StorageError: ``object_missing``; ``object_corrupt`` when the stored bytes have another hash;
+            ``object_key_missing`` when nobody holds the key to them.
     """
-    data = store.get(raw_key(sha256))
+    key = raw_key(sha256)
+    data = store.get(key)
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise _corrupt(sha256)
+        raise corrupt(key)
     return data
 
 
 def check_raw(store: ObjectStore, sha256: str) -> int:
     """Read the object through in constant memory and return its size in bytes; errors as :func:`get_raw`."""
-    with store.open(raw_key(sha256)) as file:
-        found, size_bytes = measure(file)
+    key = raw_key(sha256)
+    found, size_bytes = store.measure(key)
     if found != sha256:
-        raise _corrupt(sha256)
+        raise corrupt(key)
     return size_bytes
-
-
-def _corrupt(sha256: str) -> StorageError:
-    return StorageError("object_corrupt", f"object {raw_key(sha256)} is not what was stored")

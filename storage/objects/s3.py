@@ -1,72 +1,39 @@
-"""Objects in any S3 server, through minio-py.
+"""Sealed objects in any S3 server.
 
-No conditional write is relied on: several servers ignore ``If-None-Match``, and minio-py would store it as user
-metadata and overwrite. Creation is instead: look, compare, write, look again. Raw objects have the hash of their
-bytes as key and derived ones follow from their key, so two processes that race on one key write the same bytes.
-Threads of one process are kept apart by a lock. Of two processes that race with different bytes on one key the
-loser is told only if the winner's write was finished when it looked again.
+A draft stays here until it is published: in memory, or in a temporary file without a name where it is large. What it
+holds is sealed already. How it is published without replacing anything is in ``creating.py``.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import re
-import threading
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
-import certifi
 import urllib3
-from minio import Minio
-from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
-from teleread.errors import Misconfigured, PeerError, StorageError, TelereadError
-from teleread.storage.objects.protocol import (
-    ObjectInfo,
-    StoredObject,
-    check_key,
-    check_prefix,
-    check_range,
-    missing,
-    other_bytes,
-)
-from teleread.storage.objects.streams import Rewindable, measure, rewindable
+from teleread.errors import StorageError
+from teleread.storage.objects.creating import Creator, abort, head, size
+from teleread.storage.objects.listing import entries, uploads
+from teleread.storage.objects.protocol import Draft, ObjectInfo, check_key, check_prefix, check_range, missing
+from teleread.storage.objects.signing import Signer
+from teleread.storage.objects.streams import os_failure
+from teleread.storage.objects.wire import Wire, translated
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_SHA256 = "sha256"  # stored as x-amz-meta-sha256; servers change its case
-_PART_BYTES = 16 << 20
-_LOCKS = 256
-_MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
-_DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccountProblem"})
-_FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "XMinioStorageQuotaExceeded", "InsufficientStorage"})
-_BUSY = frozenset(
-    {
-        "SlowDown",
-        "SlowDownRead",
-        "SlowDownWrite",
-        "ServiceUnavailable",
-        "InternalError",
-        "RequestTimeout",
-        "OperationAborted",
-        "XMinioServerNotInitialized",
-    }
-)
+_IN_MEMORY_BYTES = 16 << 20
+_ANY_SIZE = 1 << 50
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    size_bytes: int
-    sha256: str | None  # as its writer recorded it; absent where the server keeps no metadata
-
-
-class S3Store:
-    """Objects in one bucket.
+class S3Blobs:
+    """Sealed objects in one bucket.
 
     Args:
         endpoint: ``host:port`` without scheme.
@@ -95,180 +62,175 @@ class S3Store:
         answer_timeout_s: float = 30.0,
     ) -> None:
         self.bucket = bucket
-        self._connections = connections
-        self._timeout = urllib3.Timeout(connect=connect_timeout_s, read=answer_timeout_s)
-        self._endpoint, self._secure, self._region = endpoint, secure, region
-        self._credentials = (access_key, secret_key)
-        self._connect()
-
-    def _connect(self) -> None:
-        self._pid = os.getpid()
-        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
-        self._pool = urllib3.PoolManager(
-            maxsize=self._connections,
-            timeout=self._timeout,
-            # an unanswered PUT is sent again whole: the same bytes under the same key
-            retries=urllib3.Retry(
-                total=2, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), raise_on_status=False
-            ),
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+        self.wire = Wire(
+            endpoint,
+            bucket,
+            Signer(access_key, secret_key, region),
+            secure=secure,
+            connections=connections,
+            connect_timeout_s=connect_timeout_s,
+            answer_timeout_s=answer_timeout_s,
         )
-        access_key, secret_key = self._credentials
-        try:
-            self._client = Minio(
-                endpoint=self._endpoint,
-                access_key=access_key,
-                secret_key=secret_key,
-                secure=self._secure,
-                region=self._region,
-                http_client=self._pool,
-            )
-        except ValueError as error:
-            raise Misconfigured("bad_store_url", "the object store's endpoint is not host:port") from error
+        self._creator = Creator(self.wire)
 
-    def _leave_parent(self) -> None:
-        """A forked child shares neither connections nor locks with its parent."""
-        if self._pid != os.getpid():
-            self._connect()
-
-    @property
-    def _server(self) -> Minio:
-        self._leave_parent()
-        return self._client
+    def rely_on(self, enforced: Collection[str]) -> None:
+        """Say what this server was found to enforce (see ``probe.py``); nothing is relied on before."""
+        self._creator.relied_on = frozenset(enforced)
 
     def ensure_bucket(self) -> None:
         """Make the bucket when it is absent."""
-        with _translated():
-            if not self._server.bucket_exists(bucket_name=self.bucket):
-                self._server.make_bucket(bucket_name=self.bucket)
+        try:
+            self.wire.send("HEAD")
+        except StorageError as error:
+            if error.code != "bucket_missing":
+                raise
+            # 409: somebody else made it in the meantime
+            self.wire.send("PUT", expected=(409,))
 
     def close(self) -> None:
         """Close the kept connections."""
-        self._pool.clear()
+        self.wire.close()
 
-    def put(self, key: str, data: bytes | BinaryIO, *, size_hint: int | None = None) -> StoredObject:
-        """See :meth:`ObjectStore.put`.
-
-        A stream that cannot be rewound is first copied to a temporary file, because its hash is sent ahead of it.
-
-        Raises:
-            StorageError: also ``object_corrupt`` when the server holds less than it acknowledged.
-        """
-        check_key(key)
-        with rewindable(data) as source, self._lock(key):
-            head = self._head(key)
-            if head is not None:
-                self._compare(key, head, source)
-            else:
-                self._upload(key, source)
-                self._read_back(key, source)
-            return StoredObject(key, source.sha256, source.size_bytes)
+    def draft(self, size_hint: int | None = None) -> AbstractContextManager[Draft]:
+        """See :meth:`Blobs.draft`."""
+        return _drafted(self._creator, (size_hint or 0) > _IN_MEMORY_BYTES)
 
     def get(self, key: str) -> bytes:
-        """See :meth:`ObjectStore.get`."""
-        with self.open(key) as body:
-            return body.read()
+        """See :meth:`Blobs.get`."""
+        return self.wire.send("GET", check_key(key)).data
 
     def open(self, key: str) -> BinaryIO:
-        """See :meth:`ObjectStore.open`; the stream holds a connection until it is closed."""
-        check_key(key)
-        with _translated(key):
-            response = self._server.get_object(bucket_name=self.bucket, object_name=key)
-        return io.BufferedReader(_Body(response), 1 << 16)
+        """See :meth:`Blobs.open`; the stream holds a connection until it is closed."""
+        return io.BufferedReader(_Answer(self.wire.send("GET", check_key(key), stream=True)), 1 << 16)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """See :meth:`ObjectStore.get_range`."""
+        """See :meth:`Blobs.get_range`."""
         check_key(key)
         check_range(start, length)
-        head = self._head(key)
-        if head is None:
-            raise missing(key)
-        length = min(length, head.size_bytes - start)
-        if length <= 0:
+        length = min(length, _ANY_SIZE)
+        if length == 0 or start >= _ANY_SIZE:
+            if self.stat(key) is None:
+                raise missing(key)
             return b""
-        with _translated(key):
-            response = self._server.get_object(bucket_name=self.bucket, object_name=key, offset=start, length=length)
-        with io.BufferedReader(_Body(response)) as body:
+        wanted = {"range": f"bytes={start}-{start + length - 1}"}
+        answer = self.wire.send("GET", key, headers=wanted, stream=True, expected=(416,))
+        with io.BufferedReader(_Answer(answer)) as body:
+            if answer.status == 416:
+                body.read()
+                return b""
             # A server may answer a range with the whole object; rclone answers with the range, and status 200.
-            is_range = response.status == 206 or "content-range" in response.headers
-            return body.read(length) if is_range else body.read(start + length)[start:]
+            said = answer.headers.get("content-range")
+            if said is not None and not said.startswith(f"bytes {start}-"):
+                raise StorageError("store_io", "the object store answered with another range")
+            skip = start if said is None and answer.status != 206 else 0
+            # a huge length must not make read() allocate that much
+            return body.read(min(skip + length, size(answer.headers)))[skip:]
 
     def stat(self, key: str) -> ObjectInfo | None:
-        """See :meth:`ObjectStore.stat`."""
-        head = self._head(check_key(key))
-        return None if head is None else ObjectInfo(key, head.size_bytes)
+        """See :meth:`Blobs.stat`."""
+        headers = head(self.wire, check_key(key))
+        if headers is None:
+            return None
+        try:
+            written_at = parsedate_to_datetime(headers.get("last-modified", "")).astimezone(UTC)
+        except ValueError as error:
+            raise StorageError("store_io", "the object store does not say when an object was written") from error
+        return ObjectInfo(key, size(headers), written_at)
 
-    def exists(self, key: str) -> bool:
-        """See :meth:`ObjectStore.exists`."""
-        return self.stat(key) is not None
-
-    def list(self, prefix: str = "") -> Iterator[str]:
-        """See :meth:`ObjectStore.list`."""
-        check_prefix(prefix)
-        with _translated():
-            for entry in self._server.list_objects(bucket_name=self.bucket, prefix=prefix, recursive=True):
-                if not entry.is_dir:
-                    yield str(entry.object_name)
+    def list(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectInfo]:
+        """See :meth:`Blobs.list`; objects whose keys are none of ours are left out."""
+        # checked at once, not with the first object
+        return entries(self.wire, check_prefix(prefix), after)
 
     def delete(self, key: str) -> None:
-        """See :meth:`ObjectStore.delete`."""
-        if self._head(check_key(key)) is not None:  # some servers fail on what is not there
-            with _translated(key):
-                self._server.remove_object(bucket_name=self.bucket, object_name=key)
+        """See :meth:`Blobs.delete`."""
+        if head(self.wire, check_key(key)) is not None:  # some servers fail on what is not there
+            self.wire.send("DELETE", key, expected=(404,))
 
-    def _lock(self, key: str) -> threading.Lock:
-        self._leave_parent()
-        return self._locks[zlib.crc32(key.encode()) % _LOCKS]
+    def sweep_temporaries(self, older_than: datetime) -> int:
+        """Abort uploads in parts that crashed writers left behind and return how many.
 
-    def _head(self, key: str) -> _Head | None:
-        try:
-            with _translated(key):
-                found = self._server.stat_object(bucket_name=self.bucket, object_name=key)
-        except StorageError as error:
-            if error.code == "object_missing":
-                return None
-            raise
-        metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
-        return _Head(found.size or 0, metadata.get(f"x-amz-meta-{_SHA256}"))
-
-    def _upload(self, key: str, source: Rewindable) -> None:
-        with _translated(key):
-            self._server.put_object(
-                bucket_name=self.bucket,
-                object_name=key,
-                data=source.stream,
-                length=source.size_bytes,
-                metadata={_SHA256: source.sha256},
-                # one part at a time bounds the memory; an object of one part is one request
-                part_size=_part_bytes(source.size_bytes),
-                num_parallel_uploads=1,
-            )
-
-    def _read_back(self, key: str, source: Rewindable) -> None:
-        head = self._head(key)
-        if head is None or (head.sha256 == source.sha256 and head.size_bytes != source.size_bytes):
-            raise StorageError("object_corrupt", f"the store acknowledged object {key} and does not hold it")
-        if head.sha256 is None:
-            self._compare(key, head, source)
-        elif head.sha256 != source.sha256:
-            raise other_bytes(key)
-
-    def _compare(self, key: str, head: _Head, source: Rewindable) -> None:
-        """Raise unless the stored bytes themselves are these: metadata can survive rotten bytes."""
-        if head.size_bytes == source.size_bytes:
-            with self.open(key) as body:
-                if measure(body) == (source.sha256, source.size_bytes):
-                    return
-        raise other_bytes(key)
+        Args:
+            older_than: aware, compared with the server's clock; uploads begun since are left, because their writer
+                may be alive. One hour ago is a good choice.
+        """
+        if older_than.tzinfo is None:
+            raise ValueError("naive datetime for the sweep")
+        swept = 0
+        # the pages would shift while their entries go
+        for upload in tuple(uploads(self.wire)):
+            if upload.begun_at < older_than:
+                abort(self.wire, upload.key, upload.id)
+                swept += 1
+        return swept
 
 
-def _part_bytes(size_bytes: int) -> int:
-    """Part size that keeps an object of this size below S3's 10,000 parts."""
-    return max(_PART_BYTES, -(-size_bytes // 9_000 // (1 << 20)) * (1 << 20))
+class _Draft:
+    """See :class:`Draft`."""
+
+    def __init__(self, creator: Creator, in_file: bool) -> None:
+        self._creator = creator
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+        self._size = 0
+        if in_file:
+            self._file = self._spilled()
+
+    def write(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._file is None and self._size > _IN_MEMORY_BYTES:
+            self._file = self._spilled()
+        if self._file is None:
+            self._memory += piece
+            return
+        with _os_errors():
+            self._file.write(piece)
+
+    def rewrite_start(self, piece: bytes) -> None:
+        if self._file is None:
+            self._memory[: len(piece)] = piece
+            return
+        with _os_errors():
+            self._file.seek(0)
+            self._file.write(piece)
+            self._file.seek(0, os.SEEK_END)
+
+    def publish(self, key: str) -> bool:
+        check_key(key)
+        if self._file is None:
+            return self._creator.create_small(key, self._memory)
+        with _os_errors():
+            self._file.flush()
+        return self._creator.create_large(key, cast("BinaryIO", self._file), self._size)
+
+    def close(self) -> None:
+        self._memory = bytearray()
+        if self._file is not None:
+            self._file.close()
+
+    def _spilled(self) -> IO[bytes]:
+        """A temporary file without a name, with what was written so far."""
+        with _os_errors():
+            file = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the draft
+            try:
+                file.write(self._memory)
+            except OSError:
+                file.close()
+                raise
+        self._memory = bytearray()
+        return file
 
 
-class _Body(io.RawIOBase):
+@contextmanager
+def _drafted(creator: Creator, in_file: bool) -> Iterator[_Draft]:
+    draft = _Draft(creator, in_file)
+    try:
+        yield draft
+    finally:
+        draft.close()
+
+
+class _Answer(io.RawIOBase):
     """An answer's bytes with our errors; closing gives the connection back."""
 
     def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
@@ -280,13 +242,13 @@ class _Body(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer).cast("B")
-        with _translated():
+        with translated():
             piece = self._response.read(len(view))
         view[: len(piece)] = piece
         return len(piece)
 
     def readall(self) -> bytes:
-        with _translated():
+        with translated():
             return self._response.read()
 
     def close(self) -> None:
@@ -298,33 +260,8 @@ class _Body(io.RawIOBase):
 
 
 @contextmanager
-def _translated(key: str = "") -> Iterator[None]:
-    """Turn what minio-py and urllib3 raise into the project's errors."""
+def _os_errors() -> Iterator[None]:
     try:
         yield
-    except S3Error as error:
-        raise _failure(error.code or "", key, error.response.status) from error
-    except InvalidResponseError as error:
-        # minio-py reads errors of content type application/xml only; rclone's are text/xml
-        found = re.search(r"<Code>(\w{1,64})</Code>", str(error))
-        raise _failure(found[1] if found else "InternalError", key, 0) from error
-    except ServerError as error:
-        raise PeerError("store_unavailable", "the object store answered with something that is not S3") from error
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise PeerError("store_unreachable", "the object store does not answer") from error
-    except MinioException as error:
-        raise StorageError("store_io", "the object store refused the request") from error
-
-
-def _failure(code: str, key: str, status: int) -> TelereadError:
-    if code in _MISSING:
-        return missing(key)
-    if code == "NoSuchBucket":
-        return StorageError("bucket_missing", "the object store has no such bucket")
-    if code in _DENIED:
-        return StorageError("store_access_denied", "the object store does not accept the credentials")
-    if code in _FULL:
-        return StorageError("store_full", "no space is left in the object store")
-    if code in _BUSY or status >= 500:
-        return PeerError("store_unavailable", "the object store is too busy or failed")
-    return StorageError("store_io", "the object store refused the request")
+    except OSError as error:
+        raise os_failure(error) from error

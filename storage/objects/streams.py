@@ -33,6 +33,49 @@ def pieces(source: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
+def blocks(source: BinaryIO, size: int) -> Iterator[tuple[bytes, bool]]:
+    """What is left of the stream in blocks of this many bytes, and whether nothing follows the block.
+
+    Only the last block may be shorter; it is empty only where nothing was left at all. One block is read ahead.
+    Errors of the source are the caller's own and pass unchanged.
+    """
+    block = _full(source, size)
+    while len(block) == size and (ahead := _full(source, size)):
+        yield block, False
+        block = ahead
+    yield block, True
+
+
+def _full(source: BinaryIO, size: int) -> bytes:
+    piece = source.read(size)
+    if len(piece) == size or not piece:
+        return piece
+    parts, left = [piece], size - len(piece)  # a raw stream gives what it has
+    while left and (piece := source.read(left)):
+        parts.append(piece)
+        left -= len(piece)
+    return b"".join(parts)
+
+
+def read_into(source: BinaryIO, view: memoryview) -> int:
+    """Fill the view from the stream; how many bytes there were, fewer only at its end."""
+    filled = 0
+    readable = cast("io.BufferedIOBase", source)  # what typing calls a BinaryIO cannot do this, what is one can
+    while filled < len(view) and (count := readable.readinto(view[filled:])):
+        filled += count
+    return filled
+
+
+def bytes_left(source: BinaryIO) -> int | None:
+    """How many bytes are left in the stream, as far as it says; None where it cannot be rewound."""
+    if not source.seekable():
+        return None
+    here = source.tell()
+    end = source.seek(0, io.SEEK_END)
+    source.seek(here)
+    return end - here
+
+
 def measure(source: BinaryIO) -> tuple[str, int]:
     """SHA-256 (hexadecimal) and number of the bytes left in the stream."""
     digest, size = hashlib.sha256(), 0

@@ -1,28 +1,56 @@
-"""Choosing a store by one URL."""
+"""Choosing a store by one URL, and refusing one that cannot keep its promises."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from teleread.errors import Misconfigured
-from teleread.storage.objects.filesystem import FileSystemStore
-from teleread.storage.objects.protocol import ObjectStore
+from teleread.storage.objects.filesystem import FileBlobs
+from teleread.storage.objects.folder import check_folder
+from teleread.storage.objects.protocol import Blobs, ObjectKeys
+from teleread.storage.objects.sealed import SealedStore
 
-_S3_OPTIONS = frozenset({"secure", "region"})
+if TYPE_CHECKING:
+    from teleread.storage.objects.s3 import S3Blobs
+
+_S3_OPTIONS = frozenset({"secure", "region", "accept"})
 
 
-def open_store(url: str) -> ObjectStore:
-    """The object store that the URL names; a remote one is not contacted yet.
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_store(
+    url: str, keys: ObjectKeys, *, remember: Path | None = None, clock: Callable[[], datetime] = _utc_now
+) -> SealedStore:
+    """The object store that the URL names.
+
+    A bucket is made when it is absent. A remote store is probed (see :mod:`teleread.storage.objects.probe`), which
+    takes a second or two, unless what it enforces was found within the last day.
 
     Args:
-        url: ``file:///absolute/path`` or ``s3://key:secret@host:port/bucket?secure=0&region=...``, key and secret
-            percent-encoded; ``secure`` is 1 unless said.
+        url: ``file:///absolute/path`` or
+            ``s3://key:secret@host:port/bucket?secure=0&region=...&accept=create_only,...``, key and secret
+            percent-encoded; ``secure`` is 1 unless said. ``accept`` names what the server need not enforce.
+        keys: with which the objects are sealed.
+        remember: file for what remote stores were found to enforce; None: find out each time.
+        clock: aware.
 
     Raises:
-        Misconfigured: ``bad_store_url``.
-        StorageError: ``store_io`` when the folder cannot be made.
+        Misconfigured: ``bad_store_url``; ``store_does_not_enforce`` when the store lacks what is needed.
+        StorageError: ``store_io`` when the folder cannot be made; ``store_access_denied``.
+        PeerError: a remote store does not answer.
     """
+    return SealedStore(open_blobs(url, remember=remember, clock=clock), keys)
+
+
+def open_blobs(url: str, *, remember: Path | None = None, clock: Callable[[], datetime] = _utc_now) -> Blobs:
+    """What holds the sealed bytes, without keys; as :func:`open_store` otherwise."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -31,19 +59,31 @@ def open_store(url: str) -> ObjectStore:
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.path == "/":
             raise _bad("needs an absolute path: file:///path")
-        return FileSystemStore(Path(unquote(parts.path)))
+        root = Path(os.path.abspath(unquote(parts.path)))
+        files = FileBlobs(root)
+        check_folder(root)
+        return files
     if parts.scheme != "s3":
         raise _bad("starts with file:// or s3://")
+    return _open_s3(parts, port, remember, clock)
+
+
+def _open_s3(parts: SplitResult, port: int | None, remember: Path | None, clock: Callable[[], datetime]) -> S3Blobs:
     bucket, options = parts.path.strip("/"), parse_qs(parts.query, keep_blank_values=True)
     if not (parts.hostname and parts.username and parts.password and bucket) or "/" in bucket:
         raise _bad("needs key, secret, host and bucket: s3://key:secret@host:port/bucket")
     if not options.keys() <= _S3_OPTIONS or options.get("secure", ["1"]) not in (["0"], ["1"]):
-        raise _bad("takes the options secure=0 or 1 and region")
-    # minio costs 0.2 s to import, which who keeps files need not pay
-    from teleread.storage.objects.s3 import S3Store
+        raise _bad("takes the options secure=0 or 1, region and accept")
+    # urllib3 takes a while to import, which who keeps files need not pay
+    from teleread.storage.objects.probe import ACCEPTABLE, probe, require
+    from teleread.storage.objects.remembered import Remembered
+    from teleread.storage.objects.s3 import S3Blobs
 
+    accepted = frozenset(name for value in options.get("accept", []) for name in value.split(",") if name)
+    if not accepted <= ACCEPTABLE:
+        raise _bad(f"can accept no more than {','.join(sorted(ACCEPTABLE))}")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return S3Store(
+    blobs = S3Blobs(
         host if port is None else f"{host}:{port}",
         bucket,
         unquote(parts.username),
@@ -51,6 +91,19 @@ def open_store(url: str) -> ObjectStore:
         secure=options.get("secure", ["1"]) == ["1"],
         region=options.get("region", ["us-east-1"])[0],
     )
+    memory, name = Remembered(remember, clock=clock), blobs.wire.url
+    try:
+        known = memory.recall(name)
+        if known is None or not set(known.missing()) <= accepted:
+            blobs.ensure_bucket()
+            known = probe(blobs)
+            require(known, accepted)
+            memory.keep(name, known)
+        blobs.rely_on(known.enforced)
+    except BaseException:
+        blobs.close()
+        raise
+    return blobs
 
 
 def _bad(reason: str) -> Misconfigured:

@@ -55,6 +55,7 @@ object_keys = Table(
     Column("data_key_id", String(16), primary_key=True),
     Column("pseudonym", ForeignKey("identities.pseudonym"), primary_key=True),
     Column("wrapped", LargeBinary, nullable=False),
+    Column("adopted_at", UtcDateTime, nullable=False),  # a backup begun later holds it
 )
 Index("ix_object_keys_pseudonym", object_keys.c.pseudonym)
 

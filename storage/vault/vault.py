@@ -2,102 +2,175 @@
 
 Everything outside knows a patient by a random pseudonym. ``Vault.join`` is the only way back, and it writes who
 asked, why and for which cases in the transaction that reads.
+
+The database alone says nothing: each entry is sealed under a key of its own, which a master key of the key ring
+wraps, and patients are found by keyed hashes. An entry's key also wraps the keys of the patient's stored objects, so
+that without the entry neither name nor bytes nor project pseudonyms come back, from whichever copy.
+
+What this cannot reach: a backup of the vault made before an entry was deleted still holds it for whoever also has the
+key ring. It loses it when it is restored (:meth:`Vault.replay_forgotten`), and for good once the master key has been
+rotated (:meth:`Vault.rotate`) and the old key ring's copies are gone. PostgreSQL keeps removed rows in its files and
+write-ahead log until it writes over them; the same rotation makes them useless.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from datetime import date, datetime
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
+from sqlalchemy import Connection, select
 
-from teleread.errors import InputRejected, StorageError
-from teleread.storage import audit
-from teleread.storage.catalogue.database import Database, insert_missing
-from teleread.storage.vault import schema
-from teleread.storage.vault.schema import VAULT, identities, joined, project_keys
+from teleread.errors import Conflict
+from teleread.storage.catalogue.database import Database
+from teleread.storage.objects.protocol import DataKey, ObjectKeys
+from teleread.storage.vault import entries, older, rotation
+from teleread.storage.vault.database import VaultDatabase
+from teleread.storage.vault.entries import Entries, Known, Opened, again, record
+from teleread.storage.vault.envelope import Envelopes
+from teleread.storage.vault.identity import Enrolled, Identity, Statement, accepted, merge
+from teleread.storage.vault.keyring import KeyRing
+from teleread.storage.vault.matching import MatchKeys
+from teleread.storage.vault.projects import Projects
+from teleread.storage.vault.rotation import VaultStatus
+from teleread.storage.vault.schema import forgotten, identities
 
 _PSEUDONYM = re.compile(r"P[A-Z2-7]{12}")
-_PROJECT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_PROJECT_KEY_BYTES = 32
-_LONGEST_TEXT = 1024
-_LONGEST_SEX = 16
-_TRIES = 3
-_CHANGING = ("name", "birth_date", "sex")
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a patient is. Two are the same patient when issuer and patient id are equal, and only then.
-
-    Args:
-        issuer: who gave the id; never empty in practice, a site's own id where nothing else is known.
-        patient_id: as the issuer wrote it; who has none is given a unique one by the caller.
-        name, birth_date, sex: absent when unknown.
-    """
-
-    issuer: str
-    patient_id: str
-    name: str | None = None
-    birth_date: date | None = None
-    sex: str | None = None
 
 
 class Vault:
-    """The identities' database.
+    """The identities' database. Safe in threads, in several processes and in forked children.
+
+    Every method raises ``StorageError``: ``vault_busy``, ``vault_unreachable`` and so on; ``vault_corrupt`` for an
+    entry that is not what was written; ``vault_key_missing`` for one that this key ring does not open.
 
     Args:
         url: as for ``Database``; never the catalogue's.
+        ring: the open key ring that belongs to this database.
         wait_s: how long a writer waits for another.
         random_bytes: source of pseudonyms and keys.
     """
 
     def __init__(
-        self, url: str, *, wait_s: float = 30.0, random_bytes: Callable[[int], bytes] = secrets.token_bytes
+        self,
+        url: str,
+        ring: KeyRing,
+        *,
+        wait_s: float = 30.0,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
-        self._database = Database(url, wait_s=wait_s, migrations=VAULT)
-        self._random_bytes = random_bytes
+        self.ring = ring
+        self._database = VaultDatabase(url, wait_s=wait_s)
+        self._entries = Entries(Envelopes(ring, random_bytes), MatchKeys.of(ring), random_bytes)
+        self._projects = Projects(self._database, self._entries)
+        self._keys = _VaultKeys(ring, self._database, self._entries)
+
+    @property
+    def database(self) -> Database:
+        """Where the entries lie, for the audit and for backups."""
+        return self._database
+
+    @property
+    def keys(self) -> ObjectKeys:
+        """What the object store takes its keys from. Intake keys come from the ring's file, without the database."""
+        return self._keys
 
     def migrate(self) -> None:
-        """Bring the vault's tables up to date; see :meth:`Database.migrate`."""
+        """Bring the vault's tables up to date; see :meth:`Database.migrate`. Seals what the older version wrote.
+
+        Raises:
+            Misconfigured: ``key_ring_foreign``: the key ring does not belong to this database.
+        """
         self._database.migrate()
+        rotation.check_ring(self._database, self.ring)
+        older.seal(self._database, self._entries, self._projects)
 
     def close(self) -> None:
         """Close the pooled connections."""
         self._database.close()
 
-    def enroll(self, identity: Identity, at: datetime) -> str:
-        """The patient's pseudonym: ``P`` and 12 random base32 letters, made at the first call.
+    def enroll(
+        self, identity: Identity, at: datetime, *, data_keys: Sequence[DataKey] = (), arrival_id: str | None = None
+    ) -> Enrolled:
+        """The patient's pseudonym, made at the first call, and what this says that was not known.
 
-        Another name, birth date or sex for the same id replaces the one before and is an audit event, which names
-        the fields and no values; an unknown one replaces nothing. Texts are cut at 1,024 characters, and what a
-        database cannot hold is replaced by U+FFFD; the id is compared as it came.
+        What was unknown is filled in. Another name replaces the one before. Another birth date, sex or national id
+        does not: it is kept beside, and a person decides (:meth:`accept`). Each is an audit event, which names the
+        fields and no values. Nothing is written when all is known already.
+
+        Texts are cut at 1,024 characters, and what no database can hold is replaced by U+FFFD; issuer and id are
+        compared as they came.
+
+        Args:
+            identity: as the arrival states it.
+            at: aware time.
+            data_keys: of the patient's stored objects; kept for good as by :meth:`adopt`, in the same transaction.
+            arrival_id: which arrival states it.
+        """
+
+        def look() -> Enrolled | None:  # most patients are known, and readers wait for nobody
+            with self._database.read() as conn:
+                known = self._entries.find(conn, self._entries.lookup(identity))
+                if known is None or self._entries.missing_keys(conn, known.pseudonym, data_keys):
+                    return None
+                merged = merge(known.entry, identity, at, arrival_id)
+                if merged.entry != known.entry:
+                    return None
+                matches = self._entries.matches(conn, known.pseudonym)
+                return Enrolled(known.pseudonym, False, merged.contradicts, *matches)
+
+        def write() -> Enrolled:
+            with self._database.write() as conn:
+                self._database.keep_masters(conn)
+                known, new = self._found_or_made(conn, identity, at, arrival_id)
+                merged = merge(known.entry, identity, at, arrival_id)
+                if merged.entry != known.entry:
+                    self._entries.rewrite(conn, known, merged.entry, at)
+                if merged.changed and not new:
+                    record(conn, at, "intake", "identity_changed", known.pseudonym, {"fields": list(merged.changed)})
+                if merged.newly_disputed:
+                    detail = {"fields": list(merged.newly_disputed), "arrival": arrival_id}
+                    record(conn, at, "intake", "identity_disputed", known.pseudonym, detail)
+                self._entries.adopt(conn, known, self._entries.missing_keys(conn, known.pseudonym, data_keys), at)
+                return Enrolled(known.pseudonym, new, merged.contradicts)
+
+        def matched(pseudonym: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+            # after the commit: of two who enroll at the same moment, the later one sees the other
+            with self._database.read() as conn:
+                return self._entries.matches(conn, pseudonym)
+
+        if (seen := again(look)) is not None:
+            return seen
+        written = again(write)
+        same_id, same_name = again(lambda: matched(written.pseudonym))
+        return Enrolled(written.pseudonym, written.new, written.changed, same_id, same_name)
+
+    def accept(self, pseudonym: str, what: Statement | str | None, *, who: str, why: str, at: datetime) -> None:
+        """A person's decision on what was stated otherwise; an audit event names the fields and no values.
+
+        Args:
+            pseudonym: whose.
+            what: a statement out of ``Identity.stated``, which holds from now on; an arrival's id: what that arrival
+                stated holds; None: what is known holds, and nothing is disputed any more.
+            who: account name.
+            why: stable word for the ground, without identity.
+            at: aware time.
 
         Raises:
-            StorageError: ``vault_busy``, ``vault_unreachable`` and so on.
+            Conflict: ``no_such_patient``, ``no_such_statement``.
         """
-        values = _row(identity)
-        this = select(identities).where(identities.c.patient_key == values["patient_key"])
-        with self._database.read() as conn:  # most patients are known, and readers wait for nobody
-            known = conn.execute(this).one_or_none()
-        if known is not None and not _news(known, values):
-            return str(known.pseudonym)
-        with self._database.write() as conn:
-            known = self._insert(conn, this, values, at)
-            news = _news(known, values)
-            if news:
-                changed = {field: values[field] for field in news}
-                conn.execute(
-                    update(identities).where(identities.c.pseudonym == known.pseudonym).values(changed_at=at, **changed)
-                )
-                _record(conn, at, "intake", "identity_changed", "patient", known.pseudonym, {"fields": news})
-            return str(known.pseudonym)
+
+        def act() -> None:
+            with self._database.write() as conn:
+                known = self._entries.get(conn, pseudonym, lock=True)
+                entry, fields = accepted(known.entry, what)
+                if entry == known.entry:
+                    return
+                self._entries.rewrite(conn, known, entry, at)
+                record(conn, at, who, "accept_identity", pseudonym, {"why": why, "fields": list(fields)})
+
+        again(act)
 
     def join(
         self, pseudonyms: Sequence[str], *, who: str, why: str, case_ids: Sequence[str], at: datetime
@@ -113,27 +186,48 @@ class Vault:
             why: stable word for the purpose, for example ``"read"``.
             case_ids: the cases in question.
             at: aware time.
-
-        Raises:
-            StorageError: ``vault_busy``, ``vault_unreachable`` and so on.
         """
         wanted = sorted({name for name in pseudonyms if _PSEUDONYM.fullmatch(name)})
         if not wanted:
             return {}
-        with self._database.write() as conn:
-            rows = conn.execute(select(identities).where(identities.c.pseudonym.in_(wanted))).all()
-            cases = sorted(set(case_ids))
-            event = _record(
-                conn,
-                at,
-                who,
-                "join",
-                "case",
-                cases[0] if len(cases) == 1 else f"{len(cases)} cases",
-                {"why": why, "cases": cases},
-            )
-            conn.execute(insert(joined), [{"event_id": event, "pseudonym": name} for name in wanted])
-        return {row.pseudonym: Identity(*(getattr(row, field.name) for field in fields(Identity))) for row in rows}
+        cases = sorted(set(case_ids))
+        named = cases[0] if len(cases) == 1 else f"{len(cases)} cases"
+
+        def act() -> dict[str, Identity]:
+            with self._database.write() as conn:
+                found = self._entries.identities_of(conn, wanted)
+                event = record(conn, at, who, "join", named, {"why": why, "cases": cases}, "case")
+                entries.mark_joined(conn, event, wanted)
+            return found
+
+        return again(act)
+
+    def adopt(self, pseudonym: str, data_keys: Sequence[DataKey], at: datetime) -> None:
+        """Keep the keys of stored objects for good, under the patient's entry: they live and die with it.
+
+        Bytes that two patients' issuers sent are adopted by each. Nothing is written for keys that are held already.
+
+        Raises:
+            Conflict: ``no_such_patient``.
+        """
+
+        def act() -> None:
+            with self._database.read() as conn:
+                if not self._entries.missing_keys(conn, pseudonym, data_keys):
+                    return
+            with self._database.write() as conn:
+                self._entries.adopt(conn, self._entries.get(conn, pseudonym, lock=True), data_keys, at)
+
+        again(act)
+
+    def held(self, roots: Iterable[str]) -> Mapping[Known, datetime]:
+        """Which object keys the vault holds: (root hash, id of the key) to the time since when.
+
+        Args:
+            roots: SHA-256 of the raw objects, hexadecimal.
+        """
+        with self._database.read() as conn:
+            return entries.held(conn, roots)
 
     def project_key(self, name: str) -> bytes:
         """The project's 32 secret bytes, made at the first call and the same ever after.
@@ -141,71 +235,131 @@ class Vault:
         Raises:
             InputRejected: ``bad_project_name``.
         """
-        if not _PROJECT.fullmatch(name):
-            raise InputRejected("bad_project_name", "a project name has 1 to 64 lower-case letters, digits and ._-")
-        this = select(project_keys.c.key).where(project_keys.c.name == name)
+        return self._projects.key(name)
+
+    def project_pseudonym(self, project: str, pseudonym: str) -> str:
+        """What the patient is called in a project's exports: ``X`` and 20 hexadecimal digits, always the same.
+
+        It follows from the project's key and a random secret of the patient's entry, so nobody finds it by trying
+        ids with the project's key, and nobody at all once the entry is deleted.
+
+        Raises:
+            InputRejected: ``bad_project_name``.
+            Conflict: ``no_such_patient``.
+        """
+        return self._projects.pseudonym(project, pseudonym)
+
+    def date_shift_days(self, project: str, pseudonym: str) -> int:
+        """By how many whole days the patient's dates are moved in a project: -365 to -1, always the same.
+
+        Uniform over patients and independent between projects. Raises as :meth:`project_pseudonym`.
+        """
+        return self._projects.date_shift_days(project, pseudonym)
+
+    def forget(self, pseudonym: str, at: datetime, *, who: str, reason: str) -> None:
+        """Delete an entry for good: its identity, its project pseudonyms and the keys of its objects.
+
+        The bytes of its objects are useless from then on once the intake key in their headers is retired. The same
+        issuer and id enrolled later is another patient. Doing it again changes nothing. On SQLite nothing of the
+        entry stays in the file.
+
+        Args:
+            pseudonym: whose.
+            at: aware time.
+            who: account name.
+            reason: stable word, without identity.
+
+        Raises:
+            Conflict: ``no_such_patient``: never was here.
+            StorageError: ``vault_busy`` also when the entry is gone but the write-ahead log could not be emptied
+                yet: call again.
+        """
+        with self._database.write() as conn:
+            gone = conn.execute(select(forgotten).where(forgotten.c.pseudonym == pseudonym)).first() is not None
+            if not gone:
+                there, keys = self._entries.remove(conn, pseudonym, at)
+                if not there:
+                    raise Conflict("no_such_patient", "The vault knows no such pseudonym.")
+                record(conn, at, who, "forget", pseudonym, {"reason": reason, "object_keys": keys})
+        self._database.checkpoint()
+
+    def forgotten(self) -> dict[str, datetime]:
+        """Pseudonyms whose entries were deleted, and when."""
         with self._database.read() as conn:
-            key = conn.execute(this).scalar_one_or_none()
-        if key is None:
+            return {row.pseudonym: row.forgotten_at for row in conn.execute(select(forgotten))}
+
+    def replay_forgotten(self, pseudonyms: Mapping[str, datetime] | Iterable[str], at: datetime) -> int:
+        """After a restore: delete again what had been deleted since the backup; how many entries that was.
+
+        Args:
+            pseudonyms: with the times where they are known.
+            at: aware time of the restore.
+        """
+        times = pseudonyms if isinstance(pseudonyms, Mapping) else dict.fromkeys(pseudonyms, at)
+        removed = 0
+        for pseudonym, forgotten_at in times.items():
             with self._database.write() as conn:
-                fresh = {"name": name, "key": self._random_bytes(_PROJECT_KEY_BYTES)}
-                insert_missing(conn, project_keys, [fresh], ["name"])
-                key = conn.execute(this).scalar_one()
-        return bytes(key)
+                there, keys = self._entries.remove(conn, pseudonym, forgotten_at)
+                if there:
+                    removed += 1
+                    record(conn, at, "restore", "forget", pseudonym, {"reason": "replayed", "object_keys": keys})
+        self._database.checkpoint()
+        return removed
 
-    def _insert(
-        self, conn: Connection, this: Select[*tuple[Any, ...]], values: dict[str, Any], at: datetime
-    ) -> Row[*tuple[Any, ...]]:
-        """The patient's row, made when absent."""
-        for _ in range(_TRIES):
-            fresh = {"pseudonym": _pseudonym(self._random_bytes), "enrolled_at": at, "changed_at": at, **values}
-            made = insert_missing(conn, identities, [fresh], [])
-            known = conn.execute(this).one_or_none()
-            if known is not None:
-                if made:
-                    _record(conn, at, "intake", "enroll", "patient", known.pseudonym, {})
-                return known
-            # neither made nor there: the pseudonym is another patient's
-        raise StorageError("vault_no_pseudonym", "the source of random numbers repeats itself")
+    def rotate(self, progress: Callable[[int, int], None] | None = None, *, who: str = "vault") -> int:
+        """Wrap every entry's and project's key anew with a new master key and destroy the old one.
 
+        Everybody else goes on meanwhile. Killed at any moment, the next call goes on where it stood.
 
-def _record(
-    conn: Connection, at: datetime, actor: str, action: str, object_type: str, object_id: str, detail: dict[str, Any]
-) -> int:
-    return audit.record(
-        conn,
-        at=at,
-        actor=actor,
-        action=action,
-        object_type=object_type,
-        object_id=object_id,
-        detail=detail,
-        table=schema.vault_events,
-    )
+        Args:
+            progress: called with how many are done and how many there were to do.
+            who: account name, for the audit event.
 
+        Returns:
+            how many keys were wrapped anew.
+        """
+        return rotation.rotate(self._database, self.ring, self._entries.envelopes, progress, who)
 
-def _row(identity: Identity) -> dict[str, Any]:
-    issuer, patient_id = (text.encode("utf-8", "surrogatepass") for text in (identity.issuer, identity.patient_id))
-    return {
-        "patient_key": hashlib.sha256(b"%d:%b%b" % (len(issuer), issuer, patient_id)).hexdigest(),
-        "issuer": _storable(identity.issuer),
-        "patient_id": _storable(identity.patient_id),
-        "name": None if identity.name is None else _storable(identity.name),
-        "birth_date": identity.birth_date,
-        "sex": None if identity.sex is None else _storable(identity.sex)[:_LONGEST_SEX],
-    }
+    def status(self) -> VaultStatus:
+        """Counts for an operator; no identity, no key."""
+        return rotation.status(self._database)
+
+    def _found_or_made(
+        self, conn: Connection, identity: Identity, at: datetime, arrival_id: str | None
+    ) -> tuple[Opened, bool]:
+        lookup = self._entries.lookup(identity)
+        known = self._entries.find(conn, lookup, lock=True)
+        if known is None:
+            plain = identities.c.patient_key == entries.plain_key(identity)
+            row = conn.execute(select(identities).where(plain, identities.c.sealed.is_(None))).one_or_none()
+            if row is not None:  # written by the older version since the vault was opened
+                self._entries.seal_plain(conn, row)
+                known = self._entries.find(conn, lookup, lock=True)
+        if known is not None:
+            return known, False
+        made, new = self._entries.insert(conn, identity, at, arrival_id)
+        if new:
+            record(conn, at, "intake", "enroll", made.pseudonym, {})
+        return made, new
 
 
-def _news(known: Row[*tuple[Any, ...]], values: dict[str, Any]) -> list[str]:
-    """Fields that are now known to be something else."""
-    return [field for field in _CHANGING if values[field] is not None and getattr(known, field) != values[field]]
+class _VaultKeys:
+    """The vault as the object store's source of keys."""
 
+    def __init__(self, ring: KeyRing, database: VaultDatabase, rows: Entries) -> None:
+        self._ring = ring
+        self._database = database
+        self._entries = rows
 
-def _storable(text: str) -> str:
-    """PostgreSQL takes no NUL, and neither database half a surrogate pair."""
-    clean = "".join("\ufffd" if sign == "\0" or "\ud800" <= sign <= "\udfff" else sign for sign in text)
-    return clean[:_LONGEST_TEXT]
+    def intake(self) -> tuple[bytes, bytes]:
+        return self._ring.intake()
 
+    def intake_key(self, key_id: bytes) -> bytes | None:
+        return self._ring.intake_key(key_id)
 
-def _pseudonym(random_bytes: Callable[[int], bytes]) -> str:
-    return "P" + base64.b32encode(random_bytes(8)).decode()[:12]
+    def recover(self, root_sha256: str, data_key_id: bytes) -> bytes | None:
+        def act() -> bytes | None:
+            with self._database.read() as conn:
+                return self._entries.object_key(conn, root_sha256, data_key_id.hex())
+
+        return again(act)

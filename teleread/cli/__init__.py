@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from teleread import __version__
-from teleread.cli import files, operations
+from teleread.cli import audit, files, operations, patients, reproduce, storage, vault
 from teleread.errors import TelereadError
 
 
@@ -27,6 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     files.add_commands(commands)
     operations.add_commands(commands)
+    for module in (patients, storage, reproduce, audit, vault):
+        module.add_commands(commands)
     return parser
 
 

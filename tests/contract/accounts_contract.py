@@ -1,26 +1,21 @@
-"""Promises of the accounts and of the vault, the same on SQLite and on PostgreSQL."""
+"""Promises of the accounts, the same on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from datetime import date, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
-from teleread.errors import AccessDenied, Conflict, InputRejected, StorageError
+from teleread.errors import AccessDenied, Conflict, InputRejected
 from teleread.storage import accounts
 from teleread.storage.catalogue import schema
 from teleread.storage.catalogue.database import Database
-from teleread.storage.vault import Identity, Vault
-from teleread.storage.vault import schema as vault_schema
 from tests.contract.catalogue_contract import (
     AT,
     DatabaseFixtures,
     at_once,
 )
-from tests.contract.storage_child import answer, child, tell
 
 
 class AccountsContract(DatabaseFixtures):
@@ -188,127 +183,3 @@ class AccountsContract(DatabaseFixtures):
                 kept += repr(conn.execute(select(table)).all())
         assert "correct horse" not in kept
         assert token not in kept
-
-
-class VaultContract(DatabaseFixtures):
-    """Pseudonyms and the one way back."""
-
-    zhang = Identity("H1", "0007", "张三", date(1950, 1, 31), "M")
-
-    def events(self, inside: Database) -> list[tuple[str, str, str, dict[str, Any]]]:
-        table = vault_schema.vault_events.c
-        with inside.read() as conn:
-            rows = conn.execute(
-                select(table.actor, table.action, table.object_id, table.detail).order_by(table.id)
-            ).all()
-            return [tuple(row) for row in rows]
-
-    def joined(self, inside: Database, pseudonym: str) -> int:
-        with inside.read() as conn:
-            table = vault_schema.joined
-            return conn.execute(
-                select(func.count()).select_from(table).where(table.c.pseudonym == pseudonym)
-            ).scalar_one()
-
-    def test_one_patient_has_one_pseudonym_that_says_nothing(self, vault: Vault, inside: Database) -> None:
-        pseudonym = vault.enroll(self.zhang, AT)
-        assert vault.enroll(self.zhang, AT) == pseudonym
-        assert len(pseudonym) == 13
-        assert pseudonym[0] == "P"
-        assert self.events(inside) == [("intake", "enroll", pseudonym, {})]
-
-    def test_equal_ids_of_two_issuers_are_two_patients(self, vault: Vault) -> None:
-        pairs = [
-            ("H1", "7"),
-            ("H17", ""),
-            ("H", "17"),
-            ("H1", "07"),
-            ("H1", "7 "),
-            ("", "H17"),
-            ("H1", "7\x00"),
-            ("H1", "7\ufffd"),
-            ("H1", "7\ud800"),
-            ("h1", "7"),
-            ("H1", "7" * 5000),
-            ("H1", "7" * 5001),
-        ]
-        assert len({vault.enroll(Identity(*pair), AT) for pair in pairs}) == len(pairs)
-
-    def test_all_threads_and_processes_get_one_pseudonym(self, vault: Vault, vault_url: str, inside: Database) -> None:
-        with ExitStack() as stack:
-            rivals = [stack.enter_context(child("enroll", vault_url, "10")) for _ in range(2)]
-            for rival in rivals:
-                assert answer(rival) == "ready"
-            for rival in rivals:
-                tell(rival)
-            outcomes = at_once(4, lambda _: [vault.enroll(Identity("H1", str(i), "张三"), AT) for i in range(10)])
-            outcomes += [[answer(rival) for _ in range(10)] for rival in rivals]
-        assert all(outcome == outcomes[0] for outcome in outcomes)
-        assert len(set(outcomes[0])) == 10
-        assert [action for _, action, _, _ in self.events(inside)] == ["enroll"] * 10
-
-    def test_what_changes_is_kept_and_said_without_its_values(self, vault: Vault, inside: Database) -> None:
-        pseudonym = vault.enroll(self.zhang, AT)
-        now = Identity("H1", "0007", "张叁", date(1951, 1, 31), None)
-        assert vault.enroll(now, AT) == pseudonym
-        found = vault.join([pseudonym], who="r1", why="read", case_ids=["c1"], at=AT)
-        assert found == {pseudonym: Identity("H1", "0007", "张叁", date(1951, 1, 31), "M")}
-        assert self.events(inside)[1] == ("intake", "identity_changed", pseudonym, {"fields": ["name", "birth_date"]})
-
-    def test_every_join_says_who_and_why(self, vault: Vault, inside: Database) -> None:
-        one, two = vault.enroll(self.zhang, AT), vault.enroll(Identity("H1", "8"), AT)
-        found = vault.join(
-            [one, two, one, "P" + "A" * 12, "nonsense", "x" * 100], who="r1", why="read", case_ids=["c2", "c1"], at=AT
-        )
-        assert found == {one: self.zhang, two: Identity("H1", "8")}
-        assert self.events(inside)[-1] == ("r1", "join", "2 cases", {"why": "read", "cases": ["c1", "c2"]})
-        assert [self.joined(inside, pseudonym) for pseudonym in (one, two, "P" + "A" * 12)] == [1, 1, 1]
-        vault.join([one], who="r1", why="read", case_ids=["c1"], at=AT)
-        assert self.events(inside)[-1][2] == "c1"
-        assert vault.join([], who="r1", why="read", case_ids=[], at=AT) == {}
-        assert len(self.events(inside)) == 4
-
-    def test_nobody_reads_what_cannot_be_audited(self, vault: Vault, inside: Database) -> None:
-        pseudonym = vault.enroll(self.zhang, AT)
-        with inside.write() as conn:
-            conn.execute(text("DROP TABLE joined"))
-        with pytest.raises(StorageError):
-            vault.join([pseudonym], who="r1", why="read", case_ids=["c1"], at=AT)
-
-    def test_join_is_the_only_way_to_an_identity(self) -> None:
-        ways = {name for name in vars(Vault) if not name.startswith("_")}
-        assert ways == {"close", "enroll", "join", "migrate", "project_key"}
-
-    def test_what_no_database_can_hold_is_replaced(self, vault: Vault) -> None:
-        hostile = Identity("H\x00", "\ud800" * 3, "张\x00三\udfff" + "长" * 5000, None, "M" * 100)
-        pseudonym = vault.enroll(hostile, AT)
-        assert vault.enroll(hostile, AT) == pseudonym
-        found = vault.join([pseudonym], who="r1", why="read", case_ids=["c1"], at=AT)[pseudonym]
-        assert (found.issuer, found.patient_id, found.sex) == ("H\ufffd", "\ufffd" * 3, "M" * 16)
-        assert found.name == "张\ufffd三\ufffd" + "长" * 1020
-
-    def test_a_repeating_source_of_numbers_never_merges_patients(self, vault_url: str) -> None:
-        vault = Vault(vault_url, random_bytes=lambda n: b"\x00" * n)
-        vault.migrate()
-        vault.enroll(self.zhang, AT)
-        with pytest.raises(StorageError) as failed:
-            vault.enroll(Identity("H1", "8"), AT)
-        vault.close()
-        assert failed.value.code == "vault_no_pseudonym"
-
-    def test_a_project_key_is_made_once(self, vault: Vault, vault_url: str) -> None:
-        other = Vault(vault_url)
-        keys = set(at_once(6, lambda i: (vault, other)[i % 2].project_key("export-2026")))
-        other.close()
-        assert len(keys) == 1
-        assert len(keys.pop()) == 32
-        assert vault.project_key("another") != vault.project_key("export-2026")
-        with pytest.raises(InputRejected):
-            vault.project_key("no spaces")
-
-    def test_its_errors_name_the_vault(self, vault_url: str) -> None:
-        vault = Vault(vault_url)
-        with pytest.raises(StorageError) as failed:
-            vault.enroll(self.zhang, AT)
-        vault.close()
-        assert failed.value.code == "vault_unmigrated"

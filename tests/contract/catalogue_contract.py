@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from teleread.storage import audit
 from teleread.storage.catalogue import schema
 from teleread.storage.catalogue.database import Database, insert_missing
 from teleread.storage.catalogue.migrate import CATALOGUE, Migrations
-from teleread.storage.vault import Vault
+from teleread.storage.vault import KeyRing, Vault
 from teleread.storage.vault import schema as vault_schema
 from tests.contract import storage_child
 from tests.contract.storage_child import answer, child, tell
@@ -100,8 +101,12 @@ class DatabaseFixtures:
         return new_url()
 
     @pytest.fixture
-    def vault(self, vault_url: str) -> Iterator[Vault]:
-        vault = Vault(vault_url)
+    def ring(self, tmp_path: Path) -> KeyRing:
+        return KeyRing.open(tmp_path / "keys" / "ring.json", clock=lambda: AT)
+
+    @pytest.fixture
+    def vault(self, vault_url: str, ring: KeyRing) -> Iterator[Vault]:
+        vault = Vault(vault_url, ring)
         vault.migrate()
         yield vault
         vault.close()

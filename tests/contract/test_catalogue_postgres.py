@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from teleread.errors import StorageError
 from teleread.storage.catalogue.database import Database
-from tests.contract.accounts_contract import AccountsContract, VaultContract
+from teleread.storage.vault import KeyRing, Vault
+from teleread.storage.vault.database import VaultDatabase
+from teleread.storage.vault.entries import Entries
+from tests.contract.accounts_contract import AccountsContract
 from tests.contract.catalogue_contract import (
+    AT,
     CatalogueContract,
     add_object,
     object_keys,
 )
 from tests.contract.postgres import postgres_server
+from tests.contract.vault_contract import VaultContract
 
 pytestmark = pytest.mark.peers
 
@@ -82,4 +90,37 @@ class TestAccountsOnPostgres(AccountsContract):
 
 
 class TestVaultOnPostgres(VaultContract):
-    pass
+    @pytest.mark.parametrize("rightly", [True, False])
+    def test_a_rotation_waits_for_whoever_has_wrapped_and_not_committed(
+        self, vault: Vault, ring: KeyRing, monkeypatch: pytest.MonkeyPatch, rightly: bool
+    ) -> None:
+        """The broken twin does not wait, and destroys the key that an entry is being written with."""
+        wrapped, holding = threading.Event(), threading.Event()
+        real_wrap, real_hold = Entries._wrapped, VaultDatabase.hold_writers
+
+        def wrap(self: Entries, pseudonym: str, key: bytes) -> Any:
+            values = real_wrap(self, pseudonym, key)
+            wrapped.set()
+            assert holding.wait(60)
+            return values
+
+        def hold(self: VaultDatabase, conn: Connection) -> None:
+            if rightly:
+                holding.set()
+                real_hold(self, conn)
+
+        monkeypatch.setattr(Entries, "_wrapped", wrap)
+        monkeypatch.setattr(VaultDatabase, "hold_writers", hold)
+        with ThreadPoolExecutor(1) as threads:
+            enrolled = threads.submit(vault.enroll, self.zhang, AT)
+            assert wrapped.wait(60)
+            vault.rotate()
+            holding.set()
+            pseudonym = enrolled.result(60).pseudonym
+        if rightly:
+            assert self.who_is(vault, pseudonym) == self.zhang
+        else:
+            with pytest.raises(StorageError) as lost:
+                self.who_is(vault, pseudonym)
+            assert lost.value.code == "vault_key_missing"
+        assert len([one for one in ring.masters() if one.retired_at is None]) == 1

@@ -12,7 +12,7 @@ from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.s3 import S3Store
-from teleread.storage.vault import Vault
+from teleread.storage.vault import KeyRing, Vault
 from tests.conftest import Clock, SharedPool
 from tests.contract.postgres import postgres_server
 from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
@@ -38,7 +38,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneServer]:
 def services(
     new_url: Callable[[], str], s3: RcloneServer, alliance: Alliance, clock: Clock, pool: BoundedPool, tmp_path: Path
 ) -> Iterator[Services]:
-    catalogue, vault = Database(new_url()), Vault(new_url())
+    catalogue = Database(new_url())
+    vault = Vault(new_url(), KeyRing.open(tmp_path / "keys.json", clock=clock))
     catalogue.migrate()
     vault.migrate()
     store = S3Store(s3.endpoint, tmp_path.name.replace("_", "-")[:60], ACCESS_KEY, SECRET_KEY, secure=False)

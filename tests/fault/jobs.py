@@ -20,7 +20,7 @@ from tests.fault.world import Clock, Step, World, no_step, open_services
 Say = Callable[[dict[str, Any]], None]
 _TRIES = 60
 
-_MODULES = ("minio", "psycopg", "pydicom", "alembic", "certifi", "teleread.storage.objects.s3")
+_MODULES = ("psycopg", "pydicom", "alembic", "certifi", "teleread.storage.objects.s3", "zoneinfo")
 
 
 def warm_up() -> None:

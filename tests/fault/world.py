@@ -18,19 +18,21 @@ from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 from sqlalchemy.engine import make_url
 
 from teleread.alliance import Alliance
 from teleread.ingest.bounded import BoundedPool
-from teleread.pipeline.prepare import EXPORT_PROJECT
+from teleread.pipeline.products import EXPORT_PROJECT
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
-from teleread.storage.objects import open_store
-from teleread.storage.objects.filesystem import FileSystemStore
-from teleread.storage.objects.s3 import S3Store
-from teleread.storage.vault import Vault
+from teleread.storage.objects.filesystem import FileBlobs
+from teleread.storage.objects.protocol import Blobs
+from teleread.storage.objects.s3 import S3Blobs
+from teleread.storage.objects.sealed import SealedStore
+from teleread.storage.vault import KeyRing, Vault
 
 Step = Callable[[str], None]
 StoreKind = Literal["files", "s3"]
@@ -85,25 +87,40 @@ def open_services(
         clock: see :class:`Clock`.
         step: told of every step that the store itself numbers.
     """
-    store = open_store(world.store_url)
-    if isinstance(store, FileSystemStore):
-        store = FileSystemStore(store.root, step=lambda name: step(f"file: {name}"))
-    elif isinstance(store, S3Store):
-        store.ensure_bucket()
+    ring = KeyRing.open(Path(world.home) / "keys.json", clock=clock)
+    vault = Vault(world.vault_url, ring)
     return Services(
         alliance=Alliance("", "", "", 480, {}, (), ()),
         catalogue=Database(world.catalogue_url),
-        store=store,
-        vault=Vault(world.vault_url),
+        store=SealedStore(_blobs(world.store_url, step), vault.keys),
+        ring=ring,
+        vault=vault,
         make_pool=make_pool,
         clock=clock,
     )
 
 
+def _blobs(url: str, step: Step) -> Blobs:
+    """As ``open_blobs``, with steps, and without the probe of a server, which would take most of a scenario's time."""
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return FileBlobs(Path(parts.path), step=lambda name: step(f"file: {name}"))
+    blobs = S3Blobs(
+        f"{parts.hostname}:{parts.port}",
+        parts.path.strip("/"),
+        unquote(parts.username or ""),
+        unquote(parts.password or ""),
+        secure=False,
+    )
+    blobs.ensure_bucket()
+    return blobs
+
+
 def bring_up_to_date(world: World) -> None:
     """Make the tables, and whatever is made once and random, so that every copy of this world has it."""
-    catalogue, vault = Database(world.catalogue_url), Vault(world.vault_url)
+    catalogue = Database(world.catalogue_url)
     catalogue.migrate()
+    vault = Vault(world.vault_url, KeyRing.open(Path(world.home) / "keys.json", clock=Clock()))
     vault.migrate()
     vault.project_key(EXPORT_PROJECT)
     catalogue.close()

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.prove.audit import audit_mutations
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
 from tests.prove.mutations import mutated_dicom, mutated_wfdb
 
@@ -56,6 +57,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     **EVERY_STEP,
     **EVERY_CALL,
     **BOUNDARY,
+    "audit mutations": (1_000, audit_mutations),
     "mutated DICOM": (10_000, mutated_dicom),
     "mutated WFDB": (10_000, mutated_wfdb),
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -19,6 +21,7 @@ from teleread.services import running_services
 from teleread.settings import load_settings
 from teleread.signal.ecg import simulate
 from teleread.up.sample import sample_folders, write_alliance
+from tests.ecgs import ecg
 
 Run = Callable[..., tuple[int, str, str]]
 ECG = str(get_testdata_file("waveform_ecg.dcm"))
@@ -164,3 +167,48 @@ def test_without_an_alliance_file_the_command_says_what_to_do(
     code, _, problem = run("worklist")
     assert code == 2
     assert "teleread up" in problem
+
+
+def test_patients_are_linked_answered_and_corrected_without_a_name_in_sight(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"1001": "Li^Na", "2002": "Li^Na", "3003": "Zhao^Min"}
+    receipts = []
+    with running_services() as services:
+        site = next(site for site in services.alliance.sites if site != "township-clinic")
+        for seed, (number, name) in enumerate(list(names.items())[:2]):
+            data = ecg(patient_id=number, name=name, seed=seed, at=f"2026110{seed + 1}100000")
+            landed = land(
+                services, site_id=site, source="cli", files={"x": data}, clinic_priority="routine", actor="test"
+            )
+            assert prepare(services, landed.arrival_id) == "prepared"
+            enqueue(services, landed.arrival_id)
+            receipts.append(landed.receipt)
+    said = []
+
+    def call(*arguments: object) -> Any:
+        code, out, err = run("patients", *arguments, "--json")
+        assert code == 0, err
+        said.append(out + err)
+        return json.loads(out or "{}")
+
+    question = call("questions")
+    assert question["code"] == "possible_prior"
+    one, other = question["pseudonym"], question["other_pseudonym"]
+    call("answer", question["id"], "same", "--reason", "same telephone")
+    assert call("person", one)["person"] == sorted([one, other])
+    call("unlink", one, other, "--reason", "no")
+    assert call("person", one)["person"] == [one]
+    assert call("link", other, one, "--reason", "yes after all") == {"linked": True}
+    call("correct", receipts[0], "open", "--reason", "wrong sticker")
+    assert call("corrections")["receipt"] == receipts[0]
+    named = {"issuer": site, "patient_id": "3003", "name": "Zhao^Min", "birth_date": "1990-05-06", "sex": "F"}
+    monkeypatch.setattr("sys.stdin", StringIO(json.dumps(named)))
+    assert call("correct", receipts[0], "name")["pseudonym"] not in {one, other}
+    assert call("corrections") == {}
+    code, _out, err = run("patients", "correct", receipts[0], "confirm")
+    assert code == 3
+    assert "no_open_correction" in err
+    monkeypatch.setattr("sys.stdin", StringIO("[]"))
+    assert run("patients", "correct", receipts[0], "name")[0] == 3
+    assert not [secret for secret in (*names, *names.values(), "1990-05-06", "1962") if secret in "".join(said)]

@@ -66,7 +66,7 @@ def everything(services: Services) -> dict[str, Any]:
             for name, table in found.tables.items()
             if name not in {"audit_events", "site_status"}
         }
-    return {**rows, "keys": sorted(services.store.list(""))}
+    return {**rows, "keys": [info.key for info in services.store.list()]}
 
 
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small.dcm", "examples_rgb_color.dcm", "waveform_ecg.dcm"])
@@ -291,6 +291,7 @@ def test_a_failure_of_another_process_does_not_stand_against_what_was_read(
     def overtaken(*args: Any, **more: Any) -> Any:
         monkeypatch.setattr(services.pool, "run", _reject)
         assert prepare(services, landed.arrival_id) == "quarantined"
+        monkeypatch.setattr(services.pool, "run", run)
         return run(*args, **more)
 
     monkeypatch.setattr(services.pool, "run", overtaken)

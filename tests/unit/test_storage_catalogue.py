@@ -15,14 +15,16 @@ from teleread.errors import Misconfigured, StorageError
 from teleread.storage.catalogue import autogenerate, schema
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.migrate import CATALOGUE
-from teleread.storage.vault import Vault
-from tests.contract.accounts_contract import AccountsContract, VaultContract
+from teleread.storage.vault import KeyRing, Vault
+from tests.conftest import Clock
+from tests.contract.accounts_contract import AccountsContract
 from tests.contract.catalogue_contract import (
     CatalogueContract,
     add_object,
     an_object,
     object_keys,
 )
+from tests.contract.vault_contract import VaultContract
 
 
 @pytest.fixture
@@ -77,10 +79,13 @@ class TestCatalogueOnSqlite(CatalogueContract):
         assert failed.value.code == "catalogue_unreachable"
 
     @pytest.mark.parametrize("kind", [Database, Vault])
-    def test_files_are_readable_by_their_owner_alone(self, tmp_path: Path, kind: type[Database] | type[Vault]) -> None:
+    def test_files_are_readable_by_their_owner_alone(
+        self, tmp_path: Path, clock: Clock, kind: type[Database] | type[Vault]
+    ) -> None:
         before = os.umask(0)
         try:
-            database = kind(f"sqlite:///{tmp_path}/private/db.sqlite")
+            url = f"sqlite:///{tmp_path}/private/db.sqlite"
+            database = Database(url) if kind is Database else Vault(url, KeyRing.open(tmp_path / "ring", clock=clock))
             database.migrate()
             if isinstance(database, Vault):
                 database.project_key("any")

@@ -121,7 +121,9 @@ def test_matrix_of_roles_and_routes(web: Web) -> None:
         nobody = stack.enter_context(web.client())
         for route in routes(web.app):
             allowed = guards(route)[0].roles
-            path = route.path.format(case_id=NOBODYS_ID, arrival_id=NOBODYS_ID, receipt="NONE-NONE-NONE", n=0)
+            path = route.path.format(
+                case_id=NOBODYS_ID, arrival_id=NOBODYS_ID, receipt="NONE-NONE-NONE", n=0, question_id=NOBODYS_ID
+            )
             if path == "/sign-out" or not allowed:
                 continue
             for method in route.methods or ():

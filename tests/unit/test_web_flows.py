@@ -247,7 +247,7 @@ def test_nothing_is_acknowledged_that_is_not_stored(
     def full(*_args: object, **_more: object) -> None:
         raise StorageError("store_full", "No room.")
 
-    monkeypatch.setattr(type(web.services.store), "put", full)
+    monkeypatch.setattr(type(web.services.store), "put_raw", full)
     refused = upload(nurse, {"a.dcm": named_ecg("A")})
     assert refused.status_code == 503
     assert refused.json()["error"]["code"] == "store_full"

@@ -20,7 +20,8 @@ from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
-from teleread.web import identity, queries
+from teleread.web import case_identity, identity, queries
+from teleread.web.case_identity import CaseIdentity
 from teleread.web.errors import NotFound, answer
 from teleread.web.limits import small_form
 from teleread.web.pages.worklist import wanted
@@ -48,7 +49,7 @@ def show(
 ) -> Response:
     """The case's page; opening it is an audit event."""
     services = seat.services
-    viewed = view(seat, lambda conn: _read(conn, case_id), "case", case_id)
+    viewed = view(seat, lambda conn: _read(conn, case_id, services.clock()), "case", case_id)
     case, keys = viewed.value.case, viewed.value.keys
     people = identity.join(seat, [wanted(case.item)], "read")
     common: dict[str, Any] = {
@@ -58,6 +59,7 @@ def show(
         "vault_answered": people.vault_answered,
         "acquired_at": viewed.value.acquired_at,
         "reports": viewed.value.reports,
+        "about": viewed.value.about,
         "unrecorded": not viewed.recorded,
     }
     if all(keys):
@@ -87,7 +89,7 @@ def sign(
     text, critical = fields.get("text", "").replace("\r\n", "\n"), fields.get("critical") == "1"
     try:
         with services.catalogue.write() as conn:
-            case = _read(conn, case_id)
+            case = _read(conn, case_id, now)
             if case.is_image:
                 raise NotFound()
             connection = services.alliance.connection(case.case.item.site_id, now.date())
@@ -133,20 +135,23 @@ class _Read:
     acquired_at: datetime | None
     reports: list[Report]
     keys: tuple[str | None, str | None]  # of display.json and analysis.json
+    about: CaseIdentity
 
 
-def _read(conn: Connection, case_id: str) -> _Read:
+def _read(conn: Connection, case_id: str, now: datetime) -> _Read:
     case = _case(worklist.get_case(conn, case_id))
     item = case.item
     # an image stays one when it cannot be read, and has no series then
     is_image = item.modality != "ECG" and (bool(_series(case)) or queries.kind_of(conn, item.arrival_id) == "image")
     display, analysis = (derived_key(conn, item.arrival_id, name) for name in ("display.json", "analysis.json"))
+    acquired_at = queries.acquired_at(conn, item.study_id)
     return _Read(
         case,
         is_image,
-        queries.acquired_at(conn, item.study_id),
+        acquired_at,
         reports.reports_of(conn, case_id),
         (display, analysis),
+        case_identity.read(conn, item, acquired_at, now),
     )
 
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from teleread.pipeline.verdict import Verdict, verdict
+from teleread.reading import notices, questions
 from teleread.web import identity, queries
 from teleread.web.api.upload import take
 from teleread.web.errors import NotFound
@@ -24,8 +25,9 @@ def upload_page(request: Request, seat: Annotated[Seat, allow("uploader", audit=
     """Choose a recording and send it; what was sent lately, without names."""
     with seat.services.catalogue.read() as conn:
         sent = queries.sent_by(conn, seat.site_id)
+        n_notices = notices.count_unseen(conn, seat.name, seat.site_id)
     limit: int = request.app.state.upload_limit_bytes
-    return page(request, seat, "upload.html", sent=sent, limit=limit)
+    return page(request, seat, "upload.html", sent=sent, limit=limit, n_notices=n_notices)
 
 
 @router.post("/upload")
@@ -42,6 +44,7 @@ def receipt_page(request: Request, seat: Annotated[Seat, allow("uploader", audit
     with seat.services.catalogue.write() as conn:
         seat.record(conn, "arrival", found.arrival_id)
         acquired, sex, age = queries.study_of(conn, found.arrival_id)
+        asked = questions.questions_of_case(conn, found.case_id or found.arrival_id, site_id=seat.site_id)
     case_id = found.case_id or found.arrival_id
     people = identity.join(seat, [identity.Wanted(case_id, found.patient_pseudonym, sex, age)], "read_back")
     return page(
@@ -51,6 +54,7 @@ def receipt_page(request: Request, seat: Annotated[Seat, allow("uploader", audit
         person=people.by_case[case_id],
         vault_answered=people.vault_answered,
         acquired_at=acquired,
+        questions=asked,
         **_status(found),
     )
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from teleread.pipeline.batches import retry_quarantined
+from teleread.reading.conflicts import count_conflicts, latest_conflicts
 from teleread.web import queries
 from teleread.web.render import page
 from teleread.web.security import Seat, allow
@@ -28,6 +29,8 @@ def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)])
         messages = queries.open_messages(conn)
         failed = queries.quarantined(conn)
         totals = queries.totals(conn)
+        identity_counts = queries.identity_counts(conn)
+        contradictions, n_conflicts = latest_conflicts(conn), count_conflicts(conn)
     return page(
         request,
         seat,
@@ -37,6 +40,9 @@ def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)])
         messages=messages,
         quarantined=failed,
         totals=totals,
+        identity_counts=identity_counts,
+        conflicts=contradictions,
+        n_conflicts=n_conflicts,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from teleread.storage.catalogue import audit_triggers_1
+
 revision = "0002"
 down_revision = "0001"
 
@@ -114,12 +116,21 @@ def upgrade() -> None:
     op.create_table(
         "scrubs",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("asked", sa.Boolean(), nullable=False),
         sa.Column("begun_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("position", sa.String(length=200), nullable=False),
         sa.Column("objects", sa.BigInteger(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_scrubs")),
+    )
+    op.create_table(
+        "store_walks",
+        sa.Column("name", sa.String(length=16), nullable=False),
+        sa.Column("begun_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("position", sa.String(length=200), nullable=False),
+        sa.Column("unclear", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_store_walks")),
     )
     op.create_table(
         "swept_objects",
@@ -211,6 +222,7 @@ def upgrade() -> None:
         sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("answered_by", sa.String(length=64), nullable=True),
         sa.Column("answer", sa.String(length=16), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["arrival_id"], ["arrivals.id"], name=op.f("fk_identity_questions_arrival_id")),
         sa.ForeignKeyConstraint(
             ["other_arrival_id"], ["arrivals.id"], name=op.f("fk_identity_questions_other_arrival_id")
@@ -226,6 +238,12 @@ def upgrade() -> None:
             postgresql_where=sa.text("answered_at IS NULL"),
         )
         batch_op.create_index("ix_identity_questions_pseudonym", ["pseudonym"], unique=False)
+
+    with op.batch_alter_table("arrivals", schema=None) as batch_op:
+        batch_op.create_index("ix_arrivals_study_id", ["study_id"], unique=False)
+
+    with op.batch_alter_table("studies", schema=None) as batch_op:
+        batch_op.create_index("ix_studies_patient", ["patient_pseudonym", "acquired_at"], unique=False)
 
     with op.batch_alter_table("derived", schema=None) as batch_op:
         batch_op.add_column(sa.Column("made_with", sa.JSON(), nullable=True))
@@ -244,3 +262,4 @@ def upgrade() -> None:
         "INSERT INTO patients (pseudonym, site_id, first_seen_at, identified) "
         "SELECT patient_pseudonym, min(site_id), min(created_at), true FROM studies GROUP BY patient_pseudonym"
     )
+    audit_triggers_1.install("audit_events", "audit")

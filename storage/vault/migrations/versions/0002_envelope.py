@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from teleread.storage.catalogue import audit_triggers_1
+
 revision = "0002"
 down_revision = "0001"
 
@@ -32,6 +34,7 @@ def upgrade() -> None:
         sa.Column("data_key_id", sa.String(length=16), nullable=False),
         sa.Column("pseudonym", sa.String(length=32), nullable=False),
         sa.Column("wrapped", sa.LargeBinary(), nullable=False),
+        sa.Column("adopted_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["pseudonym"], ["identities.pseudonym"], name=op.f("fk_object_keys_pseudonym")),
         sa.PrimaryKeyConstraint("root_sha256", "data_key_id", "pseudonym", name=op.f("pk_object_keys")),
     )
@@ -72,3 +75,5 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("master_id", sa.String(length=16), nullable=True))
         batch_op.add_column(sa.Column("wrapped", sa.LargeBinary(), nullable=True))
         batch_op.alter_column("key", existing_type=sa.BLOB(), nullable=True)
+
+    audit_triggers_1.install("vault_events", "vault")

@@ -1,0 +1,320 @@
+"""Correcting whose a case is: opened by its clinic or a reader, closed by naming the patient or by confirming.
+
+Between the two the case keeps its place, its priority and its readers; what would be given back is held, and
+everyone who acknowledged is told, at the beginning and at the end. A signed report's text is never changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+
+from teleread.errors import AccessDenied, Conflict, InputRejected
+from teleread.pipeline.identifiers import derived_id, uid_from
+from teleread.pipeline.patients import note_patient
+from teleread.pipeline.services import Services
+from teleread.reading import corrections, notices, persons, questions
+from teleread.reading.corrections import HELD, Correction
+from teleread.storage import audit
+from teleread.storage.catalogue.schema import (
+    arrivals,
+    deliveries,
+    derived,
+    objects,
+    reports,
+    studies,
+    work_items,
+)
+from teleread.storage.vault import Enrolled, Identity
+
+CORRECTED, CONFIRMED = "identity_corrected", "identity_confirmed"
+_PUSHED = ("dicom", "folder")  # channels over which a report has left; a page shows what holds now
+
+
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    """The patient who was named, as the catalogue may know it."""
+
+    enrolled: Enrolled
+    sex: str | None
+    birth_date: date | None
+
+
+def open_correction(services: Services, case_id: str, *, reason: str, who: str, site_id: str | None = None) -> str:
+    """Put a case's identity under correction; one that is stays as it is.
+
+    Args:
+        site_id: of a clinic's account, which corrects its own cases alone; None for a reader.
+
+    Returns:
+        The correction's id.
+
+    Raises:
+        InputRejected: ``reason_missing`` or ``reason_too_long``.
+        AccessDenied: ``not_found``.
+        StorageError: it was not opened.
+    """
+    with services.catalogue.read() as conn:
+        before = notices.viewers(conn, corrections.family(conn, case_id))
+    with services.catalogue.write() as conn:
+        return begin_correction(
+            conn, case_id, reason=reason, who=who, from_site=site_id, at=services.clock(), before=before
+        )
+
+
+def begin_correction(
+    conn: Connection,
+    case_id: str,
+    *,
+    reason: str,
+    who: str,
+    from_site: str | None,
+    at: datetime,
+    before: notices.Known | None,
+) -> str:
+    """:func:`open_correction` inside the caller's transaction.
+
+    Args:
+        before: who had looked at the report, read before the transaction, which then reads little.
+    """
+    reason = persons.checked_reason(reason)
+    item = _locked(conn, case_id, from_site)
+    if (known := corrections.open_correction(conn, case_id)) is not None:
+        return known.id
+    key = corrections.write_down(conn, case_id, pseudonym=item.patient_pseudonym, reason=reason, opened_by=who, at=at)
+    _record(conn, at, who, "correction_open", case_id, {"correction": key})
+    cases = corrections.family(conn, case_id)
+    names = (notices.signers(conn, cases) | notices.viewers(conn, cases, before).accounts) - {who}
+    given = _given_back(conn, cases) is not None
+    site_id = item.site_id if given or from_site != item.site_id else None
+    notices.tell(conn, case_id, HELD, names, site_id, at)
+    return key
+
+
+def confirm(services: Services, case_id: str, *, who: str, site_id: str | None = None) -> None:
+    """Close a case's correction: it was the right patient. What was held is given back.
+
+    Raises:
+        AccessDenied: ``not_found``.
+        Conflict: ``no_open_correction``.
+    """
+    now = services.clock()
+    with services.catalogue.read() as conn:
+        before = notices.viewers(conn, corrections.family(conn, case_id))
+    with services.catalogue.write() as conn:
+        _locked(conn, case_id, site_id)
+        current = _current(conn, case_id)
+        _close(conn, current, "confirmed", current.pseudonym or None, who, now, before)
+
+
+def correct(services: Services, case_id: str, *, identity: Identity, who: str, site_id: str | None = None) -> str:
+    """Close a case's correction by naming the right patient, and give back under that name.
+
+    The case, its study and its work items are that patient's from now on; the analysis stays, copies for export,
+    which carry the other patient's pseudonym, do not.
+    A report that had left by folder or DICOM leaves again, the same version and text, as a document of its own.
+
+    Returns:
+        The patient's pseudonym.
+
+    Raises:
+        InputRejected: ``patient_id_missing``.
+        AccessDenied: ``not_found``.
+        Conflict: ``no_open_correction``; ``case_without_study``: nothing could be read, so that it names nobody.
+        StorageError: nothing was corrected; try again.
+    """
+    if not identity.patient_id.strip() or not identity.issuer.strip():
+        raise InputRejected("patient_id_missing", "Name the patient's number and whose number it is.")
+    with services.catalogue.read() as conn:
+        current = _current(conn, case_id)
+        before = notices.viewers(conn, corrections.family(conn, case_id))
+        rows = _arrivals(conn, case_id)
+    if site_id is not None and current.site_id != site_id:
+        raise AccessDenied("not_found", "There is nothing here.")
+    if not any(row.study_id for row in rows):
+        raise Conflict("case_without_study", "Nothing of this case could be read, so it names nobody.")
+    now = services.clock()
+    whose = _enroll(services, identity, case_id, rows, who, now)
+    pseudonym = whose.enrolled.pseudonym
+    # another birth date or sex of the same patient is not taken over by itself: it is asked about, like any other
+    outcome = "corrected" if pseudonym != current.pseudonym or "name" in whose.enrolled.changed else "confirmed"
+    with services.catalogue.write() as conn:
+        _locked(conn, case_id, site_id)
+        if _current(conn, case_id).id != current.id:
+            raise Conflict("no_open_correction", "This case's identity is not under correction.")
+        if outcome == "corrected":
+            persons.know_patients(
+                conn,
+                [{"pseudonym": pseudonym, "site_id": current.site_id, "first_seen_at": now, "identified": True}],
+            )
+            _move(conn, case_id, whose, now)
+            _drop_export_copies(conn, [row.id for row in rows])
+            _give_again(conn, corrections.family(conn, case_id))
+        _close(conn, current, outcome, pseudonym, who, now, before)
+    return pseudonym
+
+
+def _enroll(
+    services: Services, identity: Identity, case_id: str, rows: list[Row[Any]], who: str, at: datetime
+) -> _Whose:
+    # the objects' keys go to the patient whose they are: they live and die with that entry
+    keys = [services.store.data_key(row.sha256) for row in rows]
+    enrolled = services.vault.enroll(identity, at=at, data_keys=keys, arrival_id=rows[0].id)
+    # the vault may know more of this patient than was typed; of the former one nothing may stay
+    joined = services.vault.join([enrolled.pseudonym], who=who, why="correct_identity", case_ids=[case_id], at=at)
+    known = joined.get(enrolled.pseudonym, identity)
+    return _Whose(enrolled, identity.sex or known.sex, identity.birth_date or known.birth_date)
+
+
+def _move(conn: Connection, case_id: str, whose: _Whose, at: datetime) -> None:
+    """Make the case, and the study that it stands in, the named patient's."""
+    for study_id in sorted({row.study_id for row in _arrivals(conn, case_id) if row.study_id is not None}):
+        _move_study(conn, case_id, study_id, whose, at)
+
+
+def _move_study(conn: Connection, case_id: str, study_id: str, whose: _Whose, at: datetime) -> None:
+    study = conn.execute(select(studies).where(studies.c.id == study_id).with_for_update()).one()
+    ours = or_(arrivals.c.case_id == case_id, arrivals.c.id == case_id)
+    shared = select(arrivals.c.id).where(arrivals.c.study_id == study_id, ~ours)
+    values = {
+        "patient_pseudonym": whose.enrolled.pseudonym,
+        "patient_sex": whose.sex if whose.sex in {"M", "F", "O"} else None,
+        "patient_age_years": _age(whose.birth_date, study.acquired_at),
+    }
+    if case_id != study_id and conn.execute(shared.limit(1)).first() is not None:
+        # another case's recording lies in the same study, and nobody has looked whose that is
+        study_id = _part(conn, study, case_id, values, at)
+        conn.execute(update(arrivals).where(ours).values(study_id=study_id))
+        conn.execute(update(work_items).where(work_items.c.case_id == case_id).values(study_id=study_id))
+    else:
+        conn.execute(update(studies).where(studies.c.id == study_id).values(**values))
+    conn.execute(
+        update(work_items)
+        .where(or_(work_items.c.case_id == case_id, work_items.c.study_id == study_id))
+        .values(**values)
+    )
+    arrival = conn.execute(
+        select(arrivals.c.id, arrivals.c.site_id).where(ours).order_by(arrivals.c.arrived_at, arrivals.c.id).limit(1)
+    ).one()
+    note_patient(
+        conn,
+        enrolled=whose.enrolled,
+        identified=True,
+        arrival_id=arrival.id,
+        site_id=arrival.site_id,
+        study_id=study_id,
+        acquired_at=study.acquired_at,
+        at=at,
+    )
+
+
+def _part(conn: Connection, study: Row[Any], case_id: str, values: dict[str, Any], at: datetime) -> str:
+    uid = uid_from("corrected study", study.id, case_id)
+    key = derived_id("study", study.site_id, uid)
+    own = {"id": key, "study_uid": uid, "created_at": at, **values}
+    if conn.execute(select(studies.c.id).where(studies.c.id == key)).first() is None:
+        conn.execute(insert(studies).values(**{**study._mapping, **own}))
+    else:
+        conn.execute(update(studies).where(studies.c.id == key).values(**values))
+    return key
+
+
+def _age(birth_date: date | None, acquired_at: datetime | None) -> float | None:
+    if birth_date is None or acquired_at is None:
+        return None
+    days = (acquired_at.date() - birth_date).days
+    return round(days / 365.25, 1) if 0 <= days <= 130 * 366 else None
+
+
+def _close(
+    conn: Connection,
+    current: Correction,
+    outcome: str,
+    pseudonym: str | None,
+    who: str,
+    at: datetime,
+    before: notices.Known,
+) -> None:
+    cases = corrections.family(conn, current.case_id)
+    corrections.close_all(conn, cases, outcome=outcome, new_pseudonym=pseudonym, who=who, at=at)
+    questions.settle_case(conn, current.case_id, who=who, at=at)
+    conn.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.error_code == HELD,
+            deliveries.c.report_id.in_(select(reports.c.id).where(reports.c.case_id.in_(cases))),
+        )
+        .values(error_code=None)
+    )
+    _record(conn, at, who, "correction_close", current.case_id, {"correction": current.id, "outcome": outcome})
+    names = notices.told(conn, current.case_id, HELD, current.opened_at)
+    names |= notices.signers(conn, cases) | notices.viewers(conn, cases, before).accounts | {current.opened_by}
+    code = CORRECTED if outcome == "corrected" else CONFIRMED
+    notices.tell(conn, current.case_id, code, names - {who}, current.site_id, at)
+
+
+def _drop_export_copies(conn: Connection, arrival_ids: list[str]) -> None:
+    """A copy made for export stands under the other patient's project pseudonym, so it counts no more.
+
+    Its bytes are an orphan then, which the sweeper removes.
+    """
+    for arrival_id in arrival_ids:
+        query = select(derived.c.object_key).where(
+            derived.c.arrival_id == arrival_id, derived.c.name.startswith("pseudonymised.")
+        )
+        keys = list(conn.scalars(query))
+        conn.execute(delete(derived).where(derived.c.arrival_id == arrival_id, derived.c.object_key.in_(keys)))
+        conn.execute(delete(objects).where(objects.c.key.in_(keys)))
+
+
+def _give_again(conn: Connection, cases: list[str]) -> None:
+    """The newest report that left over a channel leaves once more; older versions stand behind it as before."""
+    report_id = _given_back(conn, cases, _PUSHED)
+    if report_id is not None:
+        conn.execute(
+            update(deliveries)
+            .where(deliveries.c.report_id == report_id)
+            .values(delivered_at=None, tried_at=None, attempts=0, error_code=CORRECTED)
+        )
+
+
+def _given_back(conn: Connection, cases: list[str], channels: tuple[str, ...] = (*_PUSHED, "web")) -> str | None:
+    query = (
+        select(reports.c.id)
+        .join(deliveries, deliveries.c.report_id == reports.c.id)
+        .where(
+            reports.c.case_id.in_(cases),
+            deliveries.c.delivered_at.is_not(None),
+            deliveries.c.channel.in_(channels),
+        )
+        .order_by(reports.c.signed_at.desc(), reports.c.version.desc())
+        .limit(1)
+    )
+    return conn.scalar(query)
+
+
+def _arrivals(conn: Connection, case_id: str) -> list[Row[Any]]:
+    query = select(arrivals.c.id, arrivals.c.sha256, arrivals.c.study_id)
+    ours = or_(arrivals.c.case_id == case_id, arrivals.c.id == case_id)
+    return list(conn.execute(query.where(ours).order_by(arrivals.c.arrived_at, arrivals.c.id)))
+
+
+def _locked(conn: Connection, case_id: str, site_id: str | None) -> Row[Any]:
+    item = corrections.lock_case(conn, case_id)
+    if item is None or (site_id is not None and item.site_id != site_id):
+        raise AccessDenied("not_found", "There is nothing here.")
+    return item
+
+
+def _current(conn: Connection, case_id: str) -> Correction:
+    current = corrections.open_correction(conn, case_id)
+    if current is None:
+        raise Conflict("no_open_correction", "This case's identity is not under correction.")
+    return current
+
+
+def _record(conn: Connection, at: datetime, who: str, action: str, case_id: str, detail: dict[str, str]) -> None:
+    audit.record(conn, at=at, actor=who, action=action, object_type="case", object_id=case_id, detail=detail)

@@ -1,0 +1,81 @@
+"""What is computed from an arrival's bytes, with which parameters and by which code: the same again at any time.
+
+Two jobs in the bounded parser processes: ``derive`` reads and analyses, ``pseudonymise`` makes the copy for export.
+Between them the patient is enrolled in the vault, because the copy's pseudonym and dates depend on the vault alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import teleread
+from teleread.ingest.bounded import Product
+from teleread.pipeline.services import Services
+
+EXPORT_PROJECT = "default-export"
+_LIBRARIES = ("numpy", "scipy", "pydicom", "pillow", "pylibjpeg", "pylibjpeg-openjpeg")
+_DECIDING = ("signal", "ingest", "pipeline/derive.py")  # the code that decides on derived bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where derived bytes come from; all that is needed to make them again.
+
+    ``project`` is None for what holds no pseudonym. The pseudonym and the shift of dates themselves are not stored:
+    the vault gives them again.
+    """
+
+    issuer: str
+    utc_offset_minutes: int
+    project: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As the catalogue keeps it."""
+        plain: dict[str, Any] = {"issuer": self.issuer, "utc_offset_minutes": self.utc_offset_minutes}
+        return plain if self.project is None else {**plain, "project": self.project}
+
+
+def derive(services: Services, data: bytes, lineage: Lineage, *, timeout_s: float | None = None) -> Product:
+    """Read and analyse. Raises ``InputRejected`` when nothing could be read."""
+    options = {"issuer": lineage.issuer, "utc_offset_minutes": lineage.utc_offset_minutes}
+    return services.pool.run("teleread.pipeline.derive:derive", data, options, timeout_s=timeout_s)
+
+
+def pseudonymise(
+    services: Services, data: bytes, lineage: Lineage, pseudonym: str, *, timeout_s: float | None = None
+) -> Mapping[str, bytes]:
+    """The copy for export, by name; none when the lineage names no project. Raises ``InputRejected``."""
+    if lineage.project is None:
+        return {}
+    vault = services.vault
+    options = {
+        "pseudonym": vault.project_pseudonym(lineage.project, pseudonym),
+        "shift_days": vault.date_shift_days(lineage.project, pseudonym),
+        "uid_key": vault.project_key(lineage.project).hex(),
+    }
+    product = services.pool.run("teleread.pipeline.derive:pseudonymise", data, options, timeout_s=timeout_s)
+    return product.blobs
+
+
+@lru_cache(maxsize=1)
+def made_with() -> dict[str, str]:
+    """Versions of all that decides on derived bytes; ``code`` is a hash of our own deciding source."""
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {"teleread": teleread.__version__, "code": _code(), "python": platform.python_version(), **libraries}
+
+
+def _code() -> str:
+    root = Path(teleread.__file__).parent
+    digest = hashlib.sha256()
+    for part in _DECIDING:
+        place = root / part
+        for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
+            digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:32]

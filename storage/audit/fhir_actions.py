@@ -1,0 +1,71 @@
+"""What each of our words for an act is in FHIR. A word that stands not here is exported as an application activity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Pattern = Literal["read", "query", "create", "update", "delete", "disclose", "login", "logout", "application"]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """An act's pattern.
+
+    Args:
+        pattern: one of IHE's Basic Audit Log Patterns, or an event of DICOM PS3.15 for which there is none.
+        purpose: code of HL7's v3-ActReason.
+        failed: whether the word tells of an act that did not succeed.
+    """
+
+    pattern: Pattern
+    purpose: str | None = None
+    failed: bool = False
+
+
+_TREATMENT, _OPERATIONS, _SYSTEM = "TREAT", "HOPERAT", "HSYSADMIN"
+
+GENERIC = Meaning("application")
+MEANINGS: dict[str, Meaning] = {
+    # how a study comes in and is made ready
+    "land": Meaning("create", _TREATMENT),
+    "adopt": Meaning("create", _OPERATIONS),
+    "prepare": Meaning("update", _TREATMENT),
+    "raise": Meaning("update", _TREATMENT),
+    "enqueue": Meaning("update", _TREATMENT),
+    "quarantine": Meaning("update", _OPERATIONS),
+    "retry": Meaning("update", _OPERATIONS),
+    "replace_rotten": Meaning("update", _OPERATIONS),
+    # reading
+    "list": Meaning("query", _TREATMENT),
+    "view": Meaning("read", _TREATMENT),
+    "join": Meaning("read", _TREATMENT),
+    "sign": Meaning("create", _TREATMENT),
+    "notice_seen": Meaning("update", _TREATMENT),
+    # leaving the alliance's hands
+    "download": Meaning("disclose", _TREATMENT),
+    "give_back": Meaning("disclose", _TREATMENT),
+    "export_raw": Meaning("disclose", _OPERATIONS),
+    "export_audit": Meaning("read", _OPERATIONS),
+    # patients
+    "enroll": Meaning("create", _TREATMENT),
+    "identity_changed": Meaning("update", _OPERATIONS),
+    "identity_question": Meaning("create", _OPERATIONS),
+    "identity_answer": Meaning("update", _OPERATIONS),
+    "identity_correction": Meaning("update", _OPERATIONS),
+    "link": Meaning("update", _OPERATIONS),
+    "unlink": Meaning("update", _OPERATIONS),
+    "forget": Meaning("delete", _OPERATIONS),
+    # keeping the store whole
+    "object_back": Meaning("update", _OPERATIONS),
+    "scrub_found": Meaning("application", _OPERATIONS),
+    "backup": Meaning("application", _SYSTEM),
+    "backup_dropped": Meaning("delete", _SYSTEM),
+    "restore": Meaning("application", _SYSTEM),
+    # accounts
+    "sign_in": Meaning("login"),
+    "sign_in_failed": Meaning("login", failed=True),
+    "sign_out": Meaning("logout"),
+    "create_account": Meaning("create", _SYSTEM),
+    "set_password": Meaning("update", _SYSTEM),
+}

@@ -1,0 +1,120 @@
+"""Patients, questions and corrections on PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from teleread.alliance import Alliance
+from teleread.ingest.bounded import BoundedPool
+from teleread.pipeline.identity_corrections import correct, open_correction
+from teleread.pipeline.patients import note_patient
+from teleread.pipeline.services import Services
+from teleread.reading.persons import person_of
+from teleread.storage.catalogue.database import Database
+from teleread.storage.catalogue.schema import identity_corrections, notices
+from teleread.storage.objects import FileBlobs, SealedStore
+from teleread.storage.vault import Enrolled, KeyRing, Vault
+from tests.conftest import Clock, SharedPool
+from tests.contract.postgres import postgres_server
+from tests.unit import test_identity_corrections as unit_corrections
+from tests.unit import test_patients as unit_patients
+from tests.unit.test_identity_corrections import *  # noqa: F403
+from tests.unit.test_patients import *  # noqa: F403
+
+pytestmark = pytest.mark.peers
+
+
+@pytest.fixture(scope="module")
+def new_url() -> Iterator[Callable[[], str]]:
+    with postgres_server() as make:
+        yield make
+
+
+@pytest.fixture
+def services(
+    new_url: Callable[[], str], alliance: Alliance, clock: Clock, pool: BoundedPool, tmp_path: Path
+) -> Iterator[Services]:
+    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
+    catalogue, vault = Database(new_url()), Vault(new_url(), ring)
+    catalogue.migrate()
+    vault.migrate()
+    opened = Services(
+        alliance=alliance,
+        catalogue=catalogue,
+        store=SealedStore(FileBlobs(tmp_path / "objects"), vault.keys),
+        ring=ring,
+        vault=vault,
+        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
+        clock=clock,
+    )
+    yield opened
+    opened.close()
+
+
+def together(*acts: Callable[[], object]) -> list[BaseException]:
+    """Run acts at the same moment and return what they raised."""
+    ready = threading.Barrier(len(acts))
+    raised: list[BaseException] = []
+
+    def run(act: Callable[[], object]) -> None:
+        ready.wait(20)
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test names it
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return raised
+
+
+def test_two_first_studies_of_one_person_at_the_same_moment_are_linked(services: Services) -> None:
+    """Each knows of the other from the vault before either has written its rows."""
+    landed = unit_patients.arrive(services, unit_patients.ecg(patient_id="1"))
+
+    def prepared(own: str, other: str) -> Callable[[], None]:
+        def act() -> None:
+            with services.catalogue.write() as conn:
+                unit_patients.study(conn, own, f"study of {own}", unit_patients.AT)
+                note_patient(
+                    conn,
+                    enrolled=Enrolled(own, True, same_national_id=(other,)),
+                    identified=True,
+                    arrival_id=landed.arrival_id,
+                    site_id="village",
+                    study_id=f"study of {own}",
+                    acquired_at=None,
+                    at=unit_patients.AT,
+                )
+
+        return act
+
+    for n in range(8):
+        one, other = f"PA{n}", f"PB{n}"
+        assert together(prepared(one, other), prepared(other, one)) == []
+        with services.catalogue.read() as conn:
+            assert person_of(conn, one) == {one, other}
+
+
+def test_two_who_open_and_two_who_close_make_one_correction(services: Services) -> None:
+    unit_corrections.people(services, "reader", "nurse")
+    case_id = unit_corrections.arrive(services).arrival_id
+    opened = [
+        lambda who=who: open_correction(services, case_id, reason="x", who=who) for who in ("one", "two", "three")
+    ]
+    assert together(*opened) == []
+    with services.catalogue.read() as conn:
+        assert len(conn.execute(select(identity_corrections)).all()) == 1
+        assert len(conn.execute(select(notices)).all()) == 1  # to the site, once
+    named = [lambda: correct(services, case_id, identity=unit_corrections.NAMED, who="reader") for _ in range(3)]
+    raised = together(*named)
+    assert [getattr(error, "code", error) for error in raised] == ["no_open_correction"] * 2
+    assert unit_corrections.name_of(services, case_id) == "Zhao^Min"

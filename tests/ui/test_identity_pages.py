@@ -1,0 +1,163 @@
+"""Correcting whose a case is, in Chromium, by keyboard, in both languages."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from teleread.pipeline.services import Services
+from teleread.pipeline.sweep import sweep_web
+from tests.conftest import Clock
+from tests.ecgs import ecg
+from tests.ui.chromium import LANGUAGES, Watched, browser, watched
+from tests.ui.live import Web, running, upload
+from tests.ui.test_pages import check
+
+pytestmark = pytest.mark.peers
+
+MARK = {"zh-CN": "身份更正中", "en": "Identity under correction"}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture
+def web(services: Services) -> Iterator[Web]:
+    with running(services) as started:
+        yield started
+
+
+@pytest.fixture(params=list(LANGUAGES))
+def seen(request: pytest.FixtureRequest, chromium: Browser, web: Web) -> Iterator[Watched]:
+    with watched(chromium, web, request.param) as found:
+        yield found
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep what the page looks like where somebody wants to see it."""
+    folder = os.environ.get("PICTURES")
+    if folder:
+        language = page.locator("html").get_attribute("lang")
+        page.screenshot(path=str(Path(folder) / f"{name}-{language}.png"), full_page=True)
+
+
+def press(page: Page, selector: str) -> None:
+    """Reach a control by focus and use it by key, as without a mouse."""
+    page.locator(selector).focus()
+    page.keyboard.press("Enter")
+
+
+def leave(seen: Watched) -> None:
+    """Sign out; a page that asks for its state every few seconds is left first."""
+    seen.page.goto("about:blank")
+    seen.context.clear_cookies()
+
+
+def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, clock: Clock) -> None:
+    page, web = seen.page, seen.web
+    with web.signed_in("nurse") as nurse:
+        receipt = str(upload(nurse, {"a.dcm": ecg(patient_id="1001")}, urgent=True).json()["receipt"])
+        clock.advance(20)
+        upload(nurse, {"b.dcm": ecg(patient_id="1001", seed=1, at="20261101100400", born="19620403")})
+    seen.sign_in("nurse")
+    page.goto(f"{web.address}/receipts/{receipt}")
+    check(page)
+    page.locator(".correct summary").focus()
+    page.keyboard.press("Enter")
+    page.locator("#correct-reason").focus()
+    page.keyboard.type("贴错标签")
+    page.keyboard.press("Enter")
+    mark = MARK[str(page.locator("html").get_attribute("lang"))]
+    expect(page.locator("#status .notice").first).to_contain_text(mark)
+    check(page)
+    picture(page, "receipt")
+
+    leave(seen)
+    seen.sign_in("reader")
+    row = page.locator("tr.is-urgent")
+    expect(row).to_contain_text(mark)
+    expect(row).to_contain_text(receipt)
+    assert page.locator("#worklist tbody tr").first.get_attribute("class") == "is-urgent"
+    check(page)
+    picture(page, "worklist")
+    page.goto(f"{web.address}{row.locator('a.open').get_attribute('href')}")
+    page.locator("canvas[data-drawn]").wait_for()
+    expect(page.locator(".who-strip .correcting")).to_contain_text(mark)
+    expect(page.locator(".sign .correcting")).to_contain_text(mark)
+    check(page)
+    picture(page, "case")
+    box = page.locator("#paper").bounding_box()
+    assert box is not None
+    assert box["y"] < 768  # the tracing is still in view
+    page.locator("#text").focus()
+    page.keyboard.type("ST elevation in II, III, aVF.")
+    press(page, ".sign button")
+    expect(page.locator(".report-text")).to_contain_text("ST elevation")
+    sweep_web(web.services)
+
+    page.goto(f"{web.address}/identity")
+    expect(page.locator("#corrections")).to_contain_text(receipt)
+    expect(page.locator(".question")).to_have_count(2)
+    check(page)
+    picture(page, "identity")
+    question = page.locator(".question").first
+    question.locator("input[name=reason]").focus()
+    page.keyboard.type("两张床")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".question")).to_have_count(1)
+
+    leave(seen)
+    seen.sign_in("nurse")
+    page.goto(f"{web.address}/receipts/{receipt}")
+    expect(page.locator("#status")).not_to_contain_text("ST elevation")
+    for field, text in (("#correct-id", "2002"), ("#correct-name", "赵敏")):
+        page.locator(field).focus()
+        page.keyboard.type(text)
+    page.locator("#correct-born").fill("1990-05-06")
+    page.locator("#correct-sex").select_option("F")
+    picture(page, "receipt-naming")
+    press(page, ".correct button[value=correct]")
+    expect(page.locator(".couch .name")).to_contain_text("赵敏")
+    sweep_web(web.services)
+    expect(page.locator("#status")).to_contain_text("ST elevation")
+    expect(page.locator("main")).not_to_contain_text(mark)
+
+    leave(seen)
+    seen.sign_in("reader")
+    page.goto(f"{web.address}/identity")
+    notice = page.locator("#notices .told").first
+    expect(notice).to_contain_text(receipt)
+    picture(page, "notices")
+    notice.locator("button").focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("#notices$"))
+
+
+def test_the_engineers_page_counts_and_shows_conflicts(seen: Watched) -> None:
+    from pydicom.data import get_testdata_file
+
+    page, web = seen.page, seen.web
+    with web.signed_in("nurse") as nurse:
+        for name in ("MR_small.dcm", "MR_small_RLE.dcm"):
+            path = get_testdata_file(name)
+            assert isinstance(path, str)
+            upload(nurse, {"a": Path(path).read_bytes()})
+    seen.sign_in("engineer")
+    expect(page.locator("#conflicts tbody tr td.mono")).to_have_count(2)
+    check(page)
+    picture(page, "engineer")
+    leave(seen)
+    seen.sign_in("reader")
+    page.locator("a.open").first.click()
+    expect(page.locator("#case > .notice").first).to_be_visible()
+    check(page)
+    picture(page, "conflict")

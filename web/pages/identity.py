@@ -1,0 +1,191 @@
+"""Who is who: questions to people, cases under correction, links, and what somebody must be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from teleread.errors import InputRejected
+from teleread.pipeline import identity_corrections, identity_questions
+from teleread.pipeline.named_identity import identity_from
+from teleread.pipeline.verdict import verdict
+from teleread.reading import corrections, notices, persons, questions
+from teleread.reading.corrections import Correction
+from teleread.reading.notices import Notice
+from teleread.reading.persons import Link
+from teleread.reading.questions import Question
+from teleread.storage.vault import Identity
+from teleread.web.errors import NotFound
+from teleread.web.identity import look_up
+from teleread.web.limits import small_form
+from teleread.web.render import page
+from teleread.web.security import Seat, allow
+
+router = APIRouter()
+
+Fields = Annotated[dict[str, str], Depends(small_form)]
+_LARGEST_NUMBER = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A value that an arrival states, beside the one that was known."""
+
+    known: str | None
+    stated: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    notices: list[Notice]
+    corrections: list[Correction]
+    questions: list[Question]
+    links: list[Link]
+
+
+@router.get("/identity")
+def show(request: Request, seat: Annotated[Seat, allow("reader", "uploader", audit="list")]) -> Response:
+    """A clinic sees its own site's; a reader sees all."""
+    site_id = _own_site(seat)
+    with seat.services.catalogue.write() as conn:
+        lists = _read(conn, seat, site_id)
+        seat.record(conn, "identity", "all", {"questions": len(lists.questions), "links": len(lists.links)})
+    people, answered = look_up(seat, _pseudonyms(lists), "identity", _cases(lists))
+    said = {one.id: _said(one, people) for one in lists.questions}
+    return page(
+        request,
+        seat,
+        "identity.html",
+        notices=lists.notices,
+        corrections=lists.corrections,
+        questions=lists.questions,
+        links=lists.links,
+        people=people,
+        said=said,
+        vault_answered=answered,
+        case_address=_receipt_address if site_id else _case_address,
+    )
+
+
+@router.post("/identity/questions/{question_id}")
+def answer(
+    seat: Annotated[Seat, allow("reader", "uploader", audit="identity_answer")], question_id: str, fields: Fields
+) -> Response:
+    """Answer one question; its audit events are written with what follows from it."""
+    identity_questions.answer(
+        seat.services,
+        question_id,
+        answer=fields.get("answer", ""),
+        reason=fields.get("reason", ""),
+        who=seat.name,
+        site_id=_own_site(seat),
+    )
+    return RedirectResponse("/identity#questions", 303)
+
+
+@router.post("/identity/unlink")
+def unlink(seat: Annotated[Seat, allow("reader", audit="unlink")], fields: Fields) -> Response:
+    """Take a link between two patients back."""
+    identity_questions.unlink(
+        seat.services,
+        fields.get("one", ""),
+        fields.get("other", ""),
+        reason=fields.get("reason", ""),
+        who=seat.name,
+    )
+    return RedirectResponse("/identity#links", 303)
+
+
+@router.post("/identity/notices/{n}/seen")
+def seen(seat: Annotated[Seat, allow("reader", "uploader", audit="notice_seen")], n: int) -> Response:
+    """Note that somebody has seen a notice; of a site's accounts the first one counts."""
+    if not 0 <= n < _LARGEST_NUMBER:
+        raise NotFound()
+    with seat.services.catalogue.write() as conn:
+        notices.mark_seen(conn, n, seat.name, seat.account.site_id if seat.account else None, seat.services.clock())
+    return RedirectResponse("/identity#notices", 303)
+
+
+@router.post("/cases/{case_id}/identity")
+def correct_case(seat: Annotated[Seat, allow("reader", audit="correction")], case_id: str, fields: Fields) -> Response:
+    """Open or close a correction of a case's identity."""
+    _act(seat, case_id, fields, site_id=None)
+    return RedirectResponse(f"/cases/{case_id}", 303)
+
+
+@router.post("/receipts/{receipt}/identity")
+def correct_receipt(
+    seat: Annotated[Seat, allow("uploader", audit="correction")], receipt: str, fields: Fields
+) -> Response:
+    """The same for a clinic's own arrival."""
+    found = verdict(seat.services, receipt=receipt.upper(), site_id=seat.site_id)
+    if found is None:
+        raise NotFound()
+    _act(seat, found.case_id or found.arrival_id, fields, site_id=seat.site_id)
+    return RedirectResponse(f"/receipts/{found.receipt}", 303)
+
+
+def _act(seat: Seat, case_id: str, fields: Mapping[str, str], site_id: str | None) -> None:
+    services, who = seat.services, seat.name
+    act = fields.get("act")
+    if act == "open":
+        reason = fields.get("reason", "")
+        identity_corrections.open_correction(services, case_id, reason=reason, who=who, site_id=site_id)
+    elif act == "confirm":
+        identity_corrections.confirm(services, case_id, who=who, site_id=site_id)
+    elif act == "correct":
+        named = identity_from(fields, services.clock().date(), issuer=site_id or "")
+        identity_corrections.correct(services, case_id, identity=named, who=who, site_id=site_id)
+    else:
+        raise InputRejected("request_invalid", "The form does not say what to do.")
+
+
+def _read(conn: Connection, seat: Seat, site_id: str | None) -> _Lists:
+    return _Lists(
+        notices.unseen(conn, seat.name, site_id),
+        corrections.open_corrections(conn, site_id=site_id),
+        questions.open_questions(conn, site_id=site_id),
+        [] if site_id else persons.standing_links(conn),
+    )
+
+
+def _own_site(seat: Seat) -> str | None:
+    """The site whose patients a clinic's account may see; None for a reader, who may see all."""
+    return seat.site_id if seat.role == "uploader" else None
+
+
+def _pseudonyms(lists: _Lists) -> list[str]:
+    found = {name for one in lists.questions for name in (one.pseudonym, one.other_pseudonym) if name}
+    found |= {name for one in lists.links for name in (one.pseudonym, one.other_pseudonym)}
+    return sorted(found | {one.pseudonym for one in lists.corrections if one.pseudonym})
+
+
+def _cases(lists: _Lists) -> list[str]:
+    asked = {one.case_id for one in lists.questions if one.case_id}
+    return sorted(asked | {one.case_id for one in lists.corrections})
+
+
+def _said(question: Question, people: Mapping[str, Identity]) -> Said | None:
+    """For a question about one field: what was known of it, and what the arrival states."""
+    identity = people.get(question.pseudonym)
+    if identity is None or question.code not in {"other_birth_date", "other_sex"}:
+        return None
+    field = question.code.removeprefix("other_")
+    stated = [one.value for one in identity.stated if one.field == field and question.arrival_id in one.arrivals]
+    known = getattr(identity, field)
+    return Said(known.isoformat() if isinstance(known, date) else known, stated[-1] if stated else None)
+
+
+def _case_address(case_id: str | None, receipt: str | None) -> str | None:
+    return f"/cases/{case_id}" if case_id else None
+
+
+def _receipt_address(case_id: str | None, receipt: str | None) -> str | None:
+    return f"/receipts/{receipt}" if receipt else None
