@@ -45,7 +45,7 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         StorageError: nothing was decided; run again later.
         Conflict: ``no_such_arrival``.
     """
-    arrival = _begin(services, arrival_id)
+    arrival, mark = _begin(services, arrival_id)
     if arrival.state != "landed":
         return str(arrival.state)
     try:
@@ -105,12 +105,13 @@ def derived_key(arrival_id: str, name: str, blob: bytes) -> str:
     return f"derived/{PIPELINE_VERSION}/{arrival_id}/{hashlib.sha256(blob).hexdigest()[:16]}-{name}"
 
 
-def _begin(services: Services, arrival_id: str) -> Row[Any]:
+def _begin(services: Services, arrival_id: str) -> tuple[Row[Any], int]:
     with services.catalogue.read() as conn:
+        mark = sweeping.mark(conn)
         arrival = conn.execute(select(arrivals).where(arrivals.c.id == arrival_id)).one_or_none()
     if arrival is None:
         raise Conflict("no_such_arrival", "No arrival has this id.")
-    return arrival
+    return arrival, mark
 
 
 def _identity(patient: dict[str, Any], arrival: Row[Any]) -> Identity:
