@@ -1,4 +1,4 @@
-"""Reading bytes once, in blocks, and naming what a disk says."""
+"""Reading bytes once, in pieces or blocks, and naming what a disk says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from typing import BinaryIO, cast
 
 from teleread.errors import StorageError
 
+_PIECE_BYTES = 1 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def pieces(source: BinaryIO) -> Iterator[bytes]:
+    """What is left of the stream, in pieces of at most 1 MiB: for backups, which copy sealed bytes."""
+    while piece := source.read(_PIECE_BYTES):
+        yield piece
 
 
 def blocks(source: BinaryIO, size: int) -> Iterator[tuple[bytes, bool]]:
