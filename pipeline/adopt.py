@@ -91,7 +91,7 @@ def adopt(services: Services, keys: Sequence[str], *, actor: str) -> str | None:
             object_id=row["id"],
             detail={"from": "note"},
         )
-    return str(row["id"])
+    return highest.arrival_id
 
 
 def _readable(services: Services, keys: Collection[str]) -> tuple[list[Note], StorageError | None]:

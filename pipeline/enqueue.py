@@ -72,7 +72,10 @@ def enqueue(services: Services, arrival_id: str) -> str:
 
 
 def _facts(row: Row[Any]) -> queue.CaseFacts:
-    by_study = row.state == "prepared" and row.kind != "ecg"
+    # what is in its study's case stays there, also while it is prepared once more
+    by_study = row.kind != "ecg" and (
+        row.state == "prepared" or (row.case_id is not None and row.case_id == row.study_id)
+    )
     return queue.CaseFacts(
         case_id=row.study_id if by_study else row.id,
         site_id=row.site_id,

@@ -14,7 +14,7 @@ from teleread.storage import audit
 from teleread.storage.catalogue.schema import arrivals, objects, quarantine
 from teleread.storage.catalogue.sweeping import sole_remover
 from teleread.storage.objects.protocol import StoredObject
-from teleread.storage.objects.raw import put_raw, raw_key
+from teleread.storage.objects.raw import put_raw, raw_key, raw_root
 
 LOST = ("object_missing", "object_corrupt", "object_size")
 _PATIENCE_S = 10.0
@@ -125,3 +125,8 @@ def _is_rotten(services: Services, key: str) -> bool:
             raise
         return True
     return not key.endswith(sha256)
+
+
+def audit_id(key: str) -> str:
+    """What stands for an object in the audit, whose identifiers are shorter than keys."""
+    return raw_root(key) or key.rpartition("/")[2][:64]

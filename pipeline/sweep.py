@@ -12,9 +12,10 @@ from teleread.errors import StorageError, TelereadError
 from teleread.pipeline.batches import BATCH_SIZE, FAST_LANE_S, prepare_batch
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.give_back import give_back, undelivered
+from teleread.pipeline.orphans import sweep_orphans
+from teleread.pipeline.scrub import scrub_slice
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.schema import arrivals
-from teleread.storage.objects import FileBlobs
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,6 @@ SEEN_WITHIN_S = 45
 IMAGE_SEEN_WITHIN_S = 600
 _ROUND = 32
 _ROUND_S = 5.0
-_LEFTOVER_AGE = timedelta(hours=1)
 _UNFINISHED = or_(arrivals.c.state == "landed", arrivals.c.case_id.is_(None))
 
 
@@ -88,11 +88,25 @@ def sweep_all(services: Services) -> dict[str, int]:
     except StorageError as error:
         failure = error
     given, refused = _give_back_due(services, ("web", "folder", "dicom"))
-    if isinstance(services.store.blobs, FileBlobs):
-        services.store.blobs.sweep_temporaries(services.clock() - _LEFTOVER_AGE)  # what killed writers left behind
+    kept = _keep_true(services)
     if failure is not None:
         raise failure
-    return {"prepared": prepared, "quarantined": quarantined, "given_back": given, "not_taken": refused}
+    return {"prepared": prepared, "quarantined": quarantined, "given_back": given, "not_taken": refused, **kept}
+
+
+def _keep_true(services: Services) -> dict[str, int]:
+    """A slice of each of the walks that keep store and catalogue true to each other."""
+    counts: dict[str, int] = {}
+    try:
+        swept = sweep_orphans(services)
+        counts |= {"adopted": swept.adopted, "orphans_removed": swept.removed}
+        scrubbed = scrub_slice(services)
+        if scrubbed is not None:
+            counts |= {"faults": scrubbed.faults}
+    except TelereadError as error:
+        # nothing is lost by waiting: the next round goes on from the same place
+        log.error("store and catalogue are not compared: %s", error.code)
+    return counts
 
 
 def _ids(

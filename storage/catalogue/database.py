@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import Pool
 
@@ -63,6 +63,11 @@ class Database:
         _open_databases.add(self)
 
     @property
+    def migrations(self) -> Migrations:
+        """The history of this database's schema."""
+        return self._migrations
+
+    @property
     def is_sqlite(self) -> bool:
         """Whether this is a SQLite file rather than PostgreSQL."""
         return self._path is not None
@@ -81,6 +86,22 @@ class Database:
         """
         with translated(self._migrations.name), self._engine.connect() as connection:
             connection.execution_options(**({} if self.is_sqlite else {"postgresql_readonly": True}))
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As :meth:`read`, but all that is read is of the moment at which the block began, however long it takes.
+
+        Raises:
+            StorageError: as :meth:`read`.
+        """
+        with translated(self._migrations.name), self._engine.connect() as connection:
+            if self.is_sqlite:
+                # BEGIN alone takes no snapshot, the first read does
+                connection.execute(text("SELECT count(*) FROM sqlite_master"))
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                connection.execute(text("SELECT 1"))
             yield connection
 
     @contextmanager
@@ -226,6 +247,13 @@ def _sqlite_engine(address: URL, wait_s: float, *, foreign_keys: bool = True, se
         writes = bool(connection.get_execution_options().get("teleread_writes"))
         connection.exec_driver_sql(f"PRAGMA query_only = {0 if writes else 1}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    @event.listens_for(engine, "handle_error")
+    def leave_read_only(context: ExceptionContext) -> None:
+        # SQLite opens a file for reading alone when opening it for writing fails once; such a connection never
+        # writes again, so it must not go back to the pool
+        if getattr(context.original_exception, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
+            context.is_disconnect = True
 
     return engine
 

@@ -43,8 +43,13 @@ class Migrations:
 CATALOGUE = Migrations("catalogue", Path(__file__).parent / "migrations", "catalogue_version", schema.metadata)
 
 
-def upgrade(connection: Connection, migrations: Migrations) -> bool:
+def upgrade(connection: Connection, migrations: Migrations, to: str = "head") -> bool:
     """Run what is missing, inside the connection's transaction.
+
+    Args:
+        connection: in a transaction that may write.
+        migrations: of this database.
+        to: the revision to stop at; the newest unless a restore needs an older one first.
 
     Returns:
         Whether anything was missing.
@@ -59,7 +64,7 @@ def upgrade(connection: Connection, migrations: Migrations) -> bool:
     before = current.get_current_heads()
     with _one_at_a_time:
         try:
-            command.upgrade(config, "head")
+            command.upgrade(config, to)
         except CommandError as error:
             raise Misconfigured("database_newer", "the database belongs to another version of teleread") from error
     return current.get_current_heads() != before

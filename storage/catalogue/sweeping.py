@@ -23,7 +23,7 @@ import fcntl
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy import Connection, delete, func, insert, or_, select, text
@@ -35,6 +35,8 @@ from teleread.storage.catalogue.schema import objects, swept_objects
 _WRITERS = 0x7E1E5EAE  # shared by who writes rows that name objects, held alone by who condemns
 _REMOVER = 0x7E1E5EAF  # the one remover
 _PAGE = 500
+# a request of a process that was killed may still be on its way to a remote store
+_FINISH_AFTER = timedelta(minutes=1)
 
 
 class _Deletes(Protocol):
@@ -120,6 +122,21 @@ def finish(
                 conn.execute(insert(swept_objects).values(key=key, condemned_at=condemned_at, gone=True))
                 conn.execute(delete(swept_objects).where(*this))
         step("object_gone")
+
+
+def finish_left(
+    database: Database,
+    store: _Deletes,
+    now: datetime,
+    *,
+    limit: int = _PAGE,
+    step: Callable[[str], None] = lambda _name: None,
+) -> int:
+    """Finish what removers that died have left, and return how many objects that was. See :func:`finish`."""
+    with database.read() as conn:
+        left = unfinished(conn, before=now - _FINISH_AFTER, limit=limit)
+    finish(database, store, left, step=step)
+    return len(left)
 
 
 def remove(

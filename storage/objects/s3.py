@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from xml.sax.saxutils import escape
 
 import urllib3
 
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 _IN_MEMORY_BYTES = 16 << 20
 _ANY_SIZE = 1 << 50
+_REGION = (
+    '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
+)
 
 
 class S3Blobs:
@@ -62,6 +67,7 @@ class S3Blobs:
         answer_timeout_s: float = 30.0,
     ) -> None:
         self.bucket = bucket
+        self._region = escape(region)
         self.wire = Wire(
             endpoint,
             bucket,
@@ -84,8 +90,9 @@ class S3Blobs:
         except StorageError as error:
             if error.code != "bucket_missing":
                 raise
+            body = _REGION.format(self._region).encode() if self._region != "us-east-1" else None
             # 409: somebody else made it in the meantime
-            self.wire.send("PUT", expected=(409,))
+            self.wire.send("PUT", body=body, expected=(409,))
 
     def close(self) -> None:
         """Close the kept connections."""

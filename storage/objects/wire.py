@@ -280,6 +280,8 @@ def refusal(said: bytes, key: str, status: int) -> TelereadError:
         return StorageError("bucket_missing", "the object store has no such bucket")
     if code in _DENIED:
         return StorageError("store_access_denied", "the object store does not accept the credentials")
+    if code == "RequestTimeTooSkewed":
+        return StorageError("store_clock", "the clock of the object store and this one differ too much")
     if code in _FULL:
         return StorageError("store_full", "no space is left in the object store")
     if code in _DAMAGED:

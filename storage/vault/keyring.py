@@ -18,7 +18,7 @@ import os
 import secrets
 import stat
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -105,6 +105,27 @@ class KeyRing:
         ring._now()
         return ring
 
+    @staticmethod
+    def united(newest: bytes, others: Iterable[bytes]) -> bytes:
+        """The newest ring with every key of older ones that it no longer has.
+
+        For a restore: what an older backup holds may be wrapped by keys that were dropped since. Rings of another
+        root secret are left out. Keys in use stay the newest ring's.
+
+        Raises:
+            Misconfigured: ``key_file_damaged``, ``key_file_newer``.
+        """
+        ring = _decoded(newest)
+        for other in map(_decoded, others):
+            if other.root == ring.root:
+                ring = replace(
+                    ring,
+                    intake=_together(ring.intake, other.intake),
+                    master=_together(ring.master, other.master),
+                    generation=max(ring.generation, other.generation),
+                )
+        return _encoded(replace(ring, generation=ring.generation + 1))
+
     @classmethod
     def restore(cls, path: Path | str, ring_bytes: bytes, *, clock: Clock) -> KeyRing:
         """Write the key ring that a backup held, where there is none.
@@ -129,6 +150,11 @@ class KeyRing:
     def path(self) -> Path:
         """Where the file stands."""
         return self._path
+
+    @property
+    def generation(self) -> int:
+        """Number of the ring's last change; the first ring has 1."""
+        return self._now().generation
 
     @property
     def clock(self) -> Clock:
@@ -344,6 +370,14 @@ def _living(keys: tuple[RingKey, ...]) -> tuple[bytes, bytes]:
 
 def _find(keys: tuple[RingKey, ...], key_id: bytes) -> bytes | None:
     return next((one.key for one in keys if one.id == key_id), None)
+
+
+def _together(newer: tuple[RingKey, ...], older: tuple[RingKey, ...]) -> tuple[RingKey, ...]:
+    """All keys of both, in the order of their making, but the one in use last of the living."""
+    kept = {one.id: one for one in older if one.key is not None}
+    joined = [kept.pop(one.id, one) if one.key is None else one for one in newer]
+    known = {one.id for one in newer}
+    return (*sorted((one for one in kept.values() if one.id not in known), key=lambda one: one.made_at), *joined)
 
 
 def _without_keys(keys: tuple[RingKey, ...]) -> tuple[RingKey, ...]:

@@ -1,0 +1,116 @@
+"""Which rows are a patient's, and in which order they go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, or_, select
+
+from teleread.storage.catalogue.schema import (
+    arrivals,
+    conflicts,
+    deliveries,
+    derived,
+    encounters,
+    identity_corrections,
+    identity_questions,
+    instances,
+    legal_holds,
+    notices,
+    patient_links,
+    patients,
+    pull_ledger,
+    quarantine,
+    recordings,
+    reports,
+    series,
+    studies,
+    work_items,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study with the ids of its arrivals and of the cases that it was read as."""
+
+    id: str
+    arrivals: tuple[str, ...]
+    cases: tuple[str, ...]
+
+
+def studies_of(conn: Connection, pseudonym: str) -> Iterator[Study]:
+    """A patient's studies."""
+    for study_id in conn.scalars(
+        select(studies.c.id).where(studies.c.patient_pseudonym == pseudonym).order_by(studies.c.id)
+    ):
+        rows = conn.execute(
+            select(arrivals.c.id, arrivals.c.case_id).where(arrivals.c.study_id == study_id).order_by(arrivals.c.id)
+        ).all()
+        ids = tuple(row.id for row in rows)
+        items = select(work_items.c.case_id).where(
+            or_(work_items.c.study_id == study_id, work_items.c.arrival_id.in_(ids))
+        )
+        cases = {study_id, *ids, *(row.case_id for row in rows if row.case_id), *conn.scalars(items)}
+        yield Study(study_id, ids, tuple(sorted(cases)))
+
+
+def delete_study(conn: Connection, study: Study) -> dict[str, int]:
+    """Remove a study's rows, those that refer to others first; returns how many of each table.
+
+    The rows of objects stay; the caller knows which are shared.
+    """
+    ours = study.arrivals
+    cases = study.cases
+    in_reports = list(conn.scalars(select(reports.c.id).where(reports.c.case_id.in_(cases))))
+    in_series = list(conn.scalars(select(series.c.id).where(series.c.study_id == study.id)))
+    order: tuple[tuple[Table, ColumnElement[bool]], ...] = (
+        (deliveries, deliveries.c.report_id.in_(in_reports)),
+        (reports, reports.c.id.in_(in_reports)),
+        (notices, notices.c.case_id.in_(cases)),
+        (identity_corrections, identity_corrections.c.case_id.in_(cases)),
+        (
+            identity_questions,
+            or_(identity_questions.c.arrival_id.in_(ours), identity_questions.c.other_arrival_id.in_(ours)),
+        ),
+        (work_items, or_(work_items.c.case_id.in_(cases), work_items.c.arrival_id.in_(ours))),
+        (conflicts, or_(conflicts.c.arrival_id.in_(ours), conflicts.c.other_arrival_id.in_(ours))),
+        (quarantine, quarantine.c.arrival_id.in_(ours)),
+        (instances, instances.c.arrival_id.in_(ours)),
+        (series, series.c.id.in_(in_series)),
+        (recordings, recordings.c.arrival_id.in_(ours)),
+        (derived, derived.c.arrival_id.in_(ours)),
+        # also what stands for reports that a PACS listed back
+        (pull_ledger, pull_ledger.c.arrival_id.in_([*ours, *in_reports])),
+        (arrivals, arrivals.c.id.in_(ours)),
+        (studies, studies.c.id == study.id),
+    )
+    return _deleted(conn, order)
+
+
+def delete_patient(conn: Connection, pseudonym: str) -> dict[str, int]:
+    """Remove what is left of a patient when the studies are gone."""
+
+    def either(table: Table) -> ColumnElement[bool]:
+        return or_(table.c.pseudonym == pseudonym, table.c.other_pseudonym == pseudonym)
+
+    order: tuple[tuple[Table, ColumnElement[bool]], ...] = (
+        (identity_questions, either(identity_questions)),
+        (
+            identity_corrections,
+            or_(identity_corrections.c.pseudonym == pseudonym, identity_corrections.c.new_pseudonym == pseudonym),
+        ),
+        (patient_links, either(patient_links)),
+        (encounters, encounters.c.pseudonym == pseudonym),
+        (legal_holds, legal_holds.c.pseudonym == pseudonym),
+        (patients, patients.c.pseudonym == pseudonym),
+    )
+    return _deleted(conn, order)
+
+
+def _deleted(conn: Connection, order: tuple[tuple[Table, ColumnElement[bool]], ...]) -> dict[str, int]:
+    counts: dict[str, Any] = {}
+    for table, condition in order:
+        counts[table.name] = conn.execute(delete(table).where(condition)).rowcount
+    return counts

@@ -1,0 +1,166 @@
+"""The folder that backups lie in: whose it is, who uses it, what is finished, what is left over.
+
+``objects`` holds the copies of the store's objects, each folder beside it one backup. A backup is finished when it has
+a manifest; one that was killed has none, and the next run removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hmac
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from teleread.errors import Conflict, Misconfigured, StorageError
+from teleread.storage.backup.dump import Progress, silent
+from teleread.storage.backup.manifest import NAME, Manifest, read_list, read_manifest, sync_folder
+from teleread.storage.backup.sealing import hash_file
+from teleread.storage.objects.filesystem import FileBlobs
+from teleread.storage.objects.streams import os_failure
+from teleread.storage.vault.keyring import KeyRing
+
+OBJECTS = "objects"
+_OWNER = "teleread-backup.json"
+_LOCK = ".lock"
+_PAGE = 500
+
+
+def system_of(ring: KeyRing) -> str:
+    """Says which system a backup is of: the same for all of one key ring, and nothing about its secrets."""
+    return hmac.new(manifest_key(ring), b"system", "sha256").hexdigest()[:16]
+
+
+def manifest_key(ring: KeyRing) -> bytes:
+    """What keys the manifests of this system."""
+    return ring.derive("backup")
+
+
+def finished(folder: Path) -> list[str]:
+    """Ids of the finished backups in the folder, oldest first."""
+    try:
+        return sorted(path.parent.name for path in folder.glob(f"*/{NAME}") if not path.parent.name.startswith("."))
+    except OSError as error:
+        raise os_failure(error) from error
+
+
+def last_manifest(folder: Path) -> Manifest | None:
+    """The newest finished backup's; None before the first."""
+    found = finished(folder)
+    return read_manifest(folder / found[-1]) if found else None
+
+
+def verify_backup(folder: Path, manifest: Manifest, progress: Progress = silent) -> None:
+    """Read every file and every copy that the backup needs, and compare hash and size.
+
+    Raises:
+        StorageError: ``backup_corrupt``, naming the first that differs.
+    """
+    for written in manifest.files:
+        if hash_file(folder / manifest.id / written.name) != (written.sha256, written.size_bytes):
+            raise StorageError("backup_corrupt", f"The backup's file {written.name} is not what was written.")
+    for number, copied in enumerate(read_list(folder / manifest.id / manifest.objects.name)):
+        if hash_file(folder / OBJECTS / copied.name) != (copied.sha256, copied.size_bytes):
+            raise StorageError("backup_corrupt", f"The copy {copied.name} is not what was written.")
+        if number % _PAGE == 0:
+            progress("verified", number)
+
+
+def thin_out(folder: Path, keep: int) -> tuple[str, ...]:
+    """Remove all but the newest finished backups, and return the ids of those removed.
+
+    Copies of objects stay: the newest backup needs them, or the one that finds them deleted removes them.
+    """
+    if keep < 1:
+        raise Misconfigured("usage", "At least one backup is kept.")
+    old = finished(folder)[:-keep]
+    with os_errors():
+        for identifier in old:
+            # no backup any more from here on, whatever happens to the rest
+            os.rename(folder / identifier, folder / f".{identifier}")
+            sync_folder(folder)
+            shutil.rmtree(folder / f".{identifier}")
+    return tuple(old)
+
+
+@contextmanager
+def opened_folder(folder: Path, system: str) -> Iterator[None]:
+    """Hold the folder alone, and make it this system's when it is nobody's."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Misconfigured("backup_folder_unusable", f"The folder cannot be used: {error.strerror}.") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict("backup_running", "Another backup or restore is using the folder.") from None
+        _own(folder, system)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _own(folder: Path, system: str) -> None:
+    mine = folder / _OWNER
+    try:
+        owner = json.loads(mine.read_text())["system"]
+    except FileNotFoundError:
+        with os_errors():
+            draft = folder / f".{_OWNER}"
+            write_private(draft, json.dumps({"system": system}).encode() + b"\n")
+            os.replace(draft, mine)
+            sync_folder(folder)
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Misconfigured("backup_folder_unusable", "The folder's own file cannot be read.") from error
+    if owner != system:
+        raise Misconfigured("backup_folder_foreign", "The folder holds another system's backups; choose another.")
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner reads. Raises ``OSError``."""
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def clean_up(folder: Path) -> None:
+    """Remove what killed backups left: folders without a manifest, half-written copies, copies not yet removed."""
+    with os_errors():
+        for path in folder.iterdir():
+            unfinished = not (path / NAME).exists() or path.name.startswith(".")
+            if path.is_dir() and path.name != OBJECTS and unfinished:
+                shutil.rmtree(path)
+    if (folder / OBJECTS).is_dir():
+        # nobody else writes here: we hold the lock
+        FileBlobs(folder / OBJECTS).sweep_temporaries(datetime.max.replace(tzinfo=UTC))
+    before = last_manifest(folder)
+    if before is not None:
+        remove_copies(folder, folder / before.id / before.removed.name)
+
+
+def remove_copies(folder: Path, listed: Path) -> int:
+    """Remove the copies that a list names, and return how many stand in it."""
+    target = FileBlobs(folder / OBJECTS)
+    count = 0
+    for copied in read_list(listed):
+        target.delete(copied.name)
+        count += 1
+    return count
+
+
+@contextlib.contextmanager
+def os_errors() -> Iterator[None]:
+    """Turn what the operating system says of the folder into ``StorageError``."""
+    try:
+        yield
+    except OSError as error:
+        raise os_failure(error) from error

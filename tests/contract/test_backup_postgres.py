@@ -1,0 +1,138 @@
+"""Backup, restore and deletion on PostgreSQL and S3, as in production; and from either database into the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from sqlalchemy import select
+
+from teleread.alliance import Alliance
+from teleread.ingest.bounded import BoundedPool
+from teleread.pipeline.services import Services
+from teleread.storage.backup.make import make_backup
+from teleread.storage.backup.restore import restore_backup
+from teleread.storage.catalogue import schema
+from teleread.storage.catalogue.database import Database
+from teleread.storage.objects import FileBlobs, SealedStore
+from teleread.storage.objects.probe import ACCEPTABLE
+from teleread.storage.objects.protocol import Blobs
+from teleread.storage.objects.urls import open_blobs
+from teleread.storage.vault import KeyRing, Vault
+from tests.backups import Small, land_one, rows_of, small_on_files, wrong_with
+from tests.conftest import Clock, SharedPool
+from tests.contract.postgres import postgres_server
+from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
+from tests.unit.test_deletion import *  # noqa: F403
+from tests.unit.test_restore_drill import *  # noqa: F403
+
+pytestmark = pytest.mark.peers
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Callable[[], str]]:
+    with postgres_server() as make:
+        yield make
+
+
+@pytest.fixture
+def new_url(postgres: Callable[[], str]) -> Callable[[], str]:
+    return postgres
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneServer]:
+    with rclone_server(tmp_path_factory.mktemp("rclone")) as running:
+        yield running
+
+
+@pytest.fixture
+def bucket() -> list[str]:
+    """The bucket in use; losing the store is taking another."""
+    return [f"bucket-{next(_numbers)}"]
+
+
+@pytest.fixture
+def new_blobs(s3: RcloneServer, bucket: list[str], tmp_path: Path) -> Callable[[], Blobs]:
+    def make() -> Blobs:
+        address = f"{ACCESS_KEY}:{quote(SECRET_KEY, safe='')}@{s3.endpoint}/{bucket[-1]}"
+        url = f"s3://{address}?secure=0&accept={','.join(ACCEPTABLE)}"
+        return open_blobs(url, remember=tmp_path / "probed.json")
+
+    return make
+
+
+@pytest.fixture
+def lose_store(bucket: list[str]) -> Callable[[], None]:
+    return lambda: bucket.append(f"bucket-{next(_numbers)}")
+
+
+@pytest.fixture
+def services(
+    new_url: Callable[[], str],
+    new_blobs: Callable[[], Blobs],
+    alliance: Alliance,
+    clock: Clock,
+    pool: BoundedPool,
+    tmp_path: Path,
+) -> Iterator[Services]:
+    catalogue = Database(new_url())
+    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
+    vault = Vault(new_url(), ring)
+    catalogue.migrate()
+    vault.migrate()
+    opened = Services(
+        alliance=alliance,
+        catalogue=catalogue,
+        store=SealedStore(new_blobs(), vault.keys),
+        ring=ring,
+        vault=vault,
+        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
+        clock=clock,
+    )
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("into", ["postgresql", "sqlite"])
+def test_a_backup_of_either_database_goes_into_the_other(
+    postgres: Callable[[], str], tmp_path: Path, into: str
+) -> None:
+    files = small_on_files(tmp_path / "home")
+    server = Small(files.home, (postgres(), postgres()))
+    source, other = (files, server) if into == "postgresql" else (server, files)
+    parts = source.open()
+    told = {land_one(source, parts, number) for number in range(30)}
+    make_backup(parts, tmp_path / "backups", verify=True)
+    before = rows_of(parts.catalogue)
+    source.key_file.unlink()
+    restore_backup(other.target(), tmp_path / "backups", source.halves, actor="ops")
+    other.landed = source.landed
+    parts = other.open()
+    assert wrong_with(other, parts, told) == []
+    after = rows_of(parts.catalogue)
+    assert {name for name in before if before[name] != after[name]} <= {"audit_events", "audit_unsealed", "backups"}
+    # numbers go on behind those that were restored
+    land_one(other, parts, 31)
+    with parts.catalogue.read() as conn:
+        ids = list(conn.scalars(select(schema.audit_events.c.id)))
+    assert len(ids) == len(set(ids))
+    source.close()
+    other.close()
+
+
+def test_a_snapshot_sees_nothing_of_what_comes_later(postgres: Callable[[], str], tmp_path: Path) -> None:
+    server = Small(tmp_path, (postgres(), postgres()))
+    parts = server.open()
+    land_one(server, parts, 0)
+    with parts.catalogue.snapshot() as conn:
+        land_one(server, parts, 1)
+        assert len(conn.execute(select(schema.arrivals)).all()) == 1
+        assert len(conn.execute(select(schema.audit_events)).all()) == 1
+    server.close()
+    assert isinstance(server.blobs, FileBlobs)

@@ -1,0 +1,141 @@
+"""The commands as a person types them: backup, restore, retention."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+
+from teleread.cli import main
+from teleread.pipeline.land import land
+from teleread.pipeline.prepare import prepare
+from teleread.services import running_services
+from teleread.settings import load_settings
+from teleread.storage.catalogue import schema
+from teleread.storage.vault import KeyRing, recovery
+from tests.unit.test_pipeline_steps import sample
+
+ALLIANCE = """
+[alliance]
+name_zh = "联盟"
+name_en = "Alliance"
+telephone = "1"
+[[site]]
+id = "village"
+name_zh = "村"
+name_en = "Village"
+role = "member"
+[[connection]]
+site = "village"
+kind = "web"
+valid_from = 2026-01-01
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A system with one prepared study."""
+    place = tmp_path / "home"
+    place.mkdir()
+    monkeypatch.setenv("TELEREAD_HOME", str(place))
+    (place / "alliance.toml").write_text(ALLIANCE, encoding="utf-8")
+    with running_services() as services:
+        landed = land(
+            services,
+            site_id="village",
+            source="web",
+            files={"a": sample("CT_small.dcm")},
+            clinic_priority="routine",
+            actor="nurse",
+        )
+        assert prepare(services, landed.arrival_id) == "prepared"
+    return place
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, list[Any], str]:
+    """Run a command with ``--json``; its code, its objects and its standard error."""
+    capsys.readouterr()
+    code = main([*map(str, words), "--json"])
+    said = capsys.readouterr()
+    return code, [json.loads(line) for line in said.out.splitlines()], said.err
+
+
+def test_backup_and_restore_by_two_files(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "backups"
+    code, (said,), _ = call(capsys, "backup", folder)
+    assert (code, said["error"]["code"]) == (2, "no_recovery_key")
+    private, public = recovery.new_pair()
+    halves = [tmp_path / "half-1", tmp_path / "half-2"]
+    for path, half in zip(halves, recovery.split(private), strict=True):
+        path.write_text(half)
+    KeyRing.open(load_settings().key_file, clock=lambda: datetime.now(UTC)).set_recovery(public)
+
+    code, (made,), _ = call(capsys, "backup", folder, "--verify", "--keep", 2)
+    assert code == 0
+    assert made["objects"] == made["copied"] > 2
+    code, (listed,), _ = call(capsys, "backup", folder, "--list")
+    assert listed["id"] == made["id"]
+    code, (refused,), _ = call(capsys, "restore", folder, "--half", halves[0], "--half", halves[1])
+    assert (code, refused["error"]["code"]) == (3, "database_not_empty")
+
+    alliance = (home / "alliance.toml").read_text(encoding="utf-8")
+    shutil.rmtree(home)
+    code, (refused,), _ = call(capsys, "restore", folder, "--half", halves[0], "--half", halves[1])
+    assert (code, refused["error"]["code"]) == (2, "alliance_missing")
+    home.mkdir(exist_ok=True)
+    (home / "alliance.toml").write_text(alliance, encoding="utf-8")
+    code, (refused,), _ = call(capsys, "restore", folder, "--half", halves[0])
+    assert (code, refused["error"]["code"]) == (2, "usage")
+    code, (done,), _ = call(capsys, "restore", folder, "--half", halves[0], "--half", halves[1])
+    assert code == 0
+    assert (done["missing"], done["left"], done["copied"]) == ([], 0, made["objects"])
+    assert call(capsys, "storage", "reconcile")[0] == 0
+    assert call(capsys, "audit", "verify")[0] == 0
+
+
+def test_retention_from_the_list_to_the_certificate(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_services() as services, services.catalogue.write() as conn:
+        long_ago = datetime(1990, 5, 1, tzinfo=UTC)
+        conn.execute(update(schema.studies).values(acquired_at=long_ago, created_at=long_ago))
+        conn.execute(update(schema.arrivals).values(arrived_at=long_ago))
+        patient = str(conn.scalar(select(schema.studies.c.patient_pseudonym)))
+    plan = tmp_path / "plan.json"
+    code, said, _ = call(capsys, "retention", "due", "--plan", plan)
+    assert code == 0
+    assert said[0]["pseudonyms"] == [patient]
+    confirm = said[1]["confirm"]
+    asked = ["retention", "delete", "--plan", plan, "--who", "Dr Wang", "--reason", "over", "--confirm"]
+
+    code, (hold,), _ = call(capsys, "retention", "hold", patient, "--who", "Dr Li", "--reason", "dispute")
+    code, (refused,), _ = call(capsys, *asked, confirm)
+    assert (code, refused["error"]["code"]) == (3, "plan_changed")
+    assert call(capsys, "retention", "lift", hold["hold"], "--who", "Dr Li")[0] == 0
+    code, (refused,), _ = call(capsys, *asked, "0" * 64)
+    assert (code, refused["error"]["code"]) == (3, "plan_changed")
+    code, (shown,), _ = call(capsys, "retention", "due", "--patient", patient)
+    assert shown["due"]
+
+    code, (deleted,), _ = call(capsys, *asked, confirm)
+    assert (code, deleted["state"]) == (0, "forgotten")
+    code, (certificate,), _ = call(capsys, "retention", "certificates", "--save", tmp_path / "certificates")
+    assert certificate["final_waits_for"] != []
+    (saved,) = (tmp_path / "certificates").iterdir()
+    assert json.loads(saved.read_text())["pseudonym"] == patient
+    with running_services() as services, services.catalogue.read() as conn:
+        assert conn.scalar(select(func.count()).select_from(schema.arrivals)) == 0
+    assert call(capsys, "storage", "reconcile")[0] == 0
+
+
+def test_an_alliance_s_own_periods_are_read_beside_its_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "retention.toml").write_text(
+        'id = "own"\nversion = "1"\n[[rule]]\nkind = "outpatient"\nyears = 5\nvalid_from = 2026-01-01\nsource = "x"\n'
+    )
+    code, (refused,), _ = call(capsys, "retention", "due")
+    assert (code, refused["error"]["code"]) == (2, "retention_too_short")
