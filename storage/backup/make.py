@@ -14,7 +14,7 @@ import json
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from teleread.storage.backup.dump import Part, Progress, dump_database, revision
 from teleread.storage.backup.folder import (
     OBJECTS,
     clean_up,
+    finished,
     last_manifest,
     manifest_key,
     opened_folder,
@@ -147,7 +148,7 @@ def make_backup(
     with opened_folder(folder, system_of(ring)):
         clean_up(folder)
         begun_at = parts.clock()
-        identifier = begun_at.astimezone(UTC).strftime(_ID_TIME) + "-" + random_bytes(3).hex()
+        identifier = _new_id(folder, begun_at, random_bytes)
         here = folder / identifier
         with os_errors():
             here.mkdir(mode=0o700)
@@ -168,6 +169,15 @@ def make_backup(
         _note_made(parts, manifest, sha256, thinned)
         step("row_made")
     return Made(manifest, sha256, tally.copied, tally.copied_bytes, removed, len(tally.kept), thinned)
+
+
+def _new_id(folder: Path, at: datetime, random_bytes: Callable[[int], bytes]) -> str:
+    """An id behind all that are there, also when the clock was set back: the last one is the newest."""
+    stamp = at.astimezone(UTC).strftime(_ID_TIME)
+    if (before := finished(folder)) and before[-1].split("-")[0] >= stamp:
+        last = datetime.strptime(before[-1].split("-")[0], _ID_TIME)
+        stamp = (last + timedelta(seconds=1)).strftime(_ID_TIME)
+    return f"{stamp}-{random_bytes(3).hex()}"
 
 
 @dataclass(frozen=True, slots=True)

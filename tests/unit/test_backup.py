@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from teleread.storage.catalogue.schema import backups, objects, swept_objects
 from teleread.storage.vault import recovery
 from teleread.storage.vault import schema as vault_schema
 from tests.backups import Small, land_one, rows_of, small_on_files, wrong_with
+from tests.prove.backups import prove_one
 
 
 class Killed(BaseException):
@@ -444,3 +446,20 @@ def test_nothing_in_the_folder_is_readable(small: Small, folder: Path) -> None:
             assert small.landed[arrival][:20] not in data
             assert path.stat().st_mode & 0o077 == 0, path
     json.loads((folder / finished(folder)[0] / "manifest.json").read_text())
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_a_backup_ended_by_the_system_is_whole_or_none(tmp_path: Path, number: int) -> None:
+    assert prove_one(tmp_path, number) == []
+
+
+def test_the_newest_backup_is_the_last_one_also_when_the_clock_was_set_back(small: Small, folder: Path) -> None:
+    parts = small.open()
+    make_backup(parts, folder)
+    small.now -= timedelta(days=30)
+    told = {land_one(small, parts, 0)}
+    made = make_backup(parts, folder)
+    assert finished(folder)[-1] == made.manifest.id
+    _lose(small)
+    restore_backup(small.target(), folder, small.halves, actor="ops")
+    assert wrong_with(small, small.open(), told) == []
