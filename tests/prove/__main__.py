@@ -17,6 +17,7 @@ from tests.prove import vault
 from tests.prove.audit import audit_mutations
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
 from tests.prove.mutations import mutated_dicom, mutated_wfdb
+from tests.prove.objects import damaged_objects, two_gigabytes
 from tests.prove.rot import flipped_bits
 
 STATE = Path("var/prove.json")
@@ -61,6 +62,8 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     **BOUNDARY,
     "audit mutations": (1_000, audit_mutations),
     "flipped bits": (2_000, flipped_bits),
+    "damaged objects": (10_000, damaged_objects),
+    "two gigabytes through the store": (1, two_gigabytes),
     "mutated DICOM": (10_000, mutated_dicom),
     "mutated WFDB": (10_000, mutated_wfdb),
     "vault, wrong joins": (vault.STEPS, vault.wrong_joins),
