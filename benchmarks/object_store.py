@@ -34,6 +34,10 @@ SMALL, LARGE = 4096, 1 << 19
 FOLDERS = 256
 
 
+def _nothing() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One line of the result: objects and plaintext megabytes a second, and how that compares."""
@@ -49,14 +53,18 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One kind of work on objects of one size: ``run`` does one round of it; each round's objects are new."""
+    """One kind of work on objects of one size: ``run`` does one round of it, on what ``prepare`` made; making and
+    cleaning are not timed.
+    """
 
     what: str
     size_bytes: int
     objects: int
-    run: Callable[[], object]
+    run: Callable[[list[bytes]], object]
     beside: str = ""
     bar: str = ""
+    prepare: Callable[[], list[bytes]] = list
+    clean: Callable[[], object] = _nothing
 
 
 def measure(works: Sequence[Work], rounds: int) -> list[Figure]:
@@ -64,10 +72,12 @@ def measure(works: Sequence[Work], rounds: int) -> list[Figure]:
     seconds: dict[Work, list[float]] = {work: [] for work in works}
     for number in range(rounds + 1):
         for work in works:
+            prepared = work.prepare()
             began = time.perf_counter()
-            work.run()
+            work.run(prepared)
             if number:
                 seconds[work].append(time.perf_counter() - began)
+            work.clean()
         _say(f"round {number} of {rounds}" if number else "warm")
     speed = {work: work.objects / statistics.median(taken) for work, taken in seconds.items()}
     named = {(work.what, work.size_bytes): per_s for work, per_s in speed.items()}
@@ -104,22 +114,31 @@ def files(folder: Path, *, threads: int, rounds: int, scale: float) -> list[Figu
     def put_known(data: bytes) -> None:
         store.put(f"known/{data[7]:02x}/{data[:8].hex()}", data)
 
-    def many(put: Callable[[bytes], object], size: int, objects: int) -> None:
+    def drop() -> None:
+        # what nobody synced would be written to the disk while others are measured
+        shutil.rmtree(plain)
+        plain.mkdir()
+
+    def new(size: int, objects: int) -> list[bytes]:
         rest = os.urandom(size - 8)
+        return [next(numbers).to_bytes(8, "big") + rest for _ in range(objects)]
+
+    def many(put: Callable[[bytes], object], data: list[bytes]) -> None:
         with ThreadPoolExecutor(threads) as pool:
-            for _ in pool.map(put, (next(numbers).to_bytes(8, "big") + rest for _ in range(objects))):
+            for _ in pool.map(put, data):
                 pass
 
     works = []
     for size, objects, bar in ((SMALL, 2000, "1,000 / s"), (LARGE, 300, "400 MB/s")):
         objects = max(threads, int(objects * scale))
+        prepare = partial(new, size, objects)
         for what, put, beside in (
             ("plain files, no fsync", write, ""),
             ("sealed, durable, into folders that exist", put_known, "plain files, no fsync"),
             ("sealed, durable, raw (new folders)", store.put_raw, "plain files, no fsync"),
         ):
-            work = partial(many, put, size, objects)
-            works.append(Work(what, size, objects, work, beside, bar if beside else ""))
+            run, clean = partial(many, put), _nothing if beside else drop
+            works.append(Work(what, size, objects, run, beside, bar if beside else "", prepare, clean))
     return measure(works, rounds)
 
 
@@ -140,14 +159,14 @@ def scrub(folder: Path, *, threads: int, rounds: int, scale: float) -> list[Figu
         found = {(one.key, one.sha256) for one in measure_many(store, keys, threads=threads)}
         assert found == {(one.key, one.sha256) for one in stored}
 
-        def scan(keys: list[str] = keys, threads: int = threads) -> None:
+        def scan(_: object, keys: list[str] = keys, threads: int = threads) -> None:
             assert not any(one.failure for one in measure_many(store, keys, threads=threads))
 
-        def hash_all(data: list[bytes] = data) -> None:
+        def hash_all(_: object, data: list[bytes] = data) -> None:
             for one in data:
                 hashlib.sha256(one).digest()
 
-        def measure_each(keys: list[str] = keys) -> None:
+        def measure_each(_: object, keys: list[str] = keys) -> None:
             for key in keys:
                 store.measure(key)
 

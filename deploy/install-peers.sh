@@ -3,7 +3,7 @@
 set -eu
 MISSING=""
 for package in postgresql chromium orthanc dcmtk dicom3tools ceph-mon ceph-mgr ceph-osd radosgw \
-  fonts-noto-cjk; do
+  fonts-noto-cjk strace; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "ok installed" || MISSING="$MISSING $package"
 done
 [ -z "$MISSING" ] && exit 0

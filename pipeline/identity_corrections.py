@@ -6,13 +6,14 @@ everyone who acknowledged is told, at the beginning and at the end. A signed rep
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
-from teleread.errors import AccessDenied, Conflict, InputRejected
+from teleread.errors import AccessDenied, Conflict, InputRejected, StorageError
 from teleread.pipeline.deletion import refuse_deleted
 from teleread.pipeline.identifiers import derived_id, uid_from
 from teleread.pipeline.patients import note_patient
@@ -30,6 +31,8 @@ from teleread.storage.catalogue.schema import (
     work_items,
 )
 from teleread.storage.vault import Enrolled, Identity
+
+log = logging.getLogger(__name__)
 
 CORRECTED, CONFIRMED = "identity_corrected", "identity_confirmed"
 _PUSHED = ("dicom", "folder")  # channels over which a report has left; a page shows what holds now
@@ -155,7 +158,30 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
             _drop_export_copies(conn, [row.id for row in rows])
             _give_again(conn, corrections.family(conn, case_id))
         _close(conn, current, outcome, pseudonym, who, now, before)
+        left = _left_behind(conn, rows, current.pseudonym)
+    if pseudonym != current.pseudonym and current.pseudonym:
+        _disown(services, current.pseudonym, left, who, now)
     return pseudonym
+
+
+def _left_behind(conn: Connection, rows: list[Row[Any]], pseudonym: str) -> list[Row[Any]]:
+    """The arrivals whose bytes are the former patient's nowhere any more: another site may hold the same."""
+    query = (
+        select(arrivals.c.sha256)
+        .join(studies, studies.c.id == arrivals.c.study_id)
+        .where(arrivals.c.sha256.in_({row.sha256 for row in rows}), studies.c.patient_pseudonym == pseudonym)
+    )
+    still = set(conn.scalars(query))
+    return [row for row in rows if row.sha256 not in still]
+
+
+def _disown(services: Services, pseudonym: str, rows: list[Row[Any]], who: str, at: datetime) -> None:
+    """The former patient's entry lets go of the case. The correction stands whether or not that succeeds."""
+    try:
+        keys = [services.store.data_key(row.sha256) for row in rows]
+        services.vault.disown(pseudonym, [row.id for row in rows], keys, who=who, at=at)
+    except (StorageError, Conflict) as error:
+        log.error("arrivals not disowned, %s still holds their keys: %s", pseudonym, error.code)
 
 
 def _enroll(

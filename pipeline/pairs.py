@@ -8,7 +8,7 @@ end of the group, all such rules agree; an order that does not is noticed and re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -42,10 +42,23 @@ def group_of(key: str) -> str:
     return key
 
 
-def pairs(database: Database, store: ObjectStore, prefix: str = "", *, after: str = "") -> Iterator[Pair]:
+def pairs(
+    database: Database,
+    store: ObjectStore,
+    prefix: str = "",
+    *,
+    after: str = "",
+    versions: Collection[str] | None = None,
+) -> Iterator[Pair]:
     """All groups that begin with the prefix and come after the group of a key, in ascending order.
 
     What is stored or removed meanwhile may be seen on one side alone: look again before acting on a difference.
+
+    Args:
+        database, store: what is compared.
+        prefix: of the keys.
+        after: a key.
+        versions: of derived objects; None asks the catalogue for all, which reads a whole table through.
 
     Raises:
         StorageError: ``catalogue_order`` when the database's order is none that this can follow.
@@ -55,7 +68,7 @@ def pairs(database: Database, store: ObjectStore, prefix: str = "", *, after: st
     listed = groupby(sealed, key=lambda info: group_of(info.key))
     left = ((group, {info.key: info for info in infos}) for group, infos in listed if group > start)
     # groupby's inner iterator ends with the next group, so it is read at once
-    right = _grouped_rows(database, prefix, start)
+    right = _grouped_rows(database, _versions(database) if versions is None else versions, prefix, start)
     stored, rows = next(left, None), next(right, None)
     while stored is not None or rows is not None:
         group = min(side[0] for side in (stored, rows) if side is not None)
@@ -69,9 +82,26 @@ def pairs(database: Database, store: ObjectStore, prefix: str = "", *, after: st
         yield pair
 
 
-def _grouped_rows(database: Database, prefix: str, start: str) -> Iterator[tuple[str, dict[str, Row[Any]]]]:
+def stored_versions(store: ObjectStore) -> set[str]:
+    """Versions of which derived objects are stored, found without listing them all."""
+    found: set[str] = set()
+    after = ""
+    while (info := next(store.list(DERIVED, after=after), None)) is not None:
+        found.add(version := info.key.split("/")[1])
+        after = f"{DERIVED}{version}/{'z' * 40}"  # behind all of them, since arrival ids are hexadecimal
+    return found
+
+
+def _versions(database: Database) -> Collection[str]:
+    with database.read() as conn:
+        return conn.scalars(select(derived.c.code_version).distinct()).all()
+
+
+def _grouped_rows(
+    database: Database, versions: Collection[str], prefix: str, start: str
+) -> Iterator[tuple[str, dict[str, Row[Any]]]]:
     last = ""
-    for section, low, high in _sections(database):
+    for section, low, high in _sections(versions):
         if not (section.startswith(prefix) or prefix.startswith(section)):
             continue
         if start.startswith(section):
@@ -87,10 +117,8 @@ def _grouped_rows(database: Database, prefix: str, start: str) -> Iterator[tuple
             yield group, {row.key: row for row in members}
 
 
-def _sections(database: Database) -> Sequence[tuple[str, str, str]]:
+def _sections(versions: Collection[str]) -> Sequence[tuple[str, str, str]]:
     """Prefix, lowest and highest key of each part of the catalogue's objects, in ascending order."""
-    with database.read() as conn:
-        versions = conn.scalars(select(derived.c.code_version).distinct()).all()
     derived_parts = sorted(f"{DERIVED}{version}/" for version in versions)
     return [(part, f"{part}0", f"{part}g") for part in derived_parts] + [(RAW, f"{RAW}00/", f"{RAW}fg")]
 

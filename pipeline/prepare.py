@@ -45,7 +45,7 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         StorageError: nothing was decided; run again later.
         Conflict: ``no_such_arrival``.
     """
-    arrival = _begin(services, arrival_id)
+    arrival, mark = _begin(services, arrival_id)
     if arrival.state != "landed":
         return str(arrival.state)
     try:
@@ -56,8 +56,6 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         # waiting mends nothing here: an operator and a reader must see it
         return _set_aside(services, arrival_id, error.code, error.safe_message)
     lineage = Lineage(str(arrival.site_id), services.alliance.utc_offset_minutes)
-    with services.catalogue.read() as conn:
-        mark = sweeping.mark(conn)
     try:
         product = products.derive(services, data, lineage, timeout_s=timeout_s)
     except InputRejected as error:
@@ -65,7 +63,7 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
     prepared = _store(services, arrival, data, product, lineage, timeout_s)
     try:
         with services.catalogue.write() as conn:
-            sweeping.check(conn, [item.key for item, _ in prepared.stored.values()], mark)
+            sweeping.check(conn, [arrival.object_key, *(item.key for item, _ in prepared.stored.values())], mark)
             refuse_deleted(conn, prepared.enrolled.pseudonym)
             return _record(conn, services, arrival, prepared)
     except StorageError as error:
@@ -107,12 +105,13 @@ def derived_key(arrival_id: str, name: str, blob: bytes) -> str:
     return f"derived/{PIPELINE_VERSION}/{arrival_id}/{hashlib.sha256(blob).hexdigest()[:16]}-{name}"
 
 
-def _begin(services: Services, arrival_id: str) -> Row[Any]:
+def _begin(services: Services, arrival_id: str) -> tuple[Row[Any], int]:
     with services.catalogue.read() as conn:
+        mark = sweeping.mark(conn)
         arrival = conn.execute(select(arrivals).where(arrivals.c.id == arrival_id)).one_or_none()
     if arrival is None:
         raise Conflict("no_such_arrival", "No arrival has this id.")
-    return arrival
+    return arrival, mark
 
 
 def _identity(patient: dict[str, Any], arrival: Row[Any]) -> Identity:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
+from teleread.pipeline.adopt import object_row
 from teleread.pipeline.identifiers import derived_id, uid_from
 from teleread.pipeline.products import Lineage, made_with
 from teleread.pipeline.services import PIPELINE_VERSION
@@ -146,12 +147,4 @@ def put_derived(
 
 def put_object(conn: Connection, item: StoredObject, now: datetime) -> None:
     """The row of a stored object; one that is there stays."""
-    row = {
-        "key": item.key,
-        "sha256": item.sha256,
-        "size_bytes": item.size_bytes,
-        "created_at": now,
-        "root_sha256": item.root_sha256,
-        "intake_key": item.intake_key,
-    }
-    insert_missing(conn, objects, [row], ["key"])
+    insert_missing(conn, objects, [object_row(item, now)], ["key"])

@@ -22,9 +22,9 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from teleread.errors import PeerError, TelereadError
 from teleread.pipeline.notes import NOTES, read_note
-from teleread.pipeline.pairs import Pair, pairs
+from teleread.pipeline.pairs import Pair, pairs, stored_versions
 from teleread.pipeline.rotten import audit_id
-from teleread.pipeline.services import Services
+from teleread.pipeline.services import PIPELINE_VERSION, Services
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import objects, scrub_findings, scrubs
 from teleread.storage.objects.measuring import Measured
@@ -204,6 +204,7 @@ class _Run:
         self._progress = progress
         self._step = step
         self._row = row
+        self._in_slices = not row.asked
         self._report = ScrubReport(row.id, row.begun_at, row.objects, row.bytes, 0, ended=False)
         self._pending = _Pending(row.position, [], [])
         self._kept_at = time.monotonic()
@@ -236,10 +237,12 @@ class _Run:
         Handing an object to a thread costs about as much as reading a small one, so they are handed over in batches.
         """
         store = self._services.store
+        versions = {PIPELINE_VERSION, *stored_versions(store)} if self._in_slices else None
+        found = pairs(self._services.catalogue, store, after=self._row.position, versions=versions)
         with ThreadPoolExecutor(self._threads, thread_name_prefix="scrub") as pool:
             ahead: deque[tuple[list[_Member], Future[list[Measured]]]] = deque()
             try:
-                for batch in _batches(pairs(self._services.catalogue, store, after=self._row.position)):
+                for batch in _batches(found):
                     ahead.append((batch, pool.submit(_read, store, batch)))
                     if len(ahead) > 2 * self._threads:
                         members, future = ahead.popleft()

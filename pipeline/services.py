@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 from teleread.alliance import Alliance
 from teleread.ingest.bounded import BoundedPool
@@ -35,6 +36,7 @@ class Services:
     vault: Vault
     make_pool: Callable[[], BoundedPool]
     clock: Callable[[], datetime]
+    anchors: Path | None = None  # where the ends of the audit chains are written once a day
 
     @cached_property
     def pool(self) -> BoundedPool:

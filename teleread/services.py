@@ -52,6 +52,7 @@ def open_services(settings: Settings) -> Services:
         vault=vault,
         make_pool=make_pool,
         clock=utc_now,
+        anchors=settings.home / "anchors",
     )
 
 

@@ -66,7 +66,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         "alliance_file": home / "alliance.toml",
         "catalogue_url": f"sqlite:///{home / 'catalogue.db'}",
         "vault_url": f"sqlite:///{home / 'vault' / 'vault.db'}",
-        "key_file": home / "vault" / "keys.json",
+        "key_file": home / "keys" / "ring.json",  # a copy of the vault must not take its key along
         "store_url": f"file://{home / 'objects'}",
         **_DEFAULTS,
     }

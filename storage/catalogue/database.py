@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import Pool
 
@@ -247,6 +247,13 @@ def _sqlite_engine(address: URL, wait_s: float, *, foreign_keys: bool = True, se
         writes = bool(connection.get_execution_options().get("teleread_writes"))
         connection.exec_driver_sql(f"PRAGMA query_only = {0 if writes else 1}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    @event.listens_for(engine, "handle_error")
+    def leave_read_only(context: ExceptionContext) -> None:
+        # SQLite opens a file for reading alone when opening it for writing fails once; such a connection never
+        # writes again, so it must not go back to the pool
+        if getattr(context.original_exception, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
+            context.is_disconnect = True
 
     return engine
 

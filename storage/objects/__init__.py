@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from teleread.storage.objects.filesystem import FileBlobs, FileSystemStore
+from teleread.storage.objects.filesystem import FileBlobs
 from teleread.storage.objects.measuring import Measured, measure_many
 from teleread.storage.objects.protocol import (
     Blobs,
@@ -24,7 +24,6 @@ __all__ = [
     "DataKey",
     "Draft",
     "FileBlobs",
-    "FileSystemStore",
     "Header",
     "Measured",
     "ObjectInfo",

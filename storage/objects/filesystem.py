@@ -326,6 +326,3 @@ def _sync_folder(folder: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-FileSystemStore = FileBlobs  # its name before objects were sealed

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from teleread.storage.objects.probe import Capabilities
-
 VALID = timedelta(hours=24)
 _VERSION = 1
 
@@ -33,20 +31,20 @@ class Remembered:
         self._path = path
         self._clock = clock
 
-    def recall(self, store: str) -> Capabilities | None:
+    def recall(self, store: str) -> frozenset[str] | None:
         """What was found at this store within the last 24 hours.
 
         Args:
             store: names it, without its secret; only a hash of it is written.
         """
         found = self._read().get(_name(store))
-        return None if found is None else Capabilities(found[1])
+        return None if found is None else found[1]
 
-    def keep(self, store: str, capabilities: Capabilities) -> None:
+    def keep(self, store: str, enforced: frozenset[str]) -> None:
         """Remember what was found just now."""
         if self._path is None:
             return
-        known = {**self._read(), _name(store): (self._clock(), capabilities.enforced)}
+        known = {**self._read(), _name(store): (self._clock(), enforced)}
         text = json.dumps(
             {
                 "version": _VERSION,

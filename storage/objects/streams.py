@@ -1,35 +1,21 @@
-"""Reading bytes once, in pieces, and knowing their hash."""
+"""Reading bytes once, in pieces or blocks, and naming what a disk says."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 from teleread.errors import StorageError
 
-PIECE_BYTES = 1 << 20
-_SPOOL_IN_MEMORY_BYTES = 8 << 20
+_PIECE_BYTES = 1 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-@dataclass(frozen=True, slots=True)
-class Rewindable:
-    """A stream that stands at the first of its bytes, and what was found by reading it through once."""
-
-    stream: BinaryIO
-    sha256: str
-    size_bytes: int
-
-
 def pieces(source: BinaryIO) -> Iterator[bytes]:
-    """What is left of the stream, in pieces of at most 1 MiB."""
-    while piece := source.read(PIECE_BYTES):
+    """What is left of the stream, in pieces of at most 1 MiB: for backups, which copy sealed bytes."""
+    while piece := source.read(_PIECE_BYTES):
         yield piece
 
 
@@ -74,44 +60,6 @@ def bytes_left(source: BinaryIO) -> int | None:
     end = source.seek(0, io.SEEK_END)
     source.seek(here)
     return end - here
-
-
-def measure(source: BinaryIO) -> tuple[str, int]:
-    """SHA-256 (hexadecimal) and number of the bytes left in the stream."""
-    digest, size = hashlib.sha256(), 0
-    for piece in pieces(source):
-        digest.update(piece)
-        size += len(piece)
-    return digest.hexdigest(), size
-
-
-@contextmanager
-def rewindable(data: bytes | BinaryIO) -> Iterator[Rewindable]:
-    """The bytes with their hash; a stream that cannot be rewound is copied to a temporary file first.
-
-    Raises:
-        StorageError: ``store_full`` or ``store_io`` when the temporary file cannot be written.
-    """
-    if isinstance(data, bytes):
-        yield Rewindable(io.BytesIO(data), hashlib.sha256(data).hexdigest(), len(data))
-        return
-    if data.seekable():
-        start = data.tell()
-        sha256, size = measure(data)
-        data.seek(start)
-        yield Rewindable(data, sha256, size)
-        return
-    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_IN_MEMORY_BYTES) as spool:
-        digest, size = hashlib.sha256(), 0
-        for piece in pieces(data):
-            digest.update(piece)
-            size += len(piece)
-            try:
-                spool.write(piece)
-            except OSError as error:
-                raise os_failure(error) from error
-        spool.seek(0)
-        yield Rewindable(cast("BinaryIO", spool), digest.hexdigest(), size)
 
 
 def os_failure(error: OSError) -> StorageError:

@@ -13,6 +13,7 @@ from teleread.errors import Misconfigured
 from teleread.storage.objects.filesystem import FileBlobs
 from teleread.storage.objects.folder import check_folder
 from teleread.storage.objects.protocol import Blobs, ObjectKeys
+from teleread.storage.objects.remembered import Remembered
 from teleread.storage.objects.sealed import SealedStore
 
 if TYPE_CHECKING:
@@ -30,15 +31,15 @@ def open_store(
 ) -> SealedStore:
     """The object store that the URL names.
 
-    A bucket is made when it is absent. A remote store is probed (see :mod:`teleread.storage.objects.probe`), which
-    takes a second or two, unless what it enforces was found within the last day.
+    A bucket is made when it is absent. What the store enforces is found out (see ``probe.py`` and ``folder.py``; a
+    remote one takes about a hundred requests) unless it was within the last day.
 
     Args:
         url: ``file:///absolute/path`` or
             ``s3://key:secret@host:port/bucket?secure=0&region=...&accept=create_only,...``, key and secret
             percent-encoded; ``secure`` is 1 unless said. ``accept`` names what the server need not enforce.
         keys: with which the objects are sealed.
-        remember: file for what remote stores were found to enforce; None: find out each time.
+        remember: file for what stores were found to enforce; None: find out each time.
         clock: aware.
 
     Raises:
@@ -60,8 +61,11 @@ def open_blobs(url: str, *, remember: Path | None = None, clock: Callable[[], da
         if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.path == "/":
             raise _bad("needs an absolute path: file:///path")
         root = Path(os.path.abspath(unquote(parts.path)))
-        files = FileBlobs(root)
-        check_folder(root)
+        files, memory = FileBlobs(root), Remembered(remember, clock=clock)
+        name = f"file {os.stat(root).st_dev} {root}"
+        if memory.recall(name) is None:
+            check_folder(root)
+            memory.keep(name, frozenset({"hard_links", "fsync"}))
         return files
     if parts.scheme != "s3":
         raise _bad("starts with file:// or s3://")
@@ -75,8 +79,7 @@ def _open_s3(parts: SplitResult, port: int | None, remember: Path | None, clock:
     if not options.keys() <= _S3_OPTIONS or options.get("secure", ["1"]) not in (["0"], ["1"]):
         raise _bad("takes the options secure=0 or 1, region and accept")
     # urllib3 takes a while to import, which who keeps files need not pay
-    from teleread.storage.objects.probe import ACCEPTABLE, probe, require
-    from teleread.storage.objects.remembered import Remembered
+    from teleread.storage.objects.probe import ACCEPTABLE, Capabilities, probe, require
     from teleread.storage.objects.s3 import S3Blobs
 
     accepted = frozenset(name for value in options.get("accept", []) for name in value.split(",") if name)
@@ -93,13 +96,14 @@ def _open_s3(parts: SplitResult, port: int | None, remember: Path | None, clock:
     )
     memory, name = Remembered(remember, clock=clock), blobs.wire.url
     try:
-        known = memory.recall(name)
-        if known is None or not set(known.missing()) <= accepted:
+        enforced = memory.recall(name)
+        if enforced is None or not set(Capabilities(enforced).missing()) <= accepted:
             blobs.ensure_bucket()
-            known = probe(blobs)
-            require(known, accepted)
-            memory.keep(name, known)
-        blobs.rely_on(known.enforced)
+            found = probe(blobs)
+            require(found, accepted)
+            enforced = found.enforced
+            memory.keep(name, enforced)
+        blobs.rely_on(enforced)
     except BaseException:
         blobs.close()
         raise

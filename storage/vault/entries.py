@@ -178,6 +178,30 @@ class Entries:
         ]
         insert_missing(conn, object_keys, rows, ["root_sha256", "data_key_id", "pseudonym"])
 
+    def release(self, conn: Connection, pseudonym: str, data_keys: Sequence[DataKey]) -> int:
+        """Take keys away from an entry, those that another entry holds too; returns how many."""
+        released = 0
+        other = object_keys.alias()
+        for one in data_keys:
+            elsewhere = (
+                select(other.c.pseudonym)
+                .where(
+                    other.c.root_sha256 == one.root_sha256,
+                    other.c.data_key_id == one.id.hex(),
+                    other.c.pseudonym != pseudonym,
+                )
+                .exists()
+            )
+            released += conn.execute(
+                delete(object_keys).where(
+                    object_keys.c.root_sha256 == one.root_sha256,
+                    object_keys.c.data_key_id == one.id.hex(),
+                    object_keys.c.pseudonym == pseudonym,
+                    elsewhere,
+                )
+            ).rowcount
+        return released
+
     def object_key(self, conn: Connection, root_sha256: str, data_key_id: str) -> bytes | None:
         """A stored object's key, whoever's it is; None where nobody holds it."""
         query = (

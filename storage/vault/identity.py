@@ -196,6 +196,26 @@ def accepted(entry: Entry, what: Statement | str | None) -> tuple[Entry, tuple[s
     return replace(entry, values={**entry.values, **decided}, said=said), fields
 
 
+def disowned(entry: Entry, arrivals: frozenset[str]) -> Entry:
+    """The entry without what only these arrivals stated, because they are another patient's.
+
+    A value that only they brought goes back to the one stated before it. The last value of a field stays: whoever
+    picked the wrong patient from a list sent that patient's own data.
+    """
+    said = list(entry.said)
+    values = dict(entry.values)
+    for one in entry.said:
+        if not one.arrivals or len(one.arrivals) >= _MOST_ARRIVALS or not arrivals.issuperset(one.arrivals):
+            continue
+        others = [other for other in said if other.field == one.field and other.value != one.value]
+        if not others:
+            continue
+        said.remove(one)
+        if values.get(one.field) == one.value:
+            values[one.field] = others[-1].value
+    return replace(entry, values=values, said=tuple(said))
+
+
 def _is_later(said: list[Statement], place: int) -> bool:
     """Whether another value of the field was stated before."""
     return any(one.field == said[place].field for one in said[:place])

@@ -29,7 +29,7 @@ from teleread.storage.vault import entries, older, rotation
 from teleread.storage.vault.database import VaultDatabase
 from teleread.storage.vault.entries import Entries, Known, Opened, again, record
 from teleread.storage.vault.envelope import Envelopes
-from teleread.storage.vault.identity import Enrolled, Identity, Statement, accepted, merge
+from teleread.storage.vault.identity import Enrolled, Identity, Statement, accepted, disowned, merge
 from teleread.storage.vault.keyring import KeyRing
 from teleread.storage.vault.matching import MatchKeys
 from teleread.storage.vault.projects import Projects
@@ -217,6 +217,31 @@ class Vault:
                     return
             with self._database.write() as conn:
                 self._entries.adopt(conn, self._entries.get(conn, pseudonym, lock=True), data_keys, at)
+
+        again(act)
+
+    def disown(
+        self, pseudonym: str, arrival_ids: Sequence[str], data_keys: Sequence[DataKey], *, who: str, at: datetime
+    ) -> None:
+        """These arrivals are another patient's after all: what only they stated goes, and so do their objects' keys.
+
+        A key stays where no other entry holds it, so that no bytes are lost. The same again changes nothing.
+
+        Raises:
+            Conflict: ``no_such_patient``.
+        """
+
+        def act() -> None:
+            with self._database.write() as conn:
+                self._database.keep_masters(conn)
+                known = self._entries.get(conn, pseudonym, lock=True)
+                entry = disowned(known.entry, frozenset(arrival_ids))
+                if entry != known.entry:
+                    self._entries.rewrite(conn, known, entry, at)
+                released = self._entries.release(conn, pseudonym, data_keys)
+                if released or entry != known.entry:
+                    detail = {"arrivals": sorted(arrival_ids), "keys": released}
+                    record(conn, at, who, "disown_arrivals", pseudonym, detail)
 
         again(act)
 

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 FILES = sorted(DAGS.glob("*.py"))
-NAMES = {"pull_hospitals", "prepare_arrivals", "sweep_arrivals", "warm_up"}
+NAMES = {"pull_hospitals", "prepare_arrivals", "sweep_arrivals", "keep_records", "warm_up"}
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +130,7 @@ def test_a_second_run_of_every_dag_changes_nothing(
     dags: dict[str, Any], alliance_at_rest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELEREAD_HOME", str(alliance_at_rest))
-    order = ["warm_up", "pull_hospitals", "prepare_arrivals", "sweep_arrivals"]
+    order = ["warm_up", "pull_hospitals", "prepare_arrivals", "sweep_arrivals", "keep_records"]
     states = []
     for _ in range(2):
         for name in order:

@@ -595,7 +595,7 @@ def test_a_rotten_note_and_a_row_that_is_gone_are_told_apart(services: Services)
 
 
 def test_the_merge_pairs_rows_and_objects_whatever_the_order_of_the_database(services: Services) -> None:
-    from teleread.pipeline.pairs import pairs
+    from teleread.pipeline.pairs import pairs, stored_versions
 
     chance = random.Random(3)
     names = [f"derived/{version}/{chance.getrandbits(128):032x}/" for version in ("1", "10", "2", "2-b") for _ in "123"]
@@ -621,6 +621,7 @@ def test_the_merge_pairs_rows_and_objects_whatever_the_order_of_the_database(ser
         for name in ("a-x.json", "b.json", "ab.json"):
             if chance.random() < 0.7:
                 stored.add(services.store.put(group + name, b"x").key)
+    assert stored_versions(services.store) == {"1", "10", "2", "2-b"}
     found = list(pairs(services.catalogue, services.store))
     assert {key for pair in found for key in pair.stored} == stored
     assert {key for pair in found for key in pair.rows} == rows

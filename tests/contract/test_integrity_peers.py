@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import create_engine, insert, make_url, select, text
 
 from teleread.alliance import Alliance
 from teleread.ingest.bounded import BoundedPool
@@ -81,6 +82,35 @@ def services(
     )
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def in_another_language(database: Database, new_url: Callable[[], str]) -> Iterator[Database]:
+    """A database that sorts by the rules of a language, as most that others have made do."""
+    url = make_url(new_url())
+    name = f"{url.database}_icu"
+    plain = create_engine(url, isolation_level="AUTOCOMMIT")
+    with plain.connect() as conn:
+        conn.execute(
+            text(
+                f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' "
+                "LOCALE_PROVIDER icu ICU_LOCALE 'en-US-u-ka-shifted'"
+            )
+        )
+    plain.dispose()
+    other = Database(url.set(database=name).render_as_string(hide_password=False))
+    other.migrate()
+    yield other
+    other.close()
+
+
+def test_the_merge_follows_an_order_that_ignores_punctuation(services: Services, in_another_language: Database) -> None:
+    with in_another_language.read() as conn:
+        ordered = conn.scalar(text("SELECT 'derived/10/a' < 'derived/1/b'"))
+    assert ordered  # not by the bytes
+    test_the_merge_pairs_rows_and_objects_whatever_the_order_of_the_database(  # noqa: F405
+        replace(services, catalogue=in_another_language)
+    )
 
 
 def waiting_locks(database: Database) -> int:

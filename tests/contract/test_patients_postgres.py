@@ -16,7 +16,6 @@ from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import Services
 from teleread.reading.persons import person_of
 from teleread.storage.catalogue.database import Database
-from teleread.storage.catalogue.schema import identity_corrections, notices
 from teleread.storage.objects import FileBlobs, SealedStore
 from teleread.storage.vault import Enrolled, KeyRing, Vault
 from tests.conftest import Clock, SharedPool
@@ -112,9 +111,9 @@ def test_two_who_open_and_two_who_close_make_one_correction(services: Services) 
     ]
     assert together(*opened) == []
     with services.catalogue.read() as conn:
-        assert len(conn.execute(select(identity_corrections)).all()) == 1
-        assert len(conn.execute(select(notices)).all()) == 1  # to the site, once
+        assert len(conn.execute(select(unit_corrections.corrections_table)).all()) == 1
+        assert len(conn.execute(select(unit_corrections.notices_table)).all()) == 1  # to the site, once
     named = [lambda: correct(services, case_id, identity=unit_corrections.NAMED, who="reader") for _ in range(3)]
     raised = together(*named)
     assert [getattr(error, "code", error) for error in raised] == ["no_open_correction"] * 2
-    assert unit_corrections.name_of(services, case_id) == "Zhao^Min"
+    assert unit_corrections.name_of(services, case_id) == "Zhao Min"

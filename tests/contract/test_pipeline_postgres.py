@@ -11,7 +11,8 @@ from teleread.alliance import Alliance
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
-from teleread.storage.objects.s3 import S3Store
+from teleread.storage.objects import SealedStore
+from teleread.storage.objects.s3 import S3Blobs
 from teleread.storage.vault import KeyRing, Vault
 from tests.conftest import Clock, SharedPool
 from tests.contract.postgres import postgres_server
@@ -39,19 +40,20 @@ def services(
     new_url: Callable[[], str], s3: RcloneServer, alliance: Alliance, clock: Clock, pool: BoundedPool, tmp_path: Path
 ) -> Iterator[Services]:
     catalogue = Database(new_url())
-    vault = Vault(new_url(), KeyRing.open(tmp_path / "keys.json", clock=clock))
+    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
+    vault = Vault(new_url(), ring)
     catalogue.migrate()
     vault.migrate()
-    store = S3Store(s3.endpoint, tmp_path.name.replace("_", "-")[:60], ACCESS_KEY, SECRET_KEY, secure=False)
-    store.ensure_bucket()
+    blobs = S3Blobs(s3.endpoint, tmp_path.name.replace("_", "-")[:60], ACCESS_KEY, SECRET_KEY, secure=False)
+    blobs.ensure_bucket()
     opened = Services(
         alliance=alliance,
         catalogue=catalogue,
-        store=store,
+        store=SealedStore(blobs, vault.keys),
+        ring=ring,
         vault=vault,
         make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,
     )
     yield opened
     opened.close()
-    store.close()

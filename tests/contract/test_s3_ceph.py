@@ -7,6 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ import pytest
 
 import teleread.storage.objects.wire as wires
 from teleread.errors import Misconfigured
-from teleread.storage.objects import SealedStore, open_store
+from teleread.storage.objects import SealedStore, StoredObject, open_store
 from teleread.storage.objects.creating import CREATE_ONLY_PARTS, ETAG_MD5
 from teleread.storage.objects.listing import uploads
 from teleread.storage.objects.probe import NEEDED, probe, require
@@ -34,6 +35,10 @@ def enforced(ceph: CephServer) -> frozenset[str]:
     found = probe(blobs)
     blobs.close()
     return found.enforced
+
+
+def _publish(rivals: list[S3Blobs], key: str, bodies: list[bytes], i: int) -> bool:
+    return publish(rivals[i], key, bodies[i])
 
 
 class TestS3OnCeph(S3Contract):
@@ -62,7 +67,8 @@ class TestS3OnCeph(S3Contract):
             for rival in rivals:
                 rival.rely_on(NEEDED)
             count = 8 if size < MIB else 3
-            found = at_once(count, lambda i, size=size: publish(rivals[i], f"race/{size}", bytes([i]) * size))
+            bodies = [bytes([i]) * size for i in range(count)]
+            found = at_once(count, partial(_publish, rivals, f"race/{size}", bodies))
             assert sorted(found) == [False] * (count - 1) + [True]
             assert blobs.get(f"race/{size}") == bytes([found.index(True)]) * size
         for rival in rivals:  # the twin: looks before it writes
@@ -70,18 +76,20 @@ class TestS3OnCeph(S3Contract):
         winners = 0
         while winners < 2:
             blobs.delete("race/twin")
-            winners = sum(at_once(8, lambda i: publish(rivals[i], "race/twin", bytes([i]) * 60_000)))
+            bodies = [bytes([i]) * 60_000 for i in range(8)]
+            winners = sum(at_once(8, partial(_publish, rivals, "race/twin", bodies)))
         for rival in rivals:
             rival.close()
 
     def test_two_gigabytes_take_little_memory(self, blobs: S3Blobs) -> None:
         store, size = SealedStore(blobs, TestKeys()), (2 << 30) + 17
-        stored = []
-        peak = peak_bytes(lambda: stored.append(store.put_raw(io.BufferedReader(Trickle(size)))))  # type: ignore[arg-type]
+        stored: list[StoredObject] = []
+        peak = peak_bytes(lambda: stored.append(store.put_raw(io.BufferedReader(Trickle(size)))))
         assert stored[0].size_bytes == size
         assert peak < self.memory_bound_bytes
-        peak = peak_bytes(lambda: stored.append(store.measure(stored[0].key)))  # type: ignore[arg-type]
-        assert stored[1] == (stored[0].sha256, size)
+        found: list[tuple[str, int]] = []
+        peak = peak_bytes(lambda: found.append(store.measure(stored[0].key)))
+        assert found == [(stored[0].sha256, size)]
         assert peak < self.memory_bound_bytes
         store.delete(stored[0].key)
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.fault.kills import Tally, kill_once
+from tests.prove import vault
+from tests.prove.audit import audit_mutations
+from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
 from tests.prove.mutations import mutated_dicom, mutated_wfdb
+from tests.prove.objects import damaged_objects, two_gigabytes
+from tests.prove.rot import flipped_bits
 
 STATE = Path("var/prove.json")
 SAVE_EVERY_S = 5.0
@@ -36,10 +38,11 @@ def main() -> int:
     return 0
 
 
-def run(name: str, count: int, open_proof: Callable[[], object], done: dict[str, int]) -> None:
+def run(name: str, count: int | None, open_proof: Callable[[], object], done: dict[str, int]) -> None:
     """Run one proof from where it stands; a failure raises and the next run starts at it."""
     saved = time.monotonic()
     with open_proof() as prove:  # type: ignore[attr-defined]
+        count = prove.count if count is None else count
         for number in range(done.get(name, 0), count):
             prove(number)
             done[name] = number + 1
@@ -51,28 +54,20 @@ def run(name: str, count: int, open_proof: Callable[[], object], done: dict[str,
     print(f"{name}: holds, {count} of {count}", flush=True)
 
 
-@contextmanager
-def land_kills() -> Iterator[Callable[[int], None]]:
-    """A landing process killed at a random moment loses and doubles nothing that it acknowledged."""
-    with tempfile.TemporaryDirectory() as folder:
-        fresh = 0
-
-        def prove(number: int) -> None:
-            nonlocal fresh
-            # a catalogue of its own every 50 kills, so that the last kill costs no more than the first
-            fresh = number // 50
-            home = Path(folder) / str(fresh)
-            tally = Tally()
-            kill_once(home, number, tally)
-            assert (tally.lost, tally.doubled, tally.torn) == (0, 0, 0), (number, tally)
-
-        yield prove
-
-
-PROOFS: dict[str, tuple[int, Callable[[], object]]] = {
-    "kills while landing": (1_000, land_kills),
+# no count: it follows from the product, and the proof itself knows it
+PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
+    "random kills": (1_000, random_kills),
+    **EVERY_STEP,
+    **EVERY_CALL,
+    **BOUNDARY,
+    "audit mutations": (1_000, audit_mutations),
+    "flipped bits": (2_000, flipped_bits),
+    "damaged objects": (10_000, damaged_objects),
+    "two gigabytes through the store": (1, two_gigabytes),
     "mutated DICOM": (10_000, mutated_dicom),
     "mutated WFDB": (10_000, mutated_wfdb),
+    "vault, wrong joins": (vault.STEPS, vault.wrong_joins),
+    "vault, export key alone": (10, vault.export_keys),
 }
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from teleread.errors import Conflict, InputRejected, Misconfigured, StorageError
 from teleread.storage import audit
@@ -461,5 +461,25 @@ def test_the_newest_backup_is_the_last_one_also_when_the_clock_was_set_back(smal
     made = make_backup(parts, folder)
     assert finished(folder)[-1] == made.manifest.id
     _lose(small)
+    restore_backup(small.target(), folder, small.halves, actor="ops")
+    assert wrong_with(small, small.open(), told) == []
+
+
+def test_a_master_key_dropped_while_the_backup_runs_leaves_no_entry_unreadable(small: Small, folder: Path) -> None:
+    parts = small.open()
+    told = {land_one(small, parts, number) for number in range(3)}
+
+    def step(name: str) -> None:
+        if name == "vault_dumped":
+            old = parts.ring.master()[0]
+            fresh = parts.ring.add_master()
+            with parts.vault.write() as conn:
+                conn.execute(update(vault_schema.identities).values(master_id=fresh.hex()))
+            parts.ring.drop_master(old)
+
+    make_backup(parts, folder, verify=True, step=step)
+    _lose(small)
+    for info in list(small.blobs.list("keyring/")):
+        small.blobs.delete(info.key)
     restore_backup(small.target(), folder, small.halves, actor="ops")
     assert wrong_with(small, small.open(), told) == []

@@ -47,7 +47,7 @@ from tests.conftest import Clock
 from tests.ecgs import ecg
 
 WRONG, RIGHT = "1001", "2002"
-NAMED = Identity(issuer="village", patient_id=RIGHT, name="Zhao^Min", birth_date=date(1990, 5, 6), sex="F")
+NAMED = Identity(issuer="village", patient_id=RIGHT, name="Zhao Min", birth_date=date(1990, 5, 6), sex="F")
 CHANNELS = ("web", "folder", "dicom")
 
 
@@ -182,7 +182,7 @@ def test_naming_the_right_patient_moves_the_case_and_leaves_the_analysis(service
     open_correction(services, case_id, reason="wrong sticker", who="reader")
     pseudonym = correct(services, case_id, identity=NAMED, who="reader")
     assert pseudonym != wrong
-    assert name_of(services, case_id) == "Zhao^Min"
+    assert name_of(services, case_id) == "Zhao Min"
     with services.catalogue.read() as conn:
         study, item = conn.execute(select(studies)).one(), conn.execute(select(work_items)).one()
         after = conn.execute(select(derived).order_by(derived.c.name)).all()
@@ -204,7 +204,39 @@ def test_naming_the_right_patient_moves_the_case_and_leaves_the_analysis(service
     assert held
     # what runs again does not bring the wrong patient back
     enqueue(services, case_id)
-    assert name_of(services, case_id) == "Zhao^Min"
+    assert name_of(services, case_id) == "Zhao Min"
+
+
+def test_the_former_patient_keeps_neither_the_name_nor_the_keys(services: Services) -> None:
+    """Another name under a known number replaces the known one, until it turns out to be somebody else's."""
+    own = arrive(services, at="20261001100000", name="Wang Wei")
+    case_id = arrive(services, seed=1, name="Zhao Min", born="19900506").arrival_id
+    assert name_of(services, own.arrival_id) == "Zhao Min"
+    open_correction(services, case_id, reason="wrong sticker", who="reader")
+    correct(services, case_id, identity=NAMED, who="reader")
+    assert name_of(services, own.arrival_id) == "Wang Wei"
+    former = pseudonym_of(services, own.arrival_id)
+    (identity,) = services.vault.join([former], who="t", why="t", case_ids=["c"], at=services.clock()).values()
+    assert (identity.disputed, identity.stated) == ((), ())
+    services.vault.forget(former, services.clock(), who="t", reason="asked for")
+    root = sha256_of(services, case_id)
+    key = services.store.data_key(root)
+    assert services.vault.keys.recover(root, key.id) == key.key
+    services.vault.forget(pseudonym_of(services, case_id), services.clock(), who="t", reason="asked for")
+    assert services.vault.keys.recover(root, key.id) is None
+
+
+def test_keys_left_with_the_former_patient_would_be_caught(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity_corrections, "_disown", lambda *_: None)
+    with pytest.raises(AssertionError):
+        test_the_former_patient_keeps_neither_the_name_nor_the_keys(services)
+
+
+def pseudonym_of(services: Services, case_id: str) -> str:
+    with services.catalogue.read() as conn:
+        case = get_case(conn, case_id)
+    assert case is not None
+    return str(case.item.patient_pseudonym)
 
 
 def sha256_of(services: Services, arrival_id: str) -> str:
@@ -285,7 +317,7 @@ def test_a_report_in_a_folder_is_given_back_again_under_the_right_name(
     assert not give_back(services, report.id)
     receipt = receipt_of(services, case_id)
     again = json.loads((tmp_path / "reports" / f"{receipt}-v1-c1.json").read_text(encoding="utf-8"))
-    assert (again["patient"]["id"], again["patient"]["name"]) == (RIGHT, "Zhao^Min")
+    assert (again["patient"]["id"], again["patient"]["name"]) == (RIGHT, "Zhao Min")
     assert (again["version"], again["text"], again["identity_corrections"]) == (1, "Sinus rhythm.", 1)
     former = tmp_path / "reports" / f"{receipt}-v1.json"
     assert former.exists() == (when == "before")
@@ -313,7 +345,7 @@ def test_a_report_on_its_way_when_a_correction_begins_is_not_taken_for_the_right
     assert due(services) == [report.id]
     assert give_back(services, report.id)
     written = (tmp_path / "reports" / f"{receipt_of(services, case_id)}-v1-c1.txt").read_text(encoding="utf-8")
-    assert "Zhao^Min" in written
+    assert "Zhao Min" in written
     assert "IDENTITY CORRECTED" in written
 
 
@@ -359,11 +391,11 @@ def test_another_case_of_the_same_study_stays_whose_it_was(services: Services) -
     second = arrive(services, seed=1, study_seed=0).arrival_id
     open_correction(services, first, reason="x", who="reader")
     correct(services, first, identity=NAMED, who="reader")
-    assert name_of(services, first) == "Zhao^Min"
+    assert name_of(services, first) == "Zhao Min"
     assert name_of(services, second) == "李娜"
     for case_id in (first, second):  # what runs again changes neither
         enqueue(services, case_id)
-    assert (name_of(services, first), name_of(services, second)) == ("Zhao^Min", "李娜")
+    assert (name_of(services, first), name_of(services, second)) == ("Zhao Min", "李娜")
     report = sign(services, first)
     with services.catalogue.read() as conn:
         loaded = give_back_module._load(conn, report.id)
@@ -451,7 +483,7 @@ def test_nothing_is_corrected_when_the_vault_does_not_answer(
     with services.catalogue.read() as conn:
         assert corrections.open_correction(conn, case_id) is not None
     correct(services, case_id, identity=NAMED, who="reader")
-    assert name_of(services, case_id) == "Zhao^Min"
+    assert name_of(services, case_id) == "Zhao Min"
 
 
 def test_an_unreadable_case_can_be_corrected_when_it_could_be_read(services: Services) -> None:
@@ -526,7 +558,7 @@ def test_the_later_instances_of_a_corrected_study_follow_it(services: Services) 
     open_correction(services, case_id, reason="x", who="reader")
     correct(services, case_id, identity=NAMED, who="reader")
     assert enqueue(services, image("MR_small_RLE.dcm").arrival_id) == case_id
-    assert name_of(services, case_id) == "Zhao^Min"
+    assert name_of(services, case_id) == "Zhao Min"
     with services.catalogue.read() as conn:
         assert [one.code for one in open_questions(conn)] == []
 

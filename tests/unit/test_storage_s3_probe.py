@@ -182,9 +182,9 @@ def test_what_is_not_accepted_is_not_remembered_away(rclone: RcloneServer, tmp_p
 def test_a_memory_that_cannot_be_trusted_counts_as_empty(tmp_path: Path, clock: Clock, damage: str) -> None:
     path = tmp_path / "stores.json"
     memory = Remembered(path, clock=clock)
-    memory.keep("one", Capabilities(frozenset({"create_only"})))
-    memory.keep("two", Capabilities(frozenset()))
-    assert memory.recall("one") == Capabilities(frozenset({"create_only"}))
+    memory.keep("one", frozenset({"create_only"}))
+    memory.keep("two", frozenset())
+    assert memory.recall("one") == {"create_only"}
     text = path.read_text()
     match damage:
         case "open":
@@ -204,16 +204,16 @@ def test_a_memory_that_cannot_be_trusted_counts_as_empty(tmp_path: Path, clock: 
             path.unlink()
             path.mkdir()
     assert memory.recall("one") is None
-    memory.keep("one", Capabilities(frozenset({"ranges"})))
+    memory.keep("one", frozenset({"ranges"}))
     if damage != "folder":
-        assert memory.recall("one") == Capabilities(frozenset({"ranges"}))
+        assert memory.recall("one") == {"ranges"}
         assert path.stat().st_mode & 0o777 == 0o600
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
 
 
 def test_nothing_is_remembered_without_a_file(clock: Clock) -> None:
     memory = Remembered(None, clock=clock)
-    memory.keep("one", Capabilities(frozenset(NEEDED)))
+    memory.keep("one", frozenset(NEEDED))
     assert memory.recall("one") is None
 
 
@@ -238,3 +238,16 @@ def test_a_folder_without_hard_links_or_syncing_is_refused(
     else:
         check_folder(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    url, memory = f"file://{tmp_path}/objects", tmp_path / "stores.json"
+    checked: list[Path] = []
+    monkeypatch.setattr("teleread.storage.objects.urls.check_folder", checked.append)
+    for _ in range(3):
+        open_store(url, TestKeys(), remember=memory, clock=clock).close()
+    assert checked == [tmp_path / "objects"]
+    open_store(url, TestKeys(), clock=clock).close()
+    clock.advance(24 * 3600)
+    open_store(url, TestKeys(), remember=memory, clock=clock).close()
+    assert len(checked) == 3

@@ -8,15 +8,22 @@ import io
 import logging
 import os
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from minio import Minio
 from minio.credentials.credentials import Credentials
 from minio.signer import sign_v4_s3
@@ -205,13 +212,17 @@ class Answers:
 
 
 @contextmanager
-def store_of(answers: Answers) -> Iterator[S3Blobs]:
+def store_of(answers: Answers, tls: ssl.SSLContext | None = None) -> Iterator[S3Blobs]:
     """Blobs whose server answers so, and is relied on."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), answers.handler())
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
-    blobs = S3Blobs(f"127.0.0.1:{server.server_port}", "bucket", "key", "secret", secure=False, answer_timeout_s=5)
+    blobs = S3Blobs(
+        f"127.0.0.1:{server.server_port}", "bucket", "key", "secret", secure=tls is not None, answer_timeout_s=5
+    )
     blobs.rely_on(STRONG)
     try:
         yield blobs
@@ -296,7 +307,7 @@ BEGUN = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipa
 ONE_PART = f'"{hashlib.md5(hashlib.md5(b"one").digest()).hexdigest()}-1"'
 PART = ("200", tagged(b"one"), b"")
 WHOLE = ("200", {"ETag": ONE_PART, "Content-Length": "3"}, b"")
-ABSENT = ("404", {}, b"")
+ABSENT: Answer = ("404", {}, b"")
 
 
 @pytest.mark.parametrize(
@@ -391,6 +402,48 @@ def test_a_redirect_is_not_followed_with_our_signature() -> None:
         with store_of(Answers(away)) as blobs, pytest.raises(StorageError) as failed:
             blobs.get("a")
     assert failed.value.code == "store_io"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that nobody trusts yet, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(made.public_bytes(Encoding.PEM) + secret)
+    return path
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_only_a_server_with_a_trusted_certificate_is_spoken_to(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    answers = Answers(("200", tagged(b"one"), b""))
+    with store_of(answers, context) as blobs:
+        if trusted:
+            assert publish(blobs, "a", b"one")
+        else:
+            with pytest.raises(PeerError) as failed:
+                publish(blobs, "a", b"one")
+            assert failed.value.code == "store_unreachable"
+    assert len(answers.seen) == trusted
 
 
 def test_no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:

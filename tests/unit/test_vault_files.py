@@ -12,6 +12,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import text
 
 from teleread.errors import StorageError
@@ -20,8 +22,9 @@ from teleread.storage.objects.protocol import DataKey
 from teleread.storage.vault import Enrolled, Identity, KeyRing, Vault
 from teleread.storage.vault.database import VaultDatabase
 from teleread.storage.vault.entries import plain_key
+from teleread.storage.vault.schema import VAULT
 from tests.conftest import ROOT, Clock
-from tests.prove.vault import Crowd, export_key_attack, patient
+from tests.prove.vault import Crowd, export_key_attack, hurry, patient
 
 PEOPLE = [
     Identity("医院-ALPHA", "MRN-4471-0093", "欧阳^修远", date(1957, 8, 9), "M"),
@@ -112,6 +115,23 @@ def test_nothing_plain_stays_after_an_upgrade(vault: Vault, path: Path, clock: C
         assert [trace for trace in traces(person) if trace in written] == []
     found = vault.join(["P" + "A" * 12, "P" + "B" * 12], who="r1", why="read", case_ids=["c1"], at=clock())
     assert list(found.values()) == PEOPLE
+
+
+def test_a_database_of_the_version_before_is_upgraded_without_a_trace(path: Path, tmp_path: Path, clock: Clock) -> None:
+    database = VaultDatabase(f"sqlite:///{path}")
+    with database.write() as conn:
+        config = Config()
+        config.set_main_option("script_location", str(VAULT.scripts))
+        config.attributes.update(connection=conn, migrations=VAULT)
+        command.upgrade(config, "0001")
+    database.close()
+    write_old(path, PEOPLE[0], "P" + "A" * 12)
+    assert any(trace in on_disk(path) for trace in traces(PEOPLE[0]))
+    vault = Vault(f"sqlite:///{path}", KeyRing.open(tmp_path / "ring", clock=clock))
+    vault.migrate()
+    assert [trace for trace in traces(PEOPLE[0]) if trace in on_disk(path)] == []
+    assert vault.enroll(PEOPLE[0], clock()) == Enrolled("P" + "A" * 12, False)
+    vault.close()
 
 
 def sealed_of(path: Path, pseudonym: str) -> list[bytes]:
@@ -274,10 +294,11 @@ def test_events_name_no_values(vault: Vault, clock: Clock) -> None:
 
 
 def test_of_two_thousand_patients_nobody_is_joined_to_another(vault: Vault) -> None:
-    crowd = Crowd(vault, 2_000)
+    hurry(vault)
+    crowd = Crowd(vault)
     for start in (0, 1_000):
         crowd.enroll(range(start, start + 1_000))
-    assert len({patient(number, 2_000).patient_id for number in range(2_000)}) == 200
+    assert len({patient(number).patient_id for number in range(2_000)}) == 200
     assert crowd.wrong_joins(range(2_000)) == 0
     one, other = crowd.pseudonyms[3], crowd.pseudonyms[1_203]
     crowd.pseudonyms[3], crowd.pseudonyms[1_203] = other, one  # the broken twin: two that are exchanged

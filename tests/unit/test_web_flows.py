@@ -309,6 +309,19 @@ def test_the_engineer_sees_no_identity(web: Web, nurse: httpx.Client) -> None:
     assert "ID110101" not in page
 
 
+def decide_about_identities(nurse: httpx.Client, reader: httpx.Client, path: str) -> None:
+    """Every act on the page of identities: answer and so link, unlink, correct, see a notice."""
+    upload(nurse, {"c.dcm": named_ecg("A", seed=1)})
+    upload(nurse, {"d.dcm": named_ecg("A", patient_id="2", seed=2)})
+    for address in re.findall(r'action="(/identity/questions/\w+)"', reader.get("/identity").text):
+        assert reader.post(address, data={"answer": "same", "reason": "x"}).status_code == 303
+    one, other = re.findall(r'name="(?:one|other)" value="(\w+)"', reader.get("/identity").text)[:2]
+    assert reader.post("/identity/unlink", data={"one": one, "other": other, "reason": "x"}).status_code == 303
+    assert reader.post(f"{path}/identity", data={"act": "open", "reason": "x"}).status_code == 303
+    (seen,) = re.findall(r'action="(/identity/notices/\d+/seen)"', nurse.get("/identity").text)
+    assert nurse.post(seen).status_code == 303
+
+
 def test_every_declared_audit_event_is_written(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
     upload(nurse, {"a.dcm": named_ecg("A")})
     receipt = upload(nurse, {"b.dcm": BROKEN_DICOM}).json()["receipt"]
@@ -323,6 +336,7 @@ def test_every_declared_audit_event_is_written(web: Web, nurse: httpx.Client, re
         (retry,) = re.findall(r'action="(/engineer/quarantine/\w+/retry)"', engineer.get("/engineer").text)
         engineer.post(retry)
         engineer.post("/sign-out")
+    decide_about_identities(nurse, reader, path)
     declared = {guard.audit_action for route in routes(web.app) for guard in guards(route)} - {None}
     with web.services.catalogue.read() as conn:
         written = set(conn.scalars(select(audit_events.c.action).distinct()))

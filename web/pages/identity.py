@@ -114,7 +114,9 @@ def seen(seat: Annotated[Seat, allow("reader", "uploader", audit="notice_seen")]
 
 
 @router.post("/cases/{case_id}/identity")
-def correct_case(seat: Annotated[Seat, allow("reader", audit="correction")], case_id: str, fields: Fields) -> Response:
+def correct_case(
+    seat: Annotated[Seat, allow("reader", audit="correction_open")], case_id: str, fields: Fields
+) -> Response:
     """Open or close a correction of a case's identity."""
     _act(seat, case_id, fields, site_id=None)
     return RedirectResponse(f"/cases/{case_id}", 303)
@@ -122,7 +124,7 @@ def correct_case(seat: Annotated[Seat, allow("reader", audit="correction")], cas
 
 @router.post("/receipts/{receipt}/identity")
 def correct_receipt(
-    seat: Annotated[Seat, allow("uploader", audit="correction")], receipt: str, fields: Fields
+    seat: Annotated[Seat, allow("uploader", audit="correction_open")], receipt: str, fields: Fields
 ) -> Response:
     """The same for a clinic's own arrival."""
     found = verdict(seat.services, receipt=receipt.upper(), site_id=seat.site_id)

@@ -1,0 +1,78 @@
+"""A day of the version before, run with that version's own code: land, prepare, enqueue, list, sign.
+
+python old_day.py < day.json    its imports come from PYTHONPATH, so this file itself must import nothing newer
+
+Says as JSON what it acknowledged and what it found, or ends with the error that the old code met.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import teleread.pipeline.land as pipeline
+from teleread.alliance import Alliance
+from teleread.ingest.bounded import BoundedPool
+from teleread.pipeline.enqueue import enqueue
+from teleread.pipeline.land import land
+from teleread.pipeline.prepare import prepare
+from teleread.pipeline.services import Services
+from teleread.reading.reports import sign_report
+from teleread.reading.worklist import list_items
+from teleread.storage.catalogue.database import Database
+from teleread.storage.objects import FileSystemStore
+from teleread.storage.vault import Vault
+
+
+def main() -> None:
+    day: dict[str, Any] = json.load(sys.stdin)
+    catalogue, vault = Database(day["catalogue_url"]), Vault(day["vault_url"])
+    if day["migrate"]:
+        catalogue.migrate()
+        vault.migrate()
+    with BoundedPool(workers=1) as pool:
+        services = Services(
+            alliance=Alliance("", "", "", 480, {}, (), ()),
+            catalogue=catalogue,
+            store=FileSystemStore(Path(day["store"])),
+            vault=vault,
+            make_pool=lambda: pool,
+            clock=lambda: datetime(2026, 11, 1, tzinfo=UTC),
+        )
+        arrivals = {each["name"]: _bring(services, each) for each in day["deliveries"]}
+        with catalogue.write() as conn:
+            signed = sign_report(
+                conn,
+                arrivals[day["sign"]],
+                text="Sinus rhythm.",
+                critical=False,
+                signed_by="reader",
+                channel="web",
+                at=services.clock(),
+            )
+        with catalogue.read() as conn:
+            listed = [item.case_id for item in list_items(conn)]
+        services.close()
+    print(json.dumps({"arrivals": arrivals, "listed": listed, "report": signed.id, "code": pipeline.__file__}))
+
+
+def _bring(services: Services, each: dict[str, Any]) -> str:
+    landed = land(
+        services,
+        site_id=each["site_id"],
+        source=cast(Any, each["source"]),
+        files={name: base64.b64decode(data) for name, data in each["files"].items()},
+        clinic_priority=cast(Any, each["priority"]),
+        actor="test",
+    )
+    prepare(services, landed.arrival_id)
+    enqueue(services, landed.arrival_id)
+    return landed.arrival_id
+
+
+if __name__ == "__main__":
+    main()
