@@ -1,4 +1,4 @@
-"""What is done once a day, whoever looks: ends of the chains written down, keys renewed and retired, deletions ended."""
+"""What is done once a day: ends of the chains written down, keys renewed and retired, deletions ended."""
 
 from __future__ import annotations
 
