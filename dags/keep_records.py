@@ -1,8 +1,8 @@
 """### keep_records
 
 Once a day: the ends of the audit chains are written to files (`anchors`; copy them elsewhere), the key that wraps the
-keys of new objects is renewed every 30 days, old ones are retired once the vault and a backup hold all that stands under
-them, and deletions that wait for that are ended.
+keys of new objects is renewed every 30 days, old ones are retired once the vault and a backup hold all that stands
+under them, and deletions that wait for that are ended.
 
 - **Schedule**: daily.
 - **Idempotence key**: the day of an anchor, the id of a key, the id of a deletion. What is done is left as it is.
