@@ -23,7 +23,8 @@ def keep_records(services: Services) -> dict[str, int]:
     """One round. A part that fails is logged and leaves the others alone; the next day does it again.
 
     Returns:
-        counts: ``anchors`` of the day, ``intake_keys_made``, ``intake_keys_retired``, ``deletions_ended``, ``failures``.
+        counts: ``anchors`` of the day, ``intake_keys_made``, ``intake_keys_retired``, ``deletions_ended`` and
+            ``failures``.
     """
     counts = {"anchors": 0, "intake_keys_made": 0, "intake_keys_retired": 0, "deletions_ended": 0, "failures": 0}
     for part in (_anchor, _renew_intake_key, _retire_intake_keys, _end_deletions):
