@@ -9,9 +9,9 @@ import teleread
 from teleread.errors import TelereadError
 from teleread.pipeline import deletion
 from teleread.pipeline.intake_keys import retire_intake_keys
+from teleread.pipeline.restored import store_ring
 from teleread.pipeline.services import Services
 from teleread.storage import audit
-from teleread.storage.backup.rings import store_ring
 
 log = logging.getLogger(__name__)
 
@@ -54,23 +54,17 @@ def _renew_intake_key(services: Services) -> tuple[str, int]:
     if services.clock() - newest.made_at < INTAKE_KEY_LASTS:
         return "intake_keys_made", 0
     services.ring.new_intake()
-    _store_ring(services)
+    store_ring(services)
     return "intake_keys_made", 1
 
 
 def _retire_intake_keys(services: Services) -> tuple[str, int]:
     retired = [one for one in retire_intake_keys(services, older_than=RETIRED_AFTER) if one.retired]
     if retired:
-        _store_ring(services)
+        store_ring(services)
     return "intake_keys_retired", len(retired)
 
 
 def _end_deletions(services: Services) -> tuple[str, int]:
     states = deletion.resume(services)
     return "deletions_ended", sum(state == "final" for state in states.values())
-
-
-def _store_ring(services: Services) -> None:
-    """A copy for recovery in the store, once there is a recovery key; before that there is no backup either."""
-    if services.ring.recovery_public is not None:
-        store_ring(services.store.blobs, services.ring)

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, or_, select
 from teleread.errors import StorageError, TelereadError
 from teleread.pipeline.batches import BATCH_SIZE, FAST_LANE_S, prepare_batch
 from teleread.pipeline.enqueue import enqueue
+from teleread.pipeline.export_copies import remake_copies
 from teleread.pipeline.give_back import give_back, undelivered
 from teleread.pipeline.orphans import sweep_orphans
 from teleread.pipeline.scrub import scrub_slice
@@ -100,6 +101,7 @@ def _keep_true(services: Services) -> dict[str, int]:
     try:
         swept = sweep_orphans(services)
         counts |= {"adopted": swept.adopted, "orphans_removed": swept.removed}
+        counts |= {"copies_made": remake_copies(services)}
         scrubbed = scrub_slice(services)
         if scrubbed is not None:
             counts |= {"faults": scrubbed.faults}

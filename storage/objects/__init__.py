@@ -17,7 +17,7 @@ from teleread.storage.objects.protocol import (
 )
 from teleread.storage.objects.raw import check_raw, get_raw, put_raw, raw_key, raw_root
 from teleread.storage.objects.sealed import SealedStore
-from teleread.storage.objects.urls import open_store
+from teleread.storage.objects.urls import open_blobs, open_store
 
 __all__ = [
     "Blobs",
@@ -35,6 +35,7 @@ __all__ = [
     "check_raw",
     "get_raw",
     "measure_many",
+    "open_blobs",
     "open_store",
     "put_raw",
     "raw_key",

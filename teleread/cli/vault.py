@@ -130,6 +130,7 @@ def run_rotate(options: argparse.Namespace) -> int:
         vault.migrate()
         wrapped = vault.rotate(progress, who=_who())
         newest = vault.ring.master()[0].hex()
+        _keep_copy(vault.ring)
     if wrapped and sys.stderr.isatty():
         print(file=sys.stderr)
     facts = {"wrapped": wrapped, "master_key": newest}
@@ -160,6 +161,7 @@ def run_recovery_key(options: argparse.Namespace) -> int:
         _show(halves)
     # last, so that no backup is sealed to a key whose halves nobody has seen
     ring.set_recovery(public)
+    _keep_copy(ring)
     facts = {"recovery_key": recovery.fingerprint(public)}
     print(json.dumps(facts) if options.json else f"backups are sealed to recovery key {facts['recovery_key']} from now")
     return 0
@@ -185,7 +187,9 @@ def run_check_halves(options: argparse.Namespace) -> int:
 
 def run_new_intake_key(options: argparse.Namespace) -> int:
     """``teleread vault new-intake-key``."""
-    made = _ring().new_intake().hex()
+    ring = _ring()
+    made = ring.new_intake().hex()
+    _keep_copy(ring)
     print(json.dumps({"intake_key": made}) if options.json else f"new objects' keys are wrapped with {made} from now")
     return 0
 
@@ -193,9 +197,11 @@ def run_new_intake_key(options: argparse.Namespace) -> int:
 def run_retire_intake_keys(options: argparse.Namespace) -> int:
     """``teleread vault retire-intake-keys``."""
     from teleread.pipeline.intake_keys import retire_intake_keys
+    from teleread.pipeline.restored import store_ring
 
     with running_services() as services:
         outcomes = retire_intake_keys(services, older_than=timedelta(days=options.older_than_days))
+        store_ring(services)
     for one in outcomes:
         if options.json:
             print(json.dumps({name: getattr(one, name) for name in one.__slots__}))
@@ -205,6 +211,18 @@ def run_retire_intake_keys(options: argparse.Namespace) -> int:
     if not outcomes and not options.json:
         print("no intake key was replaced so long ago")
     return 0 if all(one.retired for one in outcomes) else 3
+
+
+def _keep_copy(ring: KeyRing) -> None:
+    """Leave a copy of the changed ring in the store, sealed for recovery, so that no change is lost with the file."""
+    from teleread.storage.backup.rings import store_ring
+    from teleread.storage.objects import open_blobs
+
+    if ring.recovery_public is None:
+        return
+    settings = load_settings()
+    with closing(open_blobs(settings.store_url, remember=settings.home / "store-probe.json")) as blobs:
+        store_ring(blobs, ring)
 
 
 def _ring() -> KeyRing:

@@ -8,6 +8,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -65,6 +66,10 @@ def make_password(settings: Settings) -> str | None:
     return password
 
 
+class AirflowBusy(PeerError):
+    """Airflow failed at a request that may be made again."""
+
+
 class AirflowClient:
     """The REST calls needed at start: is it well, is a DAG known, run it, has it run."""
 
@@ -85,8 +90,19 @@ class AirflowClient:
     def run(self, dag_id: str, patience_s: float, alive: Callable[[], None]) -> str:
         """Trigger a DAG as soon as Airflow knows it; returns the run's id."""
         self._wait(lambda: self._known(dag_id), patience_s, alive, f"Airflow does not know the DAG {dag_id}")
-        answer = self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
-        return str(answer["dag_run_id"])
+        run_id = ""
+
+        def triggered() -> bool:
+            nonlocal run_id
+            try:
+                answer = self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", {"logical_date": None})
+            except AirflowBusy:
+                return False  # its database was locked; a second run more does no harm
+            run_id = str(answer["dag_run_id"])
+            return True
+
+        self._wait(triggered, patience_s, alive, f"Airflow does not run the DAG {dag_id}")
+        return run_id
 
     def wait_for(self, dag_id: str, run_id: str, patience_s: float, alive: Callable[[], None]) -> str:
         """Wait until a run has ended; returns its state."""
@@ -94,7 +110,8 @@ class AirflowClient:
 
         def ended() -> bool:
             nonlocal state
-            state = str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
+            with suppress(AirflowBusy):
+                state = str(self._call("GET", f"/api/v2/dags/{dag_id}/dagRuns/{run_id}")["state"])
             return state in {"success", "failed"}
 
         self._wait(ended, patience_s, alive, f"The DAG {dag_id} did not end")
@@ -128,6 +145,8 @@ class AirflowClient:
                 raise PeerError("airflow_refused", "Airflow does not accept the administrator's password.")
             self._http.headers["Authorization"] = f"Bearer {token.json()['access_token']}"
         answer = self._http.request(method, path, json=body)
+        if answer.status_code >= 500:
+            raise AirflowBusy("airflow_busy", f"Airflow answered {answer.status_code} to {method} {path}.")
         if answer.status_code >= 400:
             raise PeerError("airflow_refused", f"Airflow answered {answer.status_code} to {method} {path}.")
         found: dict[str, object] = answer.json()

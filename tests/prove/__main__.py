@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.prove import vault
 from tests.prove.audit import audit_mutations
+from tests.prove.backups import killed_backups
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
 from tests.prove.mutations import mutated_dicom, mutated_wfdb
 from tests.prove.objects import damaged_objects, two_gigabytes
@@ -62,6 +63,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     **BOUNDARY,
     "audit mutations": (1_000, audit_mutations),
     "flipped bits": (2_000, flipped_bits),
+    "killed backups": (90, killed_backups),
     "damaged objects": (10_000, damaged_objects),
     "two gigabytes through the store": (1, two_gigabytes),
     "mutated DICOM": (10_000, mutated_dicom),

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from teleread.pipeline.batches import retry_quarantined
+from teleread.pipeline.scrub import scrub_state
 from teleread.reading.conflicts import count_conflicts, latest_conflicts
 from teleread.web import queries
 from teleread.web.render import page
@@ -29,6 +30,7 @@ def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)])
         messages = queries.open_messages(conn)
         failed = queries.quarantined(conn)
         totals = queries.totals(conn)
+        scrubbed = scrub_state(conn)
         identity_counts = queries.identity_counts(conn)
         contradictions, n_conflicts = latest_conflicts(conn), count_conflicts(conn)
     return page(
@@ -40,6 +42,7 @@ def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)])
         messages=messages,
         quarantined=failed,
         totals=totals,
+        scrubbed=scrubbed,
         identity_counts=identity_counts,
         conflicts=contradictions,
         n_conflicts=n_conflicts,
