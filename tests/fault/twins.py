@@ -144,6 +144,12 @@ def enqueue_anew(services: Services, arrival: str) -> str:
     return case_id
 
 
+def enqueue_bare(services: Services, arrival: str) -> str:
+    """Translates nothing."""
+    Path("/nowhere/at/all").read_bytes()
+    return enqueue(services, arrival)
+
+
 LANDING: dict[str, Callable[..., Landed]] = {
     "row first": land_row_first,
     "receipt first": land_without_storing,
@@ -151,4 +157,5 @@ LANDING: dict[str, Callable[..., Landed]] = {
 PREPARING: dict[str, Callable[[Services, str], str]] = {"receipt first": prepare_late}
 ENQUEUEING: dict[str, Callable[[Services, str], str]] = {
     "a work item each time": enqueue_anew,
+    "bare errors": enqueue_bare,
 }
