@@ -77,6 +77,7 @@ def _store(
     services: Services, arrival: Row[Any], data: bytes, product: Product, lineage: Lineage, timeout_s: float | None
 ) -> _Prepared:
     """Enrol the patient, make the copy for export, and store all that was derived."""
+    products.made_with()  # reads files the first time, which has no place inside the transaction
     facts = dict(product.facts)
     enrolled = services.vault.enroll(
         _identity(facts["patient"], arrival),

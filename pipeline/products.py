@@ -11,11 +11,12 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import teleread
+from teleread.errors import StorageError
 from teleread.ingest.bounded import Product
 from teleread.pipeline.services import Services
 
@@ -66,9 +67,17 @@ def pseudonymise(
 
 @lru_cache(maxsize=1)
 def made_with() -> dict[str, str]:
-    """Versions of all that decides on derived bytes; ``code`` is a hash of our own deciding source."""
-    libraries = {name: version(name) for name in _LIBRARIES}
-    return {"teleread": teleread.__version__, "code": _code(), "python": platform.python_version(), **libraries}
+    """Versions of all that decides on derived bytes; ``code`` is a hash of our own deciding source.
+
+    Raises:
+        StorageError: ``code_unreadable``: the program's own files cannot be read now.
+    """
+    try:
+        libraries = {name: version(name) for name in _LIBRARIES}
+        code = _code()
+    except (OSError, PackageNotFoundError) as error:
+        raise StorageError("code_unreadable", "the program's own files cannot be read") from error
+    return {"teleread": teleread.__version__, "code": code, "python": platform.python_version(), **libraries}
 
 
 def _code() -> str:

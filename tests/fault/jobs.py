@@ -89,7 +89,15 @@ def stubborn_run(request: dict[str, Any], say: Say, pool: Any) -> None:
         say({"ack": (name, arrival_id)})
 
     _with_patience(
-        lambda: scenario.run(services, clock, acknowledge, acknowledged=acknowledged, step=faults.passed), say
+        lambda: scenario.run(
+            services,
+            clock,
+            acknowledge,
+            acknowledged=acknowledged,
+            step=faults.passed,
+            enqueue=twins.ENQUEUEING.get(request.get("twin", ""), enqueue),
+        ),
+        say,
     )
     faults.end(services)
     _with_patience(services.close, say)

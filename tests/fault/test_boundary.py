@@ -59,8 +59,8 @@ def test_a_full_database_server_says_so(running_forge: Forge, grounds: Grounds, 
 
 
 def test_a_process_that_lets_a_bare_error_out_is_caught(running_forge: Forge, embedded: Ground) -> None:
-    """The broken twin: a store without translation."""
-    boundary = Boundary(running_forge, embedded, twin="in-place store")
+    """The broken twin: a step without translation."""
+    boundary = Boundary(running_forge, embedded, twin="bare errors")
     with pytest.raises(Caught) as caught:
         boundary.fail(fault="file size", at=1 << 14)
     assert caught.value.kind == "bare_exception"

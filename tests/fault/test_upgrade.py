@@ -35,8 +35,9 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def world(grounds: Grounds, request: pytest.FixtureRequest) -> Iterator[World]:
-    """A world whose databases are up to date."""
-    with grounds("files", cast(DatabaseKind, request.param)).world() as fresh:
+    """A world whose databases are up to date, and whose vault the new code has not used yet."""
+    with grounds("files", cast(DatabaseKind, request.param)).empty_world() as fresh:
+        bring_up_to_date(fresh, use=False)
         yield fresh
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from sqlalchemy import insert, select
 
-from teleread.errors import StorageError
 from teleread.ingest.formats import bundle, kind_of, safe_names
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.identifiers import arrival_id, receipt_of
@@ -22,67 +20,57 @@ from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import arrivals, objects, work_items
-from teleread.storage.objects.protocol import ObjectInfo, StoredObject
+from teleread.storage.objects.filesystem import FileBlobs
 from teleread.storage.objects.raw import put_raw, raw_key
+from teleread.storage.objects.sealed import SealedStore
 from tests.fault.world import Step, World, no_step
 
 _PIECE = 1 << 15
 
 
-class InPlaceStore:
+class InPlaceBlobs(FileBlobs):
     """Writes to the final name, piece by piece, and believes whatever it finds there."""
 
     def __init__(self, root: Path, step: Step = no_step) -> None:
-        self._root, self._step = root, step
+        super().__init__(root)
+        self._tell = step
 
-    def put(self, key: str, data: bytes | BinaryIO, **_: object) -> StoredObject:
-        whole = data if isinstance(data, bytes) else data.read()
+    def draft(self, size_hint: int | None = None) -> Any:
+        return _InPlaceDraft(self.root, self._tell)
+
+
+class _InPlaceDraft:
+    def __init__(self, root: Path, step: Step) -> None:
+        self._root, self._step, self._whole = Path(root), step, bytearray()
+
+    def __enter__(self) -> _InPlaceDraft:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        """Nothing is held."""
+
+    def write(self, piece: bytes) -> None:
+        self._whole += piece
+
+    def rewrite_start(self, piece: bytes) -> None:
+        self._whole[: len(piece)] = piece
+
+    def publish(self, key: str) -> bool:
         path = self._root / key
-        stored = StoredObject(key, hashlib.sha256(whole).hexdigest(), len(whole))
         if path.exists():
-            return stored
+            return False
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb", buffering=0) as file:
-            for start in range(0, len(whole), _PIECE):
-                file.write(whole[start : start + _PIECE])
+            for start in range(0, len(self._whole), _PIECE):
+                file.write(self._whole[start : start + _PIECE])
                 self._step("piece written")
-        return stored
-
-    def put_raw(self, data: bytes | BinaryIO) -> StoredObject:
-        whole = data if isinstance(data, bytes) else data.read()
-        return self.put(raw_key(hashlib.sha256(whole).hexdigest()), whole)
-
-    def get(self, key: str) -> bytes:
-        try:
-            return (self._root / key).read_bytes()
-        except FileNotFoundError:
-            raise StorageError("object_missing", f"there is no object {key}") from None
-
-    def open(self, key: str) -> BinaryIO:
-        return io.BytesIO(self.get(key))
-
-    def exists(self, key: str) -> bool:
-        return (self._root / key).is_file()
-
-    def stat(self, key: str) -> ObjectInfo | None:
-        return ObjectInfo(key, (self._root / key).stat().st_size) if self.exists(key) else None
-
-    def list(self, prefix: str = "") -> Iterator[str]:
-        keys = (str(path.relative_to(self._root)) for path in self._root.rglob("*") if path.is_file())
-        yield from sorted(key for key in keys if key.startswith(prefix) and not key.startswith("."))
-
-    def delete(self, key: str) -> None:
-        (self._root / key).unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Nothing is held."""
+        return True
 
 
 def services(twin: str, real: Services, world: World, step: Step) -> Services:
     """The real services, or those with a broken store."""
     if twin == "in-place store":
-        broken: Any = InPlaceStore(Path(world.home) / "objects", step)
-        return replace(real, store=broken)
+        return replace(real, store=SealedStore(InPlaceBlobs(Path(world.home) / "objects", step), real.vault.keys))
     if twin == "no sync":  # which no SIGKILL can show: what the kernel has outlives the process
         os.fsync = lambda fd: None
     return real
@@ -156,6 +144,12 @@ def enqueue_anew(services: Services, arrival: str) -> str:
     return case_id
 
 
+def enqueue_bare(services: Services, arrival: str) -> str:
+    """Translates nothing."""
+    Path("/nowhere/at/all").read_bytes()
+    return enqueue(services, arrival)
+
+
 LANDING: dict[str, Callable[..., Landed]] = {
     "row first": land_row_first,
     "receipt first": land_without_storing,
@@ -163,4 +157,5 @@ LANDING: dict[str, Callable[..., Landed]] = {
 PREPARING: dict[str, Callable[[Services, str], str]] = {"receipt first": prepare_late}
 ENQUEUEING: dict[str, Callable[[Services, str], str]] = {
     "a work item each time": enqueue_anew,
+    "bare errors": enqueue_bare,
 }

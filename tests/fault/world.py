@@ -116,13 +116,14 @@ def _blobs(url: str, step: Step) -> Blobs:
     return blobs
 
 
-def bring_up_to_date(world: World) -> None:
-    """Make the tables, and whatever is made once and random, so that every copy of this world has it."""
+def bring_up_to_date(world: World, *, use: bool = True) -> None:
+    """Make the tables; and, for ``use``, what is made once and random, so that every copy of this world has it."""
     catalogue = Database(world.catalogue_url)
     catalogue.migrate()
     vault = Vault(world.vault_url, KeyRing.open(Path(world.home) / "keys.json", clock=Clock()))
     vault.migrate()
-    vault.project_key(EXPORT_PROJECT)
+    if use:
+        vault.project_key(EXPORT_PROJECT)
     catalogue.close()
     vault.close()
 
