@@ -1,4 +1,4 @@
-"""Copies for export that are missing: a correction of identity takes them away, because they carry a wrong pseudonym."""
+"""Copies for export that are missing: a correction takes them away, because they carry a wrong pseudonym."""
 
 from __future__ import annotations
 
