@@ -139,7 +139,7 @@ def dump_database(
         StorageError: of the database, or ``store_full``, ``store_io``.
     """
     parts = []
-    for table in migrations.metadata.sorted_tables:
+    for table in _tables(migrations):
         with SealedFile(folder / f"{migrations.name}.{table.name}.sealed", seal) as out:
             kinds = [_kind(column) for column in table.c]
             head = {
@@ -175,13 +175,18 @@ def check_part(path: Path, part: Part, unseal: Unseal) -> str:
     return head.revision
 
 
+def _tables(migrations: Migrations) -> list[Table]:
+    """All that hold something of their own; what a revision writes about itself comes with the schema."""
+    return [table for table in migrations.metadata.sorted_tables if table.name != f"{migrations.name}_readers"]
+
+
 def is_empty(database: Database) -> bool:
     """Whether no table of the schema has a row."""
     with database.read() as conn:
         there = set(inspect(conn).get_table_names())
         return not any(
             conn.execute(select(text("1")).select_from(table).limit(1)).first() is not None
-            for table in database.migrations.metadata.sorted_tables
+            for table in _tables(database.migrations)
             if table.name in there
         )
 

@@ -1,7 +1,8 @@
 """Bringing a database to the present schema, with Alembic inside one transaction.
 
 A revision is added as ``migrations/versions/<number>_<what>.py``. Code of the version before must run on it: add
-columns and tables, fill them, and remove the old ones only a version later.
+columns and tables, fill them, and remove the old ones only a version later. Each says by :func:`let_older_run` how old
+the code may be that is started on it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic import command, context
+from alembic import command, context, op
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import Connection, MetaData, inspect, text
 
 from teleread.errors import Misconfigured
 from teleread.storage.catalogue import schema
@@ -55,7 +57,8 @@ def upgrade(connection: Connection, migrations: Migrations, to: str = "head") ->
         Whether anything was missing.
 
     Raises:
-        Misconfigured: ``database_newer`` when the database was made by a newer version of teleread.
+        Misconfigured: ``database_newer`` when the database was made by a newer version of teleread, and does not say
+            that code of this one may go on working on it (see :func:`let_older_run`).
     """
     config = Config()
     config.set_main_option("script_location", str(migrations.scripts).replace("%", "%%"))
@@ -66,8 +69,31 @@ def upgrade(connection: Connection, migrations: Migrations, to: str = "head") ->
         try:
             command.upgrade(config, to)
         except CommandError as error:
+            if _may_run(connection, migrations, ScriptDirectory.from_config(config).get_current_head()):
+                return False
             raise Misconfigured("database_newer", "the database belongs to another version of teleread") from error
     return current.get_current_heads() != before
+
+
+def let_older_run(table: str, oldest: str) -> None:
+    """Say, inside a revision, which code may run on its outcome: that of ``oldest`` and all since.
+
+    Processes of the version before are started anew while an upgrade goes on; a revision that only adds lets them.
+
+    Args:
+        table: ``catalogue_readers`` or ``vault_readers``; part of the schema since revision 0002.
+        oldest: number of a revision.
+    """
+    op.execute(f"DELETE FROM {table}")
+    op.execute(f"INSERT INTO {table} (oldest) VALUES ('{oldest}')")
+
+
+def _may_run(connection: Connection, migrations: Migrations, own: str | None) -> bool:
+    table = f"{migrations.name}_readers"
+    if own is None or not inspect(connection).has_table(table):
+        return False
+    oldest = connection.execute(text(f"SELECT oldest FROM {table}")).scalar_one_or_none()
+    return oldest is not None and str(oldest) <= own
 
 
 def run_environment() -> None:

@@ -590,3 +590,6 @@ def audit_tables(metadata: MetaData, events: str, prefix: str) -> AuditTables:
 
 audit = audit_tables(metadata, "audit_events", "audit")
 audit_events = audit.events
+
+# One row: the oldest revision whose code may be started on this schema.
+readers = Table("catalogue_readers", metadata, Column("oldest", String(32), primary_key=True))

@@ -76,6 +76,9 @@ project_keys = Table(
     Column("wrapped", LargeBinary),
 )
 
+# One row: the oldest revision whose code may be started on this schema.
+readers = Table("vault_readers", metadata, Column("oldest", String(32), primary_key=True))
+
 audit = audit_tables(metadata, "vault_events", "vault")
 vault_events = audit.events
 

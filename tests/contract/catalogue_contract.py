@@ -186,9 +186,16 @@ class CatalogueContract(DatabaseFixtures):
     def test_a_database_of_a_newer_version_is_refused(self, database: Database) -> None:
         with database.write() as conn:
             conn.execute(text("UPDATE catalogue_version SET version_num = '9999'"))
+            conn.execute(text("UPDATE catalogue_readers SET oldest = '9998'"))
         with pytest.raises(Misconfigured) as refused:
             database.migrate()
         assert refused.value.code == "database_newer"
+
+    def test_code_may_be_started_on_a_newer_schema_that_only_added(self, database: Database) -> None:
+        with database.write() as connection:
+            connection.execute(text("UPDATE catalogue_version SET version_num = '9999'"))
+            connection.execute(text("UPDATE catalogue_readers SET oldest = '0002'"))
+        database.migrate()
 
     def test_a_database_without_tables_is_said_to_be_one(self, url: str) -> None:
         database = Database(url)

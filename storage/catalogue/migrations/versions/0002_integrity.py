@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from teleread.storage.catalogue import audit_triggers_1
+from teleread.storage.catalogue.migrate import let_older_run
 
 revision = "0002"
 down_revision = "0001"
@@ -13,6 +14,12 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Bring the tables here."""
+    op.create_table(
+        "catalogue_readers",
+        sa.Column("oldest", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("oldest", name=op.f("pk_catalogue_readers")),
+    )
+    let_older_run("catalogue_readers", "0001")
     op.create_table(
         "audit_head",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from teleread.storage.catalogue import audit_triggers_1
+from teleread.storage.catalogue.migrate import let_older_run
 
 revision = "0002"
 down_revision = "0001"
@@ -13,6 +14,12 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Bring the tables here."""
+    op.create_table(
+        "vault_readers",
+        sa.Column("oldest", sa.String(length=32), nullable=False),
+        sa.PrimaryKeyConstraint("oldest", name=op.f("pk_vault_readers")),
+    )
+    let_older_run("vault_readers", "0002")
     op.create_table(
         "forgotten",
         sa.Column("pseudonym", sa.String(length=32), nullable=False),
