@@ -35,7 +35,7 @@ class House:
         self.store = SealedStore(FileBlobs(folder / "objects"), self.vault.keys)
         catalogue = Database(f"sqlite:///{folder / 'catalogue.db'}")
         catalogue.migrate()
-        self.services = Services(alliance, catalogue, self.store, self.vault, cast(Any, None), clock)
+        self.services = Services(alliance, catalogue, self.store, self.vault.ring, self.vault, cast(Any, None), clock)
 
     def land(self, data: bytes, site: str = "township") -> tuple[str, StoredObject]:
         stored = self.store.put_raw(data)
@@ -213,7 +213,13 @@ def test_missing_bytes_hold_the_key_until_somebody_has_looked(house: House) -> N
     fresh = SealedStore(house.store.blobs, house.vault.keys)
     fresh.delete(raw_key(stored.sha256))
     services = Services(
-        house.services.alliance, house.services.catalogue, fresh, house.vault, cast(Any, None), house.clock
+        house.services.alliance,
+        house.services.catalogue,
+        fresh,
+        house.vault.ring,
+        house.vault,
+        cast(Any, None),
+        house.clock,
     )
     assert retire_intake_keys(services, older_than=WEEK)[0].waits_for == "reconcile"
 
