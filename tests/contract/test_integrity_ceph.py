@@ -12,7 +12,7 @@ from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects import SealedStore
-from teleread.storage.vault import Vault
+from teleread.storage.vault import KeyRing, Vault
 from tests.conftest import Clock, SharedPool
 from tests.contract.ceph import ACCESS_KEY, SECRET_KEY, CephServer
 from tests.contract.integrity_contract import (
@@ -24,7 +24,6 @@ from tests.contract.integrity_contract import (
     test_the_walk_goes_on_from_where_it_stands,
     test_what_the_scrub_found_is_mended_by_reconcile,
 )
-from tests.contract.keys import TestKeys
 from tests.contract.s3_contract import new_blobs
 from tests.contract.sweeping_contract import test_in_no_order_of_steps_does_a_row_name_a_removed_object
 
@@ -50,22 +49,29 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def store(ceph: CephServer) -> Iterator[SealedStore]:
-    store = SealedStore(new_blobs(ceph.endpoint, ACCESS_KEY, SECRET_KEY), TestKeys())
+def vault(tmp_path: Path, clock: Clock) -> Iterator[Vault]:
+    vault = Vault(f"sqlite:///{tmp_path / 'vault.db'}", KeyRing.open(tmp_path / "keys.json", clock=clock))
+    vault.migrate()
+    yield vault
+    vault.close()
+
+
+@pytest.fixture
+def store(ceph: CephServer, vault: Vault) -> Iterator[SealedStore]:
+    store = SealedStore(new_blobs(ceph.endpoint, ACCESS_KEY, SECRET_KEY), vault.keys)
     yield store
     store.close()
 
 
 @pytest.fixture
 def services(
-    database: Database, store: SealedStore, tmp_path: Path, alliance: Alliance, clock: Clock, pool: BoundedPool
+    database: Database, store: SealedStore, vault: Vault, alliance: Alliance, clock: Clock, pool: BoundedPool
 ) -> Iterator[Services]:
-    vault = Vault(f"sqlite:///{tmp_path / 'vault.db'}")
-    vault.migrate()
     opened = Services(
         alliance=alliance,
         catalogue=database,
         store=store,
+        ring=vault.ring,
         vault=vault,
         make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,

@@ -18,10 +18,9 @@ from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import objects
 from teleread.storage.objects import SealedStore
 from teleread.storage.objects.s3 import S3Blobs
-from teleread.storage.vault import Vault
+from teleread.storage.vault import KeyRing, Vault
 from tests.conftest import Clock, SharedPool
 from tests.contract.integrity_contract import *  # noqa: F403
-from tests.contract.keys import TestKeys
 from tests.contract.postgres import postgres_server
 from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
 from tests.contract.sweeping_contract import *  # noqa: F403
@@ -52,11 +51,19 @@ def database(new_url: Callable[[], str]) -> Iterator[Database]:
 
 
 @pytest.fixture
-def store(s3: RcloneServer, tmp_path: Path) -> Iterator[SealedStore]:
+def vault(new_url: Callable[[], str], tmp_path: Path, clock: Clock) -> Iterator[Vault]:
+    vault = Vault(new_url(), KeyRing.open(tmp_path / "keys.json", clock=clock))
+    vault.migrate()
+    yield vault
+    vault.close()
+
+
+@pytest.fixture
+def store(s3: RcloneServer, vault: Vault, tmp_path: Path) -> Iterator[SealedStore]:
     bucket = tmp_path.name.replace("_", "-")[:60].strip("-")
     blobs = S3Blobs(s3.endpoint, bucket, ACCESS_KEY, SECRET_KEY, secure=False)
     blobs.ensure_bucket()
-    store = SealedStore(blobs, TestKeys())
+    store = SealedStore(blobs, vault.keys)
     yield store
     store.close()
 
@@ -65,17 +72,16 @@ def store(s3: RcloneServer, tmp_path: Path) -> Iterator[SealedStore]:
 def services(
     database: Database,
     store: SealedStore,
-    new_url: Callable[[], str],
+    vault: Vault,
     alliance: Alliance,
     clock: Clock,
     pool: BoundedPool,
 ) -> Iterator[Services]:
-    vault = Vault(new_url())
-    vault.migrate()
     opened = Services(
         alliance=alliance,
         catalogue=database,
         store=store,
+        ring=vault.ring,
         vault=vault,
         make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,

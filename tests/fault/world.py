@@ -31,11 +31,12 @@ from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.filesystem import FileBlobs
 from teleread.storage.objects.protocol import Blobs
 from teleread.storage.objects.s3 import S3Blobs
+from teleread.storage.objects.probe import NEEDED
 from teleread.storage.objects.sealed import SealedStore
 from teleread.storage.vault import KeyRing, Vault
 
 Step = Callable[[str], None]
-StoreKind = Literal["files", "s3"]
+StoreKind = Literal["files", "s3", "ceph"]
 DatabaseKind = Literal["sqlite", "postgres"]
 COMBINATIONS: tuple[tuple[StoreKind, DatabaseKind], ...] = (
     ("files", "sqlite"),
@@ -112,6 +113,8 @@ def _blobs(url: str, step: Step) -> Blobs:
         unquote(parts.password or ""),
         secure=False,
     )
+    if parts.query.endswith("enforces=all"):  # what the probe finds on the strong server
+        blobs.rely_on(frozenset(NEEDED))
     blobs.ensure_bucket()
     return blobs
 
@@ -207,7 +210,7 @@ class Ground:
 
     def _named(self, home: Path, bucket: str) -> World:
         store_url = f"file://{home}/objects"
-        if self._store == "s3":
+        if self._store != "files":
             assert self._s3_url is not None
             store_url = self._s3_url(bucket)
         return World(str(home), store_url, f"sqlite:///{home}/catalogue.db", f"sqlite:///{home}/vault.db")
@@ -247,8 +250,8 @@ def ground(store: StoreKind = "files", database: DatabaseKind = "sqlite") -> Ite
             from tests.contract.postgres import postgres_server
 
             new_database = stack.enter_context(postgres_server())
-        if store == "s3":
-            s3_url = stack.enter_context(_buckets(folder))
+        if store != "files":
+            s3_url = stack.enter_context(_buckets(folder) if store == "s3" else _strong_buckets())
         yield Ground(folder, store, database, new_database=new_database, s3_url=s3_url)
 
 
@@ -264,3 +267,15 @@ def _buckets(folder: Path) -> Iterator[Callable[[str], str]]:
     with rclone_server(served) as server:
         credentials = f"{quote(ACCESS_KEY, '')}:{quote(SECRET_KEY, '')}"
         yield lambda bucket: f"s3://{credentials}@{server.endpoint}/{bucket}?secure=0"
+
+
+@contextmanager
+def _strong_buckets() -> Iterator[Callable[[str], str]]:
+    """The strong server, relied on for all that it enforces: other requests than the weak one is sent."""
+    from urllib.parse import quote
+
+    from tests.contract.ceph import ACCESS_KEY, SECRET_KEY, ceph_server
+
+    with ceph_server(tcp_nodelay=True) as server:
+        credentials = f"{quote(ACCESS_KEY, '')}:{quote(SECRET_KEY, '')}"
+        yield lambda bucket: f"s3://{credentials}@{server.endpoint}/{bucket}?secure=0&enforces=all"

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from tests.contract.ceph import ceph_missing
 from tests.contract.postgres import postgres_programs
 from tests.contract.rclone import rclone_binary
 from tests.fault.boundary import Boundary
@@ -132,6 +133,17 @@ def every_statement() -> Iterator[Counted]:
         yield Counted(len(faults), prove)
 
 
+@contextmanager
+def strong_server() -> Iterator[Counted]:
+    """Death at every fifth step on a server whose conditional writes are relied on; a bucket there costs a second."""
+    if ceph_missing():
+        yield _left_out("Ceph is missing")
+        return
+    with forge() as running, ground("ceph", "sqlite") as here:
+        sweep = Sweep(running, here)
+        yield Counted(len(sweep.steps) // 5, lambda number: sweep.die_at(5 * number + 1))
+
+
 def _left_out(reason: str) -> Counted:
     print(f"left out: {reason}", flush=True)
     return Counted(0, lambda _: None)
@@ -142,6 +154,7 @@ EVERY_STEP: Proofs = {
     f"death at every step, {store} and {database}": (None, partial(every_step, store, database))
     for store, database in COMBINATIONS
 }
+EVERY_STEP["death at every fifth step, ceph and sqlite"] = (None, strong_server)
 EVERY_CALL: Proofs = {
     f"death at every system call, {store} and {database}": (None, partial(every_call, store, database))
     for store, database in COMBINATIONS
