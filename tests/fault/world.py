@@ -29,9 +29,9 @@ from teleread.pipeline.products import EXPORT_PROJECT
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.filesystem import FileBlobs
+from teleread.storage.objects.probe import NEEDED
 from teleread.storage.objects.protocol import Blobs
 from teleread.storage.objects.s3 import S3Blobs
-from teleread.storage.objects.probe import NEEDED
 from teleread.storage.objects.sealed import SealedStore
 from teleread.storage.vault import KeyRing, Vault
 
