@@ -59,6 +59,8 @@ class Conflict(TelereadError):
 class AccessDenied(TelereadError):
     """The caller may not do this, or may not know that it exists."""
 
+    exit_code = 3
+
 
 class Misconfigured(TelereadError):
     """Settings or the alliance file are wrong; an operator must act."""

@@ -11,6 +11,7 @@ import fcntl
 import hmac
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ OBJECTS = "objects"
 _OWNER = "teleread-backup.json"
 _LOCK = ".lock"
 _PAGE = 500
+_BACKUP = re.compile(
+    r"\.?[0-9]{8}t[0-9]{6}z-[0-9a-f]{1,32}"
+)  # what a backup's folder is called, also one being removed
 
 
 def system_of(ring: KeyRing) -> str:
@@ -113,6 +117,11 @@ def _own(folder: Path, system: str) -> None:
         owner = json.loads(mine.read_text())["system"]
     except FileNotFoundError:
         with os_errors():
+            if any(path.name != _LOCK for path in folder.iterdir()):
+                raise Misconfigured(
+                    "backup_folder_not_empty",
+                    "The folder holds other things and no backup; give an empty one, or one that does not exist yet.",
+                ) from None
             draft = folder / f".{_OWNER}"
             write_private(draft, json.dumps({"system": system}).encode() + b"\n")
             os.replace(draft, mine)
@@ -137,7 +146,8 @@ def clean_up(folder: Path) -> None:
     with os_errors():
         for path in folder.iterdir():
             unfinished = not (path / NAME).exists() or path.name.startswith(".")
-            if path.is_dir() and path.name != OBJECTS and unfinished:
+            # what is not called like a backup is not ours, whoever put it here
+            if unfinished and _BACKUP.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
     if (folder / OBJECTS).is_dir():
         # nobody else writes here: we hold the lock

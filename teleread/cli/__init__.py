@@ -44,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps({"error": {"code": error.code, "message": error.safe_message}}))
         print(f"teleread: {error.safe_message} [{error.code}]", file=sys.stderr)
         return error.exit_code
+    except (KeyboardInterrupt, EOFError):
+        # what was begun is whole or not there at all: every act is a transaction of its own
+        print("\nteleread: stopped", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # the reader of our output has gone; Python would complain once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from teleread import __version__
-from teleread.errors import StorageError
+from teleread.errors import Misconfigured, StorageError
 from teleread.services import running_services
 from teleread.settings import load_settings
 from teleread.storage import audit
@@ -75,7 +75,11 @@ def run_verify(options: argparse.Namespace) -> int:
     folders = [settings.home / "anchors", *(options.anchors or ())]
     given = [parse_anchor(words) for words in options.paper]
     for folder in folders:
-        given += audit.read_anchors(folder)
+        found = list(audit.read_anchors(folder))
+        if not found and folder in (options.anchors or ()):
+            # a stick that is not mounted must not pass for one whose anchors fit
+            raise Misconfigured("no_anchors", f"There is no anchor in {folder}; is the disk mounted?")
+        given += found
     with running_services() as services:
         key = services.audit_key
         # what was recorded a moment ago, by the last command of a stopped service too, is no fault of the chain

@@ -57,8 +57,26 @@ def add_commands(commands: Any) -> None:
     restore.set_defaults(run=run_restore)
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuse what is no folder of its own: a URL, or a place inside or around the system's own files."""
+    if "://" in str(folder) or str(folder).partition("/")[0].endswith(":"):
+        raise Misconfigured("backup_folder_unusable", "A backup goes into a folder: mount the disk or share first.")
+    settings = load_settings()
+    place = folder.resolve()
+    own = [settings.key_file.parent, settings.home / "objects", settings.home / "vault"]
+    if settings.store_url.startswith("file://"):
+        own.append(Path(settings.store_url.removeprefix("file://")))
+    for one in (path.resolve() for path in own):
+        if place == one or one in place.parents or place in one.parents:
+            raise Misconfigured(
+                "backup_folder_unusable",
+                "The folder lies in or around the system's own files; give one apart, best on another disk.",
+            )
+
+
 def run_backup(options: argparse.Namespace) -> int:
     """``teleread backup FOLDER``. Exit code 3 when the store has lost objects."""
+    _check_folder(options.folder)
     if options.list:
         return _list(options)
     from teleread.services import running_services
