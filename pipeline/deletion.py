@@ -13,7 +13,7 @@ Bytes that another patient's or another site's arrival shares stay. Audit events
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -200,8 +200,13 @@ def replay(services: Services, *, step: Step = _no_step) -> Replayed:
             continue
         with services.catalogue.write() as conn:
             known = conn.scalar(select(deletions.c.state).where(deletions.c.id == identifier))
+            complete = key != stages.get("decision")
             if known is None:
-                conn.execute(insert(deletions).values(**_row_of(body, complete=key != stages.get("decision"))))
+                conn.execute(insert(deletions).values(**_row_of(body, complete=complete)))
+            elif known == "begun" and complete:
+                # it came to its end after the backup: what has another data key came later and stays
+                row = _row_of(body, complete=True)
+                conn.execute(update(deletions).where(deletions.c.id == identifier).values(**row))
         if known in (None, "begun"):
             run(services, identifier, step=step)
             done.append(identifier)
@@ -279,23 +284,26 @@ def _remove_study(conn: Connection, deletion_id: str, study: Study, found: _Foun
 
 
 def _delete_objects(services: Services, deletion_id: str, step: Step) -> None:
-    with services.catalogue.read() as conn:
-        condemned = conn.scalar(select(deletions.c.facts).where(deletions.c.id == deletion_id))["condemned"]  # type: ignore[index]
-        left = [
-            key
-            for start in range(0, len(condemned), 500)
-            for key in conn.scalars(
-                select(swept_objects.c.key).where(
-                    swept_objects.c.key.in_(condemned[start : start + 500]), swept_objects.c.gone.is_(False)
-                )
-            )
-        ]
-    if not left:
+    condemned = _row(services, deletion_id).facts["condemned"]
+    if not _waiting(services, condemned):
         return
     with sweeping.sole_remover(services.catalogue) as alone:
         if not alone:
             raise Conflict("remover_busy", "Orphans are being removed at this moment; try again in a minute.")
-        sweeping.finish(services.catalogue, services.store, left, step=step)
+        # asked again: until now another remover may have come to the end of them, and the bytes may be back
+        sweeping.finish(services.catalogue, services.store, _waiting(services, condemned), step=step)
+
+
+def _waiting(services: Services, condemned: Sequence[str]) -> list[str]:
+    waits = swept_objects.c.gone.is_(False)
+    with services.catalogue.read() as conn:
+        return [
+            key
+            for start in range(0, len(condemned), 500)
+            for key in conn.scalars(
+                select(swept_objects.c.key).where(swept_objects.c.key.in_(condemned[start : start + 500]), waits)
+            )
+        ]
 
 
 def _forget(services: Services, row: Any) -> None:

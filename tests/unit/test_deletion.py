@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -22,7 +23,9 @@ from teleread.pipeline.retention import law, place_hold
 from teleread.pipeline.scrub import scrub
 from teleread.pipeline.services import Services
 from teleread.reading.reports import sign_report
-from teleread.storage.catalogue import schema
+from teleread.storage.catalogue import schema, sweeping
+from teleread.storage.catalogue.database import Database
+from teleread.storage.objects.raw import raw_key
 from teleread.storage.vault import recovery
 from tests.conftest import Clock
 from tests.unit.test_pipeline_steps import arrive, sample
@@ -105,6 +108,25 @@ def delete(services: Services, pseudonym: str, step: Callable[[str], None] = lam
     (identifier,) = begin(services, pseudonym, LAW, who=WHO, reason="retention over")
     run(services, identifier, step=step)
     return identifier
+
+
+def rows(services: Services) -> dict[str, list[dict[str, Any]]]:
+    """The whole catalogue, by table."""
+    with services.catalogue.read() as conn:
+        tables = schema.metadata.sorted_tables
+        return {table.name: [dict(row._mapping) for row in conn.execute(select(table))] for table in tables}
+
+
+def put_back(services: Services, old: dict[str, list[dict[str, Any]]]) -> None:
+    """As after a restore: the rows are those of before."""
+    keep = {"audit_events", "audit_unsealed", "audit_chain", "audit_head", "swept_objects"}
+    tables = [table for table in schema.metadata.sorted_tables if table.name not in keep]
+    with services.catalogue.write() as conn:
+        for table in reversed(tables):
+            conn.execute(table.delete())
+        for table in tables:
+            if old[table.name]:
+                conn.execute(insert(table), old[table.name])
 
 
 def identity(services: Services, pseudonym: str) -> object:
@@ -304,19 +326,10 @@ def test_certificates_make_an_older_catalogue_delete_again_but_not_what_came_sin
     services: Services, due: dict[str, str], tmp_path: Any
 ) -> None:
     """As after a restore: the rows are back, and the bytes were landed anew after the deletion."""
-    tables = schema.metadata.sorted_tables
-    with services.catalogue.read() as conn:
-        old = {table.name: [dict(row._mapping) for row in conn.execute(select(table))] for table in tables}
+    old = rows(services)
     identifier = delete(services, due["ecg"])
     arrival, _ = take_in(services, "waveform_ecg.dcm")
-    keep = {"audit_events", "audit_unsealed", "audit_chain", "audit_head", "swept_objects"}
-    with services.catalogue.write() as conn:
-        for table in reversed(tables):
-            if table.name not in keep:
-                conn.execute(table.delete())
-        for table in tables:
-            if table.name not in keep and old[table.name]:
-                conn.execute(insert(table), old[table.name])
+    put_back(services, old)
     assert "studies" in mentions(services, due["ecg"])
     outcome = replay(services)
     assert outcome.deleted == (identifier,)
@@ -327,6 +340,43 @@ def test_certificates_make_an_older_catalogue_delete_again_but_not_what_came_sin
     with services.catalogue.read() as conn:
         row = conn.execute(select(schema.arrivals).where(schema.arrivals.c.id == arrival)).one()
     assert services.store.get(row.object_key) == sample("waveform_ecg.dcm")
+
+
+def test_a_deletion_that_the_backup_holds_as_begun_leaves_what_came_since(
+    services: Services, due: dict[str, str]
+) -> None:
+    (identifier,) = begin(services, due["ecg"], LAW, who=WHO, reason="retention over")
+    old = rows(services)
+    run(services, identifier)
+    arrival, _ = take_in(services, "waveform_ecg.dcm")
+    put_back(services, old)
+    assert replay(services).deleted == (identifier,)
+    assert mentions(services, due["ecg"]) == {"deletions", "audit_events"}
+    assert reconcile(services, repair=True).left == 0
+    with services.catalogue.read() as conn:
+        row = conn.execute(select(schema.arrivals).where(schema.arrivals.c.id == arrival)).one()
+    assert services.store.get(row.object_key) == sample("waveform_ecg.dcm")
+
+
+def test_what_lands_again_before_a_deletion_may_remove_is_not_removed(
+    services: Services, due: dict[str, str], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweeper comes first to the end of what the deletion condemned, and then the bytes arrive again."""
+    real = sweeping.sole_remover
+    landed: list[str] = []
+
+    def late(database: Database) -> AbstractContextManager[bool]:
+        monkeypatch.setattr(sweeping, "sole_remover", real)
+        clock.advance(120)
+        with real(database) as alone:
+            assert alone
+            assert sweeping.finish_left(services.catalogue, services.store, clock()) > 0
+        landed.append(arrive(services, {"a": sample("waveform_ecg.dcm")}).sha256)
+        return real(database)
+
+    monkeypatch.setattr(sweeping, "sole_remover", late)
+    delete(services, due["ecg"])
+    assert services.store.get(raw_key(landed[0])) == sample("waveform_ecg.dcm")
 
 
 def test_a_forged_certificate_deletes_nothing(services: Services, due: dict[str, str]) -> None:
