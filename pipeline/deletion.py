@@ -25,6 +25,7 @@ from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.pipeline import certificates
 from teleread.pipeline.deletion_rows import Study, delete_patient, delete_study, studies_of
 from teleread.pipeline.identifiers import derived_id
+from teleread.pipeline.intake_keys import keep_for_owners
 from teleread.pipeline.notes import note_key
 from teleread.pipeline.retention import Decision, Policy, decide, facts_of
 from teleread.pipeline.services import Services
@@ -113,6 +114,8 @@ def run(services: Services, deletion_id: str, *, step: Step = _no_step) -> str:
     step("patient_removed")
     _delete_objects(services, deletion_id, step)
     step("objects_removed")
+    _keep_shared(services, deletion_id)
+    step("shared_kept")
     _forget(services, row)
     step("entry_forgotten")
     _certify(services, deletion_id)
@@ -257,6 +260,7 @@ def _look(services: Services, study: Study, known: Collection[str] | None) -> _F
 
 
 def _remove_study(conn: Connection, deletion_id: str, study: Study, found: _Found, now: datetime) -> None:
+    sweeping.exclude_writers(conn)
     row = conn.execute(select(deletions).where(deletions.c.id == deletion_id).with_for_update()).one()
     facts = dict(row.facts)
     counts = delete_study(conn, study)
@@ -276,7 +280,7 @@ def _remove_study(conn: Connection, deletion_id: str, study: Study, found: _Foun
             if key in found.sizes
         ),
     ]
-    facts["shared"] = sorted({*facts["shared"], *(hashes[key] for key in shared if key in hashes)})
+    facts["shared"] = sorted({*facts["shared"], *(root for key in shared if (root := raw_root(key)))})
     facts["condemned"] = sorted({*facts["condemned"], *condemned})
     facts["intake_keys"] = sorted({*facts["intake_keys"], *found.intake_keys})
     facts["data_keys"] = sorted({*facts["data_keys"], *found.data_keys})
@@ -304,6 +308,21 @@ def _waiting(services: Services, condemned: Sequence[str]) -> list[str]:
                 select(swept_objects.c.key).where(swept_objects.c.key.in_(condemned[start : start + 500]), waits)
             )
         ]
+
+
+def _keep_shared(services: Services, deletion_id: str) -> None:
+    """Whoever else these bytes are of holds their key too, before the patient's entry goes.
+
+    An arrival that nobody has prepared yet has no patient whose entry would hold it; once the intake key is retired,
+    the entry that is forgotten now may be the only one.
+    """
+    for root in _row(services, deletion_id).facts["shared"]:
+        try:
+            keep_for_owners(services, root)
+        except StorageError as error:
+            # lost or rotten before; reconcile names it
+            if error.code not in ("object_missing", "object_corrupt", "object_key_missing"):
+                raise
 
 
 def _forget(services: Services, row: Any) -> None:

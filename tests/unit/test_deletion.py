@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.pipeline import certificates, deletion
 from teleread.pipeline.deletion import begin, finalise, refuse_deleted, remaining, replay, resume, run
 from teleread.pipeline.enqueue import enqueue
+from teleread.pipeline.intake_keys import retire_intake_keys
 from teleread.pipeline.orphans import sweep_orphans
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.reconcile import reconcile
@@ -166,6 +168,28 @@ def test_bytes_that_another_site_sent_too_stay_readable_there(services: Services
     assert services.store.get(left.object_key) == sample("CT_small.dcm")
     delete(services, due["shared"])
     assert not services.store.exists(left.object_key)
+
+
+def test_bytes_that_another_site_sent_and_nobody_has_prepared_stay_readable(
+    services: Services, due: dict[str, str], clock: Clock
+) -> None:
+    """The patient's entry alone held their key, for the intake key was retired before they came again."""
+    retire_every_key(services, clock)
+    landed = arrive(services, {"a": sample("waveform_ecg.dcm")}, site="other")
+    delete(services, due["ecg"])
+    assert services.store.get(raw_key(landed.sha256)) == sample("waveform_ecg.dcm")
+    assert prepare(services, landed.arrival_id) == "prepared"
+
+
+def retire_every_key(services: Services, clock: Clock) -> None:
+    services.ring.new_intake()
+    for number in range(2):
+        clock.advance(8 * 86400)
+        retire_intake_keys(services, older_than=timedelta(days=7))
+        with services.catalogue.write() as conn:
+            made = {"id": f"backup-{number}", "begun_at": clock(), "made_at": clock(), "facts": {}}
+            conn.execute(insert(schema.backups).values(**made))
+    assert [key.retired_at is None for key in services.ring.intakes()] == [False, True]
 
 
 def test_a_deletion_killed_at_any_step_ends_the_same(services: Services, due: dict[str, str]) -> None:
