@@ -8,15 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from teleread.alliance import Alliance
+from teleread.errors import Conflict
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline import deletion, land
-from teleread.pipeline.retention import law
+from teleread.pipeline.retention import law, place_hold
 from teleread.pipeline.services import Services
 from teleread.storage.backup.make import make_backup
 from teleread.storage.backup.restore import restore_backup
@@ -32,6 +34,7 @@ from tests.backups import Small, land_one, rows_of, small_on_files, wrong_with
 from tests.conftest import Clock, SharedPool
 from tests.contract.postgres import postgres_server
 from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
+from tests.system import wait_for
 from tests.unit.test_deletion import *  # noqa: F403
 from tests.unit.test_pipeline_steps import arrive, sample
 from tests.unit.test_restore_drill import *  # noqa: F403
@@ -172,3 +175,36 @@ def test_who_lands_and_who_deletes_the_same_bytes_do_not_block_each_other(
         landed = threads.submit(arrive, services, {"a": sample("waveform_ecg.dcm")})
         assert ran.result(60) == "forgotten"
         assert services.store.get(raw_key(landed.result(60).sha256)) == sample("waveform_ecg.dcm")
+
+
+def test_a_hold_that_comes_while_a_deletion_is_decided_is_refused(
+    services: Services, due: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert, decided, go_on = deletion._insert, threading.Event(), threading.Event()
+
+    def late_insert(*given: Any) -> str:
+        decided.set()
+        go_on.wait(60)
+        return insert(*given)
+
+    def waits() -> bool:
+        with services.catalogue.read() as conn:
+            return bool(conn.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")))
+
+    def hold() -> None:
+        with services.catalogue.write() as conn:
+            place_hold(conn, due["ecg"], who="court", reason="dispute", at=services.clock())
+
+    monkeypatch.setattr(deletion, "_insert", late_insert)
+    with ThreadPoolExecutor(2) as threads:
+        begun = threads.submit(deletion.begin, services, due["ecg"], law(), who="w", reason="retention over")
+        assert decided.wait(60)
+        held = threads.submit(hold)
+        try:
+            wait_for(lambda: held.done() or waits(), 60, "the hold waits")
+        finally:
+            go_on.set()
+        assert len(begun.result(60)) == 1
+        with pytest.raises(Conflict) as refused:
+            held.result(60)
+    assert refused.value.code == "being_deleted"
