@@ -39,7 +39,7 @@ def write(database: Database, store: ObjectStore, data: bytes, turn: Turn, *, ch
             key = store.put("derived/1/" + data.decode(), data).key
         except StorageError as error:
             # the object went while put compared it: nothing was acknowledged, and it is sent again
-            if error.code != "store_io":
+            if error.code != "object_swept":
                 raise
             continue
         turn()
