@@ -23,6 +23,7 @@ from teleread.storage.vault.keyring import KeyRing
 PREFIX = "certificates/"
 Stage = Literal["decision", "forgotten", "final"]
 _KEY = re.compile(r"certificates/([0-9a-f]{32})/(decision|forgotten|final)")
+_LATEST_FIRST: tuple[Stage, ...] = ("final", "forgotten", "decision")
 _VERSION = 1
 _LARGEST = 64 << 20
 
@@ -81,6 +82,21 @@ def read(blobs: Blobs, key: str, ring: KeyRing) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise StorageError("certificate_corrupt", f"{key} is not what was written, or is of another system")
+
+
+def latest(blobs: Blobs, stages: Mapping[Stage, str], ring: KeyRing) -> tuple[dict[str, Any] | None, list[str]]:
+    """The certificate of the latest stage that can be read, if any, and the keys of later ones that cannot."""
+    rotten: list[str] = []
+    for stage in _LATEST_FIRST:
+        if stage not in stages:
+            continue
+        try:
+            return read(blobs, stages[stage], ring), rotten
+        except StorageError as error:
+            if error.code != "certificate_corrupt":
+                raise
+            rotten.append(stages[stage])
+    return None, rotten
 
 
 def kept(blobs: Blobs) -> Iterator[tuple[str, dict[Stage, str]]]:

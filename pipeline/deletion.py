@@ -13,28 +13,29 @@ Bytes that another patient's or another site's arrival shares stay. Audit events
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, text, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from teleread.alliance import PRIORITIES
-from teleread.errors import Conflict, InputRejected, StorageError
+from teleread.errors import Conflict, InputRejected, PeerError, StorageError, TelereadError
 from teleread.pipeline import certificates
 from teleread.pipeline.deletion_rows import Study, delete_patient, delete_study, studies_of
 from teleread.pipeline.identifiers import derived_id
+from teleread.pipeline.intake_keys import keep_for_owners
 from teleread.pipeline.notes import note_key
-from teleread.pipeline.retention import Decision, Policy, decide, facts_of
+from teleread.pipeline.retention import Decision, Policy, checked_name, decide, facts_of
 from teleread.pipeline.services import Services
+from teleread.reading.persons import lock_patients
 from teleread.storage import audit
 from teleread.storage.backup.rings import stored_generations
 from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.schema import arrivals, backups, deletions, derived, objects, swept_objects
 from teleread.storage.objects.raw import raw_root
 
-_LOCK_CLASS = 0x7E1E5EB
 _REASON_LIMIT = 500
 _FORGET_REASON = "retention"
 Step = Callable[[str], None]
@@ -51,7 +52,7 @@ def refuse_deleted(conn: Connection, pseudonym: str) -> None:
         StorageError: ``patient_deleted``: enrol again and come back; the same issuer and id is another patient once
             the entry is forgotten.
     """
-    _lock(conn, pseudonym)
+    lock_patients(conn, [pseudonym])
     if conn.execute(select(deletions.c.id).where(deletions.c.pseudonym == pseudonym)).first() is not None:
         raise StorageError("patient_deleted", "The patient's records are being deleted; enrol again.")
 
@@ -63,11 +64,10 @@ def begin(services: Services, pseudonym: str, policy: Policy, *, who: str, reaso
         Ids of the deletions, to be taken through by :func:`run`.
 
     Raises:
-        InputRejected: ``reason_missing``, ``reason_too_long``, ``name_missing``.
+        InputRejected: ``reason_missing``, ``reason_too_long``, ``name_missing``, ``name_too_long``.
         Conflict: ``not_due``, with why.
     """
-    if not who.strip():
-        raise InputRejected("name_missing", "A named person decides.")
+    who = checked_name(who)
     if not reason.strip():
         raise InputRejected("reason_missing", "A reason is needed.")
     if len(reason) > _REASON_LIMIT:
@@ -76,12 +76,11 @@ def begin(services: Services, pseudonym: str, policy: Policy, *, who: str, reaso
     with services.catalogue.read() as conn:
         person = facts_of(conn, pseudonym).pseudonyms
     with services.catalogue.write() as conn:
-        for name in person:
-            _lock(conn, name)
+        lock_patients(conn, person)
         decision = decide(facts_of(conn, pseudonym), policy, now)
         if not decision.due or decision.pseudonyms != person:
             raise Conflict("not_due", f"This person's records are not due: {', '.join(decision.reasons) or 'changed'}.")
-        return [_insert(conn, name, decision, policy, who.strip(), reason.strip(), now) for name in person]
+        return [_insert(conn, name, decision, policy, who, reason.strip(), now) for name in person]
 
 
 def run(services: Services, deletion_id: str, *, step: Step = _no_step) -> str:
@@ -113,6 +112,8 @@ def run(services: Services, deletion_id: str, *, step: Step = _no_step) -> str:
     step("patient_removed")
     _delete_objects(services, deletion_id, step)
     step("objects_removed")
+    _keep_shared(services, deletion_id)
+    step("shared_kept")
     _forget(services, row)
     step("entry_forgotten")
     _certify(services, deletion_id)
@@ -121,13 +122,26 @@ def run(services: Services, deletion_id: str, *, step: Step = _no_step) -> str:
 
 
 def resume(services: Services, *, step: Step = _no_step) -> dict[str, str]:
-    """Take every deletion that was begun as far as it goes, then :func:`finalise`. Returns state by id."""
+    """Take every deletion that was begun as far as it goes, then :func:`finalise`. Returns state by id.
+
+    Raises:
+        Conflict, StorageError, PeerError: the first that stopped a deletion; the others were taken on all the same.
+    """
     with services.catalogue.read() as conn:
         waiting = list(
             conn.scalars(select(deletions.c.id).where(deletions.c.state == "begun").order_by(deletions.c.id))
         )
-    states = {identifier: run(services, identifier, step=step) for identifier in waiting}
-    return states | dict.fromkeys(finalise(services), "final")
+    states: dict[str, str] = {}
+    failed: list[TelereadError] = []
+    for identifier in waiting:
+        try:
+            states[identifier] = run(services, identifier, step=step)
+        except (Conflict, StorageError, PeerError) as error:
+            failed.append(error)
+    states |= dict.fromkeys(finalise(services), "final")
+    if failed:
+        raise failed[0]
+    return states
 
 
 def finalise(services: Services) -> list[str]:
@@ -177,35 +191,40 @@ class Replayed:
 
     Args:
         deleted: ids.
-        unreadable: keys of certificates that are not what was written.
+        unreadable: keys of certificates that are not what was written; an earlier stage may have stood in.
+        unknown: ids of deletions of which no stage can be read, so that nobody knows whose they were.
     """
 
     deleted: tuple[str, ...]
     unreadable: tuple[str, ...]
+    unknown: tuple[str, ...]
 
 
 def replay(services: Services, *, step: Step = _no_step) -> Replayed:
     """After a restore: delete again what was deleted since the backup. To be done before anything is prepared."""
     blobs, ring = services.store.blobs, services.ring
-    done, unreadable = [], []
+    done: list[str] = []
+    unreadable: list[str] = []
+    undecided: list[str] = []
     for identifier, stages in certificates.kept(blobs):
-        key = stages.get("final") or stages.get("forgotten") or stages.get("decision")
-        assert key is not None
-        try:
-            body = certificates.read(blobs, key, ring)
-        except StorageError as error:
-            if error.code != "certificate_corrupt":
-                raise
-            unreadable.append(key)
+        body, rotten = certificates.latest(blobs, stages, ring)
+        unreadable += rotten
+        if body is None:
+            undecided.append(identifier)
             continue
         with services.catalogue.write() as conn:
             known = conn.scalar(select(deletions.c.state).where(deletions.c.id == identifier))
+            complete = body["stage"] != "decision"
             if known is None:
-                conn.execute(insert(deletions).values(**_row_of(body, complete=key != stages.get("decision"))))
+                conn.execute(insert(deletions).values(**_row_of(body, complete=complete)))
+            elif known == "begun" and complete:
+                # it came to its end after the backup: what has another data key came later and stays
+                row = _row_of(body, complete=True)
+                conn.execute(update(deletions).where(deletions.c.id == identifier).values(**row))
         if known in (None, "begun"):
             run(services, identifier, step=step)
             done.append(identifier)
-    return Replayed(tuple(done), tuple(unreadable))
+    return Replayed(tuple(done), tuple(unreadable), tuple(undecided))
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +233,7 @@ class _Found:
 
     keys: tuple[str, ...]  # to be removed unless somebody else's row names them
     sizes: Mapping[str, int]
+    rotten: frozenset[str]  # their headers cannot be read
     intake_keys: frozenset[str]
     data_keys: frozenset[str]
 
@@ -235,23 +255,42 @@ def _look(services: Services, study: Study, known: Collection[str] | None) -> _F
         for version in {row.code_version for row in rows}:
             keys |= {info.key for info in store.blobs.list(f"derived/{version}/{arrival}/")}
     sizes: dict[str, int] = {}
+    rotten: dict[str, int] = {}
     wrapped, data_keys, kept = set(), set(), set()
     notes = {note_key(arrival, priority) for arrival in study.arrivals for priority in PRIORITIES}
     for key in sorted(keys | notes):
         info = store.blobs.stat(key)
         if info is None:
             continue
-        header = store.header(key)
+        try:
+            header = store.header(key)
+        except StorageError as error:
+            if error.code == "object_missing":
+                continue
+            if error.code != "object_corrupt":
+                raise
+            # nobody can read it, and what it was sealed with has to be supposed
+            rotten[key] = info.size_bytes
+            continue
         if known is not None and header.data_key_id.hex() not in known:
             kept.add(key)
             continue
         wrapped.add(header.intake_id.hex())
         data_keys.add(header.data_key_id.hex())
         sizes[key] = info.size_bytes
-    return _Found(tuple(sorted((keys | notes) - kept)), sizes, frozenset(wrapped), frozenset(data_keys))
+    if rotten:
+        wrapped |= {key.id.hex() for key in services.ring.intakes() if key.retired_at is None}
+    return _Found(
+        tuple(sorted((keys | notes) - kept)),
+        sizes | rotten,
+        frozenset(rotten),
+        frozenset(wrapped),
+        frozenset(data_keys),
+    )
 
 
 def _remove_study(conn: Connection, deletion_id: str, study: Study, found: _Found, now: datetime) -> None:
+    sweeping.exclude_writers(conn)
     row = conn.execute(select(deletions).where(deletions.c.id == deletion_id).with_for_update()).one()
     facts = dict(row.facts)
     counts = delete_study(conn, study)
@@ -271,7 +310,8 @@ def _remove_study(conn: Connection, deletion_id: str, study: Study, found: _Foun
             if key in found.sizes
         ),
     ]
-    facts["shared"] = sorted({*facts["shared"], *(hashes[key] for key in shared if key in hashes)})
+    facts["rotten"] = sorted({*facts["rotten"], *(key for key in condemned if key in found.rotten)})
+    facts["shared"] = sorted({*facts["shared"], *(root for key in shared if (root := raw_root(key)))})
     facts["condemned"] = sorted({*facts["condemned"], *condemned})
     facts["intake_keys"] = sorted({*facts["intake_keys"], *found.intake_keys})
     facts["data_keys"] = sorted({*facts["data_keys"], *found.data_keys})
@@ -279,23 +319,41 @@ def _remove_study(conn: Connection, deletion_id: str, study: Study, found: _Foun
 
 
 def _delete_objects(services: Services, deletion_id: str, step: Step) -> None:
-    with services.catalogue.read() as conn:
-        condemned = conn.scalar(select(deletions.c.facts).where(deletions.c.id == deletion_id))["condemned"]  # type: ignore[index]
-        left = [
-            key
-            for start in range(0, len(condemned), 500)
-            for key in conn.scalars(
-                select(swept_objects.c.key).where(
-                    swept_objects.c.key.in_(condemned[start : start + 500]), swept_objects.c.gone.is_(False)
-                )
-            )
-        ]
-    if not left:
+    condemned = _row(services, deletion_id).facts["condemned"]
+    if not _waiting(services, condemned):
         return
     with sweeping.sole_remover(services.catalogue) as alone:
         if not alone:
             raise Conflict("remover_busy", "Orphans are being removed at this moment; try again in a minute.")
-        sweeping.finish(services.catalogue, services.store, left, step=step)
+        # asked again: until now another remover may have come to the end of them, and the bytes may be back
+        sweeping.finish(services.catalogue, services.store, _waiting(services, condemned), step=step)
+
+
+def _waiting(services: Services, condemned: Sequence[str]) -> list[str]:
+    waits = swept_objects.c.gone.is_(False)
+    with services.catalogue.read() as conn:
+        return [
+            key
+            for start in range(0, len(condemned), 500)
+            for key in conn.scalars(
+                select(swept_objects.c.key).where(swept_objects.c.key.in_(condemned[start : start + 500]), waits)
+            )
+        ]
+
+
+def _keep_shared(services: Services, deletion_id: str) -> None:
+    """Whoever else these bytes are of holds their key too, before the patient's entry goes.
+
+    An arrival that nobody has prepared yet has no patient whose entry would hold it; once the intake key is retired,
+    the entry that is forgotten now may be the only one.
+    """
+    for root in _row(services, deletion_id).facts["shared"]:
+        try:
+            keep_for_owners(services, root)
+        except StorageError as error:
+            # lost or rotten before; reconcile names it
+            if error.code not in ("object_missing", "object_corrupt", "object_key_missing"):
+                raise
 
 
 def _forget(services: Services, row: Any) -> None:
@@ -332,9 +390,12 @@ def _certify(services: Services, deletion_id: str) -> None:
 
 
 def _backups_before(conn: Connection, at: str) -> list[str]:
-    """Backups that were begun before a time and that nobody has destroyed, as far as we know."""
+    """Backups that were begun before a time and that nobody has destroyed, as far as we know.
+
+    Also those that the catalogue does not know as made: one that was killed at its end can be restored.
+    """
     rows = conn.execute(select(backups).where(backups.c.begun_at <= datetime.fromisoformat(at)).order_by(backups.c.id))
-    return [row.id for row in rows if row.made_at is not None and "dropped_at" not in row.facts]
+    return [row.id for row in rows if "dropped_at" not in row.facts]
 
 
 def _insert(
@@ -375,6 +436,7 @@ _EMPTY: Mapping[str, Any] = {
     "counts": {},
     "objects": [],
     "shared": [],
+    "rotten": [],
     "condemned": [],
     "intake_keys": [],
     "data_keys": [],
@@ -411,14 +473,6 @@ def _row(services: Services, deletion_id: str) -> Row[Any]:
     if row is None:
         raise Conflict("no_such_deletion", "No deletion has this id.")
     return row
-
-
-def _lock(conn: Connection, pseudonym: str) -> None:
-    """Whoever adds to a patient and whoever decides the deletion take turns; on SQLite all writers do."""
-    if conn.dialect.name == "postgresql":
-        conn.execute(
-            text("SELECT pg_advisory_xact_lock(:kind, hashtext(:name))"), {"kind": _LOCK_CLASS, "name": pseudonym}
-        )
 
 
 def _record(conn: Connection, at: datetime, who: str, action: str, row: Any, detail: dict[str, Any]) -> None:

@@ -94,6 +94,15 @@ def unkept(catalogue: Database, vault: Vault) -> dict[str, tuple[int, int]]:
     return found
 
 
+def keep_for_owners(services: Services, root: str) -> None:
+    """See to it that the vault holds the data key of a raw object for each arrival whose it is.
+
+    Raises:
+        StorageError: as :meth:`ObjectStore.data_key`, and those of the vault.
+    """
+    _Keeper(services, b"", services.clock()).keep(root, raw_key(root))
+
+
 def _retire(services: Services, key_id: bytes, strangers: Sequence[str], now: datetime) -> Retirement:
     keeper = _Keeper(services, key_id, now)
     waits_for = None

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from teleread.alliance import Priority
+from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import InputRejected, StorageError
 from teleread.ingest.formats import bundle, kind_of, safe_names
 from teleread.pipeline.adopt import arrival_row, object_row, raise_arrival
-from teleread.pipeline.identifiers import receipt_of
-from teleread.pipeline.notes import Note, write_note
+from teleread.pipeline.identifiers import arrival_id, receipt_of
+from teleread.pipeline.notes import Note, note_key, write_note
 from teleread.pipeline.rotten import replace_rotten
 from teleread.pipeline.services import Services
 from teleread.storage import audit
@@ -21,12 +22,14 @@ from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import arrivals, objects
 from teleread.storage.objects.protocol import StoredObject
-from teleread.storage.objects.raw import put_raw
+from teleread.storage.objects.raw import put_raw, raw_key
 
 log = logging.getLogger(__name__)
 
-_TRIES = 3
+_TRIES = 5
 _PAUSE_S = 0.2
+# waiting for the catalogue takes half a minute already
+_BUSY_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +68,31 @@ def land(
         raise InputRejected("empty_upload", "Nothing was sent: the file is empty.")
     data = next(iter(files.values())) if len(files) == 1 else bundle(safe_names(files))
     kind = kind_of(data)
+    busy = 0
     for attempt in range(_TRIES):
         try:
             return _land_once(services, data, kind, site_id, source, clinic_priority, actor)
         except StorageError as error:
             # the sweeper took away, between our put and our row, what had lain there unnamed
-            if error.code not in {"object_swept", "object_missing"} or attempt + 1 == _TRIES:
+            swept = error.code in {"object_swept", "object_missing"}
+            busy += error.code == "catalogue_busy"
+            again = swept or (error.code == "catalogue_busy" and busy < _BUSY_TRIES)
+            if not again or attempt + 1 == _TRIES:
                 raise
-            time.sleep(_PAUSE_S * (attempt + 1))
+        time.sleep(_PAUSE_S * (attempt + 1))
+        if swept and attempt > 0:
+            # nobody came to the end of it meanwhile: who condemned it died, or has much else to do
+            _finish_removal(services, site_id, data)
     raise AssertionError("every try returned or raised")
+
+
+def _finish_removal(services: Services, site_id: str, data: bytes) -> None:
+    sha256 = hashlib.sha256(data).hexdigest()
+    identifier = arrival_id(site_id, sha256)
+    keys = [raw_key(sha256), *(note_key(identifier, priority) for priority in PRIORITIES)]
+    with sweeping.sole_remover(services.catalogue) as alone:
+        if alone:
+            sweeping.finish(services.catalogue, services.store, keys)
 
 
 def _land_once(

@@ -319,6 +319,7 @@ class _Run:
     def _forget_derived(self, row: Row[Any]) -> bool:
         now = self._services.clock()
         with self._catalogue.write() as conn:
+            sweeping.exclude_writers(conn)
             of = select(derived.c.arrival_id).where(derived.c.object_key == row.key)
             identifiers = list(conn.scalars(of))
             conn.execute(delete(derived).where(derived.c.object_key == row.key))

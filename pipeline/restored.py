@@ -51,10 +51,17 @@ def catch_up(
         progress: called now and then.
 
     Raises:
-        StorageError: ``audit_broken`` when a chain does not hold or does not contain the backup's end; otherwise as
-            the steps do.
+        StorageError: ``certificate_corrupt`` when nobody knows what a deletion was of, so that the system must not
+            enter service; ``audit_broken`` when a chain does not hold or does not contain the backup's end;
+            otherwise as the steps do.
     """
     replayed = replay(services)
+    if replayed.unknown:
+        raise StorageError(
+            "certificate_corrupt",
+            f"No certificate of {len(replayed.unknown)} deletions can be read, the first of {replayed.unknown[0]}: "
+            "what was deleted may be back. Put a kept copy in its place and restore again.",
+        )
     compared = reconcile(services, repair=True, actor=actor, progress=progress)
     links = {}
     services.sealer.seal_all()

@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 from sqlalchemy import Connection, func, insert, or_, select, union, update
 
 from teleread.errors import Conflict, InputRejected, Misconfigured
-from teleread.reading.persons import person_of
+from teleread.reading.persons import lock_person, person_of
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import (
     arrivals,
@@ -38,6 +38,7 @@ KINDS: tuple[Kind, ...] = ("outpatient", "inpatient")
 _VISIT = timedelta(days=1)
 _PAGE = 500
 _REASON_LIMIT = 500
+NAME_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,13 +251,13 @@ def place_hold(conn: Connection, pseudonym: str, *, who: str, reason: str, at: d
     """Keep a person's records whatever their age, until the hold is lifted. Returns its number.
 
     Raises:
-        InputRejected: ``reason_missing`` or ``reason_too_long``.
-        Conflict: ``no_such_patient``; ``being_deleted`` when the deletion has begun.
+        InputRejected: ``reason_missing`` or ``reason_too_long``; as :func:`checked_name`.
+        Conflict: ``no_such_patient``; ``being_deleted`` when the deletion of anybody who is the person has begun.
     """
+    placed_by = checked_name(who)
+    lock_person(conn, pseudonym)
     _known(conn, pseudonym)
-    if conn.execute(select(deletions.c.id).where(deletions.c.pseudonym == pseudonym)).first() is not None:
-        raise Conflict("being_deleted", "The deletion of this patient's records has begun.")
-    row = insert(legal_holds).values(pseudonym=pseudonym, reason=_reason(reason), placed_by=who, placed_at=at)
+    row = insert(legal_holds).values(pseudonym=pseudonym, reason=_reason(reason), placed_by=placed_by, placed_at=at)
     number = int(conn.execute(row.returning(legal_holds.c.id)).scalar_one())
     _record(conn, at, who, "hold", pseudonym, {"hold": number})
     return number
@@ -266,12 +267,14 @@ def lift_hold(conn: Connection, number: int, *, who: str, at: datetime) -> str:
     """Lift a hold; others on the same patient stay. Returns the patient's pseudonym.
 
     Raises:
+        InputRejected: as :func:`checked_name`.
         Conflict: ``no_such_hold``, also for one that was lifted already.
     """
+    lifted_by = checked_name(who)
     pseudonym = conn.execute(
         update(legal_holds)
         .where(legal_holds.c.id == number, legal_holds.c.lifted_at.is_(None))
-        .values(lifted_by=who, lifted_at=at)
+        .values(lifted_by=lifted_by, lifted_at=at)
         .returning(legal_holds.c.pseudonym)
     ).scalar_one_or_none()
     if pseudonym is None:
@@ -286,10 +289,13 @@ def record_encounter(
     """Record a visit, or a stay; a stay that is recorded without its end is ended by :func:`end_encounter`.
 
     Raises:
-        Conflict: ``no_such_patient``.
+        InputRejected: as :func:`checked_name`.
+        Conflict: ``no_such_patient``; ``being_deleted`` as for a hold.
     """
+    recorded = {"recorded_by": checked_name(who), "recorded_at": at}
+    lock_person(conn, pseudonym)
     _known(conn, pseudonym)
-    row = insert(encounters).values(pseudonym=pseudonym, kind=kind, ended_at=ended_at, recorded_by=who, recorded_at=at)
+    row = insert(encounters).values(pseudonym=pseudonym, kind=kind, ended_at=ended_at, **recorded)
     number = int(conn.execute(row.returning(encounters.c.id)).scalar_one())
     _record(conn, at, who, "encounter", pseudonym, {"encounter": number, "kind": kind})
     return number
@@ -310,6 +316,20 @@ def end_encounter(conn: Connection, number: int, ended_at: datetime, *, who: str
     if pseudonym is None:
         raise Conflict("no_such_encounter", "No stay of this number lasts.")
     _record(conn, at, who, "discharge", pseudonym, {"encounter": number})
+
+
+def checked_name(who: str) -> str:
+    """The name of the person who decides.
+
+    Raises:
+        InputRejected: ``name_missing`` or ``name_too_long``.
+    """
+    name = who.strip()
+    if not name:
+        raise InputRejected("name_missing", "A named person decides.")
+    if len(name) > NAME_LIMIT:
+        raise InputRejected("name_too_long", f"A name has at most {NAME_LIMIT} characters.")
+    return name
 
 
 def _study_times(conn: Connection, names: Collection[str]) -> Iterable[datetime]:

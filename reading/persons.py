@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, text, update
 
 from teleread.errors import Conflict, InputRejected
 from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import (
     arrivals,
+    deletions,
     identity_corrections,
     identity_questions,
     patient_links,
@@ -29,6 +30,7 @@ from teleread.storage.catalogue.schema import (
 # an id that so many share is a placeholder, not a person; it also bounds every walk over links
 LARGEST_PERSON = 64
 REASON_LIMIT = 500
+_LOCK_CLASS = 0x7E1E5EB
 _MOST_PRIORS = 50
 
 
@@ -75,14 +77,38 @@ def person_of(conn: Connection, pseudonym: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def lock_patients(conn: Connection, pseudonyms: Iterable[str]) -> None:
+    """Whoever adds to these patients and whoever decides their deletion take turns; on SQLite all writers do."""
+    if conn.dialect.name == "postgresql":
+        for name in sorted(pseudonyms):
+            conn.execute(
+                text("SELECT pg_advisory_xact_lock(:kind, hashtext(:name))"), {"kind": _LOCK_CLASS, "name": name}
+            )
+
+
+def lock_person(conn: Connection, *pseudonyms: str) -> None:
+    """:func:`lock_patients` for all who are these patients' persons, before what counts for the whole person is added.
+
+    Raises:
+        Conflict: ``being_deleted``: the deletion of one of them has begun; ``person_too_large``.
+    """
+    locked: set[str] = set()
+    while fresh := {name for one in pseudonyms for name in person_of(conn, one)} - locked:
+        lock_patients(conn, fresh)
+        locked |= fresh
+    if conn.execute(select(deletions.c.id).where(deletions.c.pseudonym.in_(locked)).limit(1)).first() is not None:
+        raise Conflict("being_deleted", "The deletion of this patient's records has begun.")
+
+
 def link(conn: Connection, one: str, other: str, *, reason: str, who: str, at: datetime) -> bool:
     """Say that two patients are one person; False when a link already says so directly.
 
     Raises:
         InputRejected: ``reason_missing`` or ``reason_too_long``.
-        Conflict: ``no_such_patient``, ``same_patient`` or ``person_too_large``.
+        Conflict: ``no_such_patient``, ``same_patient``, ``being_deleted`` or ``person_too_large``.
     """
     reason = checked_reason(reason)
+    lock_person(conn, one, other)
     _lock(conn, one, other)
     return _link(conn, one, other, "person", reason, who, at)
 

@@ -28,6 +28,7 @@ from teleread.storage.backup.folder import OBJECTS, finished, manifest_key, syst
 from teleread.storage.backup.manifest import Copied, Manifest, check_mac, read_list, read_manifest
 from teleread.storage.backup.rings import newer_rings
 from teleread.storage.backup.sealing import corrupt, hash_file
+from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import audit_events, backups
 from teleread.storage.objects.filesystem import FileBlobs
@@ -266,6 +267,7 @@ class _Loading:
 
         def last(conn: Connection) -> None:
             if name == "catalogue":
+                sweeping.let_go(conn)
                 conn.execute(
                     update(backups).where(backups.c.id == self.manifest.id).values(made_at=self.manifest.made_at)
                 )

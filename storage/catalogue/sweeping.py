@@ -13,14 +13,16 @@ three rules.
 - Checking and condemning exclude each other until their transactions end. SQLite has one writer at a time anyway; on
   PostgreSQL writers share an advisory lock that a remover holds alone.
 
-One remover works at a time (:func:`sole_remover`), so that nobody deletes what another has already let go. Rows of
-this table are never removed: the numbers must not begin again.
+One remover works at a time (:func:`sole_remover`), so that nobody deletes what another has already let go; and each
+looks again, right before it deletes, whether the key still waits and the right is still its own. Rows of this table are
+never removed: the numbers must not begin again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -30,6 +32,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, text
 
 from teleread.errors import StorageError
 from teleread.storage.catalogue.database import Database
+from teleread.storage.catalogue.failures import translated
 from teleread.storage.catalogue.schema import objects, swept_objects
 
 _WRITERS = 0x7E1E5EAE  # shared by who writes rows that name objects, held alone by who condemns
@@ -37,6 +40,8 @@ _REMOVER = 0x7E1E5EAF  # the one remover
 _PAGE = 500
 # a request of a process that was killed may still be on its way to a remote store
 _FINISH_AFTER = timedelta(minutes=1)
+# the connection whose session is the sole remover's, and the server's number of that session, in the thread that is it
+_here = threading.local()
 
 
 class _Deletes(Protocol):
@@ -68,6 +73,16 @@ def check(conn: Connection, keys: Collection[str], mark: int) -> None:
         raise StorageError("object_swept", "an object was removed while it was being stored; store it again")
 
 
+def exclude_writers(conn: Connection) -> None:
+    """Nobody writes rows that name objects until this transaction ends.
+
+    A transaction that changes rows and then condemns calls this first: writers take their share before they touch
+    rows, so in the other order the two could wait for each other.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _WRITERS})
+
+
 def condemn(conn: Connection, keys: Sequence[str], at: datetime) -> list[str]:
     """Say that these objects are about to be removed; rows that name them may be deleted in this transaction before.
 
@@ -79,8 +94,7 @@ def condemn(conn: Connection, keys: Sequence[str], at: datetime) -> list[str]:
     Returns:
         The keys that are condemned, those that were already among them.
     """
-    if conn.dialect.name == "postgresql":
-        conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _WRITERS})
+    exclude_writers(conn)
     condemned: list[str] = []
     for start in range(0, len(keys), _PAGE):
         page = list(dict.fromkeys(keys[start : start + _PAGE]))
@@ -106,22 +120,60 @@ def finish(
 ) -> None:
     """Delete condemned objects and say that they are gone. The caller is the :func:`sole_remover`.
 
+    Keys that wait no more are passed over: another remover came to their end, and bytes that came since are there.
+
     Raises:
         StorageError, PeerError: the store did not delete; what was deleted and not said is deleted again later.
+            ``remover_lost``, ``catalogue_unreachable``: the session that held the right has ended; nothing more was
+            deleted.
     """
     for key in keys:
+        if not _waits(database, key):
+            continue
         store.delete(key)
         step("object_deleted")
         with database.write() as conn:
-            if conn.dialect.name == "postgresql":
-                conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _WRITERS})
+            exclude_writers(conn)
             this = (swept_objects.c.key == key, swept_objects.c.gone.is_(False))
             condemned_at = conn.scalar(select(func.min(swept_objects.c.condemned_at)).where(*this))
             if condemned_at is not None:
-                # the new number first: it must be above every mark that was taken while the object was there
-                conn.execute(insert(swept_objects).values(key=key, condemned_at=condemned_at, gone=True))
-                conn.execute(delete(swept_objects).where(*this))
+                _say_gone(conn, key, condemned_at)
         step("object_gone")
+
+
+def let_go(conn: Connection) -> None:
+    """Say of all condemned keys that they are gone, whatever the store holds: what no row names is an orphan then.
+
+    For a restored catalogue. Its removers came to their end long ago, and what lies at these keys now was stored since.
+    """
+    waits = select(swept_objects.c.key, func.min(swept_objects.c.condemned_at).label("at"))
+    waits = waits.where(swept_objects.c.gone.is_(False)).group_by(swept_objects.c.key)
+    for row in conn.execute(waits.order_by(func.min(swept_objects.c.id))).all():
+        _say_gone(conn, row.key, row.at)
+
+
+def _say_gone(conn: Connection, key: str, condemned_at: datetime) -> None:
+    # the new number first: it must be above every mark that was taken while the object was there
+    conn.execute(insert(swept_objects).values(key=key, condemned_at=condemned_at, gone=True))
+    conn.execute(delete(swept_objects).where(swept_objects.c.key == key, swept_objects.c.gone.is_(False)))
+
+
+def _waits(database: Database, key: str) -> bool:
+    """Whether a key is condemned and not gone, asked over the session that holds the right where one does."""
+    query = select(swept_objects.c.id).where(swept_objects.c.key == key, swept_objects.c.gone.is_(False)).limit(1)
+    held: tuple[Database, Connection, int] | None = getattr(_here, "session", None)
+    if held is None or held[0] is not database:
+        with database.read() as conn:
+            return conn.execute(query).first() is not None
+    _, conn, session = held
+    with translated(database.migrations.name):
+        try:
+            # a connection that broke is replaced silently, and the right went with the first one
+            if conn.scalar(text("SELECT pg_backend_pid()")) != session:
+                raise StorageError("remover_lost", "the right to remove objects was lost; try again")
+            return conn.execute(query).first() is not None
+        finally:
+            conn.rollback()
 
 
 def finish_left(
@@ -168,12 +220,17 @@ def sole_remover(database: Database) -> Iterator[bool]:
         return
     with database.read() as conn:
         # of the session, not of the transaction: given back below, or by the server when the connection ends
-        held = bool(conn.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _REMOVER}).scalar_one())
+        taken = "SELECT pg_try_advisory_lock(:lock) AS held, pg_backend_pid() AS session"
+        row = conn.execute(text(taken), {"lock": _REMOVER}).one()
         conn.rollback()
+        held, before = bool(row.held), getattr(_here, "session", None)
+        if held:
+            _here.session = database, conn, int(row.session)
         try:
             yield held
         finally:
-            if held:
+            _here.session = before
+            if held and not conn.invalidated:
                 conn.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _REMOVER})
                 conn.rollback()
 

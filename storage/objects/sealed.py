@@ -215,7 +215,7 @@ class SealedStore:
             found = self.measure(key)
         except StorageError as error:
             if error.code == "object_missing":
-                raise StorageError("store_io", "the object was removed while it was being written") from error
+                raise StorageError("object_swept", "the object was removed while it was being written") from error
             raise
         if found == (sha256, size_bytes):
             return StoredObject(key, sha256, size_bytes, header.root_sha256, header.intake_id.hex())

@@ -220,6 +220,16 @@ def test_landing_tries_again_when_the_sweeper_took_its_bytes(services: Services)
 # the sweeper
 
 
+def test_bytes_whose_remover_died_can_be_landed(services: Services) -> None:
+    data = next(iter(files(1).values()))
+    stored = services.store.put_raw(data)
+    with services.catalogue.write() as conn:
+        sweeping.condemn(conn, [stored.key], services.clock())
+    landed = arrive(services, {"a": data})
+    assert landed.new
+    assert services.store.get(raw_key(landed.sha256)) == data
+
+
 def test_only_orphans_are_removed_and_only_old_ones(services: Services) -> None:
     through(services, files(1))
     through(services, ct())

@@ -39,7 +39,7 @@ def write(database: Database, store: ObjectStore, data: bytes, turn: Turn, *, ch
             key = store.put("derived/1/" + data.decode(), data).key
         except StorageError as error:
             # the object went while put compared it: nothing was acknowledged, and it is sent again
-            if error.code != "store_io":
+            if error.code != "object_swept":
                 raise
             continue
         turn()
@@ -177,3 +177,14 @@ def test_there_is_one_remover_at_a_time(database: Database) -> None:
             assert not third
     with sweeping.sole_remover(database) as next_one:
         assert next_one
+
+
+def test_a_remover_deletes_nothing_that_another_brought_to_its_end(database: Database, store: ObjectStore) -> None:
+    key = store.put_raw(b"swept twice").key
+    with database.write() as conn:
+        condemned = sweeping.condemn(conn, [key], datetime.now(UTC))
+    with sweeping.sole_remover(database):
+        sweeping.finish(database, store, condemned)
+        store.put_raw(b"swept twice")
+        sweeping.finish(database, store, condemned)
+    assert store.exists(key)

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import create_engine, insert, make_url, select, text
 
 from teleread.alliance import Alliance
+from teleread.errors import StorageError
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue import sweeping
@@ -149,7 +150,7 @@ def test_a_writer_waits_for_a_remover_whose_transaction_is_open(database: Databa
             with database.write() as conn:
                 sweeping.check(conn, ["derived/1/a"], 0)
                 conn.execute(insert(objects).values(**row("derived/1/a")))
-        except StorageError as error:  # noqa: F405
+        except StorageError as error:
             outcomes.append(error.code)
 
     writer = threading.Thread(target=write_row)
@@ -176,3 +177,24 @@ def write_one(database: Database) -> None:
     with database.write() as conn:
         sweeping.check(conn, ["derived/1/b"], 0)
         conn.execute(insert(objects).values(**row("derived/1/b")))
+
+
+def test_a_remover_whose_session_has_ended_deletes_nothing_more(database: Database, store: SealedStore) -> None:
+    data = b"swept by the second remover"
+    key = store.put_raw(data).key
+    with sweeping.sole_remover(database) as alone:
+        assert alone
+        with database.write() as conn:
+            condemned = sweeping.condemn(conn, [key], AT)
+        with database.write() as conn:
+            of_lock = "SELECT DISTINCT pid FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+            conn.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM ({of_lock}) AS holders"))
+        with sweeping.sole_remover(database) as second:
+            assert second
+            sweeping.finish(database, store, condemned)
+        store.put_raw(data)
+        for code in ("catalogue_unreachable", "remover_lost"):
+            with pytest.raises(StorageError) as lost:
+                sweeping.finish(database, store, condemned)
+            assert lost.value.code == code
+    assert store.get(key) == data

@@ -17,11 +17,12 @@ from teleread.storage.backup.folder import finished, verify_backup
 from teleread.storage.backup.make import make_backup
 from teleread.storage.backup.restore import note_restored, restore_backup
 from teleread.storage.backup.rings import store_ring, stored_rings
-from teleread.storage.catalogue import schema
+from teleread.storage.catalogue import schema, sweeping
 from teleread.storage.catalogue.schema import backups, objects, swept_objects
+from teleread.storage.objects.sealed import SealedStore
 from teleread.storage.vault import recovery
 from teleread.storage.vault import schema as vault_schema
-from tests.backups import Small, land_one, rows_of, small_on_files, wrong_with
+from tests.backups import RingKeys, Small, land_one, rows_of, small_on_files, wrong_with
 from tests.prove.backups import prove_one
 
 
@@ -483,3 +484,25 @@ def test_a_master_key_dropped_while_the_backup_runs_leaves_no_entry_unreadable(s
         small.blobs.delete(info.key)
     restore_backup(small.target(), folder, small.halves, actor="ops")
     assert wrong_with(small, small.open(), told) == []
+
+
+def test_what_was_being_removed_at_the_backup_and_came_again_since_is_not_removed(small: Small, folder: Path) -> None:
+    parts = small.open()
+    store = SealedStore(parts.blobs, RingKeys(parts.ring))
+    key = store.put_raw(b"of a landing that was cut short").key
+    with parts.catalogue.write() as conn:
+        sweeping.condemn(conn, [key], small.clock())
+    make_backup(parts, folder)
+    with sweeping.sole_remover(parts.catalogue):
+        sweeping.finish(parts.catalogue, store, [key])
+    store.put_raw(b"of a landing that was cut short")
+    _lose(small, ring=False)
+
+    target = small.target()
+    restore_backup(target, folder, small.halves, actor="ops")
+    with sweeping.sole_remover(target.catalogue):
+        later = small.clock() + timedelta(days=1)
+        assert sweeping.finish_left(target.catalogue, store, later) == 0
+    assert store.exists(key)
+    with target.catalogue.write() as conn:
+        sweeping.check(conn, [key], sweeping.mark(conn))

@@ -5,24 +5,30 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, func, insert, select, update
+from sqlalchemy import Connection, MetaData, func, insert, select, update
 
 from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.pipeline import certificates, deletion
 from teleread.pipeline.deletion import begin, finalise, refuse_deleted, remaining, replay, resume, run
 from teleread.pipeline.enqueue import enqueue
+from teleread.pipeline.intake_keys import retire_intake_keys
 from teleread.pipeline.orphans import sweep_orphans
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.reconcile import reconcile
-from teleread.pipeline.restored import store_ring
-from teleread.pipeline.retention import law, place_hold
+from teleread.pipeline.restored import catch_up, store_ring
+from teleread.pipeline.retention import law, lift_hold, place_hold, record_encounter
 from teleread.pipeline.scrub import scrub
 from teleread.pipeline.services import Services
+from teleread.reading import persons
 from teleread.reading.reports import sign_report
-from teleread.storage.catalogue import schema
+from teleread.storage.catalogue import schema, sweeping
+from teleread.storage.catalogue.database import Database
+from teleread.storage.objects.raw import raw_key
 from teleread.storage.vault import recovery
 from tests.conftest import Clock
 from tests.unit.test_pipeline_steps import arrive, sample
@@ -107,6 +113,25 @@ def delete(services: Services, pseudonym: str, step: Callable[[str], None] = lam
     return identifier
 
 
+def rows(services: Services) -> dict[str, list[dict[str, Any]]]:
+    """The whole catalogue, by table."""
+    with services.catalogue.read() as conn:
+        tables = schema.metadata.sorted_tables
+        return {table.name: [dict(row._mapping) for row in conn.execute(select(table))] for table in tables}
+
+
+def put_back(services: Services, old: dict[str, list[dict[str, Any]]]) -> None:
+    """As after a restore: the rows are those of before."""
+    keep = {"audit_events", "audit_unsealed", "audit_chain", "audit_head", "swept_objects"}
+    tables = [table for table in schema.metadata.sorted_tables if table.name not in keep]
+    with services.catalogue.write() as conn:
+        for table in reversed(tables):
+            conn.execute(table.delete())
+        for table in tables:
+            if old[table.name]:
+                conn.execute(insert(table), old[table.name])
+
+
 def identity(services: Services, pseudonym: str) -> object:
     found = services.vault.join([pseudonym], who="r", why="test", case_ids=["c"], at=services.clock())
     return found.get(pseudonym)
@@ -144,6 +169,28 @@ def test_bytes_that_another_site_sent_too_stay_readable_there(services: Services
     assert services.store.get(left.object_key) == sample("CT_small.dcm")
     delete(services, due["shared"])
     assert not services.store.exists(left.object_key)
+
+
+def test_bytes_that_another_site_sent_and_nobody_has_prepared_stay_readable(
+    services: Services, due: dict[str, str], clock: Clock
+) -> None:
+    """The patient's entry alone held their key, for the intake key was retired before they came again."""
+    retire_every_key(services, clock)
+    landed = arrive(services, {"a": sample("waveform_ecg.dcm")}, site="other")
+    delete(services, due["ecg"])
+    assert services.store.get(raw_key(landed.sha256)) == sample("waveform_ecg.dcm")
+    assert prepare(services, landed.arrival_id) == "prepared"
+
+
+def retire_every_key(services: Services, clock: Clock) -> None:
+    services.ring.new_intake()
+    for number in range(2):
+        clock.advance(8 * 86400)
+        retire_intake_keys(services, older_than=timedelta(days=7))
+        with services.catalogue.write() as conn:
+            made = {"id": f"backup-{number}", "begun_at": clock(), "made_at": clock(), "facts": {}}
+            conn.execute(insert(schema.backups).values(**made))
+    assert [key.retired_at is None for key in services.ring.intakes()] == [False, True]
 
 
 def test_a_deletion_killed_at_any_step_ends_the_same(services: Services, due: dict[str, str]) -> None:
@@ -304,19 +351,10 @@ def test_certificates_make_an_older_catalogue_delete_again_but_not_what_came_sin
     services: Services, due: dict[str, str], tmp_path: Any
 ) -> None:
     """As after a restore: the rows are back, and the bytes were landed anew after the deletion."""
-    tables = schema.metadata.sorted_tables
-    with services.catalogue.read() as conn:
-        old = {table.name: [dict(row._mapping) for row in conn.execute(select(table))] for table in tables}
+    old = rows(services)
     identifier = delete(services, due["ecg"])
     arrival, _ = take_in(services, "waveform_ecg.dcm")
-    keep = {"audit_events", "audit_unsealed", "audit_chain", "audit_head", "swept_objects"}
-    with services.catalogue.write() as conn:
-        for table in reversed(tables):
-            if table.name not in keep:
-                conn.execute(table.delete())
-        for table in tables:
-            if table.name not in keep and old[table.name]:
-                conn.execute(insert(table), old[table.name])
+    put_back(services, old)
     assert "studies" in mentions(services, due["ecg"])
     outcome = replay(services)
     assert outcome.deleted == (identifier,)
@@ -329,6 +367,43 @@ def test_certificates_make_an_older_catalogue_delete_again_but_not_what_came_sin
     assert services.store.get(row.object_key) == sample("waveform_ecg.dcm")
 
 
+def test_a_deletion_that_the_backup_holds_as_begun_leaves_what_came_since(
+    services: Services, due: dict[str, str]
+) -> None:
+    (identifier,) = begin(services, due["ecg"], LAW, who=WHO, reason="retention over")
+    old = rows(services)
+    run(services, identifier)
+    arrival, _ = take_in(services, "waveform_ecg.dcm")
+    put_back(services, old)
+    assert replay(services).deleted == (identifier,)
+    assert mentions(services, due["ecg"]) == {"deletions", "audit_events"}
+    assert reconcile(services, repair=True).left == 0
+    with services.catalogue.read() as conn:
+        row = conn.execute(select(schema.arrivals).where(schema.arrivals.c.id == arrival)).one()
+    assert services.store.get(row.object_key) == sample("waveform_ecg.dcm")
+
+
+def test_what_lands_again_before_a_deletion_may_remove_is_not_removed(
+    services: Services, due: dict[str, str], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweeper comes first to the end of what the deletion condemned, and then the bytes arrive again."""
+    real = sweeping.sole_remover
+    landed: list[str] = []
+
+    def late(database: Database) -> AbstractContextManager[bool]:
+        monkeypatch.setattr(sweeping, "sole_remover", real)
+        clock.advance(120)
+        with real(database) as alone:
+            assert alone
+            assert sweeping.finish_left(services.catalogue, services.store, clock()) > 0
+        landed.append(arrive(services, {"a": sample("waveform_ecg.dcm")}).sha256)
+        return real(database)
+
+    monkeypatch.setattr(sweeping, "sole_remover", late)
+    delete(services, due["ecg"])
+    assert services.store.get(raw_key(landed[0])) == sample("waveform_ecg.dcm")
+
+
 def test_a_forged_certificate_deletes_nothing(services: Services, due: dict[str, str]) -> None:
     identifier = delete(services, due["ecg"])
     key = certificates.certificate_key(identifier, "forgotten")
@@ -337,8 +412,116 @@ def test_a_forged_certificate_deletes_nothing(services: Services, due: dict[str,
     forged = certificates.certificate_key("f" * 32, "forgotten")
     certificates.keep(services.store.blobs, forged, json.dumps(body).encode())
     outcome = replay(services)
-    assert (outcome.deleted, outcome.unreadable) == ((), (forged,))
+    assert (outcome.deleted, outcome.unreadable, outcome.unknown) == ((), (forged,), ("f" * 32,))
     assert identity(services, due["one"]) is not None
+    with pytest.raises(StorageError) as refused:
+        catch_up(services, {}, actor="ops")
+    assert refused.value.code == "certificate_corrupt"
+
+
+def test_where_a_certificate_has_rotted_the_stage_before_stands_in(services: Services, due: dict[str, str]) -> None:
+    old = rows(services)
+    identifier = delete(services, due["ecg"])
+    rotten = certificates.certificate_key(identifier, "forgotten")
+    services.store.blobs.delete(rotten)
+    certificates.keep(services.store.blobs, rotten, b"{}")
+    put_back(services, old)
+    outcome = replay(services)
+    assert (outcome.deleted, outcome.unreadable, outcome.unknown) == ((identifier,), (rotten,), ())
+    assert mentions(services, due["ecg"]) == {"deletions", "audit_events"}
+
+
+def test_a_backup_that_was_begun_and_may_have_ended_keeps_a_deletion_from_being_final(
+    services: Services, due: dict[str, str], clock: Clock
+) -> None:
+    with services.catalogue.write() as conn:
+        conn.execute(insert(schema.backups).values(id="killed", begun_at=clock(), facts={}))
+    clock.advance(60)
+    delete(services, due["ecg"])
+    with services.catalogue.read() as conn:
+        row = conn.execute(select(schema.deletions)).one()
+    assert "backup killed" in remaining(services, row)
+    assert [one["id"] for one in row.facts["backups"]] == ["killed"]
+
+
+def rot_header(services: Services, pseudonym: str) -> str:
+    """The raw object of a patient's study, under another header."""
+    with services.catalogue.read() as conn:
+        query = select(schema.arrivals.c.object_key).join(schema.studies)
+        key = str(conn.scalar(query.where(schema.studies.c.patient_pseudonym == pseudonym)))
+    blobs = services.store.blobs
+    stored = blobs.get(key)
+    blobs.delete(key)
+    with blobs.draft() as draft:
+        draft.write(bytes([stored[0] ^ 1]) + stored[1:])
+        draft.publish(key)
+    return key
+
+
+def test_an_object_whose_header_has_rotted_is_deleted_and_named(services: Services, due: dict[str, str]) -> None:
+    key = rot_header(services, due["ecg"])
+    identifier = delete(services, due["ecg"])
+    assert identity(services, due["ecg"]) is None
+    assert services.store.blobs.stat(key) is None
+    body = certificates.read(services.store.blobs, certificates.certificate_key(identifier, "forgotten"), services.ring)
+    assert body["facts"]["rotten"] == [key]
+    assert body["facts"]["intake_keys"] == [services.ring.intake()[0].hex()]
+
+
+def test_a_deletion_that_fails_does_not_stop_the_others(
+    services: Services, due: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [begin(services, due[name], LAW, who=WHO, reason="retention over")[0] for name in ("one", "ecg", "shared")]
+    real = deletion.run
+
+    def fails_first(services: Services, identifier: str, *, step: Callable[[str], None]) -> str:
+        if identifier == min(ids):
+            raise StorageError("store_io", "a disk cannot be read")
+        return real(services, identifier, step=step)
+
+    monkeypatch.setattr(deletion, "run", fails_first)
+    with pytest.raises(StorageError) as failed:
+        resume(services)
+    assert failed.value.code == "store_io"
+    with services.catalogue.read() as conn:
+        states = {row.id: row.state for row in conn.execute(select(schema.deletions))}
+    assert [states[one] for one in sorted(ids)] == ["begun", "forgotten", "forgotten"]
+
+
+def test_nothing_that_counts_for_the_person_is_taken_once_the_deletion_has_begun(
+    services: Services, due: dict[str, str]
+) -> None:
+    begin(services, due["ecg"], LAW, who=WHO, reason="retention over")
+    said: dict[str, Any] = {"who": WHO, "at": services.clock()}
+    acts: tuple[Callable[[Connection], object], ...] = (
+        lambda conn: place_hold(conn, due["ecg"], reason="dispute", **said),
+        lambda conn: record_encounter(conn, due["ecg"], "outpatient", services.clock(), **said),
+        lambda conn: persons.link(conn, due["one"], due["ecg"], reason="one person", **said),
+    )
+    for act in acts:
+        with pytest.raises(Conflict) as refused, services.catalogue.write() as conn:
+            act(conn)
+        assert refused.value.code == "being_deleted"
+
+
+def test_a_name_that_does_not_fit_is_refused(services: Services, due: dict[str, str]) -> None:
+    long = "w" * 65
+    said: dict[str, Any] = {"who": long, "at": services.clock()}
+    acts: tuple[Callable[[], object], ...] = (
+        lambda: begin(services, due["ecg"], LAW, who=long, reason="retention over"),
+        lambda: written(services, lambda conn: place_hold(conn, due["ecg"], reason="dispute", **said)),
+        lambda: written(services, lambda conn: lift_hold(conn, 1, **said)),
+        lambda: written(services, lambda conn: record_encounter(conn, due["ecg"], "inpatient", None, **said)),
+    )
+    for act in acts:
+        with pytest.raises(InputRejected) as refused:
+            act()
+        assert refused.value.code == "name_too_long"
+
+
+def written(services: Services, act: Callable[[Connection], object]) -> None:
+    with services.catalogue.write() as conn:
+        act(conn)
 
 
 def test_sweeper_and_scrub_leave_certificates_and_ring_copies_alone(
