@@ -33,7 +33,7 @@ class Swept:
     Args:
         mark: number of the newest deletion.
         since: keys deleted since the backup before; few.
-        gone: which of some keys are deleted on purpose.
+        gone: which of some keys were deleted on purpose since the backup before, and are named by no row.
     """
 
     mark: int
@@ -145,8 +145,8 @@ def _bring(source: Blobs, target: Blobs, info: ObjectInfo, before: Copied | None
         sha256 = before.sha256 if before is not None and before.name == name else _hash(target, name)
         return _Done(Copied(info.key, info.size_bytes, sha256, name), "held", replaced)
     fresh = copy_one(source, target, info.key, name, info.size_bytes)
-    if fresh is None:  # deleted since it was listed
-        return None
+    if fresh is None:  # deleted or lost since it was listed
+        return None if before is None else _lost(target, before)
     return _Done(Copied(info.key, info.size_bytes, fresh, name), "copied", replaced)
 
 

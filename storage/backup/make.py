@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,10 +47,11 @@ from teleread.storage.backup.manifest import (
     read_list,
     write_manifest,
 )
+from teleread.storage.backup.rings import PREFIX as RINGS
 from teleread.storage.backup.rings import store_ring
 from teleread.storage.backup.sealing import Written
 from teleread.storage.catalogue.database import Database
-from teleread.storage.catalogue.schema import backups, swept_objects
+from teleread.storage.catalogue.schema import backups, objects, swept_objects
 from teleread.storage.objects.filesystem import FileBlobs
 from teleread.storage.objects.protocol import Blobs
 from teleread.storage.vault import recovery
@@ -203,7 +204,7 @@ class _Work:
         self.step("objects_copied")
         generation, ring_file = self._keep_ring()
         vault_parts = self._vault_again_unless_readable(vault_parts, heads, versions)
-        lost = self._lost(listed[0])
+        lost = self._lost(listed[0], mark)
         self.step("ring_kept")
         manifest = Manifest(
             id=self.identifier,
@@ -279,13 +280,9 @@ class _Work:
         catalogue = self.parts.catalogue
 
         def gone(keys: Collection[str]) -> set[str]:
-            found: set[str] = set()
-            names = list(keys)
-            with catalogue.read() as conn:
-                for start in range(0, len(names), _PAGE):
-                    page = names[start : start + _PAGE]
-                    found |= set(conn.scalars(select(swept_objects.c.key).where(swept_objects.c.key.in_(page))))
-            return found
+            # of the ring only the newest copy stays in the store, and each backup holds its own
+            rings = {key for key in keys if key.startswith(RINGS)}
+            return rings | _deleted(catalogue, list(keys), since)
 
         with catalogue.read() as conn:
             fresh = set(conn.scalars(select(swept_objects.c.key).where(swept_objects.c.id > since)))
@@ -306,8 +303,8 @@ class _Work:
             write_private(path, stored.sealed)
         return stored.generation, Written(path.name, hashlib.sha256(stored.sealed).hexdigest(), len(stored.sealed))
 
-    def _lost(self, listed: Written) -> tuple[str, ...]:
-        """Objects that the catalogue named when it was dumped, that are nowhere, and that nobody deleted."""
+    def _lost(self, listed: Written, mark: int) -> tuple[str, ...]:
+        """Objects that the catalogue named when it was dumped, that are nowhere, and that nobody deleted since."""
         held = (copied.key for copied in read_list(self.here / listed.name))
         missing: list[str] = []
         with os_errors(), gzip.open(self.here / _KEYS, "rt") as lines:
@@ -320,17 +317,27 @@ class _Work:
                     missing.append(key)
         with os_errors():
             (self.here / _KEYS).unlink()
-        lost: list[str] = []
-        for start in range(0, len(missing), _PAGE):
-            page = missing[start : start + _PAGE]
-            with self.parts.catalogue.read() as conn:
-                swept = set(conn.scalars(select(swept_objects.c.key).where(swept_objects.c.key.in_(page))))
-            lost += [key for key in page if key not in swept]
-        return tuple(lost)
+        gone = _deleted(self.parts.catalogue, missing, mark)
+        return tuple(key for key in missing if key not in gone)
 
 
 _KEYS = ".keys.gz"
 _MASTERS = ".masters.json"
+
+
+def _deleted(catalogue: Database, keys: Sequence[str], since: int) -> set[str]:
+    """Which of the keys were deleted on purpose under a number above one, and have not come back since.
+
+    A key that was deleted once, came anew and is absent now was lost: no number is new, or a row names it.
+    """
+    found: set[str] = set()
+    for start in range(0, len(keys), _PAGE):
+        page = keys[start : start + _PAGE]
+        swept = select(swept_objects.c.key).where(swept_objects.c.key.in_(page), swept_objects.c.id > since)
+        named = select(objects.c.key).where(objects.c.key.in_(page))
+        with catalogue.read() as conn:
+            found |= set(conn.scalars(swept)) - set(conn.scalars(named))
+    return found
 
 
 def _note_made(parts: Parts, manifest: Manifest, sha256: str, thinned: Collection[str]) -> None:

@@ -483,3 +483,41 @@ def test_a_master_key_dropped_while_the_backup_runs_leaves_no_entry_unreadable(s
         small.blobs.delete(info.key)
     restore_backup(small.target(), folder, small.halves, actor="ops")
     assert wrong_with(small, small.open(), told) == []
+
+
+def test_the_last_copy_of_a_lost_object_stays_although_its_key_was_deleted_once(small: Small, folder: Path) -> None:
+    parts = small.open()
+    arrival = land_one(small, parts, 0)
+    (key,) = [info.key for info in parts.blobs.list("raw/")]
+    with parts.catalogue.write() as conn:  # deleted a year ago, before the same bytes came again
+        conn.execute(swept_objects.insert().values(key=key, condemned_at=small.now, gone=True))
+    make_backup(parts, folder)
+    parts.blobs.delete(key)
+    for _ in range(2):
+        made = make_backup(parts, folder)
+        assert (made.removed, made.kept, made.manifest.lost) == (0, 1, ())
+    _lose(small, store=True)
+    restored = restore_backup(small.target(), folder, small.halves, actor="ops")
+    assert restored.missing == ()
+    assert wrong_with(small, small.open(), {arrival}) == []
+
+
+def test_an_object_that_came_again_and_is_nowhere_is_named_as_lost(small: Small, folder: Path) -> None:
+    parts = small.open()
+    land_one(small, parts, 0)
+    (key,) = [info.key for info in parts.blobs.list("raw/")]
+    with parts.catalogue.write() as conn:
+        conn.execute(swept_objects.insert().values(key=key, condemned_at=small.now, gone=True))
+    parts.blobs.delete(key)
+    assert make_backup(parts, folder).manifest.lost == (key,)
+
+
+def test_a_copy_of_the_ring_that_a_newer_one_replaced_is_not_called_lost(small: Small, folder: Path) -> None:
+    parts = small.open()
+    land_one(small, parts, 0)
+    make_backup(parts, folder)
+    make_backup(parts, folder)
+    parts.ring.new_intake()
+    store_ring(parts.blobs, parts.ring)
+    made = make_backup(parts, folder)
+    assert (made.kept, made.manifest.lost) == (0, ())
