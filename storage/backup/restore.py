@@ -9,7 +9,7 @@ killed can be run again and goes on where it was.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,7 @@ from teleread.storage.backup.dump import Part, Progress, check_part, is_empty, l
 from teleread.storage.backup.folder import OBJECTS, finished, is_whole, manifest_key, proven_backups, system_of
 from teleread.storage.backup.manifest import NAME, Copied, Manifest, check_file, proven, read_list, read_manifest
 from teleread.storage.backup.rings import newer_rings
-from teleread.storage.backup.sealing import corrupt
+from teleread.storage.backup.sealing import Written, corrupt
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import audit_events, backups
 from teleread.storage.objects.filesystem import FileBlobs
@@ -75,6 +75,10 @@ class Restored:
     ring_newer: bool
     copied: int
     missing: tuple[str, ...]
+
+
+_Removed = Mapping[str, Copied | None]
+"""Name of a copy that is gone, and the copy to take instead; None when the object was deleted."""
 
 
 def _no_step(_name: str) -> None:
@@ -271,7 +275,7 @@ class _Loading:
 
 
 def _check_copies(
-    store: Blobs, folder: Path, manifest: Manifest, removed: Collection[str], without_broken: bool, progress: Progress
+    store: Blobs, folder: Path, manifest: Manifest, removed: _Removed, without_broken: bool, progress: Progress
 ) -> tuple[str, ...]:
     """Read every copy that the store needs; returns the keys of those that are not what was written."""
     broken: list[str] = []
@@ -289,27 +293,37 @@ def _check_copies(
     return tuple(broken)
 
 
-def _listed(folder: Path, manifest: Manifest, removed: Collection[str]) -> Iterator[Copied]:
+def _listed(folder: Path, manifest: Manifest, removed: _Removed) -> Iterator[Copied]:
     """The copies that the backup needs, without those of objects that were deleted on purpose since."""
     for copied in read_list(folder / manifest.id, manifest.objects):
-        if copied.name not in removed:
-            yield copied
+        there = removed.get(copied.name, copied)
+        if there is not None:
+            yield there
 
 
-def _removed_since(folder: Path, manifest: Manifest, key: bytes) -> set[str]:
-    """Names of copies that later backups of this system took out of the folder; few.
+def _removed_since(folder: Path, manifest: Manifest, key: bytes) -> _Removed:
+    """Names of copies that later backups of this system took out of the folder, and what took their place; few.
 
     A later backup whose list is damaged says nothing: copies that it removed are then missing, and named so.
     """
-    removed: set[str] = set()
-    for later in proven_backups(folder, key):
-        if later.id > manifest.id:
-            try:
-                removed |= {copied.name for copied in read_list(folder / later.id, later.removed)}
-            except StorageError as error:
-                if error.code != "backup_corrupt":
-                    raise
-    return removed
+    removed: dict[str, Copied | None] = {}
+    later = [one for one in proven_backups(folder, key) if one.id > manifest.id]
+    for one in later:
+        removed |= {copied.name: None for copied in _whole_list(folder / one.id, one.removed)}
+    keys = {name.partition("/")[2] for name in removed}
+    # bytes that had rotted and were replaced: the newest copy is the good one
+    newest = next(iter(later[-1:]), None)
+    listed = () if newest is None else _whole_list(folder / newest.id, newest.objects)
+    instead = {one.key: one for one in listed if one.key in keys and one.name not in removed}
+    return {name: instead.get(name.partition("/")[2]) for name in removed}
+
+
+def _whole_list(folder: Path, written: Written) -> Iterator[Copied]:
+    try:
+        yield from read_list(folder, written)
+    except StorageError as error:
+        if error.code != "backup_corrupt":
+            raise
 
 
 def _holds(store: Blobs, copied: Copied) -> bool:
@@ -318,7 +332,7 @@ def _holds(store: Blobs, copied: Copied) -> bool:
 
 
 def _copy_back(
-    store: Blobs, folder: Path, manifest: Manifest, leave: Collection[str], broken: Collection[str], progress: Progress
+    store: Blobs, folder: Path, manifest: Manifest, leave: _Removed, broken: Collection[str], progress: Progress
 ) -> int:
     """Put what the store does not have."""
     source = FileBlobs(folder / OBJECTS)

@@ -80,6 +80,19 @@ def test_good_bytes_that_took_the_place_of_rotten_ones_are_backed_up(small: Smal
     assert small.blobs.get(key) == good
 
 
+def test_an_older_backup_is_restored_with_the_good_bytes_that_came_later(small: Small, folder: Path) -> None:
+    parts = small.open()
+    arrival = land_one(small, parts, 0)
+    (key,) = _raw(parts)
+    first = make_backup(parts, folder)
+    good = _replace(small, parts, key, small.landed[arrival], said=True)
+    assert make_backup(parts, folder).removed == 1
+    _lose(small)
+    restore_backup(small.target(), folder, small.halves, identifier=first.manifest.id, actor="ops")
+    assert small.blobs.get(key) == good
+    assert wrong_with(small, small.open(), {arrival}) == []
+
+
 def test_an_object_cut_short_in_the_store_does_not_take_the_place_of_its_whole_copy(small: Small, folder: Path) -> None:
     parts = small.open()
     arrival = land_one(small, parts, 0)
