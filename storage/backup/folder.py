@@ -13,14 +13,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from teleread.errors import Conflict, Misconfigured, StorageError
 from teleread.storage.backup.dump import Progress, silent
-from teleread.storage.backup.manifest import NAME, Manifest, read_list, read_manifest, sync_folder
+from teleread.storage.backup.manifest import NAME, Copied, Manifest, check_file, proven, read_list, sync_folder
 from teleread.storage.backup.sealing import hash_file
 from teleread.storage.objects.filesystem import FileBlobs
 from teleread.storage.objects.streams import os_failure
@@ -53,36 +53,78 @@ def finished(folder: Path) -> list[str]:
         raise os_failure(error) from error
 
 
-def last_manifest(folder: Path) -> Manifest | None:
-    """The newest finished backup's; None before the first."""
-    found = finished(folder)
-    return read_manifest(folder / found[-1]) if found else None
+def proven_backups(folder: Path, key: bytes) -> list[Manifest]:
+    """Manifests of the finished backups that this system made, oldest first.
 
+    A folder whose manifest is damaged, or was written by somebody else or by a newer version, is left out and left
+    alone.
 
-def verify_backup(folder: Path, manifest: Manifest, progress: Progress = silent) -> None:
-    """Read every file and every copy that the backup needs, and compare hash and size.
+    Args:
+        folder: that holds the backups.
+        key: see :func:`manifest_key`.
 
     Raises:
-        StorageError: ``backup_corrupt``, naming the first that differs.
+        StorageError: ``store_io``: the folder cannot be read.
     """
+    found = []
+    for name in finished(folder):
+        try:
+            found.append(proven(folder / name, key))
+        except (StorageError, Misconfigured) as error:
+            if error.code not in {"backup_corrupt", "backup_newer"}:
+                raise
+    return found
+
+
+def verify_backup(
+    folder: Path,
+    manifest: Manifest,
+    progress: Progress = silent,
+    renew: Callable[[Copied], bool] | None = None,
+) -> tuple[str, ...]:
+    """Read every file and every copy that the backup needs, and compare hash and size with those of their making.
+
+    Args:
+        folder: that holds the backups.
+        manifest: of the backup.
+        progress: called now and then.
+        renew: asked to bring a copy anew that differs, and says whether it did.
+
+    Returns:
+        keys of the objects whose copies differ and could not be brought anew; none without ``renew``.
+
+    Raises:
+        StorageError: ``backup_corrupt``, naming the first file that differs; without ``renew`` also the first copy.
+    """
+    broken = []
     for written in manifest.files:
-        if hash_file(folder / manifest.id / written.name) != (written.sha256, written.size_bytes):
-            raise StorageError("backup_corrupt", f"The backup's file {written.name} is not what was written.")
-    for number, copied in enumerate(read_list(folder / manifest.id / manifest.objects.name)):
-        if hash_file(folder / OBJECTS / copied.name) != (copied.sha256, copied.size_bytes):
-            raise StorageError("backup_corrupt", f"The copy {copied.name} is not what was written.")
+        check_file(folder / manifest.id, written)
+    for number, copied in enumerate(read_list(folder / manifest.id, manifest.objects)):
+        if not is_whole(folder, copied) and (renew is None or not renew(copied)):
+            if renew is None:
+                raise StorageError("backup_corrupt", f"The copy {copied.name} is not what was written.")
+            broken.append(copied.key)
         if number % _PAGE == 0:
             progress("verified", number)
+    return tuple(broken)
 
 
-def thin_out(folder: Path, keep: int) -> tuple[str, ...]:
-    """Remove all but the newest finished backups, and return the ids of those removed.
+def is_whole(folder: Path, copied: Copied) -> bool:
+    """Whether a copy has the bytes that it was made with."""
+    try:
+        return hash_file(folder / OBJECTS / copied.name) == (copied.sha256, copied.size_bytes)
+    except StorageError:
+        return False
+
+
+def thin_out(folder: Path, keep: int, key: bytes) -> tuple[str, ...]:
+    """Remove all but the newest of the backups that this system made, and return the ids of those removed.
 
     Copies of objects stay: the newest backup needs them, or the one that finds them deleted removes them.
     """
     if keep < 1:
         raise Misconfigured("usage", "At least one backup is kept.")
-    old = finished(folder)[:-keep]
+    old = [manifest.id for manifest in proven_backups(folder, key)][:-keep]
     with os_errors():
         for identifier in old:
             # no backup any more from here on, whatever happens to the rest
@@ -127,7 +169,7 @@ def _own(folder: Path, system: str) -> None:
             os.replace(draft, mine)
             sync_folder(folder)
         return
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise Misconfigured("backup_folder_unusable", "The folder's own file cannot be read.") from error
     if owner != system:
         raise Misconfigured("backup_folder_foreign", "The folder holds another system's backups; choose another.")
@@ -141,8 +183,13 @@ def write_private(path: Path, data: bytes) -> None:
         os.fsync(out.fileno())
 
 
-def clean_up(folder: Path) -> None:
-    """Remove what killed backups left: folders without a manifest, half-written copies, copies not yet removed."""
+def clean_up(folder: Path, key: bytes) -> None:
+    """Remove what killed backups left: folders without a manifest, half-written copies, copies not yet removed.
+
+    Args:
+        folder: that holds the backups, held alone.
+        key: see :func:`manifest_key`; only a list that this system wrote says what is removed.
+    """
     with os_errors():
         for path in folder.iterdir():
             unfinished = not (path / NAME).exists() or path.name.startswith(".")
@@ -152,16 +199,24 @@ def clean_up(folder: Path) -> None:
     if (folder / OBJECTS).is_dir():
         # nobody else writes here: we hold the lock
         FileBlobs(folder / OBJECTS).sweep_temporaries(datetime.max.replace(tzinfo=UTC))
-    before = last_manifest(folder)
-    if before is not None:
-        remove_copies(folder, folder / before.id / before.removed.name)
+    made = proven_backups(folder, key)
+    if made:
+        try:
+            remove_copies(folder, made[-1])
+        except StorageError as error:
+            if error.code != "backup_corrupt":  # a damaged list removes nothing
+                raise
 
 
-def remove_copies(folder: Path, listed: Path) -> int:
-    """Remove the copies that a list names, and return how many stand in it."""
+def remove_copies(folder: Path, manifest: Manifest) -> int:
+    """Remove the copies that a backup no longer needs, and return how many that are.
+
+    Raises:
+        StorageError: ``backup_corrupt``: the list is not what was written; nothing is removed.
+    """
     target = FileBlobs(folder / OBJECTS)
     count = 0
-    for copied in read_list(listed):
+    for copied in read_list(folder / manifest.id, manifest.removed):
         target.delete(copied.name)
         count += 1
     return count

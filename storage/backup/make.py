@@ -12,7 +12,7 @@ import gzip
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,16 +23,16 @@ from sqlalchemy import func, select, update
 import teleread
 from teleread.errors import Conflict, Misconfigured, StorageError
 from teleread.storage import audit
-from teleread.storage.backup.copy import Swept, Tally, copy_objects
+from teleread.storage.backup.copy import Swept, Tally, copy_objects, lying_copies, renew_copy
 from teleread.storage.backup.dump import Part, Progress, dump_database, revision_of, silent
 from teleread.storage.backup.folder import (
     OBJECTS,
     clean_up,
     finished,
-    last_manifest,
     manifest_key,
     opened_folder,
     os_errors,
+    proven_backups,
     remove_copies,
     system_of,
     thin_out,
@@ -41,16 +41,17 @@ from teleread.storage.backup.folder import (
 )
 from teleread.storage.backup.manifest import (
     AuditHead,
-    Copied,
     ListFile,
     Manifest,
+    check_file,
     read_list,
     write_manifest,
 )
+from teleread.storage.backup.rings import PREFIX as RINGS
 from teleread.storage.backup.rings import store_ring
 from teleread.storage.backup.sealing import Written
 from teleread.storage.catalogue.database import Database
-from teleread.storage.catalogue.schema import backups, swept_objects
+from teleread.storage.catalogue.schema import backups, objects, swept_objects
 from teleread.storage.objects.filesystem import FileBlobs
 from teleread.storage.objects.protocol import Blobs
 from teleread.storage.vault import recovery
@@ -59,6 +60,7 @@ from teleread.storage.vault.keyring import KeyRing
 _ID_TIME = "%Y%m%dt%H%M%Sz"
 _PAGE = 500
 _VAULT_TRIES = 3
+_CLOCKS_DIFFER = timedelta(days=1)  # the store's from ours, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,9 @@ class Made:
         removed: copies of objects that were deleted on purpose, taken out of the folder.
         kept: copies of objects that the store has lost; scrub and reconcile say more.
         thinned: ids of older backups that were removed.
+        broken: keys of objects whose copies are not what was written while the store has no such bytes either; looked
+            for with ``verify`` alone.
+        unproven: folders whose manifest is damaged or was not written by this system; they are left alone.
     """
 
     manifest: Manifest
@@ -99,6 +104,8 @@ class Made:
     removed: int
     kept: int
     thinned: tuple[str, ...]
+    broken: tuple[str, ...]
+    unproven: tuple[str, ...]
 
 
 def _no_step(_name: str) -> None:
@@ -124,7 +131,8 @@ def make_backup(
         parts: the system.
         folder: a mounted disk or share, made when absent; one system's alone.
         keep: how many backups to keep, this one too; None keeps all.
-        verify: read everything that the backup needs once more and compare.
+        verify: read everything that the backup needs once more and compare with what was written; a copy that
+            differs is brought anew.
         random_bytes: end of the backup's id.
         progress: called now and then with what is done and how many.
         step: called after each step; tests end the process there.
@@ -146,36 +154,42 @@ def make_backup(
         return recovery.seal_to(public, piece)
 
     with opened_folder(folder, system_of(ring)):
-        clean_up(folder)
+        key = manifest_key(ring)
+        clean_up(folder, key)
         begun_at = parts.clock()
-        identifier = _new_id(folder, begun_at, random_bytes)
+        made = proven_backups(folder, key)
+        identifier = _new_id(made[-1].id if made else "", begun_at, random_bytes)
         here = folder / identifier
         with os_errors():
             here.mkdir(mode=0o700)
         with parts.catalogue.write() as conn:
             conn.execute(backups.insert().values(id=identifier, begun_at=begun_at, facts={"folder": str(folder)}))
         step("row_begun")
-        work = _Work(parts, folder, here, identifier, begun_at, seal, progress, step)
+        work = _Work(parts, folder, here, made, identifier, begun_at, seal, progress, step)
         manifest, tally = work.run()
+        broken: tuple[str, ...] = ()
         if verify:
-            verify_backup(folder, manifest, progress)
+            target = FileBlobs(folder / OBJECTS)
+            broken = verify_backup(folder, manifest, progress, lambda copied: renew_copy(parts.blobs, target, copied))
             step("verified")
-        sha256 = write_manifest(here, manifest, manifest_key(ring))
+        sha256 = write_manifest(here, manifest, key)
         step("manifest_written")
-        removed = remove_copies(folder, here / manifest.removed.name)
+        removed = remove_copies(folder, manifest)
         step("copies_removed")
-        thinned = thin_out(folder, keep) if keep is not None else ()
+        thinned = thin_out(folder, keep, key) if keep is not None else ()
         step("thinned")
         _note_made(parts, manifest, sha256, thinned)
         step("row_made")
-    return Made(manifest, sha256, tally.copied, tally.copied_bytes, removed, len(tally.kept), thinned)
+        known = {manifest.id, *(one.id for one in made)}
+        unproven = tuple(name for name in finished(folder) if name not in known)
+    return Made(manifest, sha256, tally.copied, tally.copied_bytes, removed, len(tally.kept), thinned, broken, unproven)
 
 
-def _new_id(folder: Path, at: datetime, random_bytes: Callable[[int], bytes]) -> str:
-    """An id behind all that are there, also when the clock was set back: the last one is the newest."""
+def _new_id(before: str, at: datetime, random_bytes: Callable[[int], bytes]) -> str:
+    """An id behind those that are there, also when the clock was set back: the last one is the newest."""
     stamp = at.astimezone(UTC).strftime(_ID_TIME)
-    if (before := finished(folder)) and before[-1].split("-")[0] >= stamp:
-        last = datetime.strptime(before[-1].split("-")[0], _ID_TIME)
+    if before.split("-")[0] >= stamp:
+        last = datetime.strptime(before.split("-")[0], _ID_TIME)
         stamp = (last + timedelta(seconds=1)).strftime(_ID_TIME)
     return f"{stamp}-{random_bytes(3).hex()}"
 
@@ -185,6 +199,7 @@ class _Work:
     parts: Parts
     folder: Path
     here: Path
+    made: Sequence[Manifest]
     identifier: str
     begun_at: datetime
     seal: Callable[[bytes], bytes]
@@ -194,16 +209,15 @@ class _Work:
     def run(self) -> tuple[Manifest, Tally]:
         """Everything but the manifest's own file."""
         heads: dict[str, AuditHead | None] = {"catalogue": None, "vault": None}
-        before = last_manifest(self.folder)
         catalogue_parts, versions, mark = self._dump_catalogue(heads)
         self.step("catalogue_dumped")
         vault_parts = self._dump_vault(heads, versions)
         self.step("vault_dumped")
-        listed, removed, tally = self._copy(before, mark)
+        listed, removed, tally = self._copy(mark)
         self.step("objects_copied")
         generation, ring_file = self._keep_ring()
         vault_parts = self._vault_again_unless_readable(vault_parts, heads, versions)
-        lost = self._lost(listed[0])
+        lost = self._lost(listed[0], mark)
         self.step("ring_kept")
         manifest = Manifest(
             id=self.identifier,
@@ -271,21 +285,32 @@ class _Work:
             made = self._dump_vault(heads, versions)
         raise StorageError("vault_keys_missing", "The vault holds entries under a master key that the ring lacks.")
 
-    def _copy(self, before: Manifest | None, mark: int) -> tuple[tuple[Written, int, int], Written, Tally]:
-        known: Iterator[Copied] = iter(())
-        since = 0
-        if before is not None:
-            known, since = read_list(self.folder / before.id / before.objects.name), before.swept_mark
+    def _known(self) -> Manifest | None:
+        """The newest backup whose list is what was written."""
+        for manifest in reversed(self.made):
+            try:
+                check_file(self.folder / manifest.id, manifest.objects)
+            except StorageError as error:
+                if error.code != "backup_corrupt":
+                    raise
+            else:
+                return manifest
+        return None
+
+    def _copy(self, mark: int) -> tuple[tuple[Written, int, int], Written, Tally]:
+        target = FileBlobs(self.folder / OBJECTS)
+        before = self._known()
+        if before is None:
+            known, since, unchanged = lying_copies(target), 0, None
+        else:
+            known, since = read_list(self.folder / before.id, before.objects), before.swept_mark
+            unchanged = before.begun_at - _CLOCKS_DIFFER
         catalogue = self.parts.catalogue
 
         def gone(keys: Collection[str]) -> set[str]:
-            found: set[str] = set()
-            names = list(keys)
-            with catalogue.read() as conn:
-                for start in range(0, len(names), _PAGE):
-                    page = names[start : start + _PAGE]
-                    found |= set(conn.scalars(select(swept_objects.c.key).where(swept_objects.c.key.in_(page))))
-            return found
+            # of the ring only the newest copy stays in the store, and each backup holds its own
+            rings = {key for key in keys if key.startswith(RINGS)}
+            return rings | _deleted(catalogue, list(keys), since)
 
         with catalogue.read() as conn:
             fresh = set(conn.scalars(select(swept_objects.c.key).where(swept_objects.c.id > since)))
@@ -293,10 +318,8 @@ class _Work:
             ListFile(self.here / "objects.list.gz") as wanted,
             ListFile(self.here / "removed.list.gz") as removed,
         ):
-            target = FileBlobs(self.folder / OBJECTS)
-            tally = copy_objects(
-                self.parts.blobs, target, known, Swept(mark, fresh, gone), wanted, removed, self.progress
-            )
+            swept = Swept(mark, fresh, gone, unchanged)
+            tally = copy_objects(self.parts.blobs, target, known, swept, wanted, removed, self.progress)
             return (wanted.close(), wanted.count, wanted.size_bytes), removed.close(), tally
 
     def _keep_ring(self) -> tuple[int, Written]:
@@ -306,9 +329,9 @@ class _Work:
             write_private(path, stored.sealed)
         return stored.generation, Written(path.name, hashlib.sha256(stored.sealed).hexdigest(), len(stored.sealed))
 
-    def _lost(self, listed: Written) -> tuple[str, ...]:
-        """Objects that the catalogue named when it was dumped, that are nowhere, and that nobody deleted."""
-        held = (copied.key for copied in read_list(self.here / listed.name))
+    def _lost(self, listed: Written, mark: int) -> tuple[str, ...]:
+        """Objects that the catalogue named when it was dumped, that are nowhere, and that nobody deleted since."""
+        held = (copied.key for copied in read_list(self.here, listed))
         missing: list[str] = []
         with os_errors(), gzip.open(self.here / _KEYS, "rt") as lines:
             has = next(held, None)
@@ -320,17 +343,27 @@ class _Work:
                     missing.append(key)
         with os_errors():
             (self.here / _KEYS).unlink()
-        lost: list[str] = []
-        for start in range(0, len(missing), _PAGE):
-            page = missing[start : start + _PAGE]
-            with self.parts.catalogue.read() as conn:
-                swept = set(conn.scalars(select(swept_objects.c.key).where(swept_objects.c.key.in_(page))))
-            lost += [key for key in page if key not in swept]
-        return tuple(lost)
+        gone = _deleted(self.parts.catalogue, missing, mark)
+        return tuple(key for key in missing if key not in gone)
 
 
 _KEYS = ".keys.gz"
 _MASTERS = ".masters.json"
+
+
+def _deleted(catalogue: Database, keys: Sequence[str], since: int) -> set[str]:
+    """Which of the keys were deleted on purpose under a number above one, and have not come back since.
+
+    A key that was deleted once, came anew and is absent now was lost: no number is new, or a row names it.
+    """
+    found: set[str] = set()
+    for start in range(0, len(keys), _PAGE):
+        page = keys[start : start + _PAGE]
+        swept = select(swept_objects.c.key).where(swept_objects.c.key.in_(page), swept_objects.c.id > since)
+        named = select(objects.c.key).where(objects.c.key.in_(page))
+        with catalogue.read() as conn:
+            found |= set(conn.scalars(swept)) - set(conn.scalars(named))
+    return found
 
 
 def _note_made(parts: Parts, manifest: Manifest, sha256: str, thinned: Collection[str]) -> None:

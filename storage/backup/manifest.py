@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ from typing import Any
 
 from teleread.errors import Misconfigured, StorageError
 from teleread.storage.backup.dump import Part
-from teleread.storage.backup.sealing import Written, corrupt
+from teleread.storage.backup.sealing import Written, corrupt, hash_file
 from teleread.storage.objects.streams import os_failure
 
 NAME = "manifest.json"
@@ -139,19 +140,31 @@ class ListFile:
             raise os_failure(error) from error
 
 
-def read_list(path: Path) -> Iterator[Copied]:
-    """A list's copies, in its order.
+def read_list(folder: Path, written: Written) -> Iterator[Copied]:
+    """A list's copies, in its order; nothing is given of a list that is not what was written.
+
+    Args:
+        folder: of the backup.
+        written: what its manifest says of the list.
 
     Raises:
-        StorageError: ``backup_corrupt``.
+        StorageError: ``backup_corrupt``, before the first.
     """
+    path = folder / written.name
+    check_file(folder, written)
     try:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             for line in lines:
                 key, size, sha256, name = line.rstrip("\n").split("\t")
                 yield Copied(key, int(size), sha256, name)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise corrupt(path) from error
+
+
+def check_file(folder: Path, written: Written) -> None:
+    """Raise ``StorageError("backup_corrupt")`` unless a file of a backup is what its manifest says."""
+    if hash_file(folder / written.name) != (written.sha256, written.size_bytes):
+        raise corrupt(folder / written.name)
 
 
 def write_manifest(folder: Path, manifest: Manifest, key: bytes) -> str:
@@ -183,7 +196,7 @@ def write_manifest(folder: Path, manifest: Manifest, key: bytes) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """A finished backup's manifest, not yet checked against the key ring; see :func:`check_mac`.
+    """A finished backup's manifest, not checked against the key ring; only good for showing. See :func:`proven`.
 
     Raises:
         StorageError: ``backup_corrupt``; ``backup_unfinished`` when there is none.
@@ -192,11 +205,17 @@ def read_manifest(folder: Path) -> Manifest:
     return _read(folder)[0]
 
 
-def check_mac(folder: Path, key: bytes) -> None:
-    """Raise ``StorageError("backup_corrupt")`` unless the manifest was written with this key."""
-    document = _read(folder)[1]
-    if not hmac.compare_digest(_mac(key, document["manifest"]), str(document.get("mac"))):
+def proven(folder: Path, key: bytes) -> Manifest:
+    """A finished backup's manifest, written by the system whose key this is, for this very folder.
+
+    Raises:
+        StorageError, Misconfigured: as :func:`read_manifest`; ``backup_corrupt`` also when somebody else wrote it.
+    """
+    manifest, document = _read(folder)
+    said = str(document.get("mac")).encode(errors="replace")
+    if manifest.id != folder.name or not hmac.compare_digest(_mac(key, document["manifest"]).encode(), said):
         raise corrupt(folder / NAME)
+    return manifest
 
 
 def sync_folder(folder: Path) -> None:
@@ -220,7 +239,7 @@ def _read(folder: Path) -> tuple[Manifest, dict[str, Any]]:
         raise StorageError("backup_unfinished", "There is no finished backup of this name in the folder.") from error
     except OSError as error:
         raise os_failure(error) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise corrupt(path) from error
 
 

@@ -9,10 +9,8 @@ killed can be run again and goes on where it was.
 from __future__ import annotations
 
 import hmac
-import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -24,10 +22,10 @@ from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.storage import audit
 from teleread.storage.backup.copy import copy_one
 from teleread.storage.backup.dump import Part, Progress, check_part, is_empty, load_database, silent
-from teleread.storage.backup.folder import OBJECTS, finished, manifest_key, system_of
-from teleread.storage.backup.manifest import Copied, Manifest, check_mac, read_list, read_manifest
+from teleread.storage.backup.folder import OBJECTS, finished, is_whole, manifest_key, proven_backups, system_of
+from teleread.storage.backup.manifest import NAME, Copied, Manifest, check_file, proven, read_list, read_manifest
 from teleread.storage.backup.rings import newer_rings
-from teleread.storage.backup.sealing import corrupt, hash_file
+from teleread.storage.backup.sealing import Written, corrupt
 from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import audit_events, backups
@@ -80,6 +78,10 @@ class Restored:
     missing: tuple[str, ...]
 
 
+_Removed = Mapping[str, Copied | None]
+"""Name of a copy that is gone, and the copy to take instead; None when the object was deleted."""
+
+
 def _no_step(_name: str) -> None:
     return None
 
@@ -123,16 +125,17 @@ def restore_backup(
         raise StorageError("backup_missing", "The folder holds no finished backup of this id.")
     here = folder / chosen
     manifest = read_manifest(here)
-    with _ring_of(here, manifest, private) as ring:
-        if manifest.system != system_of(ring):
-            raise corrupt(here / "manifest.json")
-        check_mac(here, manifest_key(ring))
-        revisions = _check_files(here, manifest, private, progress)
-        state = _check_databases(target, manifest)
-        removed = _removed_since(folder, manifest, names)
-        missing = _check_copies(target.blobs, folder, manifest, removed, without_broken, progress)
-        ring_bytes, newer = _ring_to_restore(target, manifest, here, private, ring)
-        step("checked")
+    ring = KeyRing.in_memory(_ring_bytes(here, manifest, private), clock=target.clock)
+    key = manifest_key(ring)
+    manifest = proven(here, key)
+    if manifest.system != system_of(ring):
+        raise corrupt(here / NAME)
+    revisions = _check_files(here, manifest, private, progress)
+    state = _check_databases(target, manifest)
+    removed = _removed_since(folder, manifest, key)
+    missing = _check_copies(target.blobs, folder, manifest, removed, without_broken, progress)
+    ring_bytes, newer = _ring_to_restore(target, manifest, here, private, key)
+    step("checked")
     kept = _restore_ring(target, ring_bytes)
     step("ring_restored")
     work = _Loading(target, here, manifest, lambda blob: recovery.open_sealed(private, blob), actor, progress)
@@ -161,36 +164,25 @@ def note_restored(target: Target, manifest: Manifest, *, actor: str, detail: dic
         )
 
 
-@contextmanager
-def _ring_of(here: Path, manifest: Manifest, private: bytes) -> Iterator[KeyRing]:
-    """The backup's ring, opened aside."""
-    ring_bytes = _ring_bytes(here, manifest, private)
-    with tempfile.TemporaryDirectory(prefix="teleread-restore-") as aside:
-        yield KeyRing.restore(Path(aside) / "ring", ring_bytes, clock=lambda: manifest.made_at)
-
-
 def _ring_bytes(here: Path, manifest: Manifest, private: bytes) -> bytes:
-    path = here / manifest.ring.name
-    if hash_file(path) != (manifest.ring.sha256, manifest.ring.size_bytes):
-        raise corrupt(path)
-    return recovery.open_sealed(private, path.read_bytes())
+    check_file(here, manifest.ring)
+    return recovery.open_sealed(private, (here / manifest.ring.name).read_bytes())
 
 
 def _ring_to_restore(
-    target: Target, manifest: Manifest, here: Path, private: bytes, ring: KeyRing
+    target: Target, manifest: Manifest, here: Path, private: bytes, key: bytes
 ) -> tuple[bytes | None, bool]:
     """The ring to write; None where the key file is there. Keys from after the backup come from the store."""
     if target.key_file.exists():
         present = KeyRing.open(target.key_file, clock=target.clock)
-        if not hmac.compare_digest(manifest_key(present), manifest_key(ring)):
+        if not hmac.compare_digest(manifest_key(present), key):
             raise Conflict("key_file_foreign", "The key file belongs to another system; move it away first.")
         return None, present.generation > manifest.ring_generation
     backed_up = _ring_bytes(here, manifest, private)
     for candidate in newer_rings(target.blobs, private, manifest.ring_generation):
-        with tempfile.TemporaryDirectory(prefix="teleread-restore-") as aside:
-            newer = KeyRing.restore(Path(aside) / "ring", candidate, clock=target.clock)
-            if hmac.compare_digest(manifest_key(newer), manifest_key(ring)):
-                return KeyRing.united(candidate, [backed_up]), True
+        newer = KeyRing.in_memory(candidate, clock=target.clock)
+        if hmac.compare_digest(manifest_key(newer), key):
+            return KeyRing.united(candidate, [backed_up]), True
     return backed_up, False
 
 
@@ -204,8 +196,7 @@ def _check_files(here: Path, manifest: Manifest, private: bytes, progress: Progr
     """Every file is what was written and opens; returns the revision of each schema."""
     revisions: dict[str, str] = {}
     for written in manifest.files:
-        if hash_file(here / written.name) != (written.sha256, written.size_bytes):
-            raise corrupt(here / written.name)
+        check_file(here, written)
     for number, part in enumerate(manifest.parts):
         path = here / part.file.name
         try:
@@ -286,12 +277,12 @@ class _Loading:
 
 
 def _check_copies(
-    store: Blobs, folder: Path, manifest: Manifest, removed: Collection[str], without_broken: bool, progress: Progress
+    store: Blobs, folder: Path, manifest: Manifest, removed: _Removed, without_broken: bool, progress: Progress
 ) -> tuple[str, ...]:
     """Read every copy that the store needs; returns the keys of those that are not what was written."""
     broken: list[str] = []
     for number, copied in enumerate(_listed(folder, manifest, removed)):
-        if not _holds(store, copied) and not _is_whole(folder / OBJECTS / copied.name, copied):
+        if not _holds(store, copied) and not is_whole(folder, copied):
             broken.append(copied.key)
         if number % _PAGE == 0:
             progress("copies checked", number)
@@ -304,17 +295,37 @@ def _check_copies(
     return tuple(broken)
 
 
-def _listed(folder: Path, manifest: Manifest, removed: Collection[str]) -> Iterator[Copied]:
+def _listed(folder: Path, manifest: Manifest, removed: _Removed) -> Iterator[Copied]:
     """The copies that the backup needs, without those of objects that were deleted on purpose since."""
-    for copied in read_list(folder / manifest.id / manifest.objects.name):
-        if copied.name not in removed:
-            yield copied
+    for copied in read_list(folder / manifest.id, manifest.objects):
+        there = removed.get(copied.name, copied)
+        if there is not None:
+            yield there
 
 
-def _removed_since(folder: Path, manifest: Manifest, names: Collection[str]) -> set[str]:
-    """Names of copies that later backups took out of the folder; few."""
-    later = [read_manifest(folder / name) for name in names if name > manifest.id]
-    return {copied.name for one in later for copied in read_list(folder / one.id / one.removed.name)}
+def _removed_since(folder: Path, manifest: Manifest, key: bytes) -> _Removed:
+    """Names of copies that later backups of this system took out of the folder, and what took their place; few.
+
+    A later backup whose list is damaged says nothing: copies that it removed are then missing, and named so.
+    """
+    removed: dict[str, Copied | None] = {}
+    later = [one for one in proven_backups(folder, key) if one.id > manifest.id]
+    for one in later:
+        removed |= {copied.name: None for copied in _whole_list(folder / one.id, one.removed)}
+    keys = {name.partition("/")[2] for name in removed}
+    # bytes that had rotted and were replaced: the newest copy is the good one
+    newest = next(iter(later[-1:]), None)
+    listed = () if newest is None else _whole_list(folder / newest.id, newest.objects)
+    instead = {one.key: one for one in listed if one.key in keys and one.name not in removed}
+    return {name: instead.get(name.partition("/")[2]) for name in removed}
+
+
+def _whole_list(folder: Path, written: Written) -> Iterator[Copied]:
+    try:
+        yield from read_list(folder, written)
+    except StorageError as error:
+        if error.code != "backup_corrupt":
+            raise
 
 
 def _holds(store: Blobs, copied: Copied) -> bool:
@@ -322,15 +333,8 @@ def _holds(store: Blobs, copied: Copied) -> bool:
     return there is not None and there.size_bytes == copied.size_bytes
 
 
-def _is_whole(path: Path, copied: Copied) -> bool:
-    try:
-        return hash_file(path) == (copied.sha256, copied.size_bytes)
-    except StorageError:
-        return False
-
-
 def _copy_back(
-    store: Blobs, folder: Path, manifest: Manifest, leave: Collection[str], broken: Collection[str], progress: Progress
+    store: Blobs, folder: Path, manifest: Manifest, leave: _Removed, broken: Collection[str], progress: Progress
 ) -> int:
     """Put what the store does not have."""
     source = FileBlobs(folder / OBJECTS)

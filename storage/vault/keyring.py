@@ -353,6 +353,17 @@ class KeyRing:
             self._locks.discard(handle)
             os.close(handle)
 
+    @classmethod
+    def in_memory(cls, ring_bytes: bytes, *, clock: Clock) -> KeyRing:
+        """A ring that stands in no file, to be read alone: a change of it fails with ``key_file_io``.
+
+        Raises:
+            Misconfigured: ``key_file_damaged``, ``key_file_newer``.
+        """
+        ring = cls(Path(os.devnull) / "ring", clock=clock, random_bytes=secrets.token_bytes)
+        ring._loaded = (), _decoded(ring_bytes)
+        return ring
+
     def _leave_parent(self) -> None:
         # closing a shared lock's handle does not release it; the parent goes on holding what it holds
         for handle in self._locks:

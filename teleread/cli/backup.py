@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from teleread.errors import InputRejected, Misconfigured
+from teleread.errors import InputRejected, Misconfigured, StorageError
 from teleread.settings import load_settings
 
 
@@ -75,7 +75,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def run_backup(options: argparse.Namespace) -> int:
-    """``teleread backup FOLDER``. Exit code 3 when the store has lost objects."""
+    """``teleread backup FOLDER``. Exit code 3 when something is lost, or is not what was written."""
     _check_folder(options.folder)
     if options.list:
         return _list(options)
@@ -101,6 +101,8 @@ def run_backup(options: argparse.Namespace) -> int:
         "lost_in_store": made.kept,
         "lost": list(made.manifest.lost),
         "thinned": list(made.thinned),
+        "broken": list(made.broken),
+        "unproven": list(made.unproven),
     }
     if options.json:
         print(json.dumps(facts))
@@ -111,7 +113,12 @@ def run_backup(options: argparse.Namespace) -> int:
                 f"the store has lost {made.kept + len(made.manifest.lost)} objects, {made.kept} of them are in this "
                 "folder; see `teleread storage reconcile`"
             )
-    return 3 if made.kept or made.manifest.lost else 0
+        if made.broken:
+            print(f"{len(made.broken)} copies in the folder are damaged, and the store has no such bytes either:")
+            print("\n".join(made.broken))
+        if made.unproven:
+            print(f"not written by this system, or damaged (left alone): {', '.join(made.unproven)}")
+    return 3 if made.kept or made.manifest.lost or made.broken or made.unproven else 0
 
 
 def run_restore(options: argparse.Namespace) -> int:
@@ -169,8 +176,16 @@ def _list(options: argparse.Namespace) -> int:
     from teleread.storage.backup.folder import finished
     from teleread.storage.backup.manifest import read_manifest
 
+    code = 0
     for identifier in finished(options.folder):
-        manifest = read_manifest(options.folder / identifier)
+        try:
+            manifest = read_manifest(options.folder / identifier)
+        except (StorageError, Misconfigured) as error:
+            print(
+                json.dumps({"id": identifier, "error": error.code}) if options.json else f"{identifier}  {error.code}"
+            )
+            code = 3
+            continue
         facts = {
             "id": identifier,
             "begun_at": manifest.begun_at.isoformat(),
@@ -183,7 +198,7 @@ def _list(options: argparse.Namespace) -> int:
             print(json.dumps(facts))
         else:
             print(f"{identifier}  {manifest.made_at:%Y-%m-%d %H:%M} UTC  {manifest.object_count} objects")
-    return 0
+    return code
 
 
 def _halves(options: argparse.Namespace) -> tuple[str, str]:

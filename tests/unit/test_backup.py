@@ -13,7 +13,7 @@ from sqlalchemy import delete, select, update
 
 from teleread.errors import Conflict, InputRejected, Misconfigured, StorageError
 from teleread.storage import audit
-from teleread.storage.backup.folder import finished, verify_backup
+from teleread.storage.backup.folder import finished, manifest_key, proven_backups, verify_backup
 from teleread.storage.backup.make import make_backup
 from teleread.storage.backup.restore import note_restored, restore_backup
 from teleread.storage.backup.rings import store_ring, stored_rings
@@ -215,7 +215,7 @@ def test_objects_copied_before_the_catalogue_are_caught(
     twin: dict[str, object] = {}
 
     def objects_first(work, heads):  # type: ignore[no-untyped-def]
-        twin["copied"] = copy(work, None, 0)
+        twin["copied"] = copy(work, 0)
         work.step("between")
         return catalogue(work, heads)
 
@@ -429,10 +429,7 @@ def test_thinning_keeps_the_newest_and_all_that_it_needs(small: Small, folder: P
         facts = {row.id: row for row in conn.execute(select(backups))}
     assert ["dropped_at" in facts[name].facts for name in ids] == [True, True, False, False]
     assert all(facts[name].made_at for name in ids)
-    from teleread.storage.backup.folder import last_manifest
-
-    newest = last_manifest(folder)
-    assert newest is not None
+    newest = proven_backups(folder, manifest_key(parts.ring))[-1]
     verify_backup(folder, newest)
 
 
@@ -506,3 +503,42 @@ def test_what_was_being_removed_at_the_backup_and_came_again_since_is_not_remove
     assert store.exists(key)
     with target.catalogue.write() as conn:
         sweeping.check(conn, [key], sweeping.mark(conn))
+
+
+def test_the_last_copy_of_a_lost_object_stays_although_its_key_was_deleted_once(small: Small, folder: Path) -> None:
+    parts = small.open()
+    arrival = land_one(small, parts, 0)
+    (key,) = [info.key for info in parts.blobs.list("raw/")]
+    with parts.catalogue.write() as conn:  # deleted a year ago, before the same bytes came again
+        conn.execute(swept_objects.insert().values(key=key, condemned_at=small.now, gone=True))
+    make_backup(parts, folder)
+    parts.blobs.delete(key)
+    for _ in range(2):
+        made = make_backup(parts, folder)
+        assert (made.kept, made.manifest.lost) == (1, ())
+        assert (folder / "objects" / "0" / key).exists()
+    _lose(small, store=True)
+    restored = restore_backup(small.target(), folder, small.halves, actor="ops")
+    assert restored.missing == ()
+    assert wrong_with(small, small.open(), {arrival}) == []
+
+
+def test_an_object_that_came_again_and_is_nowhere_is_named_as_lost(small: Small, folder: Path) -> None:
+    parts = small.open()
+    land_one(small, parts, 0)
+    (key,) = [info.key for info in parts.blobs.list("raw/")]
+    with parts.catalogue.write() as conn:
+        conn.execute(swept_objects.insert().values(key=key, condemned_at=small.now, gone=True))
+    parts.blobs.delete(key)
+    assert make_backup(parts, folder).manifest.lost == (key,)
+
+
+def test_a_copy_of_the_ring_that_a_newer_one_replaced_is_not_called_lost(small: Small, folder: Path) -> None:
+    parts = small.open()
+    land_one(small, parts, 0)
+    make_backup(parts, folder)
+    make_backup(parts, folder)
+    parts.ring.new_intake()
+    store_ring(parts.blobs, parts.ring)
+    made = make_backup(parts, folder)
+    assert (made.kept, made.manifest.lost) == (0, ())

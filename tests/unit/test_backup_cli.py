@@ -139,3 +139,21 @@ def test_an_alliance_s_own_periods_are_read_beside_its_file(home: Path, capsys: 
     )
     code, (refused,), _ = call(capsys, "retention", "due")
     assert (code, refused["error"]["code"]) == (2, "retention_too_short")
+
+
+def test_a_damaged_manifest_hides_no_other_backup(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "backups"
+    KeyRing.open(load_settings().key_file, clock=lambda: datetime.now(UTC)).set_recovery(recovery.new_pair()[1])
+    code, (made,), _ = call(capsys, "backup", folder)
+    assert (code, made["broken"], made["unproven"]) == (0, [], [])
+    other = folder / "00000000t000000z-000000"
+    other.mkdir()
+    (other / "manifest.json").write_text("[" * 200_000)
+    code, listed, _ = call(capsys, "backup", folder, "--list")
+    assert code == 3
+    assert [one["id"] for one in listed] == [other.name, made["id"]]
+    assert listed[0]["error"] == "backup_corrupt"
+    code, (again,), _ = call(capsys, "backup", folder, "--verify")
+    assert (code, again["unproven"]) == (3, [other.name])
