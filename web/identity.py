@@ -61,7 +61,7 @@ def look_up(seat: Seat, pseudonyms: list[str], why: str, case_ids: list[str]) ->
         return {}, True
     try:
         return seat.services.vault.join(
-            pseudonyms, who=seat.name, why=why, case_ids=case_ids, at=seat.services.clock()
+            pseudonyms, who=seat.name, why=why, case_ids=case_ids, at=seat.services.clock(), for_page=True
         ), True
     except (StorageError, PeerError, Misconfigured) as error:
         log.error("names not joined: %s", error.code)

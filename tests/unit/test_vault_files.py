@@ -259,6 +259,7 @@ def test_join_is_the_only_public_way_to_an_identity(vault: Vault, clock: Clock) 
         "join",
         "keys",
         "migrate",
+        "migrate_when_it_answers",
         "project_key",
         "project_pseudonym",
         "replay_forgotten",
