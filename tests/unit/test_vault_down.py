@@ -17,9 +17,11 @@ from teleread import services as shell
 from teleread.alliance import Alliance
 from teleread.errors import StorageError
 from teleread.pipeline.land import land
+from teleread.pipeline.notes import notes_of, read_note
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.schema import studies
+from teleread.storage.objects import FileBlobs
 from teleread.storage.vault import Identity, KeyRing, Vault
 from teleread.web.identity import look_up
 from tests.conftest import Clock
@@ -34,11 +36,9 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def arrive(services: Services) -> str:
+def arrive(services: Services, site: str = "village") -> str:
     files = {"a.dcm": ecg(patient_id="1001")}
-    return land(
-        services, site_id="village", source="web", files=files, clinic_priority="urgent", actor="nurse"
-    ).arrival_id
+    return land(services, site_id=site, source="web", files=files, clinic_priority="urgent", actor="nurse").arrival_id
 
 
 def test_a_process_starts_and_lands_without_the_vault(
@@ -70,6 +70,52 @@ def test_a_vault_that_comes_late_is_migrated_at_its_first_use(tmp_path: Path, cl
             assert failed.value.code == "vault_busy"
         made = vault.enroll(Identity("village", "1001"), clock())
         assert vault.join([made.pseudonym], who="r", why="read", case_ids=["c"], at=clock(), for_page=True)
+
+
+@contextmanager
+def away(services: Services) -> Iterator[None]:
+    """The vault's file is somewhere else."""
+    path = services.vault.database.path
+    assert path is not None
+    services.vault.close()
+    files = [one for one in path.parent.iterdir() if one.name.startswith(path.name)]
+    for one in files:
+        one.rename(one.with_name("away-" + one.name))
+    yield
+    services.vault.close()
+    for one in path.parent.iterdir():
+        if one.name.startswith(path.name):
+            one.unlink()
+    for one in files:
+        one.with_name("away-" + one.name).rename(one)
+
+
+def test_bytes_whose_key_is_in_the_vault_alone_are_landed_again_without_it(services: Services) -> None:
+    first = arrive(services)
+    prepare(services, first)
+    old = services.ring.intake()[0]
+    services.ring.new_intake()
+    services.ring.retire_intake(old)
+    with away(services):
+        assert arrive(services) == first
+        other = arrive(services, "other")
+        assert other != first
+    keys = list(notes_of(services.store, other))
+    assert [read_note(services.store, key).site_id for key in keys] == ["other"]
+    assert prepare(services, other) == "prepared"
+
+
+def test_what_is_no_longer_whole_is_not_landed_without_the_vault(services: Services) -> None:
+    prepare(services, arrive(services))
+    old = services.ring.intake()[0]
+    services.ring.new_intake()
+    services.ring.retire_intake(old)
+    [key] = [info.key for info in services.store.list("raw/")]
+    path = cast(FileBlobs, services.store.blobs).root / key
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1])
+    with away(services), pytest.raises(StorageError):
+        arrive(services)
 
 
 def test_a_page_does_not_wait_long_for_names(services: Services) -> None:
