@@ -57,7 +57,7 @@ def retirable(ring: KeyRing, older_than: timedelta, now: datetime) -> tuple[byte
     return tuple(one.id for one, after in pairwise(living) if after.made_at <= now - older_than)
 
 
-def retire_intake_keys(services: Services, *, older_than: timedelta) -> tuple[Retirement, ...]:
+def retire_intake_keys(services: Services, *, older_than: timedelta, who: str = "teleread") -> tuple[Retirement, ...]:
     """Retire every intake key that may be; what stands in the way of the others is said.
 
     Data keys that the vault lacks are adopted on the way, so a second run after the next backup goes further. Runs
@@ -65,6 +65,7 @@ def retire_intake_keys(services: Services, *, older_than: timedelta) -> tuple[Re
 
     Args:
         older_than: only keys that were replaced so long ago; whoever stored with one has long ended.
+        who: account name, for the audit events.
 
     Raises:
         StorageError, PeerError: nothing was retired that may not be; run again.
@@ -74,7 +75,7 @@ def retire_intake_keys(services: Services, *, older_than: timedelta) -> tuple[Re
     if not old:
         return ()
     strangers = _strangers(services, set(old))
-    return tuple(_retire(services, key_id, strangers.get(key_id, []), now) for key_id in old)
+    return tuple(_retire(services, key_id, strangers.get(key_id, []), now, who) for key_id in old)
 
 
 def _some_unsaid(catalogue: Database) -> bool:
@@ -101,7 +102,7 @@ def unkept(catalogue: Database, vault: Vault) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _retire(services: Services, key_id: bytes, strangers: Sequence[str], now: datetime) -> Retirement:
+def _retire(services: Services, key_id: bytes, strangers: Sequence[str], now: datetime, who: str) -> Retirement:
     keeper = _Keeper(services, key_id, now)
     waits_for = "reconcile" if _some_unsaid(services.catalogue) else None
     for key in strangers:
@@ -122,7 +123,7 @@ def _retire(services: Services, key_id: bytes, strangers: Sequence[str], now: da
     if waits_for is None and not _backed_up(services, key_id, keeper.latest):
         waits_for = "backup"
     if waits_for is None:
-        services.vault.ring.retire_intake(key_id)
+        services.vault.retire_intake_key(key_id, who=who)
     return Retirement(key_id.hex(), waits_for is None, waits_for, keeper.roots, keeper.adopted)
 
 

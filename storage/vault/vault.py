@@ -27,7 +27,7 @@ from sqlalchemy import Connection, select
 from teleread.errors import Conflict, StorageError
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.protocol import DataKey, ObjectKeys
-from teleread.storage.vault import entries, older, rotation
+from teleread.storage.vault import entries, older, recovery, rotation
 from teleread.storage.vault.database import VaultDatabase
 from teleread.storage.vault.entries import Entries, Known, Opened, again, record
 from teleread.storage.vault.envelope import Envelopes
@@ -378,6 +378,25 @@ class Vault:
             how many keys were wrapped anew.
         """
         return rotation.rotate(self._database, self.ring, self._entries.envelopes, progress, who)
+
+    def new_intake_key(self, *, who: str) -> bytes:
+        """Make another intake key, which is used from now on, with an audit event; its id."""
+        with self._database.write() as conn:
+            made = self.ring.new_intake()
+            record(conn, self.ring.clock(), who, "new_intake_key", made.hex(), {}, "key")
+        return made
+
+    def retire_intake_key(self, key_id: bytes, *, who: str) -> None:
+        """See :meth:`KeyRing.retire_intake`; an audit event tells of it."""
+        with self._database.write() as conn:
+            record(conn, self.ring.clock(), who, "retire_intake_key", key_id.hex(), {}, "key")
+            self.ring.retire_intake(key_id)  # last: nothing that is destroyed goes untold
+
+    def set_recovery_key(self, public: bytes, *, who: str) -> None:
+        """See :meth:`KeyRing.set_recovery`; an audit event names the key's fingerprint."""
+        with self._database.write() as conn:
+            record(conn, self.ring.clock(), who, "set_recovery_key", recovery.fingerprint(public), {}, "key")
+            self.ring.set_recovery(public)
 
     def status(self) -> VaultStatus:
         """Counts for an operator; no identity, no key."""

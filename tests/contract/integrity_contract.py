@@ -223,6 +223,15 @@ def test_landing_tries_again_when_the_sweeper_took_its_bytes(services: Services)
 # the sweeper
 
 
+def test_what_the_sweeper_removed_stands_in_the_audit(services: Services) -> None:
+    keys_put = [services.store.put(f"derived/1/{'0' * 32}/{name}", b"1234").key for name in "ab"]
+    later(services)
+    assert walk(services).removed == len(keys_put)
+    with services.catalogue.read() as conn:
+        told = select(schema.audit_events.c.detail).where(schema.audit_events.c.action == "sweep_orphans")
+        assert conn.scalars(told).all() == [{"objects": 2, "bytes": 8}]
+
+
 def test_only_orphans_are_removed_and_only_old_ones(services: Services) -> None:
     through(services, files(1))
     through(services, ct())
