@@ -198,6 +198,24 @@ def test_rotten_bytes_that_come_again_take_the_place_of_the_rotten_ones(services
     assert after == before
 
 
+def test_bytes_stored_plain_before_sealing_are_sealed_when_they_come_again(services: Services) -> None:
+    landed = through(services, files(1))
+    before = state(services)
+    before.pop("swept_objects")
+    for key in keys(services, ""):
+        if not key.startswith("arrivals/"):
+            rewrite(services.store, key, services.store.get(key))
+    with pytest.raises(StorageError) as failed:
+        services.store.get(raw_key(landed.sha256))
+    assert failed.value.code == "object_corrupt"
+    assert arrive(services, files(1)).receipt == landed.receipt
+    assert mend(services)[0].left == 0
+    prepare(services, landed.arrival_id)
+    after = state(services)
+    after.pop("swept_objects")
+    assert after == before
+
+
 def test_landing_tries_again_when_the_sweeper_took_its_bytes(services: Services) -> None:
     data = b"lay there, unnamed"
     key = put_raw(services.store, data).key
