@@ -53,7 +53,7 @@ def _renew_intake_key(services: Services) -> tuple[str, int]:
     newest = services.ring.intakes()[-1]
     if services.clock() - newest.made_at < INTAKE_KEY_LASTS:
         return "intake_keys_made", 0
-    services.ring.new_intake()
+    services.vault.new_intake_key(who="teleread")
     store_ring(services)
     return "intake_keys_made", 1
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sqlalchemy import Row, exists, select
+from sqlalchemy import Row, exists, func, select
 
-from teleread.errors import InputRejected
+from teleread.errors import InputRejected, StorageError
 from teleread.pipeline import products, records
 from teleread.pipeline.prepare import derived_key
 from teleread.pipeline.products import EXPORT_PROJECT, Lineage
 from teleread.pipeline.services import Services
+from teleread.storage import audit
 from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.schema import arrivals, derived, identity_corrections, studies
 from teleread.storage.objects.raw import get_raw
@@ -24,12 +25,27 @@ _AT_ONCE = 16
 def remake_copies(services: Services) -> int:
     """Make the export copies that closed corrections took away, a few at a time; returns how many were made.
 
+    The few are drawn by lot, so that those whose copies cannot be made keep nobody waiting.
+
     Raises:
-        StorageError: something could not be read or stored; run again later.
+        StorageError: something cannot be read; where that is an object, the others were made first.
+        PeerError: the store does not answer.
     """
     with services.catalogue.read() as conn:
-        waiting = conn.execute(_without_copy().limit(_AT_ONCE)).all()
-    return sum(_remake(services, row) for row in waiting)
+        waiting = conn.execute(_without_copy().order_by(func.random()).limit(_AT_ONCE)).all()
+    made = 0
+    failure: StorageError | None = None
+    for row in waiting:
+        try:
+            made += _remake(services, row)
+        except StorageError as error:
+            if not error.code.startswith("object_"):
+                raise  # it would be the same with all of them
+            log.error("arrival %s has no copy for export: %s", row.id, error.code)
+            failure = error
+    if failure is not None:
+        raise failure
+    return made
 
 
 def _without_copy() -> Any:
@@ -43,7 +59,6 @@ def _without_copy() -> Any:
             exists().where(corrected, identity_corrections.c.outcome == "corrected"),
             ~exists().where(copy),
         )
-        .order_by(arrivals.c.id)
     )
 
 
@@ -68,4 +83,13 @@ def _remake(services: Services, row: Row[Any]) -> int:
             return 0  # corrected again meanwhile: what was made is an orphan, and the next round makes the right one
         for name, item in stored.items():
             records.put_derived(conn, row, name, item, lineage, now)
+        audit.record(
+            conn,
+            at=now,
+            actor="teleread",
+            action="remake_copy",
+            object_type="arrival",
+            object_id=row.id,
+            detail={"copies": sorted(stored)},
+        )
     return len(stored)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import islice, pairwise
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from teleread.errors import StorageError
 from teleread.pipeline.services import Services
@@ -37,8 +37,9 @@ class Retirement:
     Args:
         key_id: 16 hexadecimal digits.
         retired: it is destroyed.
-        waits_for: why not: ``reconcile`` (objects that the catalogue does not name yet, or bytes that it names and
-            the store lacks) or ``backup`` (none was begun since the last data key was adopted); None when retired.
+        waits_for: why not: ``reconcile`` (objects that the catalogue does not name yet or of which it does not say
+            under which key they stand, or bytes that it names and the store lacks) or ``backup`` (none was begun
+            since the last data key was adopted); None when retired.
         roots: how many raw objects stand under it.
         adopted: how many data keys went into the vault now.
     """
@@ -56,7 +57,7 @@ def retirable(ring: KeyRing, older_than: timedelta, now: datetime) -> tuple[byte
     return tuple(one.id for one, after in pairwise(living) if after.made_at <= now - older_than)
 
 
-def retire_intake_keys(services: Services, *, older_than: timedelta) -> tuple[Retirement, ...]:
+def retire_intake_keys(services: Services, *, older_than: timedelta, who: str = "teleread") -> tuple[Retirement, ...]:
     """Retire every intake key that may be; what stands in the way of the others is said.
 
     Data keys that the vault lacks are adopted on the way, so a second run after the next backup goes further. Runs
@@ -64,6 +65,7 @@ def retire_intake_keys(services: Services, *, older_than: timedelta) -> tuple[Re
 
     Args:
         older_than: only keys that were replaced so long ago; whoever stored with one has long ended.
+        who: account name, for the audit events.
 
     Raises:
         StorageError, PeerError: nothing was retired that may not be; run again.
@@ -73,7 +75,13 @@ def retire_intake_keys(services: Services, *, older_than: timedelta) -> tuple[Re
     if not old:
         return ()
     strangers = _strangers(services, set(old))
-    return tuple(_retire(services, key_id, strangers.get(key_id, []), now) for key_id in old)
+    return tuple(_retire(services, key_id, strangers.get(key_id, []), now, who) for key_id in old)
+
+
+def _some_unsaid(catalogue: Database) -> bool:
+    """Whether the catalogue does not say of every object which intake key stands in its header."""
+    with catalogue.read() as conn:
+        return conn.execute(select(objects.c.key).where(objects.c.intake_key.is_(None)).limit(1)).first() is not None
 
 
 def unkept(catalogue: Database, vault: Vault) -> dict[str, tuple[int, int]]:
@@ -103,9 +111,9 @@ def keep_for_owners(services: Services, root: str) -> None:
     _Keeper(services, b"", services.clock()).keep(root, raw_key(root))
 
 
-def _retire(services: Services, key_id: bytes, strangers: Sequence[str], now: datetime) -> Retirement:
+def _retire(services: Services, key_id: bytes, strangers: Sequence[str], now: datetime, who: str) -> Retirement:
     keeper = _Keeper(services, key_id, now)
-    waits_for = None
+    waits_for = "reconcile" if _some_unsaid(services.catalogue) else None
     for key in strangers:
         if raw_root(key) is not None or key.startswith(_NOTES):
             waits_for = "reconcile"  # acknowledged, perhaps: only the catalogue can say whose it is
@@ -124,7 +132,7 @@ def _retire(services: Services, key_id: bytes, strangers: Sequence[str], now: da
     if waits_for is None and not _backed_up(services, key_id, keeper.latest):
         waits_for = "backup"
     if waits_for is None:
-        services.vault.ring.retire_intake(key_id)
+        services.vault.retire_intake_key(key_id, who=who)
     return Retirement(key_id.hex(), waits_for is None, waits_for, keeper.roots, keeper.adopted)
 
 
@@ -183,16 +191,22 @@ class _Keeper:
 
 
 def _strangers(services: Services, old: set[bytes]) -> dict[bytes, list[str]]:
-    """Objects of the store under these keys that no row of the catalogue speaks for."""
+    """Objects of the store under these keys that no row of the catalogue speaks for.
+
+    What a row says is not trusted where it would leave a raw object out: the header decides, and mends the row.
+    """
     found: dict[bytes, list[str]] = {}
+    counted = {key_id.hex() for key_id in old}
     listed = (info.key for info in services.store.list())
     for keys in _parts(listed):
         with services.catalogue.read() as conn:
-            known = set(conn.execute(select(objects.c.key).where(objects.c.key.in_(keys))).scalars())
+            said = select(objects.c.key, objects.c.intake_key).where(objects.c.key.in_(keys))
+            known: dict[str, str | None] = {row.key: row.intake_key for row in conn.execute(said)}
             notes = {key: key.split("/")[2] for key in keys if key.startswith(_NOTES) and key.count("/") == 3}
             landed = set(conn.execute(select(arrivals.c.id).where(arrivals.c.id.in_(notes.values()))).scalars())
         for key in keys:
-            if key in known or notes.get(key) in landed:
+            named = key in known
+            if notes.get(key) in landed or (named and (raw_root(key) is None or known[key] in counted)):
                 continue
             try:
                 intake_id = services.store.header(key).intake_id
@@ -200,9 +214,19 @@ def _strangers(services: Services, old: set[bytes]) -> dict[bytes, list[str]]:
                 if error.code not in ("object_missing", "object_corrupt"):
                     raise
                 continue  # swept meanwhile, or damaged beyond any key
-            if intake_id in old:
+            if named:
+                _mend(services.catalogue, key, known[key], intake_id.hex())
+            elif intake_id in old:
                 found.setdefault(intake_id, []).append(key)
     return found
+
+
+def _mend(catalogue: Database, key: str, said: str | None, right: str) -> None:
+    if said == right:
+        return
+    unchanged = objects.c.intake_key.is_(None) if said is None else objects.c.intake_key == said
+    with catalogue.write() as conn:
+        conn.execute(update(objects).where(objects.c.key == key, unchanged).values(intake_key=right))
 
 
 def _parts(keys: Iterator[str]) -> Iterator[list[str]]:
@@ -235,10 +259,11 @@ def _owners(conn: Connection, root: str) -> list[tuple[str, str | None]]:
 
 
 def _backed_up(services: Services, key_id: bytes, adopted_at: datetime | None) -> bool:
-    """Whether a whole backup was begun after the last of the key's objects was written and adopted."""
+    """Whether a whole backup that still is was begun after the last of the key's objects was written and adopted."""
     with services.catalogue.read() as conn:
         of_key = objects.c.intake_key == key_id.hex()
         written_at = conn.execute(select(func.max(objects.c.created_at)).where(of_key)).scalar_one()
-        begun_at = conn.execute(select(func.max(backups.c.begun_at)).where(backups.c.made_at.is_not(None))).scalar_one()
+        made = conn.execute(select(backups.c.begun_at, backups.c.facts).where(backups.c.made_at.is_not(None))).all()
+    begun_at = max((row.begun_at for row in made if "dropped_at" not in row.facts), default=None)
     latest = max((one for one in (written_at, adopted_at) if one is not None), default=None)
     return latest is None or (begun_at is not None and begun_at > latest)

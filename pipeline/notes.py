@@ -20,7 +20,7 @@ from typing import Any, NoReturn, cast
 from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import StorageError
 from teleread.pipeline.identifiers import arrival_id
-from teleread.storage.objects.protocol import ObjectStore
+from teleread.storage.objects.protocol import KEYS_SILENT, ObjectStore
 
 NOTES = "arrivals/"
 _VERSION = 1
@@ -74,7 +74,8 @@ def write_note(store: ObjectStore, note: Note) -> Note:
     """Keep the note; durable when this returns. The raw object is there already.
 
     Returns:
-        The note that stands: an earlier one of the same arrival and priority stays as it is.
+        The note that stands: an earlier one of the same arrival and priority stays as it is. It is not read while
+        its key is in a vault that does not answer.
 
     Raises:
         StorageError: ``note_corrupt`` when an earlier one is there and cannot be read; otherwise as
@@ -85,10 +86,22 @@ def write_note(store: ObjectStore, note: Note) -> Note:
     except StorageError as error:
         if error.code == "object_corrupt":
             raise StorageError("note_corrupt", f"the note {note.key} has rotted") from error
+        if error.code in KEYS_SILENT:
+            _write_alone(store, note)
+            return note
         if error.code != "object_exists":
             raise
         return read_note(store, note.key)
     return note
+
+
+def _write_alone(store: ObjectStore, note: Note) -> None:
+    """Under a data key of its own, because the raw object's is in a vault that does not answer now."""
+    try:
+        store.put(note.key, to_bytes(note))
+    except StorageError as error:
+        if error.code not in KEYS_SILENT:  # one is there already, and cannot be read now
+            raise
 
 
 def read_note(store: ObjectStore, key: str) -> Note:

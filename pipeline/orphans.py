@@ -29,6 +29,7 @@ from teleread.pipeline.identifiers import arrival_id
 from teleread.pipeline.notes import NOTES, notes_of, split_key
 from teleread.pipeline.pairs import DERIVED, RAW
 from teleread.pipeline.services import Services
+from teleread.storage import audit
 from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import arrivals, objects, store_walks
@@ -217,6 +218,17 @@ class _Slice:
 
     def _remember(self, position: str, ended: bool) -> None:
         with self._services.catalogue.write() as conn:
+            if self._report.removed:
+                detail = {"objects": self._report.removed, "bytes": self._report.removed_bytes}
+                audit.record(
+                    conn,
+                    at=self._now,
+                    actor="teleread",
+                    action="sweep_orphans",
+                    object_type="store",
+                    object_id="orphans",
+                    detail=detail,
+                )
             this = store_walks.c.name == _WALK
             if ended:
                 conn.execute(delete(store_walks).where(this))

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from teleread.errors import StorageError
 from teleread.pipeline.services import Services
 from teleread.storage import audit
-from teleread.storage.catalogue.schema import arrivals, objects, quarantine
+from teleread.storage.catalogue.schema import arrivals, objects, quarantine, swept_objects
 from teleread.storage.catalogue.sweeping import sole_remover
 from teleread.storage.objects.protocol import StoredObject
 from teleread.storage.objects.raw import put_raw, raw_key, raw_root
@@ -82,7 +82,7 @@ def replace_rotten(services: Services, data: bytes, *, actor: str) -> StoredObje
     left. A process that dies between removing and putting leaves an object missing that was no good before.
 
     Raises:
-        StorageError: ``object_corrupt`` when another remover was at work for too long; otherwise as
+        StorageError: ``catalogue_busy`` when another remover was at work for too long, so try again; otherwise as
             :func:`put_raw`.
     """
     key = raw_key(hashlib.sha256(data).hexdigest())
@@ -92,18 +92,20 @@ def replace_rotten(services: Services, data: bytes, *, actor: str) -> StoredObje
             if sole:
                 return _replace(services, key, data, actor)
         if time.monotonic() > ends:
-            raise StorageError("object_corrupt", f"object {key} is not what was stored")
+            raise StorageError("catalogue_busy", "another process removed objects for too long; send again")
         time.sleep(0.05)
 
 
 def _replace(services: Services, key: str, data: bytes, actor: str) -> StoredObject:
     if _is_rotten(services, key):
+        with services.catalogue.write() as conn:
+            # whoever dies on the way leaves a row that says nothing, not one that says what was
+            _say(conn, key, None, services.clock())
         services.store.delete(key)
         stored = put_raw(services.store, data)
         now = services.clock()
         with services.catalogue.write() as conn:
-            # it was sealed anew
-            conn.execute(update(objects).where(objects.c.key == key).values(intake_key=stored.intake_key))
+            _say(conn, key, stored.intake_key, now)  # it was sealed anew
             release(conn, key, now)
             audit.record(
                 conn,
@@ -115,6 +117,12 @@ def _replace(services: Services, key: str, data: bytes, actor: str) -> StoredObj
             )
         return stored
     return put_raw(services.store, data)
+
+
+def _say(conn: Connection, key: str, intake_key: str | None, now: datetime) -> None:
+    """Under which key it stands; and that it is another object now, for writers that saw the one before and backups."""
+    conn.execute(update(objects).where(objects.c.key == key).values(intake_key=intake_key))
+    conn.execute(insert(swept_objects).values(key=key, condemned_at=now, gone=True))
 
 
 def _is_rotten(services: Services, key: str) -> bool:

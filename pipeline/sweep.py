@@ -98,17 +98,27 @@ def sweep_all(services: Services) -> dict[str, int]:
 def _keep_true(services: Services) -> dict[str, int]:
     """A slice of each of the walks that keep store and catalogue true to each other."""
     counts: dict[str, int] = {}
-    try:
-        swept = sweep_orphans(services)
-        counts |= {"adopted": swept.adopted, "orphans_removed": swept.removed}
-        counts |= {"copies_made": remake_copies(services)}
-        scrubbed = scrub_slice(services)
-        if scrubbed is not None:
-            counts |= {"faults": scrubbed.faults}
-    except TelereadError as error:
-        # nothing is lost by waiting: the next round goes on from the same place
-        log.error("store and catalogue are not compared: %s", error.code)
+    for part in (_sweep, _remake, _scrub):
+        try:
+            counts |= part(services)
+        except TelereadError as error:
+            # nothing is lost by waiting: the next round goes on from the same place, and the other parts go on now
+            log.error("store and catalogue are not compared, %s: %s", part.__name__, error.code)
     return counts
+
+
+def _sweep(services: Services) -> dict[str, int]:
+    swept = sweep_orphans(services)
+    return {"adopted": swept.adopted, "orphans_removed": swept.removed}
+
+
+def _remake(services: Services) -> dict[str, int]:
+    return {"copies_made": remake_copies(services)}
+
+
+def _scrub(services: Services) -> dict[str, int]:
+    scrubbed = scrub_slice(services)
+    return {} if scrubbed is None else {"faults": scrubbed.faults}
 
 
 def _ids(

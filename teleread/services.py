@@ -26,6 +26,8 @@ def utc_now() -> datetime:
 def open_services(settings: Settings) -> Services:
     """Open the store, the catalogue and the vault, bring their schemas up to date, and read the alliance file.
 
+    A vault that does not answer stops nobody: what arrives is landed and queued without it.
+
     Raises:
         Misconfigured: the alliance file is missing or wrong.
         StorageError: something cannot be opened.
@@ -35,7 +37,7 @@ def open_services(settings: Settings) -> Services:
     catalogue.migrate()
     ring = KeyRing.open(settings.key_file, clock=utc_now)
     vault = Vault(settings.vault_url, ring)
-    vault.migrate()
+    vault.migrate_when_it_answers()
 
     def make_pool() -> BoundedPool:
         return BoundedPool(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 
-from teleread.errors import PeerError, StorageError
+from teleread.errors import Misconfigured, PeerError, StorageError
 from teleread.storage.vault import Identity
 from teleread.web.format import age_on
 from teleread.web.security import Seat
@@ -61,9 +61,9 @@ def look_up(seat: Seat, pseudonyms: list[str], why: str, case_ids: list[str]) ->
         return {}, True
     try:
         return seat.services.vault.join(
-            pseudonyms, who=seat.name, why=why, case_ids=case_ids, at=seat.services.clock()
+            pseudonyms, who=seat.name, why=why, case_ids=case_ids, at=seat.services.clock(), for_page=True
         ), True
-    except (StorageError, PeerError) as error:
+    except (StorageError, PeerError, Misconfigured) as error:
         log.error("names not joined: %s", error.code)
         return {}, False
 

@@ -268,7 +268,7 @@ def _postgres_engine(address: URL, wait_s: float) -> Engine:
         max_overflow=15,
         pool_timeout=wait_s,
         connect_args={
-            "connect_timeout": 5,
+            "connect_timeout": max(2, min(5, int(wait_s))),
             "application_name": "teleread",
             "tcp_user_timeout": 30_000,
             "options": f"-c timezone=UTC -c lock_timeout={int(wait_s * 1000)} "

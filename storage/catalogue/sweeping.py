@@ -39,7 +39,7 @@ _WRITERS = 0x7E1E5EAE  # shared by who writes rows that name objects, held alone
 _REMOVER = 0x7E1E5EAF  # the one remover
 _PAGE = 500
 # a request of a process that was killed may still be on its way to a remote store
-_FINISH_AFTER = timedelta(minutes=1)
+_FINISH_AFTER = timedelta(minutes=2)  # above the longest request to delete; see ``objects/wire.py``
 # the connection whose session is the sole remover's, and the server's number of that session, in the thread that is it
 _here = threading.local()
 

@@ -306,6 +306,10 @@ def check_range(start: int, length: int) -> None:
         raise StorageError("bad_range", "a range of bytes cannot be negative")
 
 
+KEYS_SILENT = frozenset({"vault_unreachable", "vault_busy", "vault_unmigrated", "vault_io"})
+"""Codes of :meth:`ObjectKeys.recover`: whoever keeps the keys does not answer now; it says nothing of the object."""
+
+
 def missing(key: str) -> StorageError:
     """The error for a key that holds nothing."""
     return StorageError("object_missing", f"there is no object {key}")

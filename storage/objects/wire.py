@@ -61,6 +61,7 @@ def _ack_at_once(sock: socket.socket | None) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
 
 
+_SENT_AGAIN = frozenset({"GET", "HEAD", "POST", "PUT"})
 _HEAD_AND_BODY = frozenset({"GET", "POST"})  # whose answers have bodies of any size
 
 
@@ -103,7 +104,7 @@ class Wire:
         signer: with the credentials.
         secure: TLS with verified certificates.
         connections: kept open at once; as many as threads use the wire.
-        connect_timeout_s, answer_timeout_s: for each try; there are at most three.
+        connect_timeout_s, answer_timeout_s: for each try; there are at most three, and one answer to DELETE.
         clock: aware; the time that requests are signed for.
 
     Raises:
@@ -146,13 +147,14 @@ class Wire:
             "port": int(port) if port else None,
             "maxsize": self._connections,
             "timeout": urllib3.Timeout(connect=connect_timeout_s, read=answer_timeout_s),
-            # an unanswered request is sent again as it was; who must not be answered twice looks at the tries
+            # An unanswered request is sent again as it was; who must not be answered twice looks at the tries. But for
+            # deleting: a server may come to the first of two requests late, when the key holds another object already.
             "retries": urllib3.Retry(
                 total=2,
                 redirect=0,
                 backoff_factor=0.2,
                 status_forcelist=(500, 502, 503, 504),
-                allowed_methods=None,
+                allowed_methods=_SENT_AGAIN,
                 raise_on_status=False,
             ),
             "blocksize": 1 << 18,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -22,10 +23,35 @@ class VaultDatabase(Database):
     Args:
         url: as for ``Database``; never the catalogue's.
         wait_s: how long a writer waits for another.
+        before_use: called before each transaction, with this database.
     """
 
-    def __init__(self, url: str, *, wait_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str, *, wait_s: float = 30.0, before_use: Callable[[VaultDatabase], None] = lambda _self: None
+    ) -> None:
         super().__init__(url, wait_s=wait_s, migrations=VAULT, secure_delete=True)
+        self._before_use = before_use
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """See :meth:`Database.read`."""
+        self._before_use(self)
+        with super().read() as connection:
+            yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """See :meth:`Database.snapshot`."""
+        self._before_use(self)
+        with super().snapshot() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """See :meth:`Database.write`."""
+        self._before_use(self)
+        with super().write() as connection:
+            yield connection
 
     def keep_masters(self, conn: Connection) -> None:
         """No master key is dropped until this transaction ends. To be called before one is chosen to wrap with."""

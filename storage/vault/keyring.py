@@ -5,7 +5,9 @@ objects in their headers, and the *master* keys that wrap the keys of the vault'
 retired or dropped leaves the file; its id and the time stay, so that what it wrapped can be told from damage.
 
 The file is never written in place: a change is written beside it, synced and renamed over it under a file lock, and
-every process sees it at its next use. Nothing here waits for a database, so bytes can be landed while none answers.
+every process sees it at its next use. A file that cannot be used any more stops changes and whoever starts; a process
+that has read it goes on with what it read and says so in its log. Nothing here waits for a database, so bytes can be
+landed while none answers.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import secrets
 import stat
@@ -30,6 +33,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from teleread.errors import Conflict, Misconfigured, StorageError
 from teleread.storage.vault import recovery
+
+log = logging.getLogger(__name__)
 
 ID_BYTES = 8
 KEY_BYTES = 32
@@ -77,6 +82,7 @@ class KeyRing:
         self._random_bytes = random_bytes
         self._locks: set[int] = set()
         self._loaded: tuple[tuple[int, ...], _Ring] | None = None
+        self._told: tuple[int, ...] | None = None
         _open_rings.add(self)
 
     @classmethod
@@ -270,17 +276,24 @@ class KeyRing:
         self._change(retired)
 
     def _now(self) -> _Ring:
-        """The ring as the file has it; where the file cannot be looked at, as it was last seen."""
+        """The ring as the file has it; where the file cannot be looked at or used, as it was last seen."""
+        loaded = self._loaded
         try:
             seen = _signature(os.stat(self._path))
         except OSError:
-            if self._loaded is None:
+            if loaded is None:
                 raise StorageError("key_file_io", "the key file cannot be read") from None
-            return self._loaded[1]  # landing and reading go on; changes are refused
-        loaded = self._loaded
+            return loaded[1]  # landing and reading go on; changes are refused
         if loaded is None or loaded[0] != seen:
-            with _translated():
-                self._loaded = loaded = self._read()
+            try:
+                with _translated():
+                    self._loaded = loaded = self._read()
+            except (Misconfigured, StorageError) as error:
+                if loaded is None or error.code == "key_file_foreign":
+                    raise
+                if self._told != seen:
+                    log.error("the key file cannot be used, the key ring in memory is: %s", error.code)
+                    self._told = seen
         return loaded[1]
 
     def _read(self) -> tuple[tuple[int, ...], _Ring]:

@@ -15,17 +15,19 @@ write-ahead log until it writes over them; the same rotation makes them useless.
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from teleread.errors import Conflict
+from teleread.errors import Conflict, StorageError
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.protocol import DataKey, ObjectKeys
-from teleread.storage.vault import entries, older, rotation
+from teleread.storage.vault import entries, older, recovery, rotation
 from teleread.storage.vault.database import VaultDatabase
 from teleread.storage.vault.entries import Entries, Known, Opened, again, record
 from teleread.storage.vault.envelope import Envelopes
@@ -36,6 +38,9 @@ from teleread.storage.vault.projects import Projects
 from teleread.storage.vault.rotation import VaultStatus
 from teleread.storage.vault.schema import forgotten, identities
 
+log = logging.getLogger(__name__)
+
+_NOT_NOW = ("vault_unreachable", "vault_busy")
 _PSEUDONYM = re.compile(r"P[A-Z2-7]{12}")
 
 
@@ -49,6 +54,7 @@ class Vault:
         url: as for ``Database``; never the catalogue's.
         ring: the open key ring that belongs to this database.
         wait_s: how long a writer waits for another.
+        page_wait_s: how long a page waits for its names; see :meth:`join`.
         random_bytes: source of pseudonyms and keys.
     """
 
@@ -58,10 +64,14 @@ class Vault:
         ring: KeyRing,
         *,
         wait_s: float = 30.0,
+        page_wait_s: float = 2.0,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self.ring = ring
-        self._database = VaultDatabase(url, wait_s=wait_s)
+        self._late = False
+        self._here = threading.local()
+        self._database = VaultDatabase(url, wait_s=wait_s, before_use=self._catch_up)
+        self._for_pages = VaultDatabase(url, wait_s=page_wait_s, before_use=self._catch_up)
         self._entries = Entries(Envelopes(ring, random_bytes), MatchKeys.of(ring), random_bytes)
         self._projects = Projects(self._database, self._entries)
         self._keys = _VaultKeys(ring, self._database, self._entries)
@@ -82,13 +92,28 @@ class Vault:
         Raises:
             Misconfigured: ``key_ring_foreign``: the key ring does not belong to this database.
         """
-        self._database.migrate()
-        rotation.check_ring(self._database, self.ring)
-        older.seal(self._database, self._entries, self._projects)
+        self._migrate(self._database)
+
+    def migrate_when_it_answers(self) -> None:
+        """As :meth:`migrate`; a database that does not answer now is migrated at its first use that succeeds.
+
+        What needs no vault, landing above all, goes on meanwhile.
+
+        Raises:
+            Misconfigured: as :meth:`migrate`, here or at the first use.
+        """
+        try:
+            self.migrate()
+        except StorageError as error:
+            if error.code not in _NOT_NOW:
+                raise
+            log.error("the vault is not there yet: %s", error.code)
+            self._late = True
 
     def close(self) -> None:
         """Close the pooled connections."""
         self._database.close()
+        self._for_pages.close()
 
     def enroll(
         self, identity: Identity, at: datetime, *, data_keys: Sequence[DataKey] = (), arrival_id: str | None = None
@@ -173,7 +198,14 @@ class Vault:
         again(act)
 
     def join(
-        self, pseudonyms: Sequence[str], *, who: str, why: str, case_ids: Sequence[str], at: datetime
+        self,
+        pseudonyms: Sequence[str],
+        *,
+        who: str,
+        why: str,
+        case_ids: Sequence[str],
+        at: datetime,
+        for_page: bool = False,
     ) -> dict[str, Identity]:
         """The identities behind the pseudonyms; unknown ones are left out.
 
@@ -186,7 +218,9 @@ class Vault:
             why: stable word for the purpose, for example ``"read"``.
             case_ids: the cases in question.
             at: aware time.
+            for_page: somebody waits who can go on without names: ``vault_busy`` comes after ``page_wait_s``.
         """
+        database = self._for_pages if for_page else self._database
         wanted = sorted({name for name in pseudonyms if _PSEUDONYM.fullmatch(name)})
         if not wanted:
             return {}
@@ -194,7 +228,7 @@ class Vault:
         named = cases[0] if len(cases) == 1 else f"{len(cases)} cases"
 
         def act() -> dict[str, Identity]:
-            with self._database.write() as conn:
+            with database.write() as conn:
                 found = self._entries.identities_of(conn, wanted)
                 event = record(conn, at, who, "join", named, {"why": why, "cases": cases}, "case")
                 entries.mark_joined(conn, event, wanted)
@@ -345,9 +379,44 @@ class Vault:
         """
         return rotation.rotate(self._database, self.ring, self._entries.envelopes, progress, who)
 
+    def new_intake_key(self, *, who: str) -> bytes:
+        """Make another intake key, which is used from now on, with an audit event; its id."""
+        with self._database.write() as conn:
+            made = self.ring.new_intake()
+            record(conn, self.ring.clock(), who, "new_intake_key", made.hex(), {}, "key")
+        return made
+
+    def retire_intake_key(self, key_id: bytes, *, who: str) -> None:
+        """See :meth:`KeyRing.retire_intake`; an audit event tells of it."""
+        with self._database.write() as conn:
+            record(conn, self.ring.clock(), who, "retire_intake_key", key_id.hex(), {}, "key")
+            self.ring.retire_intake(key_id)  # last: nothing that is destroyed goes untold
+
+    def set_recovery_key(self, public: bytes, *, who: str) -> None:
+        """See :meth:`KeyRing.set_recovery`; an audit event names the key's fingerprint."""
+        with self._database.write() as conn:
+            record(conn, self.ring.clock(), who, "set_recovery_key", recovery.fingerprint(public), {}, "key")
+            self.ring.set_recovery(public)
+
     def status(self) -> VaultStatus:
         """Counts for an operator; no identity, no key."""
         return rotation.status(self._database)
+
+    def _migrate(self, database: VaultDatabase) -> None:
+        database.migrate()
+        rotation.check_ring(database, self.ring)
+        older.seal(database, self._entries, self._projects)
+
+    def _catch_up(self, database: VaultDatabase) -> None:
+        """Migrate late. Several threads at once do no harm, as several processes do none, and no lock is forked."""
+        if not self._late or getattr(self._here, "migrating", False):
+            return
+        self._here.migrating = True
+        try:
+            self._migrate(database)
+        finally:
+            self._here.migrating = False
+        self._late = False
 
     def _found_or_made(
         self, conn: Connection, identity: Identity, at: datetime, arrival_id: str | None

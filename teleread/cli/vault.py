@@ -7,7 +7,8 @@ import getpass
 import json
 import os
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,7 @@ def run_rotate(options: argparse.Namespace) -> int:
         if sys.stderr.isatty():
             print(f"\rwrapping {done} of {total}", end="", file=sys.stderr, flush=True)
 
-    with closing(Vault(load_settings().vault_url, _ring())) as vault:
-        vault.migrate()
+    with _vault(_ring()) as vault:
         wrapped = vault.rotate(progress, who=_who())
         newest = vault.ring.master()[0].hex()
         _keep_copy(vault.ring)
@@ -160,7 +160,8 @@ def run_recovery_key(options: argparse.Namespace) -> int:
     else:
         _show(halves)
     # last, so that no backup is sealed to a key whose halves nobody has seen
-    ring.set_recovery(public)
+    with _vault(ring) as vault:
+        vault.set_recovery_key(public, who=_who())
     _keep_copy(ring)
     facts = {"recovery_key": recovery.fingerprint(public)}
     print(json.dumps(facts) if options.json else f"backups are sealed to recovery key {facts['recovery_key']} from now")
@@ -188,7 +189,8 @@ def run_check_halves(options: argparse.Namespace) -> int:
 def run_new_intake_key(options: argparse.Namespace) -> int:
     """``teleread vault new-intake-key``."""
     ring = _ring()
-    made = ring.new_intake().hex()
+    with _vault(ring) as vault:
+        made = vault.new_intake_key(who=_who()).hex()
     _keep_copy(ring)
     print(json.dumps({"intake_key": made}) if options.json else f"new objects' keys are wrapped with {made} from now")
     return 0
@@ -200,7 +202,7 @@ def run_retire_intake_keys(options: argparse.Namespace) -> int:
     from teleread.pipeline.restored import store_ring
 
     with running_services() as services:
-        outcomes = retire_intake_keys(services, older_than=timedelta(days=options.older_than_days))
+        outcomes = retire_intake_keys(services, older_than=timedelta(days=options.older_than_days), who=_who())
         store_ring(services)
     for one in outcomes:
         if options.json:
@@ -211,6 +213,13 @@ def run_retire_intake_keys(options: argparse.Namespace) -> int:
     if not outcomes and not options.json:
         print("no intake key was replaced so long ago")
     return 0 if all(one.retired for one in outcomes) else 3
+
+
+@contextmanager
+def _vault(ring: KeyRing) -> Iterator[Vault]:
+    with closing(Vault(load_settings().vault_url, ring)) as vault:
+        vault.migrate()
+        yield vault
 
 
 def _keep_copy(ring: KeyRing) -> None:

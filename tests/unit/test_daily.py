@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from teleread.errors import StorageError
 from teleread.ingest.formats import write_wfdb
 from teleread.pipeline import daily
-from teleread.pipeline.daily import INTAKE_KEY_LASTS, keep_records
+from teleread.pipeline.daily import INTAKE_KEY_LASTS, RETIRED_AFTER, keep_records
 from teleread.pipeline.land import land
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.signal.ecg import simulate
+from teleread.storage.vault import recovery
+from teleread.storage.vault.schema import vault_events
 from tests.conftest import Clock
 
 
@@ -63,6 +66,23 @@ def test_the_intake_key_is_renewed_and_what_it_opened_stays_readable(kept: Servi
     assert keep_records(kept)["intake_keys_retired"] == 0
     assert kept.ring.intake_key(before[0]) == before[1]
     assert any(arrival in info.key for info in kept.store.list("derived/"))
+
+
+def test_what_is_done_to_keys_stands_in_the_vault_s_audit(kept: Services, clock: Clock) -> None:
+    old = kept.ring.intake()[0]
+    clock.advance(INTAKE_KEY_LASTS.total_seconds())
+    keep_records(kept)
+    clock.advance(RETIRED_AFTER.total_seconds())
+    assert keep_records(kept)["intake_keys_retired"] == 1
+    kept.vault.set_recovery_key(bytes(32), who="cli:operator")
+    with kept.vault.database.read() as conn:
+        told = conn.execute(select(vault_events).where(vault_events.c.object_type == "key").order_by(vault_events.c.id))
+        rows = [(row.actor, row.action, row.object_id) for row in told]
+    assert rows == [
+        ("teleread", "new_intake_key", kept.ring.intake()[0].hex()),
+        ("teleread", "retire_intake_key", old.hex()),
+        ("cli:operator", "set_recovery_key", recovery.fingerprint(bytes(32))),
+    ]
 
 
 def test_a_part_that_fails_leaves_the_others_alone(kept: Services, monkeypatch: pytest.MonkeyPatch) -> None:

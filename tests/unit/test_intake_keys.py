@@ -9,17 +9,22 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from teleread.alliance import Alliance
 from teleread.errors import StorageError
+from teleread.pipeline import rotten
 from teleread.pipeline.intake_keys import Retirement, retirable, retire_intake_keys, unkept
+from teleread.pipeline.land import land
 from teleread.pipeline.services import Services
+from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import Database
-from teleread.storage.catalogue.schema import arrivals, backups, objects, studies
+from teleread.storage.catalogue.schema import arrivals, backups, objects, studies, swept_objects
 from teleread.storage.objects import FileBlobs, SealedStore, StoredObject, raw_key
+from teleread.storage.objects.raw import get_raw
 from teleread.storage.vault import Identity, KeyRing, Vault
 from tests.conftest import Clock
+from tests.ecgs import ecg
 
 WEEK = timedelta(days=7)
 
@@ -139,6 +144,94 @@ def test_a_key_waits_for_a_whole_backup_begun_since_and_then_goes(house: House) 
     assert house.store.get(stored.key) == b"an ecg"  # by the vault now
     assert house.store.get(f"derived/1/{arrival}/x") == b"derived from it"
     assert house.retire() == ()
+
+
+def test_a_backup_that_was_dropped_does_not_count(house: House) -> None:
+    arrival, stored = house.land(b"an ecg")
+    house.prepare(arrival, stored, "7")
+    house.replace_key()
+    house.back_up()
+    with house.services.catalogue.write() as conn:
+        conn.execute(update(backups).values(facts={"dropped_at": house.clock().isoformat()}))
+    assert house.retire()[0].waits_for == "backup"
+
+
+@pytest.mark.parametrize("said", ["another", None])
+def test_the_header_and_not_the_row_says_under_which_key_an_object_stands(house: House, said: str | None) -> None:
+    _, stored = house.land(b"an ecg")
+    house.replace_key()
+    row = update(objects).where(objects.c.key == stored.key)
+    with house.services.catalogue.write() as conn:
+        conn.execute(row.values(intake_key=said and house.ring.intake()[0].hex()))
+    house.back_up()
+    assert [(one.waits_for, one.adopted) for one in house.retire()] == [("backup", 1)]
+    house.back_up()
+    assert house.retire()[0].retired
+    assert house.store.get(stored.key) == b"an ecg"
+
+
+def test_an_object_of_which_nobody_knows_the_key_keeps_every_key(house: House) -> None:
+    _, stored = house.land(b"an ecg")
+    house.replace_key()
+    house.store.delete(stored.key)
+    with house.services.catalogue.write() as conn:
+        conn.execute(update(objects).values(intake_key=None))
+    house.back_up()
+    assert house.retire()[0].waits_for == "reconcile"
+
+
+def test_who_dies_while_he_replaces_rotten_bytes_leaves_no_wrong_row(
+    services: Services, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    def arrive() -> str:
+        files = {"a.dcm": ecg(patient_id="1001")}
+        landed = land(services, site_id="village", source="web", files=files, clinic_priority="urgent", actor="nurse")
+        return landed.sha256
+
+    sha256 = arrive()
+    first = services.ring.intake()[0]
+    services.ring.new_intake()
+    path = cast(FileBlobs, services.store.blobs).root / raw_key(sha256)
+    rotten_bytes = path.read_bytes()[:-1]
+    path.chmod(0o600)
+    path.write_bytes(rotten_bytes)
+    with services.catalogue.read() as conn:
+        before = sweeping.mark(conn)
+    monkeypatch.setattr(rotten, "release", die)
+    with pytest.raises(Killed):
+        arrive()
+    monkeypatch.undo()
+    with services.catalogue.read() as conn:
+        assert conn.scalar(select(objects.c.intake_key).where(objects.c.key == raw_key(sha256))) != first.hex()
+        assert conn.scalars(select(swept_objects.c.key).where(swept_objects.c.id > before)).all() == [raw_key(sha256)]
+    assert arrive() == sha256
+    services.ring.new_intake()
+    clock.advance(2 * WEEK.total_seconds())
+    for number in range(2):
+        retire_intake_keys(services, older_than=WEEK)
+        clock.advance(60)
+        with services.catalogue.write() as conn:
+            conn.execute(insert(backups).values(id=f"b{number}", begun_at=clock(), made_at=clock(), facts={}))
+        clock.advance(60)
+    assert all(one.retired for one in retire_intake_keys(services, older_than=WEEK))
+    assert get_raw(services.store, sha256)
+
+
+def test_bytes_that_cannot_be_replaced_now_are_to_be_sent_again(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotten, "_PATIENCE_S", 0.0)
+    with sweeping.sole_remover(services.catalogue) as sole:
+        assert sole
+        with pytest.raises(StorageError) as failed:
+            rotten.replace_rotten(services, b"bytes", actor="nurse")
+    assert failed.value.code == "catalogue_busy"
 
 
 def test_after_retirement_a_forgotten_patient_s_bytes_are_useless(house: House) -> None:

@@ -338,6 +338,19 @@ def test_what_is_answered_to_the_end_of_an_upload_in_parts(completed: list[Answe
     assert aborted == ([] if outcome == "published" else ["/bucket/a?uploadId=u"])
 
 
+@pytest.mark.parametrize("answer", ["lost", "503"])
+def test_a_request_to_delete_is_not_sent_again(answer: str) -> None:
+    """The server might come to the first one when the key holds another object already."""
+    answers = Answers((answer, {}, b""))
+    with store_of(answers) as blobs:
+        with pytest.raises(PeerError):
+            blobs.wire.send("DELETE", "a")
+        assert [method for method, *_ in answers.seen] == ["DELETE"]
+        with pytest.raises(PeerError):
+            blobs.stat("a")
+        assert [method for method, *_ in answers.seen] == ["DELETE"] + 3 * ["HEAD"]  # what reads is
+
+
 def test_an_answer_that_breaks_off_is_never_taken_for_the_object() -> None:
     with store_of(Answers(("200", {"Content-Length": "10"}, b"half"))) as blobs:
         with pytest.raises(PeerError) as failed:

@@ -259,10 +259,14 @@ def test_join_is_the_only_public_way_to_an_identity(vault: Vault, clock: Clock) 
         "join",
         "keys",
         "migrate",
+        "migrate_when_it_answers",
+        "new_intake_key",
         "project_key",
         "project_pseudonym",
         "replay_forgotten",
+        "retire_intake_key",
         "rotate",
+        "set_recovery_key",
         "status",
     }
     for name in sorted(ways - {"join"}):

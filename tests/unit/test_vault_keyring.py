@@ -82,13 +82,18 @@ def test_only_its_owner_reads_the_file_whatever_the_umask(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o440, 0o404, 0o620, 0o601])
-def test_a_file_that_others_may_read_is_refused_also_while_in_use(path: Path, mode: int) -> None:
+def test_a_file_that_others_may_read_is_refused_and_what_is_open_goes_on_without_changes(
+    path: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
     ring = opened(path)
+    kept = ring.intake()
     path.chmod(mode)
     assert code_of(lambda: opened(path)) == "key_file_open_to_others"
-    assert code_of(ring.intake) == "key_file_open_to_others"
+    assert [ring.intake(), ring.intake()] == [kept, kept]
+    assert [record.getMessage().rpartition(" ")[2] for record in caplog.records] == ["key_file_open_to_others"]
+    assert code_of(ring.new_intake) == "key_file_open_to_others"
     path.chmod(0o600)
-    assert ring.intake() == opened(path).intake()
+    assert ring.intake() == opened(path).intake() == kept
     ring.new_intake()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -256,7 +261,8 @@ def test_a_process_killed_while_it_changes_the_ring_leaves_the_old_or_the_new_on
     ],
 )
 def test_a_damaged_file_is_said_to_be_one_without_its_keys(path: Path, spoil: Callable[[bytes], bytes]) -> None:
-    root = opened(path)._now().root
+    open_ring = opened(path)
+    root = open_ring._now().root
     text = path.read_bytes()
     path.chmod(0o600)
     path.write_bytes(spoil(text))
@@ -265,6 +271,10 @@ def test_a_damaged_file_is_said_to_be_one_without_its_keys(path: Path, spoil: Ca
     assert failed.value.code == "key_file_damaged"
     assert root.hex() not in repr(failed.value)
     assert failed.value.__cause__ is None
+    assert open_ring.derive("audit")  # what is open goes on, and nothing is changed
+    assert code_of(open_ring.new_intake) == "key_file_damaged"
+    path.write_bytes(text)
+    assert open_ring.new_intake()
 
 
 def test_another_ring_in_its_place_is_not_taken_over(path: Path) -> None:
