@@ -124,8 +124,11 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
     Returns:
         The patient's pseudonym.
 
+    A clinic names its own patients, or those of the issuer whose number the case has already: of others' patients it
+    would be shown the names. A known patient's name stays whatever is typed; where it differs, a reader is asked.
+
     Raises:
-        InputRejected: ``patient_id_missing``.
+        InputRejected: ``patient_id_missing``, ``issuer_foreign``.
         AccessDenied: ``not_found``.
         Conflict: ``no_open_correction``; ``case_without_study``: nothing could be read, so that it names nobody.
         StorageError: nothing was corrected; try again.
@@ -141,10 +144,12 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
     if not any(row.study_id for row in rows):
         raise Conflict("case_without_study", "Nothing of this case could be read, so it names nobody.")
     now = services.clock()
+    if site_id is not None:
+        _refuse_foreign(services, identity.issuer, current, who, now)
     whose = _enroll(services, identity, case_id, rows, who, now)
     pseudonym = whose.enrolled.pseudonym
-    # another birth date or sex of the same patient is not taken over by itself: it is asked about, like any other
-    outcome = "corrected" if pseudonym != current.pseudonym or "name" in whose.enrolled.changed else "confirmed"
+    # another name, birth date or sex of a known patient is not taken over by itself: it is asked about
+    outcome = "corrected" if pseudonym != current.pseudonym else "confirmed"
     with services.catalogue.write() as conn:
         _locked(conn, case_id, site_id)
         if _current(conn, case_id).id != current.id:
@@ -158,10 +163,33 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
             _drop_export_copies(conn, [row.id for row in rows])
             _give_again(conn, corrections.family(conn, case_id))
         _close(conn, current, outcome, pseudonym, who, now, before)
+        if "name" in whose.enrolled.changed:
+            _ask_name(conn, current, rows[0].id, pseudonym, now)
         left = _left_behind(conn, rows, current.pseudonym)
     if pseudonym != current.pseudonym and current.pseudonym:
         _disown(services, current.pseudonym, left, who, now)
     return pseudonym
+
+
+def _refuse_foreign(services: Services, issuer: str, current: Correction, who: str, at: datetime) -> None:
+    if issuer == current.site_id:
+        return
+    cases = [current.case_id]
+    known = services.vault.join([current.pseudonym], who=who, why="correct_identity", case_ids=cases, at=at)
+    if issuer not in {one.issuer for one in known.values()}:
+        raise InputRejected("issuer_foreign", "A clinic names its own patients; a reader names another issuer's.")
+
+
+def _ask_name(conn: Connection, current: Correction, arrival_id: str, pseudonym: str, at: datetime) -> None:
+    questions.ask(
+        conn,
+        "other_name",
+        [current.id, pseudonym],
+        site_id=current.site_id,
+        pseudonym=pseudonym,
+        arrival_id=arrival_id,
+        at=at,
+    )
 
 
 def _left_behind(conn: Connection, rows: list[Row[Any]], pseudonym: str) -> list[Row[Any]]:
@@ -189,7 +217,7 @@ def _enroll(
 ) -> _Whose:
     # the objects' keys go to the patient whose they are: they live and die with that entry
     keys = [services.store.data_key(row.sha256) for row in rows]
-    enrolled = services.vault.enroll(identity, at=at, data_keys=keys, arrival_id=rows[0].id)
+    enrolled = services.vault.enroll(identity, at=at, data_keys=keys, arrival_id=rows[0].id, typed=True)
     # the vault may know more of this patient than was typed; of the former one nothing may stay
     joined = services.vault.join([enrolled.pseudonym], who=who, why="correct_identity", case_ids=[case_id], at=at)
     known = joined.get(enrolled.pseudonym, identity)

@@ -91,12 +91,18 @@ class Vault:
         self._database.close()
 
     def enroll(
-        self, identity: Identity, at: datetime, *, data_keys: Sequence[DataKey] = (), arrival_id: str | None = None
+        self,
+        identity: Identity,
+        at: datetime,
+        *,
+        data_keys: Sequence[DataKey] = (),
+        arrival_id: str | None = None,
+        typed: bool = False,
     ) -> Enrolled:
         """The patient's pseudonym, made at the first call, and what this says that was not known.
 
-        What was unknown is filled in. Another name replaces the one before. Another birth date, sex or national id
-        does not: it is kept beside, and a person decides (:meth:`accept`). Each is an audit event, which names the
+        What was unknown is filled in. Another name replaces the one before, unless somebody typed it. Another birth
+        date, sex or national id does not: it is kept beside, and a person decides (:meth:`accept`). Each is an audit event, which names the
         fields and no values. Nothing is written when all is known already.
 
         Texts are cut at 1,024 characters, and what no database can hold is replaced by U+FFFD; issuer and id are
@@ -107,6 +113,7 @@ class Vault:
             at: aware time.
             data_keys: of the patient's stored objects; kept for good as by :meth:`adopt`, in the same transaction.
             arrival_id: which arrival states it.
+            typed: a person names the patient by hand, so that the known name stays too.
         """
 
         def look() -> Enrolled | None:  # most patients are known, and readers wait for nobody
@@ -114,7 +121,7 @@ class Vault:
                 known = self._entries.find(conn, self._entries.lookup(identity))
                 if known is None or self._entries.missing_keys(conn, known.pseudonym, data_keys):
                     return None
-                merged = merge(known.entry, identity, at, arrival_id)
+                merged = merge(known.entry, identity, at, arrival_id, typed=typed)
                 if merged.entry != known.entry:
                     return None
                 matches = self._entries.matches(conn, known.pseudonym)
@@ -124,7 +131,7 @@ class Vault:
             with self._database.write() as conn:
                 self._database.keep_masters(conn)
                 known, new = self._found_or_made(conn, identity, at, arrival_id)
-                merged = merge(known.entry, identity, at, arrival_id)
+                merged = merge(known.entry, identity, at, arrival_id, typed=typed)
                 if merged.entry != known.entry:
                     self._entries.rewrite(conn, known, merged.entry, at)
                 if merged.changed and not new:

@@ -435,6 +435,49 @@ def test_naming_the_patient_it_was_confirms(services: Services) -> None:
         assert open_questions(conn) == []
 
 
+def test_a_clinic_names_nobody_elses_patient(services: Services) -> None:
+    theirs = arrive(services, site="lead", patient_id="777")
+    case_id = arrive(services, seed=1, name="Wang Wei").arrival_id
+    open_correction(services, case_id, reason="mix-up", who="nurse", site_id="village")
+    own = pseudonym_of(services, case_id)
+    for number in ("777", "778"):  # nor is told whether there is one
+        with pytest.raises(InputRejected, match="issuer_foreign"):
+            correct(services, case_id, identity=Identity("lead", number, "Forged"), who="nurse", site_id="village")
+    assert pseudonym_of(services, case_id) == own
+    assert name_of(services, case_id) == "Wang Wei"
+    assert name_of(services, theirs.arrival_id) == "李娜"
+    with services.catalogue.read() as conn:
+        assert corrections.open_correction(conn, case_id) is not None
+
+
+def test_a_clinic_names_patients_of_the_issuer_that_the_case_has(services: Services) -> None:
+    case_id = arrive(services, issuer="region").arrival_id
+    open_correction(services, case_id, reason="mix-up", who="nurse", site_id="village")
+    correct(services, case_id, identity=Identity("region", "2", "Zhao Min"), who="nurse", site_id="village")
+    assert name_of(services, case_id) == "Zhao Min"
+
+
+@pytest.mark.parametrize(("said", "then"), [("same", "Zhao Min"), ("noted", "Wang Wei")])
+def test_a_typed_name_replaces_no_known_one_until_a_reader_accepts_it(
+    services: Services, clock: Clock, said: str, then: str
+) -> None:
+    known = arrive(services, patient_id=RIGHT, name="Wang Wei").arrival_id
+    clock.advance(700)
+    case_id = arrive(services, seed=1, at="20261001100000").arrival_id
+    open_correction(services, case_id, reason="mix-up", who="nurse", site_id="village")
+    typed = Identity("village", RIGHT, "Zhao Min")
+    correct(services, case_id, identity=typed, who="nurse", site_id="village")
+    assert name_of(services, known) == name_of(services, case_id) == "Wang Wei"
+    with services.catalogue.read() as conn:
+        (question,) = open_questions(conn)
+        assert open_questions(conn, site_id="village") == []
+    assert (question.code, question.case_id) == ("other_name", case_id)
+    with pytest.raises(AccessDenied, match="not_found"):
+        answer(services, question.id, answer=said, reason="mine", who="nurse", site_id="village")
+    answer(services, question.id, answer=said, reason="telephoned", who="reader")
+    assert name_of(services, known) == name_of(services, case_id) == then
+
+
 def test_opening_twice_is_one_correction_and_a_closed_one_cannot_be_closed(services: Services) -> None:
     case_id = arrive(services).arrival_id
     first = open_correction(services, case_id, reason="x", who="reader")
