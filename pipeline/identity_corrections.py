@@ -6,16 +6,17 @@ everyone who acknowledged is told, at the beginning and at the end. A signed rep
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
-from teleread.errors import AccessDenied, Conflict, InputRejected, StorageError
+from teleread.errors import AccessDenied, Conflict, InputRejected, TelereadError
 from teleread.pipeline.deletion import refuse_deleted
 from teleread.pipeline.identifiers import derived_id, uid_from
+from teleread.pipeline.key_holders import disown_left as disown_left  # part of the daily round
+from teleread.pipeline.key_holders import settle_keys
 from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import Services
 from teleread.reading import corrections, notices, persons, questions
@@ -31,8 +32,6 @@ from teleread.storage.catalogue.schema import (
     work_items,
 )
 from teleread.storage.vault import Enrolled, Identity
-
-log = logging.getLogger(__name__)
 
 CORRECTED, CONFIRMED = "identity_corrected", "identity_confirmed"
 _PUSHED = ("dicom", "folder")  # channels over which a report has left; a page shows what holds now
@@ -146,28 +145,31 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
     now = services.clock()
     if site_id is not None:
         _refuse_foreign(services, identity.issuer, current, who, now)
-    whose = _enroll(services, identity, case_id, rows, who, now)
-    pseudonym = whose.enrolled.pseudonym
-    # another name, birth date or sex of a known patient is not taken over by itself: it is asked about
-    outcome = "corrected" if pseudonym != current.pseudonym else "confirmed"
-    with services.catalogue.write() as conn:
-        _locked(conn, case_id, site_id)
-        if _current(conn, case_id).id != current.id:
-            raise Conflict("no_open_correction", "This case's identity is not under correction.")
-        if outcome == "corrected":
-            persons.know_patients(
-                conn,
-                [{"pseudonym": pseudonym, "site_id": current.site_id, "first_seen_at": now, "identified": True}],
-            )
-            _move(conn, case_id, whose, now)
-            _drop_export_copies(conn, [row.id for row in rows])
-            _give_again(conn, corrections.family(conn, case_id))
-        _close(conn, current, outcome, pseudonym, who, now, before)
-        if "name" in whose.enrolled.changed:
-            _ask_name(conn, current, rows[0].id, pseudonym, now)
-        left = _left_behind(conn, rows, current.pseudonym)
-    if pseudonym != current.pseudonym and current.pseudonym:
-        _disown(services, current.pseudonym, left, who, now)
+    roots = sorted({row.sha256 for row in rows})
+    try:
+        whose = _enroll(services, identity, case_id, rows, who, now)
+        pseudonym = whose.enrolled.pseudonym
+        # another name, birth date or sex of a known patient is not taken over by itself: it is asked about
+        outcome = "corrected" if pseudonym != current.pseudonym else "confirmed"
+        with services.catalogue.write() as conn:
+            _locked(conn, case_id, site_id)
+            if _current(conn, case_id).id != current.id:
+                raise Conflict("no_open_correction", "This case's identity is not under correction.")
+            if outcome == "corrected":
+                persons.know_patients(
+                    conn,
+                    [{"pseudonym": pseudonym, "site_id": current.site_id, "first_seen_at": now, "identified": True}],
+                )
+                _move(conn, case_id, whose, now)
+                _drop_export_copies(conn, [row.id for row in rows])
+                _give_again(conn, corrections.family(conn, case_id))
+            _close(conn, current, outcome, pseudonym, who, now, before)
+            if "name" in whose.enrolled.changed:
+                _ask_name(conn, current, rows[0].id, pseudonym, now)
+    except TelereadError:
+        settle_keys(services, roots, who=who)  # the patient who was named in vain holds nothing of it
+        raise
+    settle_keys(services, roots, who=who)
     return pseudonym
 
 
@@ -190,26 +192,6 @@ def _ask_name(conn: Connection, current: Correction, arrival_id: str, pseudonym:
         arrival_id=arrival_id,
         at=at,
     )
-
-
-def _left_behind(conn: Connection, rows: list[Row[Any]], pseudonym: str) -> list[Row[Any]]:
-    """The arrivals whose bytes are the former patient's nowhere any more: another site may hold the same."""
-    query = (
-        select(arrivals.c.sha256)
-        .join(studies, studies.c.id == arrivals.c.study_id)
-        .where(arrivals.c.sha256.in_({row.sha256 for row in rows}), studies.c.patient_pseudonym == pseudonym)
-    )
-    still = set(conn.scalars(query))
-    return [row for row in rows if row.sha256 not in still]
-
-
-def _disown(services: Services, pseudonym: str, rows: list[Row[Any]], who: str, at: datetime) -> None:
-    """The former patient's entry lets go of the case. The correction stands whether or not that succeeds."""
-    try:
-        keys = [services.store.data_key(row.sha256) for row in rows]
-        services.vault.disown(pseudonym, [row.id for row in rows], keys, who=who, at=at)
-    except (StorageError, Conflict) as error:
-        log.error("arrivals not disowned, %s still holds their keys: %s", pseudonym, error.code)
 
 
 def _enroll(

@@ -239,6 +239,15 @@ def held(conn: Connection, roots: Iterable[str]) -> dict[Known, datetime]:
     return {(row.root_sha256, bytes.fromhex(row.data_key_id)): row.adopted_at for row in rows}
 
 
+def holders(conn: Connection, roots: Iterable[str]) -> dict[str, set[str]]:
+    """Whose entries hold a key of objects with these roots."""
+    query = select(object_keys.c.root_sha256, object_keys.c.pseudonym).distinct()
+    found: dict[str, set[str]] = {}
+    for row in _in_parts(conn, query, object_keys.c.root_sha256, sorted(set(roots))):
+        found.setdefault(row.root_sha256, set()).add(row.pseudonym)
+    return found
+
+
 def plain_identity(row: Row[Any]) -> Identity:
     """Of a row that the older version wrote."""
     return Identity(row.issuer, row.patient_id, row.name, row.birth_date, row.sex)

@@ -102,8 +102,8 @@ class Vault:
         """The patient's pseudonym, made at the first call, and what this says that was not known.
 
         What was unknown is filled in. Another name replaces the one before, unless somebody typed it. Another birth
-        date, sex or national id does not: it is kept beside, and a person decides (:meth:`accept`). Each is an audit event, which names the
-        fields and no values. Nothing is written when all is known already.
+        date, sex or national id does not: it is kept beside, and a person decides (:meth:`accept`). Each is an audit
+        event, which names the fields and no values. Nothing is written when all is known already.
 
         Texts are cut at 1,024 characters, and what no database can hold is replaced by U+FFFD; issuer and id are
         compared as they came.
@@ -251,6 +251,15 @@ class Vault:
                     record(conn, at, who, "disown_arrivals", pseudonym, detail)
 
         again(act)
+
+    def holders(self, roots: Iterable[str]) -> dict[str, set[str]]:
+        """Whose entries hold keys of objects with these roots; roots of which nobody holds one are left out.
+
+        Args:
+            roots: SHA-256 of the raw objects, hexadecimal.
+        """
+        with self._database.read() as conn:
+            return entries.holders(conn, roots)
 
     def held(self, roots: Iterable[str]) -> Mapping[Known, datetime]:
         """Which object keys the vault holds: (root hash, id of the key) to the time since when.

@@ -13,13 +13,16 @@ from sqlalchemy import select
 from teleread.errors import AccessDenied, Conflict, InputRejected, StorageError
 from teleread.ingest.reports_out import OutgoingReport, basic_text_sr
 from teleread.pipeline import give_back as give_back_module
-from teleread.pipeline import identity_corrections
+from teleread.pipeline import identity_corrections, products
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.give_back import give_back, undelivered
-from teleread.pipeline.identity_corrections import confirm, correct, open_correction
+from teleread.pipeline.identity_corrections import confirm, correct, disown_left, open_correction
 from teleread.pipeline.identity_questions import answer
+from teleread.pipeline.key_holders import placeholder, settle_keys
 from teleread.pipeline.land import Landed, land
 from teleread.pipeline.prepare import prepare
+from teleread.pipeline.products import EXPORT_PROJECT
+from teleread.pipeline.reconcile import reconcile
 from teleread.pipeline.services import Services
 from teleread.pipeline.verdict import verdict
 from teleread.reading import corrections, notices, persons, queue
@@ -227,7 +230,7 @@ def test_the_former_patient_keeps_neither_the_name_nor_the_keys(services: Servic
 
 
 def test_keys_left_with_the_former_patient_would_be_caught(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity_corrections, "_disown", lambda *_: None)
+    monkeypatch.setattr(identity_corrections, "settle_keys", lambda *_, who: None)
     with pytest.raises(AssertionError):
         test_the_former_patient_keeps_neither_the_name_nor_the_keys(services)
 
@@ -242,6 +245,154 @@ def pseudonym_of(services: Services, case_id: str) -> str:
 def sha256_of(services: Services, arrival_id: str) -> str:
     with services.catalogue.read() as conn:
         return str(conn.scalar(select(arrivals.c.sha256).where(arrivals.c.id == arrival_id)))
+
+
+def holders(services: Services, arrival_id: str) -> set[str]:
+    root = sha256_of(services, arrival_id)
+    return services.vault.holders([root]).get(root, set())
+
+
+def lose_analysis(services: Services, arrival_id: str) -> None:
+    """A derived object rots away, and reconcile has the arrival prepared again."""
+    with services.catalogue.read() as conn:
+        query = select(derived.c.object_key).where(
+            derived.c.arrival_id == arrival_id, derived.c.name == "analysis.json"
+        )
+        services.store.delete(str(conn.scalar(query)))
+    reconcile(services, repair=True)
+    with services.catalogue.read() as conn:
+        assert conn.scalar(select(arrivals.c.state).where(arrivals.c.id == arrival_id)) == "landed"
+
+
+def copies_name(services: Services, pseudonym: str, arrival_id: str) -> bool:
+    name = services.vault.project_pseudonym(EXPORT_PROJECT, pseudonym).encode()
+    with services.catalogue.read() as conn:
+        keys = conn.scalars(
+            select(derived.c.object_key).where(
+                derived.c.arrival_id == arrival_id, derived.c.name.startswith("pseudonymised.")
+            )
+        ).all()
+    assert keys
+    return any(name in services.store.get(key) for key in keys)
+
+
+def test_what_is_prepared_again_after_a_correction_stays_the_right_patients(services: Services) -> None:
+    case_id = arrive(services).arrival_id
+    wrong = pseudonym_of(services, case_id)
+    assert copies_name(services, wrong, case_id)
+    open_correction(services, case_id, reason="mix-up", who="reader")
+    right = correct(services, case_id, identity=NAMED, who="reader")
+    lose_analysis(services, case_id)
+    assert prepare(services, case_id) == "prepared"
+    assert holders(services, case_id) == {right}
+    assert copies_name(services, right, case_id)
+    assert not copies_name(services, wrong, case_id)
+    assert pseudonym_of(services, case_id) == right
+    # corrected once more, nobody but the last one counts
+    open_correction(services, case_id, reason="again", who="reader")
+    last = correct(services, case_id, identity=Identity("village", "3003", "Sun Li"), who="reader")
+    lose_analysis(services, case_id)
+    assert prepare(services, case_id) == "prepared"
+    assert holders(services, case_id) == {last}
+    assert copies_name(services, last, case_id)
+
+
+def test_a_later_instance_of_a_corrected_study_is_the_right_patients_too(services: Services) -> None:
+    case_id = arrive(services, study_seed=7, name="Zhao Min").arrival_id
+    wrong = pseudonym_of(services, case_id)
+    open_correction(services, case_id, reason="mix-up", who="reader")
+    right = correct(services, case_id, identity=NAMED, who="reader")
+    later = land(
+        services,
+        site_id="village",
+        source="web",
+        files={"a": ecg(patient_id=WRONG, seed=1, study_seed=7, name="Other Name")},
+        clinic_priority="routine",
+        actor="nurse",
+    ).arrival_id
+    assert prepare(services, later) == "prepared"
+    assert holders(services, later) == {right}
+    assert copies_name(services, right, later)
+    assert not copies_name(services, wrong, later)
+
+
+def test_a_correction_while_an_arrival_is_prepared_makes_it_be_prepared_anew(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case_id = arrive(services).arrival_id
+    open_correction(services, case_id, reason="mix-up", who="reader")
+    lose_analysis(services, case_id)
+    honest = products.pseudonymise
+
+    def overtaken(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(products, "pseudonymise", honest)
+        correct(services, case_id, identity=NAMED, who="reader")
+        return honest(*args, **more)
+
+    monkeypatch.setattr(products, "pseudonymise", overtaken)
+    with pytest.raises(StorageError, match="identity_changed"):
+        prepare(services, case_id)
+    assert prepare(services, case_id) == "prepared"
+    assert holders(services, case_id) == {pseudonym_of(services, case_id)}
+    assert copies_name(services, pseudonym_of(services, case_id), case_id)
+
+
+def test_a_correction_that_comes_too_late_leaves_nothing_with_whom_it_named(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case_id = arrive(services).arrival_id
+    own = pseudonym_of(services, case_id)
+    open_correction(services, case_id, reason="mix-up", who="reader")
+    honest = identity_corrections._enroll
+
+    def overtaken(*args: Any) -> Any:
+        named = honest(*args)
+        confirm(services, case_id, who="another reader")
+        return named
+
+    monkeypatch.setattr(identity_corrections, "_enroll", overtaken)
+    with pytest.raises(Conflict, match="no_open_correction"):
+        correct(services, case_id, identity=NAMED, who="reader")
+    assert holders(services, case_id) == {own}
+
+
+def test_what_the_vault_did_not_let_go_of_is_let_go_of_the_next_day(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case_id = arrive(services).arrival_id
+    wrong = pseudonym_of(services, case_id)
+    open_correction(services, case_id, reason="mix-up", who="reader")
+
+    def busy(*_args: Any, **_more: Any) -> None:
+        raise StorageError("vault_busy", "busy")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(services.vault, "disown", busy)
+        right = correct(services, case_id, identity=NAMED, who="reader")
+    assert holders(services, case_id) == {right, wrong}
+    assert disown_left(services) == 1
+    assert holders(services, case_id) == {right}
+    assert disown_left(services) == 0
+
+
+def test_what_stood_for_an_arrival_is_forgotten_once_it_names_somebody(services: Services) -> None:
+    landed = land(
+        services,
+        site_id="village",
+        source="web",
+        files={"a": ecg(patient_id=WRONG)},
+        clinic_priority="routine",
+        actor="nurse",
+    )
+    key = services.store.data_key(sha256_of(services, landed.arrival_id))
+    nobody = services.vault.enroll(placeholder(landed.arrival_id), services.clock(), data_keys=[key]).pseudonym
+    settle_keys(services, [key.root_sha256], who="teleread")
+    assert holders(services, landed.arrival_id) == {nobody}  # nobody else holds it yet
+    assert prepare(services, landed.arrival_id) == "prepared"
+    with services.catalogue.read() as conn:
+        whose = conn.scalar(select(studies.c.patient_pseudonym))
+    assert holders(services, landed.arrival_id) == {whose}
+    assert nobody in services.vault.forgotten()
 
 
 def test_everyone_who_acknowledged_is_told_at_the_beginning_and_at_the_end(services: Services, clock: Clock) -> None:
