@@ -76,6 +76,7 @@ class Enrolled:
             enrolled again. A name has been replaced unless it was typed; anything else stays until ``Vault.accept``.
         same_national_id: pseudonyms that other issuers' patients with this valid national id have.
         same_name_and_birth: pseudonyms of patients with this name and birth date, who may be somebody else.
+        doubtful_national_id: as ``same_national_id``, but a birth date or sex contradicts the id on either side.
     """
 
     pseudonym: str
@@ -83,6 +84,7 @@ class Enrolled:
     changed: tuple[str, ...] = ()
     same_national_id: tuple[str, ...] = ()
     same_name_and_birth: tuple[str, ...] = ()
+    doubtful_national_id: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

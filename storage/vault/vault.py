@@ -142,7 +142,7 @@ class Vault:
                 self._entries.adopt(conn, known, self._entries.missing_keys(conn, known.pseudonym, data_keys), at)
                 return Enrolled(known.pseudonym, new, merged.contradicts)
 
-        def matched(pseudonym: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        def matched(pseudonym: str) -> tuple[tuple[str, ...], ...]:
             # after the commit: of two who enroll at the same moment, the later one sees the other
             with self._database.read() as conn:
                 return self._entries.matches(conn, pseudonym)
@@ -150,8 +150,7 @@ class Vault:
         if (seen := again(look)) is not None:
             return seen
         written = again(write)
-        same_id, same_name = again(lambda: matched(written.pseudonym))
-        return Enrolled(written.pseudonym, written.new, written.changed, same_id, same_name)
+        return Enrolled(written.pseudonym, written.new, written.changed, *again(lambda: matched(written.pseudonym)))
 
     def accept(self, pseudonym: str, what: Statement | str | None, *, who: str, why: str, at: datetime) -> None:
         """A person's decision on what was stated otherwise; an audit event names the fields and no values.
