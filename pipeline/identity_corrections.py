@@ -6,13 +6,16 @@ everyone who acknowledged is told, at the beginning and at the end. A signed rep
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from teleread.errors import AccessDenied, Conflict, InputRejected, TelereadError
+from teleread.pipeline.correction_notes import CorrectionNote, correction_notes, note_correction, noted_at
 from teleread.pipeline.deletion import refuse_deleted
 from teleread.pipeline.identifiers import derived_id, uid_from
 from teleread.pipeline.key_holders import disown_left as disown_left  # part of the daily round
@@ -26,6 +29,7 @@ from teleread.storage.catalogue.schema import (
     arrivals,
     deliveries,
     derived,
+    identity_corrections,
     objects,
     reports,
     studies,
@@ -34,6 +38,8 @@ from teleread.storage.catalogue.schema import (
 from teleread.storage.vault import Enrolled, Identity
 
 CORRECTED, CONFIRMED = "identity_corrected", "identity_confirmed"
+_LOST = "corrected after the backup: name the patient again"
+_AT_ONCE = 500
 _PUSHED = ("dicom", "folder")  # channels over which a report has left; a page shows what holds now
 
 
@@ -170,7 +176,66 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
         settle_keys(services, roots, who=who)  # the patient who was named in vain holds nothing of it
         raise
     settle_keys(services, roots, who=who)
+    if outcome == "corrected":
+        first = rows[0]
+        note_correction(
+            services.store, correction_id=current.id, case_id=case_id, arrival_id=first.id, sha256=first.sha256, at=now
+        )
     return pseudonym
+
+
+def reopen_lost_corrections(services: Services) -> int:
+    """After a restore: put every case under correction that was corrected after the backup.
+
+    Who the right patient was stands nowhere but in what was lost, so somebody has to say it again; until then nothing
+    is given back under the wrong name. A case that is not queued yet waits for the next call. The same again changes
+    nothing.
+
+    Returns:
+        How many were opened.
+
+    Raises:
+        StorageError: store or catalogue did not answer; call again.
+    """
+    opened = 0
+    for note, case_id in _lost(services):
+        if (at := noted_at(services.store, note)) is None:
+            continue
+        with services.catalogue.read() as conn:
+            before = notices.viewers(conn, corrections.family(conn, case_id))
+        with services.catalogue.write() as conn:
+            if corrections.lock_case(conn, case_id) is None or _opened_since(conn, case_id, at):
+                continue
+            begin_correction(
+                conn, case_id, reason=_LOST, who="teleread", from_site=None, at=services.clock(), before=before
+            )
+            opened += 1
+    return opened
+
+
+def _lost(services: Services) -> Iterator[tuple[CorrectionNote, str]]:
+    """Notes of corrections that the catalogue does not know, each with the case of its arrival."""
+    notes = correction_notes(services.store)
+    while some := list(islice(notes, _AT_ONCE)):
+        query = select(identity_corrections.c.id).where(
+            identity_corrections.c.id.in_([note.correction_id for note in some])
+        )
+        with services.catalogue.read() as conn:
+            known = set(conn.scalars(query))
+            lost = [note for note in some if note.correction_id not in known]
+            ours = arrivals.c.id.in_([note.arrival_id for note in lost]), arrivals.c.case_id.is_not(None)
+            cases = {
+                row.id: row.case_id for row in conn.execute(select(arrivals.c.id, arrivals.c.case_id).where(*ours))
+            }
+        yield from ((note, cases[note.arrival_id]) for note in lost if note.arrival_id in cases)
+
+
+def _opened_since(conn: Connection, case_id: str, at: datetime) -> bool:
+    query = select(identity_corrections.c.id).where(
+        identity_corrections.c.case_id == case_id,
+        or_(identity_corrections.c.closed_at.is_(None), identity_corrections.c.opened_at >= at),
+    )
+    return conn.execute(query.limit(1)).first() is not None
 
 
 def _refuse_foreign(services: Services, issuer: str, current: Correction, who: str, at: datetime) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,18 @@ from teleread.errors import AccessDenied, Conflict, InputRejected, StorageError
 from teleread.ingest.reports_out import OutgoingReport, basic_text_sr
 from teleread.pipeline import give_back as give_back_module
 from teleread.pipeline import identity_corrections, products
+from teleread.pipeline.correction_notes import correction_notes
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.give_back import give_back, undelivered
-from teleread.pipeline.identity_corrections import confirm, correct, disown_left, open_correction
+from teleread.pipeline.identity_corrections import (
+    confirm,
+    correct,
+    disown_left,
+    open_correction,
+    reopen_lost_corrections,
+)
 from teleread.pipeline.identity_questions import answer
+from teleread.pipeline.intake_keys import retire_intake_keys
 from teleread.pipeline.key_holders import placeholder, settle_keys
 from teleread.pipeline.land import Landed, land
 from teleread.pipeline.prepare import prepare
@@ -393,6 +401,57 @@ def test_what_stood_for_an_arrival_is_forgotten_once_it_names_somebody(services:
         whose = conn.scalar(select(studies.c.patient_pseudonym))
     assert holders(services, landed.arrival_id) == {whose}
     assert nobody in services.vault.forgotten()
+
+
+def forget_corrections(services: Services, case_id: str, wrong: str) -> None:
+    """The catalogue as a backup from before the correction holds it."""
+    with services.catalogue.write() as conn:
+        conn.execute(corrections_table.delete())
+        conn.execute(studies.update().values(patient_pseudonym=wrong))
+        conn.execute(work_items.update().values(patient_pseudonym=wrong))
+
+
+def test_a_case_corrected_after_a_backup_is_under_correction_when_that_is_restored(
+    services: Services, clock: Clock
+) -> None:
+    case_id = arrive(services).arrival_id
+    wrong = pseudonym_of(services, case_id)
+    for named in (NAMED, Identity("village", "3003", "Sun Li")):
+        open_correction(services, case_id, reason="mix-up", who="reader")
+        correct(services, case_id, identity=named, who="reader")
+        clock.advance(60)
+    assert reopen_lost_corrections(services) == 0
+    reconciled = reconcile(services, repair=True)
+    assert not reconciled.left
+    forget_corrections(services, case_id, wrong)
+    clock.advance(60)
+    assert reopen_lost_corrections(services) == 1
+    report = sign(services, case_id, channel="folder")
+    assert not give_back(services, report.id)
+    assert reopen_lost_corrections(services) == 0
+    clock.advance(60)
+    right = correct(services, case_id, identity=NAMED, who="reader")
+    assert reopen_lost_corrections(services) == 0
+    assert pseudonym_of(services, case_id) == right
+
+
+def test_a_note_of_a_correction_names_nobody_and_dies_with_the_patient(services: Services) -> None:
+    case_id = arrive(services).arrival_id
+    wrong = pseudonym_of(services, case_id)
+    open_correction(services, case_id, reason="mix-up", who="reader")
+    right = correct(services, case_id, identity=NAMED, who="reader")
+    (note,) = correction_notes(services.store)
+    assert set(json.loads(services.store.get(note.key))) == {"at", "case_id", "version"}
+    header = services.store.header(note.key)
+    assert header.root_sha256 == sha256_of(services, case_id)
+    # an intake key that is retired gives its key to nobody else
+    services.ring.new_intake()
+    services.clock.advance(8 * 86400)  # type: ignore[attr-defined]
+    retire_intake_keys(services, older_than=timedelta(days=7))
+    assert holders(services, case_id) == {right}
+    forget_corrections(services, case_id, wrong)
+    retire_intake_keys(services, older_than=timedelta(days=7))
+    assert holders(services, case_id) <= {right, wrong}
 
 
 def test_everyone_who_acknowledged_is_told_at_the_beginning_and_at_the_end(services: Services, clock: Clock) -> None:
