@@ -6,16 +6,20 @@ everyone who acknowledged is told, at the beginning and at the end. A signed rep
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
-from teleread.errors import AccessDenied, Conflict, InputRejected, StorageError
+from teleread.errors import AccessDenied, Conflict, InputRejected, TelereadError
+from teleread.pipeline.correction_notes import CorrectionNote, correction_notes, note_correction, noted_at
 from teleread.pipeline.deletion import refuse_deleted
 from teleread.pipeline.identifiers import derived_id, uid_from
+from teleread.pipeline.key_holders import disown_left as disown_left  # part of the daily round
+from teleread.pipeline.key_holders import settle_keys
 from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import Services
 from teleread.reading import corrections, notices, persons, questions
@@ -25,6 +29,7 @@ from teleread.storage.catalogue.schema import (
     arrivals,
     deliveries,
     derived,
+    identity_corrections,
     objects,
     reports,
     studies,
@@ -32,9 +37,9 @@ from teleread.storage.catalogue.schema import (
 )
 from teleread.storage.vault import Enrolled, Identity
 
-log = logging.getLogger(__name__)
-
 CORRECTED, CONFIRMED = "identity_corrected", "identity_confirmed"
+_LOST = "corrected after the backup: name the patient again"
+_AT_ONCE = 500
 _PUSHED = ("dicom", "folder")  # channels over which a report has left; a page shows what holds now
 
 
@@ -124,8 +129,11 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
     Returns:
         The patient's pseudonym.
 
+    A clinic names its own patients, or those of the issuer whose number the case has already: of others' patients it
+    would be shown the names. A known patient's name stays whatever is typed; where it differs, a reader is asked.
+
     Raises:
-        InputRejected: ``patient_id_missing``.
+        InputRejected: ``patient_id_missing``, ``issuer_foreign``.
         AccessDenied: ``not_found``.
         Conflict: ``no_open_correction``; ``case_without_study``: nothing could be read, so that it names nobody.
         StorageError: nothing was corrected; try again.
@@ -141,47 +149,114 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
     if not any(row.study_id for row in rows):
         raise Conflict("case_without_study", "Nothing of this case could be read, so it names nobody.")
     now = services.clock()
-    whose = _enroll(services, identity, case_id, rows, who, now)
-    pseudonym = whose.enrolled.pseudonym
-    # another birth date or sex of the same patient is not taken over by itself: it is asked about, like any other
-    outcome = "corrected" if pseudonym != current.pseudonym or "name" in whose.enrolled.changed else "confirmed"
-    with services.catalogue.write() as conn:
-        _locked(conn, case_id, site_id)
-        if _current(conn, case_id).id != current.id:
-            raise Conflict("no_open_correction", "This case's identity is not under correction.")
-        if outcome == "corrected":
-            persons.know_patients(
-                conn,
-                [{"pseudonym": pseudonym, "site_id": current.site_id, "first_seen_at": now, "identified": True}],
-            )
-            _move(conn, case_id, whose, now)
-            _drop_export_copies(conn, [row.id for row in rows])
-            _give_again(conn, corrections.family(conn, case_id))
-        _close(conn, current, outcome, pseudonym, who, now, before)
-        left = _left_behind(conn, rows, current.pseudonym)
-    if pseudonym != current.pseudonym and current.pseudonym:
-        _disown(services, current.pseudonym, left, who, now)
+    if site_id is not None:
+        _refuse_foreign(services, identity.issuer, current, who, now)
+    roots = sorted({row.sha256 for row in rows})
+    try:
+        whose = _enroll(services, identity, case_id, rows, who, now)
+        pseudonym = whose.enrolled.pseudonym
+        # another name, birth date or sex of a known patient is not taken over by itself: it is asked about
+        outcome = "corrected" if pseudonym != current.pseudonym else "confirmed"
+        with services.catalogue.write() as conn:
+            _locked(conn, case_id, site_id)
+            if _current(conn, case_id).id != current.id:
+                raise Conflict("no_open_correction", "This case's identity is not under correction.")
+            if outcome == "corrected":
+                persons.know_patients(
+                    conn,
+                    [{"pseudonym": pseudonym, "site_id": current.site_id, "first_seen_at": now, "identified": True}],
+                )
+                _move(conn, case_id, whose, now)
+                _drop_export_copies(conn, [row.id for row in rows])
+                _give_again(conn, corrections.family(conn, case_id))
+            _close(conn, current, outcome, pseudonym, who, now, before)
+            if "name" in whose.enrolled.changed:
+                _ask_name(conn, current, rows[0].id, pseudonym, now)
+    except TelereadError:
+        settle_keys(services, roots, who=who)  # the patient who was named in vain holds nothing of it
+        raise
+    settle_keys(services, roots, who=who)
+    if outcome == "corrected":
+        first = rows[0]
+        note_correction(
+            services.store, correction_id=current.id, case_id=case_id, arrival_id=first.id, sha256=first.sha256, at=now
+        )
     return pseudonym
 
 
-def _left_behind(conn: Connection, rows: list[Row[Any]], pseudonym: str) -> list[Row[Any]]:
-    """The arrivals whose bytes are the former patient's nowhere any more: another site may hold the same."""
-    query = (
-        select(arrivals.c.sha256)
-        .join(studies, studies.c.id == arrivals.c.study_id)
-        .where(arrivals.c.sha256.in_({row.sha256 for row in rows}), studies.c.patient_pseudonym == pseudonym)
+def reopen_lost_corrections(services: Services) -> int:
+    """After a restore: put every case under correction that was corrected after the backup.
+
+    Who the right patient was stands nowhere but in what was lost, so somebody has to say it again; until then nothing
+    is given back under the wrong name. A case that is not queued yet waits for the next call. The same again changes
+    nothing.
+
+    Returns:
+        How many were opened.
+
+    Raises:
+        StorageError: store or catalogue did not answer; call again.
+    """
+    opened = 0
+    for note, case_id in _lost(services):
+        if (at := noted_at(services.store, note)) is None:
+            continue
+        with services.catalogue.read() as conn:
+            before = notices.viewers(conn, corrections.family(conn, case_id))
+        with services.catalogue.write() as conn:
+            if corrections.lock_case(conn, case_id) is None or _opened_since(conn, case_id, at):
+                continue
+            begin_correction(
+                conn, case_id, reason=_LOST, who="teleread", from_site=None, at=services.clock(), before=before
+            )
+            opened += 1
+    return opened
+
+
+def _lost(services: Services) -> Iterator[tuple[CorrectionNote, str]]:
+    """Notes of corrections that the catalogue does not know, each with the case of its arrival."""
+    notes = correction_notes(services.store)
+    while some := list(islice(notes, _AT_ONCE)):
+        query = select(identity_corrections.c.id).where(
+            identity_corrections.c.id.in_([note.correction_id for note in some])
+        )
+        with services.catalogue.read() as conn:
+            known = set(conn.scalars(query))
+            lost = [note for note in some if note.correction_id not in known]
+            ours = arrivals.c.id.in_([note.arrival_id for note in lost]), arrivals.c.case_id.is_not(None)
+            cases = {
+                row.id: row.case_id for row in conn.execute(select(arrivals.c.id, arrivals.c.case_id).where(*ours))
+            }
+        yield from ((note, cases[note.arrival_id]) for note in lost if note.arrival_id in cases)
+
+
+def _opened_since(conn: Connection, case_id: str, at: datetime) -> bool:
+    query = select(identity_corrections.c.id).where(
+        identity_corrections.c.case_id == case_id,
+        or_(identity_corrections.c.closed_at.is_(None), identity_corrections.c.opened_at >= at),
     )
-    still = set(conn.scalars(query))
-    return [row for row in rows if row.sha256 not in still]
+    return conn.execute(query.limit(1)).first() is not None
 
 
-def _disown(services: Services, pseudonym: str, rows: list[Row[Any]], who: str, at: datetime) -> None:
-    """The former patient's entry lets go of the case. The correction stands whether or not that succeeds."""
-    try:
-        keys = [services.store.data_key(row.sha256) for row in rows]
-        services.vault.disown(pseudonym, [row.id for row in rows], keys, who=who, at=at)
-    except (StorageError, Conflict) as error:
-        log.error("arrivals not disowned, %s still holds their keys: %s", pseudonym, error.code)
+def _refuse_foreign(services: Services, issuer: str, current: Correction, who: str, at: datetime) -> None:
+    if issuer == current.site_id:
+        return
+    cases = [current.case_id]
+    known = services.vault.join([current.pseudonym], who=who, why="correct_identity", case_ids=cases, at=at)
+    if issuer not in {one.issuer for one in known.values()}:
+        raise InputRejected("issuer_foreign", "A clinic names its own patients; a reader names another issuer's.")
+
+
+def _ask_name(conn: Connection, current: Correction, arrival_id: str, pseudonym: str, at: datetime) -> None:
+    questions.ask(
+        conn,
+        "other_name",
+        [current.id, pseudonym],
+        site_id=current.site_id,
+        pseudonym=pseudonym,
+        arrival_id=arrival_id,
+        at=at,
+    )
 
 
 def _enroll(
@@ -189,7 +264,7 @@ def _enroll(
 ) -> _Whose:
     # the objects' keys go to the patient whose they are: they live and die with that entry
     keys = [services.store.data_key(row.sha256) for row in rows]
-    enrolled = services.vault.enroll(identity, at=at, data_keys=keys, arrival_id=rows[0].id)
+    enrolled = services.vault.enroll(identity, at=at, data_keys=keys, arrival_id=rows[0].id, typed=True)
     # the vault may know more of this patient than was typed; of the former one nothing may stay
     joined = services.vault.join([enrolled.pseudonym], who=who, why="correct_identity", case_ids=[case_id], at=at)
     known = joined.get(enrolled.pseudonym, identity)

@@ -12,7 +12,7 @@ from teleread.reading import notices, persons, questions
 from teleread.reading.corrections import family
 from teleread.reading.questions import ANSWERS, Question
 
-_FIELDS = {"other_birth_date": "birth_date", "other_sex": "sex"}
+_FIELDS = {"other_birth_date": "birth_date", "other_sex": "sex", "other_name": "name"}
 
 
 def answer(
@@ -20,7 +20,7 @@ def answer(
 ) -> str | None:
     """Answer a question once.
 
-    "Same" links two patients, or accepts the stated birth date or sex as the patient's; "noted" keeps the known
+    "Same" links two patients, or accepts the stated name, birth date or sex as the patient's; "noted" keeps the known
     one; "different" leaves two patients apart, or puts the newer case's identity under correction.
 
     Args:

@@ -17,6 +17,9 @@ from itertools import islice, pairwise
 from sqlalchemy import Connection, func, select, update
 
 from teleread.errors import StorageError
+from teleread.pipeline.correction_notes import CORRECTION_NOTES
+from teleread.pipeline.notes import NOTES
+from teleread.pipeline.pairs import DERIVED
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import arrivals, backups, objects, studies
@@ -27,7 +30,7 @@ from teleread.storage.vault import Identity, KeyRing, Vault
 
 _AT_ONCE = 500
 _RECORDS = Identity("teleread", "records")
-_NOTES = "arrivals/"
+_NOTES = (NOTES, CORRECTION_NOTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,8 @@ def _retire(services: Services, key_id: bytes, strangers: Sequence[str], now: da
     for key in strangers:
         if raw_root(key) is not None or key.startswith(_NOTES):
             waits_for = "reconcile"  # acknowledged, perhaps: only the catalogue can say whose it is
-        else:
+        elif not key.startswith(DERIVED):
+            # a derived object that no row names is about to be swept; its key is its patient's and nobody else's
             keeper.keep_own(key)
     after = ""
     while some := _roots(services.catalogue, key_id, after):

@@ -41,10 +41,12 @@ def note_patient(
         acquired_at: aware, as far as the study says.
     """
     own = enrolled.pseudonym
-    others = sorted({*enrolled.same_national_id, *enrolled.same_name_and_birth} - {own})
+    others = sorted({*enrolled.same_national_id, *enrolled.same_name_and_birth, *enrolled.doubtful_national_id} - {own})
     _know(conn, own, others, site_id, identified, at)
     about: dict[str, Any] = {"site_id": site_id, "pseudonym": own, "arrival_id": arrival_id, "at": at}
     asked = _link_or_ask(conn, own, sorted(set(enrolled.same_national_id) - {own}), about)
+    # one number for two people: a newborn under its mother's, perhaps; only a person can tell
+    asked |= _ask_possible(conn, own, sorted(enrolled.doubtful_national_id), about)
     same_name = [name for name in others if name in set(enrolled.same_name_and_birth)]
     _ask_possible(conn, own, [name for name in same_name if name not in asked], about)
     standing = conn.scalar(select(studies.c.patient_pseudonym).where(studies.c.id == study_id))
@@ -84,13 +86,15 @@ def _link_or_ask(conn: Connection, own: str, others: list[str], about: dict[str,
     return asked
 
 
-def _ask_possible(conn: Connection, own: str, others: list[str], about: dict[str, Any]) -> None:
+def _ask_possible(conn: Connection, own: str, others: list[str], about: dict[str, Any]) -> set[str]:
     try:
         person = persons.person_of(conn, own)
     except Conflict:
         person = frozenset({own})
-    for other in [name for name in others if name not in person][:_MOST_POSSIBLE]:
+    asked = [name for name in others if name not in person][:_MOST_POSSIBLE]
+    for other in asked:
         questions.ask(conn, "possible_prior", [own, other], other_pseudonym=other, **about)
+    return set(asked)
 
 
 def _ask_if_soon(conn: Connection, study_id: str, acquired_at: datetime | None, about: dict[str, Any]) -> None:

@@ -13,15 +13,32 @@ from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.bounded import Product
 from teleread.pipeline import products, records
 from teleread.pipeline.deletion import refuse_deleted
+from teleread.pipeline.key_holders import placeholder, settle_keys
 from teleread.pipeline.patients import note_patient
 from teleread.pipeline.products import EXPORT_PROJECT, Lineage
 from teleread.pipeline.services import PIPELINE_VERSION, Services
+from teleread.reading import corrections
 from teleread.storage import audit
 from teleread.storage.catalogue import sweeping
-from teleread.storage.catalogue.schema import arrivals, quarantine
+from teleread.storage.catalogue.schema import arrivals, quarantine, studies
 from teleread.storage.objects.protocol import StoredObject
 from teleread.storage.objects.raw import get_raw
 from teleread.storage.vault import Enrolled, Identity
+
+
+@dataclass(frozen=True, slots=True)
+class _Whose:
+    """Whose an arrival is.
+
+    Args:
+        pseudonym: who holds the keys and whom the copy for export names.
+        enrolled: the vault's answer to what the arrival states; None where that was corrected before.
+        seen: whose the arrival's study was before this; None where it had none.
+    """
+
+    pseudonym: str
+    enrolled: Enrolled | None
+    seen: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +46,7 @@ class _Prepared:
     """All that one arrival's rows are written from."""
 
     facts: dict[str, Any]
-    enrolled: Enrolled
+    whose: _Whose
     stored: dict[str, tuple[StoredObject, Lineage]]
 
 
@@ -64,13 +81,15 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
     try:
         with services.catalogue.write() as conn:
             sweeping.check(conn, [arrival.object_key, *(item.key for item, _ in prepared.stored.values())], mark)
-            refuse_deleted(conn, prepared.enrolled.pseudonym)
-            return _record(conn, services, arrival, prepared)
+            refuse_deleted(conn, prepared.whose.pseudonym)
+            state = _record(conn, services, arrival, prepared)
     except StorageError as error:
         if error.code != "catalogue_bad_value":
             raise
         # a hostile header: trying again would fail for ever, and nobody would see the study
         return _set_aside(services, arrival_id, "header_out_of_range", "A value of the header is out of range.")
+    settle_keys(services, [arrival.sha256], who="teleread")
+    return state
 
 
 def _store(
@@ -79,17 +98,12 @@ def _store(
     """Enrol the patient, make the copy for export, and store all that was derived."""
     products.made_with()  # reads files the first time, which has no place inside the transaction
     facts = dict(product.facts)
-    enrolled = services.vault.enroll(
-        _identity(facts["patient"], arrival),
-        at=services.clock(),
-        data_keys=[services.store.data_key(arrival.sha256)],
-        arrival_id=arrival.id,
-    )
+    whose = _enroll(services, arrival, facts)
     blobs = {name: (blob, lineage) for name, blob in product.blobs.items()}
     if facts["failure"] is None:
         exported = replace(lineage, project=EXPORT_PROJECT)
         try:
-            copies = products.pseudonymise(services, data, exported, enrolled.pseudonym, timeout_s=timeout_s)
+            copies = products.pseudonymise(services, data, exported, whose.pseudonym, timeout_s=timeout_s)
             blobs |= {name: (blob, exported) for name, blob in copies.items()}
         except InputRejected as error:
             # the study is known all the same: a person must see whose it is and why it has no copy
@@ -98,7 +112,32 @@ def _store(
         name: (services.store.put(derived_key(arrival.id, name, blob), blob, root=arrival.sha256), made_by)
         for name, (blob, made_by) in blobs.items()
     }
-    return _Prepared(facts, enrolled, stored)
+    return _Prepared(facts, whose, stored)
+
+
+def _enroll(services: Services, arrival: Row[Any], facts: dict[str, Any]) -> _Whose:
+    """Enrol whom the arrival states, and give its keys to whom it is: somebody may have said that it is another's."""
+    keys, now = [services.store.data_key(arrival.sha256)], services.clock()
+    study_id = arrival.study_id or records.study_id_of(arrival, facts)
+    with services.catalogue.read() as conn:
+        seen = conn.scalar(select(studies.c.patient_pseudonym).where(studies.c.id == study_id))
+        corrected = corrections.corrected_to(conn, study_id)
+    if corrected is not None and arrival.study_id is not None:
+        # what it states was found to be wrong, so it is not stated once more
+        services.vault.adopt(corrected, keys, now)
+        return _Whose(corrected, None, seen)
+    identity = _identity(facts["patient"], arrival)
+    first = [] if corrected is not None else keys
+    enrolled = services.vault.enroll(identity, at=now, data_keys=first, arrival_id=arrival.id)
+    whose = enrolled.pseudonym
+    if corrected is not None:
+        with services.catalogue.read() as conn:
+            if corrections.was_corrected(conn, study_id, enrolled.pseudonym, corrected):
+                whose = corrected
+        services.vault.adopt(whose, keys, now)
+        if whose != enrolled.pseudonym:
+            services.vault.disown(enrolled.pseudonym, [arrival.id], keys, who="teleread", at=now)
+    return _Whose(whose, enrolled, seen)
 
 
 def derived_key(arrival_id: str, name: str, blob: bytes) -> str:
@@ -118,9 +157,10 @@ def _begin(services: Services, arrival_id: str) -> tuple[Row[Any], int]:
 def _identity(patient: dict[str, Any], arrival: Row[Any]) -> Identity:
     """The vault's key of a patient. Without an identifier of their own, two arrivals are two patients."""
     born = patient["birth_date"]
+    nobody = placeholder(arrival.id)
     return Identity(
-        issuer=str(patient["issuer"]) if patient["id"] else "teleread",
-        patient_id=str(patient["id"] or f"unidentified-{arrival.id}"),
+        issuer=str(patient["issuer"]) if patient["id"] else nobody.issuer,
+        patient_id=str(patient["id"] or nobody.patient_id),
         name=patient["name"],
         birth_date=None if born is None else date.fromisoformat(born),
         sex=patient["sex"],
@@ -133,7 +173,11 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
         return "prepared"
     now = services.clock()
     facts = prepared.facts
-    study_id = records.put_study(conn, arrival, facts, prepared.enrolled.pseudonym, now)
+    whose = prepared.whose
+    study_id = records.put_study(conn, arrival, facts, whose.pseudonym, now)
+    standing = conn.scalar(select(studies.c.patient_pseudonym).where(studies.c.id == (arrival.study_id or study_id)))
+    if standing not in {whose.seen, whose.pseudonym}:
+        raise StorageError("identity_changed", "Whose the study is was corrected meanwhile; prepare it again.")
     records.put_instance(conn, arrival, facts, study_id, now)
     recording = facts.get("recording")
     if recording is not None:
@@ -142,16 +186,17 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
         records.put_derived(conn, arrival, name, item, lineage, now)
     # one that was parted from its study by a correction of identity stays apart
     study_id = arrival.study_id or study_id
-    note_patient(
-        conn,
-        enrolled=prepared.enrolled,
-        identified=bool(facts["patient"]["id"]),
-        arrival_id=arrival.id,
-        site_id=arrival.site_id,
-        study_id=study_id,
-        acquired_at=records.acquired_at(facts),
-        at=now,
-    )
+    if whose.enrolled is not None:
+        note_patient(
+            conn,
+            enrolled=whose.enrolled,
+            identified=bool(facts["patient"]["id"]),
+            arrival_id=arrival.id,
+            site_id=arrival.site_id,
+            study_id=study_id,
+            acquired_at=records.acquired_at(facts),
+            at=now,
+        )
     state = "prepared"
     if (failure := facts["failure"]) is not None:
         state = "quarantined"

@@ -28,9 +28,8 @@ from teleread.storage.objects.protocol import StoredObject
 def put_study(conn: Connection, arrival: Row[Any], facts: dict[str, Any], pseudonym: str, now: datetime) -> str:
     """The study that the arrival belongs to, made when absent. Returns its id."""
     header = facts["header"]
-    # a recording without a study of its own is one; its UID follows from the arrival, so it is always the same
-    study_uid = header["study_uid"] if header else uid_from("study", arrival.id)
-    study_id = derived_id("study", arrival.site_id, study_uid)
+    study_uid = _study_uid(arrival, facts)
+    study_id = study_id_of(arrival, facts)
     acquired = acquired_at(facts)
     age_years = (header or facts).get("age_years")
     if age_years is None:
@@ -49,6 +48,16 @@ def put_study(conn: Connection, arrival: Row[Any], facts: dict[str, Any], pseudo
     }
     insert_missing(conn, studies, [row], ["id"])
     return study_id
+
+
+def study_id_of(arrival: Row[Any], facts: dict[str, Any]) -> str:
+    """The study that the arrival states, whether or not there is a row of it."""
+    return derived_id("study", arrival.site_id, _study_uid(arrival, facts))
+
+
+def _study_uid(arrival: Row[Any], facts: dict[str, Any]) -> str:
+    # a recording without a study of its own is one; its UID follows from the arrival, so it is always the same
+    return str(facts["header"]["study_uid"]) if facts["header"] else uid_from("study", arrival.id)
 
 
 def acquired_at(facts: dict[str, Any]) -> datetime | None:

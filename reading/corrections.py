@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, func, insert, or_, select, update
 
-from teleread.storage.catalogue.schema import arrivals, identity_corrections, work_items
+from teleread.storage.catalogue.schema import arrivals, identity_corrections, studies, work_items
 
 HELD = "identity_under_correction"
 
@@ -133,6 +133,21 @@ def was_corrected(conn: Connection, study_id: str, stated: str, standing: str) -
         identity_corrections.c.new_pseudonym == standing,
     )
     return conn.execute(query.limit(1)).first() is not None
+
+
+def corrected_to(conn: Connection, study_id: str) -> str | None:
+    """Whose a study is because somebody corrected it; None where the study stands under what it states."""
+    cases = select(arrivals.c.case_id).where(arrivals.c.study_id == study_id)
+    query = (
+        select(studies.c.patient_pseudonym)
+        .join(identity_corrections, identity_corrections.c.new_pseudonym == studies.c.patient_pseudonym)
+        .where(
+            studies.c.id == study_id,
+            or_(identity_corrections.c.case_id == study_id, identity_corrections.c.case_id.in_(cases)),
+            identity_corrections.c.outcome == "corrected",
+        )
+    )
+    return conn.scalar(query.limit(1))
 
 
 def _open() -> Any:

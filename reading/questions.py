@@ -16,9 +16,9 @@ from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import arrivals, identity_questions, studies
 
 ANSWERS = ("same", "noted", "different")  # noted: the same patient, and what was known of them is right
-# what a site may decide about its own patients; the others concern two sites' patients
+# what a site may decide about its own patients; the others concern two sites' patients, or the name that all see
 OF_ONE_SITE = ("same_id_soon", "other_birth_date", "other_sex", "other_patient_in_study")
-CODES = (*OF_ONE_SITE, "possible_prior")
+CODES = (*OF_ONE_SITE, "possible_prior", "other_name")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ IDENTITY_QUESTIONS = {
     "same_id_soon": N_("Two recordings under one patient number within ten minutes."),
     "other_birth_date": N_("Another birth date under a known patient number."),
     "other_sex": N_("Another sex under a known patient number."),
+    "other_name": N_("Somebody typed another name under a known patient number."),
     "other_patient_in_study": N_("One study names two patients."),
     "possible_prior": N_("Perhaps one person: same name and birth date, or same national id, under another number."),
 }
@@ -46,6 +47,11 @@ IDENTITY_ANSWERS = {
     "same_id_soon": (("same", N_("Both are this patient's")), ("different", _SOMEBODY_ELSE)),
     "other_birth_date": (("same", _RIGHT_NOW), ("noted", _RIGHT_BEFORE), ("different", _SOMEBODY_ELSE)),
     "other_sex": (("same", _RIGHT_NOW), ("noted", _RIGHT_BEFORE), ("different", _SOMEBODY_ELSE)),
+    "other_name": (
+        ("same", N_("Same patient: the typed name is right")),
+        ("noted", _RIGHT_BEFORE),
+        ("different", _SOMEBODY_ELSE),
+    ),
     "other_patient_in_study": (("same", N_("They are one person")), ("different", N_("Correct this recording"))),
     "possible_prior": (("same", N_("They are one person")), ("different", N_("They are two people"))),
 }

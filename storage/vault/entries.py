@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
 from teleread.errors import Conflict, StorageError
 from teleread.storage import audit
@@ -18,7 +18,7 @@ from teleread.storage.objects.protocol import DataKey
 from teleread.storage.vault import schema
 from teleread.storage.vault.envelope import Envelopes, MasterGone
 from teleread.storage.vault.identity import Entry, Identity, new_entry
-from teleread.storage.vault.matching import MatchKeys
+from teleread.storage.vault.matching import MatchKeys, fits_resident_id, national_number
 from teleread.storage.vault.schema import forgotten, identities, object_keys
 
 Known = tuple[str, bytes]
@@ -132,24 +132,35 @@ class Entries:
 
     # who may be the same person
 
-    def matches(self, conn: Connection, pseudonym: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Pseudonyms of other issuers with the same national id, and of anybody with the same name and birth date."""
-        columns = identities.c
-        this = conn.execute(select(identities).where(columns.pseudonym == pseudonym)).one_or_none()
-        keys = [] if this is None else [(columns.national_key, this.national_key), (columns.match_key, this.match_key)]
-        conditions = [column == value for column, value in keys if value is not None]
-        if this is None or not conditions:
-            return (), ()
-        query = select(identities).where(or_(*conditions), columns.pseudonym != pseudonym)
-        others = conn.execute(query.order_by(columns.enrolled_at, columns.pseudonym).limit(_MOST_MATCHES)).all()
-        same_id = [row for row in others if this.national_key is not None and row.national_key == this.national_key]
-        if same_id:
-            issuer = self.open(this).entry.issuer
-            same_id = [row for row in same_id if self.open(row).entry.issuer != issuer]
-        return (
-            tuple(row.pseudonym for row in same_id),
-            tuple(row.pseudonym for row in others if this.match_key is not None and row.match_key == this.match_key),
-        )
+    def matches(self, conn: Connection, pseudonym: str) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Who may be the same person, the earliest first.
+
+        Returns:
+            pseudonyms of other issuers with the same national id; of anybody with the same name and birth date; and
+            of other issuers with the same national id where either side's birth date or sex contradicts it.
+        """
+        this = conn.execute(select(identities).where(identities.c.pseudonym == pseudonym)).one_or_none()
+        if this is None:
+            return (), (), ()
+        same_name = tuple(row.pseudonym for row in _others(conn, this, "match_key"))
+        same_id = _others(conn, this, "national_key")
+        if not same_id:
+            return (), same_name, ()
+        issuer, fits = self._national(this)
+        sure: list[str] = []
+        doubtful: list[str] = []
+        for row in same_id:
+            other_issuer, other_fits = self._national(row)
+            if other_issuer != issuer:
+                (sure if fits and other_fits else doubtful).append(row.pseudonym)
+        return tuple(sure), same_name, tuple(doubtful)
+
+    def _national(self, row: Row[Any]) -> tuple[str, bool]:
+        """An entry's issuer, and whether all that is stated of its patient agrees with its national id."""
+        entry = self.open(row).entry
+        number = national_number(entry.values.get("national_id"), entry.patient_id, row.changed_at.date())
+        stated = [*entry.values.items(), *((one.field, one.value) for one in entry.said if not one.settled)]
+        return entry.issuer, number is not None and all(fits_resident_id(number, *one) for one in stated)
 
     # the keys of stored objects
 
@@ -237,6 +248,24 @@ def held(conn: Connection, roots: Iterable[str]) -> dict[Known, datetime]:
     ).group_by(object_keys.c.root_sha256, object_keys.c.data_key_id)
     rows = _in_parts(conn, query, object_keys.c.root_sha256, sorted(set(roots)))
     return {(row.root_sha256, bytes.fromhex(row.data_key_id)): row.adopted_at for row in rows}
+
+
+def holders(conn: Connection, roots: Iterable[str]) -> dict[str, set[str]]:
+    """Whose entries hold a key of objects with these roots."""
+    query = select(object_keys.c.root_sha256, object_keys.c.pseudonym).distinct()
+    found: dict[str, set[str]] = {}
+    for row in _in_parts(conn, query, object_keys.c.root_sha256, sorted(set(roots))):
+        found.setdefault(row.root_sha256, set()).add(row.pseudonym)
+    return found
+
+
+def _others(conn: Connection, this: Row[Any], name: str) -> Sequence[Row[Any]]:
+    """Entries with the same value in a column; a limit for each ground, so that none crowds another out."""
+    value = this._mapping[name]
+    if value is None:
+        return ()
+    query = select(identities).where(identities.c[name] == value, identities.c.pseudonym != this.pseudonym)
+    return conn.execute(query.order_by(identities.c.enrolled_at, identities.c.pseudonym).limit(_MOST_MATCHES)).all()
 
 
 def plain_identity(row: Row[Any]) -> Identity:

@@ -73,9 +73,10 @@ class Enrolled:
         pseudonym: ``P`` and 12 random base32 letters.
         new: this call made the entry.
         changed: fields in which the identity contradicts what was known; the same again when the same arrival is
-            enrolled again. A name has been replaced; anything else stays as it was until ``Vault.accept``.
+            enrolled again. A name has been replaced unless it was typed; anything else stays until ``Vault.accept``.
         same_national_id: pseudonyms that other issuers' patients with this valid national id have.
         same_name_and_birth: pseudonyms of patients with this name and birth date, who may be somebody else.
+        doubtful_national_id: as ``same_national_id``, but a birth date or sex contradicts the id on either side.
     """
 
     pseudonym: str
@@ -83,6 +84,7 @@ class Enrolled:
     changed: tuple[str, ...] = ()
     same_national_id: tuple[str, ...] = ()
     same_name_and_birth: tuple[str, ...] = ()
+    doubtful_national_id: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +149,12 @@ def new_entry(
     return merge(empty, identity, at, arrival_id).entry
 
 
-def merge(entry: Entry, identity: Identity, at: datetime, arrival_id: str | None) -> Merged:
-    """The entry after this has been stated. Equal to the one before where it says nothing new."""
+def merge(entry: Entry, identity: Identity, at: datetime, arrival_id: str | None, *, typed: bool = False) -> Merged:
+    """The entry after this has been stated. Equal to the one before where it says nothing new.
+
+    Args:
+        typed: by a person who named a patient: the known name stays like any other field until it is accepted.
+    """
     values, said = dict(entry.values), list(entry.said)
     contradicts, changed, newly_disputed = [], [], []
     for name, value in _stated(identity).items():
@@ -156,7 +162,7 @@ def merge(entry: Entry, identity: Identity, at: datetime, arrival_id: str | None
         place = next((i for i, one in enumerate(said) if (one.field, one.value) == (name, value)), None)
         if known == value:
             # the arrival that brought the new name says so again when it is prepared again
-            if place is not None and arrival_id in said[place].arrivals and _is_later(said, place):
+            if place is not None and not typed and arrival_id in said[place].arrivals and _is_later(said, place):
                 contradicts.append(name)
             continue
         if place is not None:
@@ -165,7 +171,7 @@ def merge(entry: Entry, identity: Identity, at: datetime, arrival_id: str | None
             said.append(Statement(name, value, at, () if arrival_id is None else (arrival_id,)))
         if known is not None:
             contradicts.append(name)
-        if known is None or name not in DISPUTABLE:
+        if known is None or not (typed or name in DISPUTABLE):
             values[name] = value
             changed.append(name)
         elif place is None:

@@ -65,11 +65,8 @@ class MatchKeys:
 
     def national_of(self, national_id: str | None, patient_id: str, today: date) -> str | None:
         """The one of a valid national id, stated as such or used as the patient id; None where neither is one."""
-        for text in (national_id, patient_id):
-            number = None if text is None else resident_id(text, today)
-            if number is not None:
-                return _hash(self.national, number.encode())
-        return None
+        number = national_number(national_id, patient_id, today)
+        return None if number is None else _hash(self.national, number.encode())
 
 
 def normalised_name(name: str) -> str:
@@ -83,6 +80,27 @@ def normalised_name(name: str) -> str:
         bare = "".join(sign for sign in unicodedata.normalize("NFKD", first) if not unicodedata.combining(sign))
         plain = _letters(bare.casefold())
     return "" if plain in _NOBODY else plain
+
+
+def national_number(national_id: str | None, patient_id: str, today: date) -> str | None:
+    """The valid national id that is stated as such or used as the patient id; None where neither is one."""
+    numbers = (resident_id(text, today) for text in (national_id, patient_id) if text is not None)
+    return next((number for number in numbers if number is not None), None)
+
+
+def fits_resident_id(number: str, field: str, value: str) -> bool:
+    """Whether a statement can be true of the person whose resident id number this is.
+
+    GB 11643-1999: digits 7 to 14 are the birth date, the 17th is odd for a man and even for a woman.
+
+    Args:
+        number: as of :func:`resident_id`.
+        field: ``birth_date`` or ``sex``; any other fits.
+        value: a birth date as ``YYYY-MM-DD``; a sex fits only as M or F.
+    """
+    if field == "birth_date":
+        return value.replace("-", "") == number[6:14]
+    return field != "sex" or value == ("M" if int(number[16]) % 2 else "F")
 
 
 def resident_id(text: str, today: date) -> str | None:

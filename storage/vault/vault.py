@@ -116,13 +116,19 @@ class Vault:
         self._for_pages.close()
 
     def enroll(
-        self, identity: Identity, at: datetime, *, data_keys: Sequence[DataKey] = (), arrival_id: str | None = None
+        self,
+        identity: Identity,
+        at: datetime,
+        *,
+        data_keys: Sequence[DataKey] = (),
+        arrival_id: str | None = None,
+        typed: bool = False,
     ) -> Enrolled:
         """The patient's pseudonym, made at the first call, and what this says that was not known.
 
-        What was unknown is filled in. Another name replaces the one before. Another birth date, sex or national id
-        does not: it is kept beside, and a person decides (:meth:`accept`). Each is an audit event, which names the
-        fields and no values. Nothing is written when all is known already.
+        What was unknown is filled in. Another name replaces the one before, unless somebody typed it. Another birth
+        date, sex or national id does not: it is kept beside, and a person decides (:meth:`accept`). Each is an audit
+        event, which names the fields and no values. Nothing is written when all is known already.
 
         Texts are cut at 1,024 characters, and what no database can hold is replaced by U+FFFD; issuer and id are
         compared as they came.
@@ -132,6 +138,7 @@ class Vault:
             at: aware time.
             data_keys: of the patient's stored objects; kept for good as by :meth:`adopt`, in the same transaction.
             arrival_id: which arrival states it.
+            typed: a person names the patient by hand, so that the known name stays too.
         """
 
         def look() -> Enrolled | None:  # most patients are known, and readers wait for nobody
@@ -139,7 +146,7 @@ class Vault:
                 known = self._entries.find(conn, self._entries.lookup(identity))
                 if known is None or self._entries.missing_keys(conn, known.pseudonym, data_keys):
                     return None
-                merged = merge(known.entry, identity, at, arrival_id)
+                merged = merge(known.entry, identity, at, arrival_id, typed=typed)
                 if merged.entry != known.entry:
                     return None
                 matches = self._entries.matches(conn, known.pseudonym)
@@ -149,7 +156,7 @@ class Vault:
             with self._database.write() as conn:
                 self._database.keep_masters(conn)
                 known, new = self._found_or_made(conn, identity, at, arrival_id)
-                merged = merge(known.entry, identity, at, arrival_id)
+                merged = merge(known.entry, identity, at, arrival_id, typed=typed)
                 if merged.entry != known.entry:
                     self._entries.rewrite(conn, known, merged.entry, at)
                 if merged.changed and not new:
@@ -160,7 +167,7 @@ class Vault:
                 self._entries.adopt(conn, known, self._entries.missing_keys(conn, known.pseudonym, data_keys), at)
                 return Enrolled(known.pseudonym, new, merged.contradicts)
 
-        def matched(pseudonym: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        def matched(pseudonym: str) -> tuple[tuple[str, ...], ...]:
             # after the commit: of two who enroll at the same moment, the later one sees the other
             with self._database.read() as conn:
                 return self._entries.matches(conn, pseudonym)
@@ -168,8 +175,7 @@ class Vault:
         if (seen := again(look)) is not None:
             return seen
         written = again(write)
-        same_id, same_name = again(lambda: matched(written.pseudonym))
-        return Enrolled(written.pseudonym, written.new, written.changed, same_id, same_name)
+        return Enrolled(written.pseudonym, written.new, written.changed, *again(lambda: matched(written.pseudonym)))
 
     def accept(self, pseudonym: str, what: Statement | str | None, *, who: str, why: str, at: datetime) -> None:
         """A person's decision on what was stated otherwise; an audit event names the fields and no values.
@@ -278,6 +284,15 @@ class Vault:
                     record(conn, at, who, "disown_arrivals", pseudonym, detail)
 
         again(act)
+
+    def holders(self, roots: Iterable[str]) -> dict[str, set[str]]:
+        """Whose entries hold keys of objects with these roots; roots of which nobody holds one are left out.
+
+        Args:
+            roots: SHA-256 of the raw objects, hexadecimal.
+        """
+        with self._database.read() as conn:
+            return entries.holders(conn, roots)
 
     def held(self, roots: Iterable[str]) -> Mapping[Known, datetime]:
         """Which object keys the vault holds: (root hash, id of the key) to the time since when.

@@ -234,6 +234,43 @@ class VaultContract(DatabaseFixtures):
         assert vault.enroll(Identity("H3", "1", national_id=wrong), AT).same_national_id == ()
         assert set(vault.enroll(Identity("H1", number), AT).same_national_id) >= {second.pseudonym}
 
+    @pytest.mark.parametrize(
+        "stated",
+        [
+            {"birth_date": date(2026, 10, 20)},
+            {"sex": "F"},
+            {"sex": "O"},
+            {"birth_date": date(1950, 1, 31), "sex": "F"},
+        ],
+    )
+    @pytest.mark.parametrize("contradicted_first", [False, True])
+    def test_a_national_id_that_birth_date_or_sex_contradict_is_no_sure_match(
+        self, vault: Vault, stated: dict[str, Any], contradicted_first: bool
+    ) -> None:
+        number = valid("11010519500131001")  # a man's, born on 31 January 1950
+        sure = Identity("H1", number, "张三", date(1950, 1, 31), "M")
+        doubtful = Identity("H2", number, "张小", **stated)
+        one, other = (doubtful, sure) if contradicted_first else (sure, doubtful)
+        first = vault.enroll(one, AT).pseudonym
+        second = vault.enroll(other, AT)
+        assert (second.same_national_id, second.doubtful_national_id) == ((), (first,))
+        # nor once somebody else's recording came under a number that fitted before
+        third = vault.enroll(Identity("H3", number), AT)
+        assert (first in third.same_national_id, second.pseudonym in third.same_national_id) == (
+            not contradicted_first,
+            contradicted_first,
+        )
+        vault.enroll(Identity("H3", number, **stated), AT, arrival_id="a1")
+        assert vault.enroll(sure, AT).same_national_id == ()
+
+    def test_no_number_of_namesakes_hides_a_national_id(self, vault: Vault) -> None:
+        number, born = valid("11010519500131001"), date(1950, 1, 31)
+        for place in range(60):
+            vault.enroll(Identity("H0", str(place), "张三", born), AT)
+        one = vault.enroll(Identity("H1", number, "张三", born), AT + timedelta(seconds=1))
+        other = vault.enroll(Identity("H2", number, "张三", born), AT + timedelta(seconds=1))
+        assert other.same_national_id == (one.pseudonym,)
+
     def test_of_two_who_enroll_at_one_moment_at_least_one_sees_the_other(self, vault: Vault) -> None:
         for number in range(10):
             born = date(1960, 1, 1) + timedelta(days=number)

@@ -29,6 +29,7 @@ from teleread.storage.catalogue.schema import (
     studies,
 )
 from teleread.storage.vault import Enrolled
+from teleread.storage.vault.matching import resident_id
 from tests.conftest import Clock
 from tests.ecgs import ecg
 
@@ -234,6 +235,21 @@ def test_the_other_side_of_a_link_may_be_written_later(services: Services) -> No
         rows = dict(conn.execute(select(patients.c.pseudonym, patients.c.site_id)).all())
         assert (rows["PA"], rows["PB"]) == ("village", "village")
         assert person_of(conn, "PB") == {"PA", "PB"}
+
+
+def test_a_newborn_under_its_mothers_card_is_asked_about_and_not_linked(services: Services) -> None:
+    card = "330106196203040027"
+    assert resident_id(card, AT.date()) == card
+    mother = arrive(services, ecg(patient_id=card, sex="F"))
+    baby = arrive(services, ecg(patient_id=card, name="Baby Of Li", born="20261020", seed=1), "other")
+    again = arrive(services, ecg(patient_id=card, sex="F", seed=2), "lead")
+    with services.catalogue.read() as conn:
+        assert person_of(conn, pseudonym_of(services, baby)) == {pseudonym_of(services, baby)}
+        assert person_of(conn, pseudonym_of(services, mother)) == {
+            pseudonym_of(services, mother),
+            pseudonym_of(services, again),
+        }
+    assert asked(services).count("possible_prior") == 2
 
 
 def test_same_name_and_birth_date_is_asked_once_per_pair(services: Services) -> None:

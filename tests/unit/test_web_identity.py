@@ -190,6 +190,34 @@ def test_a_conflict_is_shown_to_the_engineer_and_on_the_case(web: Web) -> None:
         assert all(receipt in shown for receipt in receipts)
 
 
+def test_a_clinic_neither_sees_nor_renames_anothers_patient_by_naming_it(web: Web) -> None:
+    send(web, account="stranger", patient_id="777", name="Secret Person")
+    receipt, _case_id = send(web, seed=1)
+    before = rows(web, studies)
+    forged = NAMED | {"issuer": "other", "patient_id": "777", "name": "FORGED"}
+    with web.signed_in("nurse") as nurse, web.signed_in("reader") as reader:
+        act(nurse, f"/receipts/{receipt}/identity", act="open", reason="x")
+        for fields in (forged, forged | {"name": ""}):
+            answer = nurse.post(f"/receipts/{receipt}/identity", data=fields)
+            assert answer.status_code in {400, 422}
+            assert "issuer_foreign" in answer.text
+        assert "Secret Person" not in nurse.get(f"/receipts/{receipt}").text
+        assert "FORGED" not in reader.get("/worklist").text
+    assert rows(web, studies) == before
+
+
+def test_a_typed_name_is_asked_about_on_the_readers_page_alone(web: Web) -> None:
+    send(web, patient_id="2002", name="Wang Wei")
+    receipt, _case_id = send(web, seed=1, at="20261001100000")
+    with web.signed_in("nurse") as nurse, web.signed_in("reader") as reader:
+        act(nurse, f"/receipts/{receipt}/identity", act="open", reason="x")
+        assert nurse.post(f"/receipts/{receipt}/identity", data=NAMED).status_code == 303
+        assert "赵敏" not in nurse.get(f"/receipts/{receipt}").text
+        page = reader.get("/identity").text
+    assert "Wang Wei" in page
+    assert "赵敏" in page
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [

@@ -177,7 +177,7 @@ def _cases(lists: _Lists) -> list[str]:
 def _said(question: Question, people: Mapping[str, Identity]) -> Said | None:
     """For a question about one field: what was known of it, and what the arrival states."""
     identity = people.get(question.pseudonym)
-    if identity is None or question.code not in {"other_birth_date", "other_sex"}:
+    if identity is None or question.code not in {"other_birth_date", "other_sex", "other_name"}:
         return None
     field = question.code.removeprefix("other_")
     stated = [one.value for one in identity.stated if one.field == field and question.arrival_id in one.arrivals]
