@@ -54,7 +54,7 @@ def note_patient(
         if not was_corrected(conn, study_id, own, standing):
             questions.ask(conn, "other_patient_in_study", [study_id, own, standing], other_pseudonym=standing, **about)
         return  # what this arrival says of itself does not count for the study
-    for field in ("birth_date", "sex"):
+    for field in ("name", "birth_date", "sex"):
         if field in enrolled.changed:
             questions.ask(conn, f"other_{field}", [study_id], **about)
     _ask_if_soon(conn, study_id, acquired_at, about)

@@ -34,7 +34,7 @@ IDENTITY_QUESTIONS = {
     "same_id_soon": N_("Two recordings under one patient number within ten minutes."),
     "other_birth_date": N_("Another birth date under a known patient number."),
     "other_sex": N_("Another sex under a known patient number."),
-    "other_name": N_("Somebody typed another name under a known patient number."),
+    "other_name": N_("Another name under a known patient number."),
     "other_patient_in_study": N_("One study names two patients."),
     "possible_prior": N_("Perhaps one person: same name and birth date, or same national id, under another number."),
 }

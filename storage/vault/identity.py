@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 from teleread.errors import Conflict
+from teleread.storage.vault.matching import normalised_name
 
 FIELDS = ("name", "birth_date", "sex", "national_id")
 """What may be stated of a patient, in the order in which it is reported."""
@@ -73,7 +74,7 @@ class Enrolled:
         pseudonym: ``P`` and 12 random base32 letters.
         new: this call made the entry.
         changed: fields in which the identity contradicts what was known; the same again when the same arrival is
-            enrolled again. A name has been replaced unless it was typed; anything else stays until ``Vault.accept``.
+            enrolled again. All stay as they were until ``Vault.accept``; another spelling of a name is no change.
         same_national_id: pseudonyms that other issuers' patients with this valid national id have.
         same_name_and_birth: pseudonyms of patients with this name and birth date, who may be somebody else.
         doubtful_national_id: as ``same_national_id``, but a birth date or sex contradicts the id on either side.
@@ -153,7 +154,7 @@ def merge(entry: Entry, identity: Identity, at: datetime, arrival_id: str | None
     """The entry after this has been stated. Equal to the one before where it says nothing new.
 
     Args:
-        typed: by a person who named a patient: the known name stays like any other field until it is accepted.
+        typed: by a person who named a patient: not even the known spelling of the name is replaced.
     """
     values, said = dict(entry.values), list(entry.said)
     contradicts, changed, newly_disputed = [], [], []
@@ -169,9 +170,11 @@ def merge(entry: Entry, identity: Identity, at: datetime, arrival_id: str | None
             said[place] = _stated_again(said[place], arrival_id)
         elif len(said) < _MOST_STATEMENTS:
             said.append(Statement(name, value, at, () if arrival_id is None else (arrival_id,)))
-        if known is not None:
+        # another spelling of one name is no contradiction; another name under the same number may be another person
+        respelled = name == "name" and known is not None and normalised_name(known) == normalised_name(value)
+        if known is not None and not respelled:
             contradicts.append(name)
-        if known is None or not (typed or name in DISPUTABLE):
+        if known is None or (respelled and not typed):
             values[name] = value
             changed.append(name)
         elif place is None:
@@ -192,7 +195,7 @@ def accepted(entry: Entry, what: Statement | str | None) -> tuple[Entry, tuple[s
     if what is None:
         decided = {name: entry.values[name] for name in entry.identity().disputed}
     elif isinstance(what, str):
-        decided = {one.field: one.value for one in entry.said if what in one.arrivals and one.field in DISPUTABLE}
+        decided = {one.field: one.value for one in entry.said if what in one.arrivals}
     else:
         decided = {one.field: one.value for one in entry.said if (one.field, one.value) == (what.field, what.value)}
     if what is not None and not decided:

@@ -126,9 +126,10 @@ class Vault:
     ) -> Enrolled:
         """The patient's pseudonym, made at the first call, and what this says that was not known.
 
-        What was unknown is filled in. Another name replaces the one before, unless somebody typed it. Another birth
-        date, sex or national id does not: it is kept beside, and a person decides (:meth:`accept`). Each is an audit
-        event, which names the fields and no values. Nothing is written when all is known already.
+        What was unknown is filled in, and another spelling of a name replaces the one before, unless somebody typed
+        it. Another name, birth date, sex or national id does not: it is kept beside, and a person decides
+        (:meth:`accept`). Each is an audit event, which names the fields and no values. Nothing is written when all is
+        known already.
 
         Texts are cut at 1,024 characters, and what no database can hold is replaced by U+FFFD; issuer and id are
         compared as they came.
