@@ -9,6 +9,7 @@ import teleread
 from teleread.errors import TelereadError
 from teleread.pipeline import deletion
 from teleread.pipeline.intake_keys import retire_intake_keys
+from teleread.pipeline.key_holders import disown_left
 from teleread.pipeline.restored import store_ring
 from teleread.pipeline.services import Services
 from teleread.storage import audit
@@ -23,11 +24,12 @@ def keep_records(services: Services) -> dict[str, int]:
     """One round. A part that fails is logged and leaves the others alone; the next day does it again.
 
     Returns:
-        counts: ``anchors`` of the day, ``intake_keys_made``, ``intake_keys_retired``, ``deletions_ended`` and
-            ``failures``.
+        counts: ``anchors`` of the day, ``intake_keys_made``, ``intake_keys_retired``, ``deletions_ended``,
+            ``keys_disowned`` and ``failures``.
     """
-    counts = {"anchors": 0, "intake_keys_made": 0, "intake_keys_retired": 0, "deletions_ended": 0, "failures": 0}
-    for part in (_anchor, _renew_intake_key, _retire_intake_keys, _end_deletions):
+    counts = {"anchors": 0, "intake_keys_made": 0, "intake_keys_retired": 0, "deletions_ended": 0}
+    counts |= {"keys_disowned": 0, "failures": 0}
+    for part in (_anchor, _renew_intake_key, _retire_intake_keys, _end_deletions, _disown):
         try:
             name, count = part(services)
             counts[name] += count
@@ -68,3 +70,8 @@ def _retire_intake_keys(services: Services) -> tuple[str, int]:
 def _end_deletions(services: Services) -> tuple[str, int]:
     states = deletion.resume(services)
     return "deletions_ended", sum(state == "final" for state in states.values())
+
+
+def _disown(services: Services) -> tuple[str, int]:
+    """Entries let go of the keys of studies that were corrected to another patient, where that had failed."""
+    return "keys_disowned", disown_left(services)

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from teleread.errors import StorageError
 from teleread.pipeline.deletion import Replayed, replay
+from teleread.pipeline.identity_corrections import reopen_lost_corrections
 from teleread.pipeline.reconcile import Report, reconcile
 from teleread.pipeline.services import Services
 from teleread.storage import audit
@@ -63,6 +64,7 @@ def catch_up(
             "what was deleted may be back. Put a kept copy in its place and restore again.",
         )
     compared = reconcile(services, repair=True, actor=actor, progress=progress)
+    reopen_lost_corrections(services)
     links = {}
     services.sealer.seal_all()
     for trail in services.trails:

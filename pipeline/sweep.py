@@ -13,6 +13,7 @@ from teleread.pipeline.batches import BATCH_SIZE, FAST_LANE_S, prepare_batch
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.export_copies import remake_copies
 from teleread.pipeline.give_back import give_back, undelivered
+from teleread.pipeline.identity_corrections import reopen_lost_corrections
 from teleread.pipeline.orphans import sweep_orphans
 from teleread.pipeline.scrub import scrub_slice
 from teleread.pipeline.services import Services
@@ -98,13 +99,17 @@ def sweep_all(services: Services) -> dict[str, int]:
 def _keep_true(services: Services) -> dict[str, int]:
     """A slice of each of the walks that keep store and catalogue true to each other."""
     counts: dict[str, int] = {}
-    for part in (_sweep, _remake, _scrub):
+    for part in (_reopen, _sweep, _remake, _scrub):
         try:
             counts |= part(services)
         except TelereadError as error:
             # nothing is lost by waiting: the next round goes on from the same place, and the other parts go on now
             log.error("store and catalogue are not compared, %s: %s", part.__name__, error.code)
     return counts
+
+
+def _reopen(services: Services) -> dict[str, int]:
+    return {"corrections_reopened": reopen_lost_corrections(services)}
 
 
 def _sweep(services: Services) -> dict[str, int]:

@@ -297,13 +297,19 @@ class _Work:
                 return manifest
         return None
 
+    def _since(self, before: Manifest) -> int:
+        """The backup's number of deletion; 0 when the catalogue was restored to an earlier time and counts anew."""
+        with self.parts.catalogue.read() as conn:
+            there = conn.scalar(select(backups.c.id).where(backups.c.id == before.id))
+        return before.swept_mark if there is not None else 0
+
     def _copy(self, mark: int) -> tuple[tuple[Written, int, int], Written, Tally]:
         target = FileBlobs(self.folder / OBJECTS)
         before = self._known()
         if before is None:
             known, since, unchanged = lying_copies(target), 0, None
         else:
-            known, since = read_list(self.folder / before.id, before.objects), before.swept_mark
+            known, since = read_list(self.folder / before.id, before.objects), self._since(before)
             unchanged = before.begun_at - _CLOCKS_DIFFER
         catalogue = self.parts.catalogue
 

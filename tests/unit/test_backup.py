@@ -542,3 +542,25 @@ def test_a_copy_of_the_ring_that_a_newer_one_replaced_is_not_called_lost(small: 
     store_ring(parts.blobs, parts.ring)
     made = make_backup(parts, folder)
     assert (made.kept, made.manifest.lost) == (0, ())
+
+
+def test_what_is_deleted_after_a_restore_to_an_earlier_time_leaves_the_folder(small: Small, folder: Path) -> None:
+    parts = small.open()
+    for number in range(2):
+        land_one(small, parts, number)
+    first = make_backup(parts, folder)
+    with parts.catalogue.write() as conn:
+        for _ in range(9):
+            conn.execute(swept_objects.insert().values(key="elsewhere", condemned_at=small.now, gone=True))
+    make_backup(parts, folder)
+    _lose(small, store=True)
+    restore_backup(small.target(), folder, small.halves, identifier=first.manifest.id, actor="ops")
+    parts = small.open()
+    key = next(info.key for info in parts.blobs.list("raw/"))
+    with parts.catalogue.write() as conn:
+        conn.execute(delete(schema.arrivals).where(schema.arrivals.c.object_key == key))
+        conn.execute(delete(objects).where(objects.c.key == key))
+        conn.execute(swept_objects.insert().values(key=key, condemned_at=small.now, gone=True))
+    parts.blobs.delete(key)
+    assert make_backup(parts, folder).kept == 0
+    assert not (folder / "objects" / "0" / key).exists()
