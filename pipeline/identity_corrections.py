@@ -7,7 +7,7 @@ everyone who acknowledged is told, at the beginning and at the end. A signed rep
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import islice
 from typing import Any
@@ -304,7 +304,8 @@ def _move_study(conn: Connection, case_id: str, study_id: str, whose: _Whose, at
     ).one()
     note_patient(
         conn,
-        enrolled=whose.enrolled,
+        # a name that was typed otherwise is asked about by itself, once for all studies of the case
+        enrolled=replace(whose.enrolled, changed=tuple(one for one in whose.enrolled.changed if one != "name")),
         identified=True,
         arrival_id=arrival.id,
         site_id=arrival.site_id,

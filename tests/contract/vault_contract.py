@@ -136,17 +136,31 @@ class VaultContract(DatabaseFixtures):
 
     # what is said otherwise
 
-    def test_another_name_replaces_the_one_before_and_is_said_without_values(
+    def test_another_name_stays_beside_the_known_one_and_is_said_without_values(
         self, vault: Vault, inside: Database
     ) -> None:
         pseudonym = vault.enroll(self.zhang, AT, arrival_id="a1").pseudonym
-        now = Identity("H1", "0007", "张叁")
-        for _ in range(2):  # prepared again after a crash, the same arrival says the same again
-            assert vault.enroll(now, AT, arrival_id="a2") == Enrolled(pseudonym, False, ("name",))
-        assert vault.enroll(now, AT, arrival_id="a3") == Enrolled(pseudonym, False)
-        assert self.who_is(vault, pseudonym) == Identity("H1", "0007", "张叁", date(1950, 1, 31), "M")
-        assert self.events(inside)[1] == ("intake", "identity_changed", pseudonym, {"fields": ["name"]})
-        assert len(self.events(inside)) == 3
+        now = Identity("H1", "0007", "李四")
+        for arrival in ("a2", "a2", "a3"):  # prepared again after a crash, the same arrival says the same again
+            assert vault.enroll(now, AT, arrival_id=arrival) == Enrolled(pseudonym, False, ("name",))
+        found = self.who_is(vault, pseudonym)
+        assert found == self.zhang
+        assert [(one.field, one.value, one.arrivals) for one in found.stated] == [("name", "李四", ("a2", "a3"))]
+        told = [act for act in self.events(inside) if act[1] == "identity_disputed"]
+        assert [act[:3] for act in told] == [("intake", "identity_disputed", pseudonym)]
+        assert told[0][3]["fields"] == ["name"]
+        assert "李四" not in str(told)
+        vault.accept(pseudonym, found.stated[0], who="doctor", why="seen_card", at=AT)
+        accepted = self.who_is(vault, pseudonym)
+        assert accepted is not None
+        assert accepted.name == "李四"
+
+    def test_another_spelling_of_a_name_is_no_other_name(self, vault: Vault) -> None:
+        pseudonym = vault.enroll(Identity("H1", "9", "Wang^Wei", date(1950, 1, 31), "M"), AT).pseudonym
+        assert vault.enroll(Identity("H1", "9", "WANG WEI"), AT) == Enrolled(pseudonym, False)
+        found = self.who_is(vault, pseudonym)
+        assert found is not None
+        assert found.name == "WANG WEI"
 
     def test_what_was_unknown_is_filled_in_and_contradicts_nothing(self, vault: Vault, inside: Database) -> None:
         pseudonym = vault.enroll(Identity("H1", "0007"), AT).pseudonym
@@ -210,7 +224,7 @@ class VaultContract(DatabaseFixtures):
             pseudonym = vault.enroll(replace(self.zhang, name=f"张{number}"), AT, arrival_id=f"a{number}").pseudonym
         found = self.who_is(vault, pseudonym)
         assert found is not None
-        assert found.name == "张99"
+        assert found.name == "张0"
         assert len(found.stated) <= 64
 
     # who may be the same

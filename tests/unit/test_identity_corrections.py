@@ -219,10 +219,10 @@ def test_naming_the_right_patient_moves_the_case_and_leaves_the_analysis(service
 
 
 def test_the_former_patient_keeps_neither_the_name_nor_the_keys(services: Services) -> None:
-    """Another name under a known number replaces the known one, until it turns out to be somebody else's."""
+    """Another name under a known number stays beside it, until it turns out to be somebody else's."""
     own = arrive(services, at="20261001100000", name="Wang Wei")
     case_id = arrive(services, seed=1, name="Zhao Min", born="19900506").arrival_id
-    assert name_of(services, own.arrival_id) == "Zhao Min"
+    assert name_of(services, own.arrival_id) == "Wang Wei"
     open_correction(services, case_id, reason="wrong sticker", who="reader")
     correct(services, case_id, identity=NAMED, who="reader")
     assert name_of(services, own.arrival_id) == "Wang Wei"

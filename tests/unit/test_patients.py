@@ -222,7 +222,7 @@ def test_noting_twice_changes_nothing(services: Services) -> None:
         assert everything(conn) == once
         assert person_of(conn, "PA") == {"PA", "PB"}
         codes = [(one.code, one.other_pseudonym) for one in open_questions(conn)]
-        assert sorted(codes) == [("other_birth_date", None), ("possible_prior", "PC")]
+        assert sorted(codes) == [("other_birth_date", None), ("other_name", None), ("possible_prior", "PC")]
 
 
 def test_the_other_side_of_a_link_may_be_written_later(services: Services) -> None:

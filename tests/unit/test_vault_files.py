@@ -256,6 +256,7 @@ def test_join_is_the_only_public_way_to_an_identity(vault: Vault, clock: Clock) 
         "forget",
         "forgotten",
         "held",
+        "holders",
         "join",
         "keys",
         "migrate",
