@@ -42,7 +42,7 @@ peers:
 	@sh deploy/install-peers.sh
 
 test-all: dev peers
-	$(CORE) -m pytest $(PYTEST) -m "peers and not airflow" tests
+	$(CORE) -m pytest $(PYTEST) -n 2 --dist loadfile -m "peers and not airflow" tests
 	$(FULL) -m pytest $(PYTEST) -m "peers and airflow" tests
 
 prove: dev

@@ -8,6 +8,7 @@ other one with its row. A finding stands until a later look at the same object f
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import deque
@@ -20,12 +21,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from teleread.errors import PeerError, TelereadError
+from teleread.errors import PeerError, StorageError, TelereadError
+from teleread.pipeline import certificates
 from teleread.pipeline.notes import NOTES, read_note
 from teleread.pipeline.pairs import Pair, pairs, stored_versions
 from teleread.pipeline.rotten import audit_id
 from teleread.pipeline.services import PIPELINE_VERSION, Services
 from teleread.storage import audit
+from teleread.storage.backup import rings
 from teleread.storage.catalogue.schema import objects, scrub_findings, scrubs
 from teleread.storage.objects.measuring import Measured
 from teleread.storage.objects.protocol import ObjectStore
@@ -228,6 +231,10 @@ class _Run:
                 if until is not None and (self._report.bytes >= until or looked_at >= _SLICE_OBJECTS):
                     ended = False
                     break
+        if ended:
+            for fault in plain_faults(self._services):
+                self._pending.faults.append(fault)
+                self._tell(fault)
         self._keep(ended=ended)
         return replace(self._report, faults=self._count(), ended=ended)
 
@@ -357,3 +364,18 @@ def _read(store: ObjectStore, batch: Sequence[_Member]) -> list[Measured]:
 
 def _pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     return (keys[start : start + 500] for start in range(0, len(keys), 500))
+
+
+def plain_faults(services: Services) -> Iterator[Fault]:
+    """Certificates and copies of the key ring that are not what was written; they carry their own checks."""
+    blobs = services.store.blobs
+    for info in blobs.list(certificates.PREFIX):
+        try:
+            certificates.read(blobs, info.key, services.ring)
+        except StorageError as error:
+            if error.code != "certificate_corrupt":
+                raise
+            yield Fault(info.key, "object_corrupt")
+    for key in rings.stored_rings(blobs):
+        if hashlib.sha256(blobs.get(key)).hexdigest()[:16] != key[-16:]:
+            yield Fault(key, "object_corrupt")

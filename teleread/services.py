@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from sqlalchemy import select
+
 from teleread.alliance import Alliance, parse_alliance
 from teleread.errors import Misconfigured, StorageError
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.settings import Settings, load_settings
 from teleread.storage.catalogue.database import Database
+from teleread.storage.catalogue.schema import objects
 from teleread.storage.objects import open_store
 from teleread.storage.vault import KeyRing, Vault
 
@@ -35,6 +38,12 @@ def open_services(settings: Settings) -> Services:
     alliance = read_alliance(settings)
     catalogue = Database(settings.catalogue_url)
     catalogue.migrate()
+    if not settings.key_file.exists() and _holds_sealed_objects(catalogue):
+        raise Misconfigured(
+            "key_file_missing",
+            f"The key file {settings.key_file} is gone, and objects are sealed with it: put it back, "
+            "or run `teleread restore`.",
+        )
     ring = KeyRing.open(settings.key_file, clock=utc_now)
     vault = Vault(settings.vault_url, ring)
     vault.migrate_when_it_answers()
@@ -85,3 +94,9 @@ def read_alliance(settings: Settings) -> Alliance:
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured("alliance_unreadable", f"{settings.alliance_file} cannot be read: {error}") from error
     return parse_alliance(text)
+
+
+def _holds_sealed_objects(catalogue: Database) -> bool:
+    """Whether anything was sealed yet: a new key ring would only stand in the way of the right one."""
+    with catalogue.read() as conn:
+        return conn.execute(select(objects.c.key).where(objects.c.intake_key.is_not(None)).limit(1)).first() is not None

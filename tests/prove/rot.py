@@ -58,7 +58,7 @@ def filled(home: Path) -> Any:
     for number, size in enumerate([1, 100, 4_000, 65_535, 65_536, 65_537, 131_072, 200_000] * 3):
         raw = store.put_raw(chance.randbytes(size))
         derived = store.put(f"derived/1/{number:032x}/wave", chance.randbytes(size // 2 + 1), root=raw.sha256)
-        note = store.put(f"certificates/{number:032x}", chance.randbytes(300), root=raw.sha256)
+        note = store.put(f"corrections/{number:032x}", chance.randbytes(300), root=raw.sha256)
         rows += [(one.key, one.sha256, one.size_bytes) for one in (raw, derived, note)]
     with catalogue.write() as conn:
         for key, sha256, size in rows:

@@ -212,3 +212,14 @@ def test_patients_are_linked_answered_and_corrected_without_a_name_in_sight(
     monkeypatch.setattr("sys.stdin", StringIO("[]"))
     assert run("patients", "correct", receipts[0], "name")[0] == 3
     assert not [secret for secret in (*names, *names.values(), "1990-05-06", "1962") if secret in "".join(said)]
+
+
+def test_no_new_key_ring_takes_the_place_of_a_lost_one(run: Run, home: Path) -> None:
+    key_file = load_settings().key_file
+    key_file.rename(key_file.with_name("aside.json"))
+    code, _, err = run("storage", "scrub")
+    assert code == 2
+    assert "key_file_missing" in err
+    assert not key_file.exists()
+    key_file.with_name("aside.json").rename(key_file)
+    assert run("storage", "scrub")[0] == 0
