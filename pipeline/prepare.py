@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -126,7 +127,7 @@ def _enroll(services: Services, arrival: Row[Any], facts: dict[str, Any]) -> _Wh
         # what it states was found to be wrong, so it is not stated once more
         services.vault.adopt(corrected, keys, now)
         return _Whose(corrected, None, seen)
-    identity = _identity(facts["patient"], arrival)
+    identity = _identity(facts["patient"], arrival, services.alliance.sites)
     first = [] if corrected is not None else keys
     enrolled = services.vault.enroll(identity, at=now, data_keys=first, arrival_id=arrival.id)
     whose = enrolled.pseudonym
@@ -154,12 +155,19 @@ def _begin(services: Services, arrival_id: str) -> tuple[Row[Any], int]:
     return arrival, mark
 
 
-def _identity(patient: dict[str, Any], arrival: Row[Any]) -> Identity:
-    """The vault's key of a patient. Without an identifier of their own, two arrivals are two patients."""
+def _identity(patient: dict[str, Any], arrival: Row[Any], sites: Collection[str]) -> Identity:
+    """The vault's key of a patient. Without an identifier of their own, two arrivals are two patients.
+
+    A header may name any issuer. One that is another member's own is not believed, because whoever made up such a
+    header would be shown that member's patient: the identifier is this site's, given in the other's name.
+    """
     born = patient["birth_date"]
     nobody = placeholder(arrival.id)
+    issuer = str(patient["issuer"])
+    if issuer != arrival.site_id and issuer.strip().casefold() in {site.casefold() for site in sites}:
+        issuer = f"{arrival.site_id}:{issuer}"
     return Identity(
-        issuer=str(patient["issuer"]) if patient["id"] else nobody.issuer,
+        issuer=issuer if patient["id"] else nobody.issuer,
         patient_id=str(patient["id"] or nobody.patient_id),
         name=patient["name"],
         birth_date=None if born is None else date.fromisoformat(born),

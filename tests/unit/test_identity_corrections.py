@@ -667,6 +667,21 @@ def test_a_clinic_names_patients_of_the_issuer_that_the_case_has(services: Servi
     assert name_of(services, case_id) == "Zhao Min"
 
 
+@pytest.mark.parametrize("issuer", ["lead", "LEAD", " lead "])
+def test_a_header_that_names_another_member_shows_nobody_that_member_s_patient(services: Services, issuer: str) -> None:
+    theirs = arrive(services, site="lead", patient_id="777", name="Zhao Min")
+    made_up = arrive(services, seed=1, patient_id="777", name="X", issuer=issuer)
+    assert pseudonym_of(services, made_up.arrival_id) != pseudonym_of(services, theirs.arrival_id)
+    assert name_of(services, made_up.arrival_id) == "X"
+    assert name_of(services, theirs.arrival_id) == "Zhao Min"
+
+
+def test_an_issuer_that_several_members_share_makes_one_patient(services: Services) -> None:
+    one = arrive(services, site="lead", patient_id="777", issuer="region")
+    other = arrive(services, seed=1, patient_id="777", issuer="region")
+    assert pseudonym_of(services, one.arrival_id) == pseudonym_of(services, other.arrival_id)
+
+
 @pytest.mark.parametrize(("said", "then"), [("same", "Zhao Min"), ("noted", "Wang Wei")])
 def test_a_typed_name_replaces_no_known_one_until_a_reader_accepts_it(
     services: Services, clock: Clock, said: str, then: str
