@@ -28,7 +28,7 @@ def test_what_was_put_beside_the_backups_afterwards_stays(tmp_path: Path) -> Non
         for name in ("photos", "lost+found", ".trash", "20260101t000000z-abc", ".20260102t000000z-abc"):
             (folder / name).mkdir()
             (folder / name / "file").write_text("x")
-        clean_up(folder)
+        clean_up(folder, bytes(32))
     left = {path.name for path in folder.iterdir() if path.is_dir()}
     # the twin removed every folder without a manifest
     assert left >= {"photos", "lost+found", ".trash"}

@@ -392,7 +392,7 @@ def test_what_lands_again_before_a_deletion_may_remove_is_not_removed(
 
     def late(database: Database) -> AbstractContextManager[bool]:
         monkeypatch.setattr(sweeping, "sole_remover", real)
-        clock.advance(120)
+        clock.advance(600)
         with real(database) as alone:
             assert alone
             assert sweeping.finish_left(services.catalogue, services.store, clock()) > 0
