@@ -70,6 +70,7 @@ def english(chromium: Browser, web: Web) -> Iterator[Watched]:
 
 def check(page: Page) -> None:
     """What holds on every page."""
+    page.wait_for_load_state("load")  # a form's answer is there before its styles are
     assert page.evaluate(UNLABELLED) == []
     assert page.evaluate(SMALL) == []
     assert page.evaluate(WITHOUT_CAPTION) == []
