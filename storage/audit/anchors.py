@@ -68,7 +68,7 @@ def write_anchor(trail: Trail, key: bytes, folder: Path, now: datetime, version:
     Raises:
         StorageError: ``audit_broken``; ``anchor_unwritable``; and what ``Database`` raises.
     """
-    with trail.database.read() as conn:
+    with trail.database.snapshot() as conn:
         head = read_head(conn, trail.tables, key, trail.database.is_sqlite)
     if head is None:
         return None

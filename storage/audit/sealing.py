@@ -67,6 +67,9 @@ def seal(database: Database, tables: AuditTables, key: bytes, now: datetime, *, 
 def read_head(conn: Connection, tables: AuditTables, key: bytes, is_sqlite: bool) -> Head | None:
     """The chain's end; None when nothing is chained yet.
 
+    Args:
+        conn: in a snapshot, or holding the sealers' lock.
+
     Raises:
         StorageError: ``audit_broken`` when its check, or the last link, does not fit.
     """
@@ -153,6 +156,8 @@ def _seal(
     with database.read() as conn:
         if conn.execute(text(f"SELECT 1 FROM {tables.unsealed.name} LIMIT 1")).first() is None:
             return 0, None
+    # a snapshot: another sealer may move the end between the reading of its check and of its last link
+    with database.snapshot() as conn:
         head = read_head(conn, tables, key, database.is_sqlite)
         if known is not None:
             _check_not_set_back(conn, tables, known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, delete, func, insert, select, text, update
+from sqlalchemy import Connection, delete, event, func, insert, select, text, update
 
 from teleread.errors import StorageError
 from teleread.storage import audit
@@ -147,10 +147,9 @@ class AuditContract(DatabaseFixtures):
             writers = [threads.submit(lambda w=w: [act(database, f"{w}-{i}") for i in range(15)]) for w in range(3)]
 
             def keep_sealing() -> None:
-                own = Database(url)
-                while not all(writer.done() for writer in writers):
-                    seal(own)
-                own.close()
+                with closing(Database(url)) as own:
+                    while not all(writer.done() for writer in writers):
+                        seal(own)
 
             for sealer in [threads.submit(keep_sealing) for _ in range(3)]:
                 sealer.result(120)
@@ -161,6 +160,33 @@ class AuditContract(DatabaseFixtures):
         assert sorted(number for _, number, _ in links(database)) == sorted(
             number for writer in writers for number in writer.result()
         )
+
+    def test_an_end_that_another_sealer_moves_meanwhile_is_not_called_broken(
+        self, database: Database, url: str, tmp_path: Path
+    ) -> None:
+        """At the worst moment: between the reading of the end's check and of the last link."""
+        act(database)
+        seal(database)
+        act(database)
+        act(database)
+        moved: list[int] = []
+
+        def move(_conn: object, _cursor: object, statement: str, *_rest: object) -> None:
+            if schema.audit.head.name in statement and not moved:
+                moved.append(0)
+                with closing(Database(url)) as other:
+                    moved.append(audit.seal(other, schema.audit, KEY, AT, limit=1))
+
+        event.listen(database._engine, "after_cursor_execute", move)
+        assert seal(database) == 0  # outrun: the other did the work
+        event.remove(database._engine, "after_cursor_execute", move)
+        assert (moved, seal(database), verdict(database).broken) == ([0, 1], 1, None)
+        moved.clear()
+        act(database)
+        event.listen(database._engine, "after_cursor_execute", move)
+        anchor = audit.write_anchor(Trail("catalogue", database, schema.audit), KEY, tmp_path, AT, "1")
+        event.remove(database._engine, "after_cursor_execute", move)
+        assert (anchor is not None, moved, verdict(database).broken) == (True, [0, 1], None)
 
     def test_nothing_is_sealed_onto_an_end_that_somebody_else_made(self, database: Database) -> None:
         act(database)
