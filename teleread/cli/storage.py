@@ -43,7 +43,7 @@ def add_commands(commands: Any) -> None:
     )
     scrub.add_argument("--fresh", action="store_true", help="begin anew, not where the last one was stopped")
     scrub.add_argument(
-        "--threads", type=_threads, metavar="N", help="objects read at once (default: one for each processor)"
+        "--workers", type=_workers, metavar="N", help="processes that read (default: one for each processor)"
     )
     scrub.add_argument("--json", action="store_true", help="one JSON object a line; the last one sums up")
     scrub.set_defaults(run=run_scrub)
@@ -105,7 +105,7 @@ def run_scrub(options: argparse.Namespace) -> int:
                 first.append(read)
             shown.show(_scrub_line(count, read, read - first[0], expected, time.monotonic() - begun))
 
-        report = scrub(services, fresh=options.fresh, threads=options.threads, tell=tell, progress=progress)
+        report = scrub(services, fresh=options.fresh, workers=options.workers, tell=tell, progress=progress)
     shown.clear()
     facts = {"objects": report.objects, "bytes": report.bytes, "faults": report.faults}
     print(json.dumps(facts) if options.json else ", ".join(f"{name} {value}" for name, value in facts.items()))
@@ -140,7 +140,7 @@ class _Line:
             self._next = 0.0
 
 
-def _threads(text: str) -> int:
+def _workers(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 64:
         raise argparse.ArgumentTypeError("must be a whole number from 1 to 64")
     return int(text)
