@@ -38,13 +38,22 @@ MEASUREMENTS = {
     "rr_min_ms": N_("RR interval, shortest"),
     "rr_max_ms": N_("RR interval, longest"),
     "rr_sd_ms": N_("RR interval, standard deviation"),
+    "rmssd_ms": N_("RMSSD"),
+    "p_duration_ms": N_("P duration"),
     "pr_ms": N_("PR interval"),
-    "qrs_ms": N_("QRS duration"),
+    "qrs_duration_ms": N_("QRS duration"),
     "qt_ms": N_("QT interval"),
     "qtc_ms": N_("QTc interval"),
+    "qtc_bazett_ms": N_("QTc, Bazett"),
+    "qtc_fridericia_ms": N_("QTc, Fridericia"),
+    "qtc_framingham_ms": N_("QTc, Framingham"),
+    "qtc_hodges_ms": N_("QTc, Hodges"),
+    "p_axis_deg": N_("P axis"),
+    "qrs_axis_deg": N_("QRS axis"),
+    "t_axis_deg": N_("T axis"),
 }
 
-UNITS = {"bpm": N_("per minute")}
+UNITS = {"bpm": N_("per minute"), "deg": "°"}
 
 WINDOWS = {
     "default": N_("as stored"),

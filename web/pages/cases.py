@@ -20,7 +20,7 @@ from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
-from teleread.web import case_identity, identity, queries
+from teleread.web import case_identity, identity, queries, readings
 from teleread.web.case_identity import CaseIdentity
 from teleread.web.errors import NotFound, answer
 from teleread.web.limits import small_form
@@ -65,7 +65,15 @@ def show(
     if all(keys):
         display, analysis = (_json(services, str(key)) for key in keys)
         filters = dict.fromkeys(("high_pass_hz", "low_pass_hz", "notch_hz")) | display.get("filters", {})
-        return page(request, seat, "case_ecg.html", display=display, analysis=analysis, filters=filters, **common)
+        common |= {
+            "display": display,
+            "analysis": analysis,
+            "filters": filters,
+            "reading": readings.reading(analysis, services.alliance.ecg_rules(services.clock().date())),
+            "lead_columns": list(readings.LEAD_COLUMNS.values()),
+            "st_judged": readings.st_judged(filters),
+        }
+        return page(request, seat, "case_ecg.html", **common)
     found = _series(case)
     if found:
         shown = next((one for one in found if one.id == series), found[0])
