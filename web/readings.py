@@ -130,6 +130,9 @@ def reading(analysis: Mapping[str, Any], rules: EcgRules) -> Reading:
 
 
 def st_judged(filters: Mapping[str, Any]) -> bool:
-    """Whether the recorded band is known and wide enough for ST (0.05 to 150 Hz, doi:10.1161/CIRCULATIONAHA.106.180200)."""
+    """Whether the recorded band is known and as wide as ST needs it, 0.05 to 150 Hz.
+
+    AHA/ACC/HRS 2007, doi:10.1161/CIRCULATIONAHA.106.180200.
+    """
     low, high = filters.get("high_pass_hz"), filters.get("low_pass_hz")
     return low is not None and high is not None and low <= 0.05 and high >= 150.0
