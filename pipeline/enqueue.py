@@ -76,13 +76,7 @@ def enqueue(services: Services, arrival_id: str) -> str:
 
 
 def _severities(row: Row[Any], rules: EcgRules) -> list[str]:
-    if not rules.order_by_flags:
-        return []
-    return [
-        severity
-        for _code, kind, severity in row.flags or ()
-        if kind != "diagnosis_like" or rules.show_diagnosis_like_flags
-    ]
+    return [severity for _code, kind, severity in row.flags or () if rules.takes(kind)]
 
 
 def _facts(row: Row[Any]) -> queue.CaseFacts:

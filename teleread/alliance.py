@@ -20,8 +20,8 @@ two entries of one kind for one site (or one specialty) may not overlap, so that
     host = "127.0.0.1"       port = 11112             ae_title = "COUNTY"
 
     [[ecg]]                  # without any, the embedded profile holds and everything is on
-    valid_from = 2026-01-01  profile = "teleread"     show_measurements = true
-    order_by_flags = true    show_diagnosis_like_flags = true
+    valid_from = 2026-01-01  profile = "standard"     measurement = true
+    order = true             diagnosis_like = true
 """
 
 from __future__ import annotations
@@ -112,17 +112,23 @@ class EcgRules:
 
     Args:
         profile: which list of limits judges.
-        show_measurements: whether readers see the measurements.
-        order_by_flags: whether a flag may raise a case in the queue; nothing ever lowers one.
-        show_diagnosis_like_flags: whether flags that read like a diagnosis are shown, and raise a case.
+        measurement: whether readers see the measurements and the flags on them.
+        order: whether flags that put a case before others are shown and do so; nothing ever lowers one.
+        diagnosis_like: whether flags that read like a diagnosis are shown and raise a case.
     """
 
     valid_from: date
     valid_to: date | None = None
-    profile: str = "teleread"
-    show_measurements: bool = True
-    order_by_flags: bool = True
-    show_diagnosis_like_flags: bool = True
+    profile: str = "standard"
+    measurement: bool = True
+    order: bool = True
+    diagnosis_like: bool = True
+
+    def takes(self, kind: str) -> bool:
+        """Whether flags of a kind count; those of an unknown kind do, because hiding one is the unsafe side."""
+        return {"measurement": self.measurement, "order": self.order, "diagnosis_like": self.diagnosis_like}.get(
+            kind, True
+        )
 
 
 @dataclass(frozen=True, slots=True)

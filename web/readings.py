@@ -68,9 +68,47 @@ RHYTHM_FINDINGS = {
     "paced": N_("pacing spikes"),
 }
 
-FLAGS: dict[str, str] = {}
+FLAGS = {
+    "asystole": N_("asystole"),
+    "atrial_fibrillation_fast": N_("atrial fibrillation, fast"),
+    "av_block_3": N_("AV block, third degree"),
+    "av_block_high_grade": N_("AV block, high grade"),
+    "bradycardia_extreme": N_("extremely slow rate"),
+    "de_winter_pattern": N_("de Winter pattern"),
+    "hyperkalaemia_pattern": N_("hyperkalaemia pattern"),
+    "long_rr": N_("long pause"),
+    "pre_excited_af_fast": N_("pre-excited atrial fibrillation, fast"),
+    "qtc_long": N_("long QTc"),
+    "st_concordant": N_("ST change in the direction of QRS"),
+    "st_depression_diffuse": N_("ST depression in many leads with elevation in aVR"),
+    "st_depression_posterior": N_("ST depression V1 to V3: posterior infarction?"),
+    "st_elevation_anterior": N_("ST elevation, anterior"),
+    "st_elevation_inferior": N_("ST elevation, inferior"),
+    "st_elevation_lateral": N_("ST elevation, lateral"),
+    "st_elevation_posterior": N_("ST elevation, posterior"),
+    "st_elevation_right_ventricular": N_("ST elevation, right ventricle"),
+    "supraventricular_tachycardia_fast": N_("supraventricular tachycardia, fast"),
+    "ventricular_fibrillation": N_("ventricular fibrillation"),
+    "ventricular_tachycardia": N_("ventricular tachycardia"),
+    "ventricular_tachycardia_fast": N_("ventricular tachycardia, fast"),
+    "wellens_pattern": N_("Wellens pattern"),
+    "wide_tachycardia": N_("fast rate with wide QRS"),
+}
 
-NOT_JUDGED: dict[str, str] = {}
+NOT_JUDGED = {
+    "paced": N_("paced"),
+    "lbbb": N_("left bundle branch block"),
+    "rbbb": N_("right bundle branch block"),
+    "lvh": N_("left ventricular hypertrophy suspected"),
+    "pre_excitation": N_("pre-excitation"),
+    "filter_narrow": N_("the device's filter is too narrow"),
+    "lead_quality": N_("the lead is too poor"),
+    "lead_missing": N_("the lead is missing"),
+    "not_measured": N_("could not be measured"),
+    "rhythm_unknown": N_("rhythm undetermined"),
+    "age_outside": N_("not for this age"),
+    "switched_off": N_("switched off"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +145,14 @@ class Reading:
 
 def reading(analysis: Mapping[str, Any], rules: EcgRules) -> Reading:
     """The part of an analysis that the alliance's rules let a page show."""
-    measured: Mapping[str, Any] = analysis["measurements"] if rules.show_measurements else {}
+    measured: Mapping[str, Any] = analysis["measurements"] if rules.measurement else {}
     whole = {name: Value(name, one["value"], one["unit"]) for name, one in measured.items() if one["lead"] == "global"}
     beside = tuple(whole[name] for name in SHOWN_BESIDE if name in whole)
     leads = [
         (lead, tuple(measured.get(f"{name}.{lead}", {}).get("value") for name in LEAD_COLUMNS))
         for lead in analysis["recording"]["leads"]
     ]
-    flags = [
-        flag for flag in analysis["flags"] if flag.get("kind") != "diagnosis_like" or rules.show_diagnosis_like_flags
-    ]
+    flags = [flag for flag in analysis["flags"] if rules.takes(flag.get("kind", ""))]
     found = {one["code"]: (one["code"], one["value"], one["unit"]) for one in analysis.get("rhythm_findings", ())}
     return Reading(
         beside=beside,
