@@ -45,11 +45,12 @@ def lead_pattern(rule: Rule, inputs: FlagInputs) -> Verdict:
     """Leads that reach every limit of theirs, counted, with any limits of the whole recording beside.
 
     ``params.chains``: tuples of leads of which all must be met (contiguous leads); else ``params.leads`` and the
-    number in the limit ``lead_count``. ``params.requires``: only where one of these suppressors is present.
+    number in the limit ``lead_count``, at least one. ``params.requires``: asked only where one of these suppressors
+    is present.
     """
     names = _candidates(rule)
     present = [name for name in names if name in inputs.leads]
-    needed = int(next(limit.value for limit in rule.limits if limit.name == "lead_count"))
+    needed = _needed(rule)
     if len(present) < needed:
         return not_judged("lead_missing")
     judged: dict[str, _Lead] = {}
@@ -88,6 +89,13 @@ def _candidates(rule: Rule) -> tuple[str, ...]:
     return tuple(rule.params["leads"])
 
 
+def _needed(rule: Rule) -> int:
+    chains = rule.params.get("chains")
+    if chains:
+        return min(len(chain) for chain in chains)
+    return max(1, int(next(limit.value for limit in rule.limits if limit.name == "lead_count")))
+
+
 def _dead(name: str, inputs: FlagInputs) -> bool:
     findings = inputs.quality.findings if inputs.quality is not None else ()
     return any(f.lead == name and f.fault in _DEAD_FAULTS for f in findings)
@@ -96,7 +104,7 @@ def _dead(name: str, inputs: FlagInputs) -> bool:
 def _hits(rule: Rule, judged: dict[str, _Lead], needed: int) -> list[_Lead]:
     """The leads that make the rule's number, in their order; empty when they do not."""
     chains = rule.params.get("chains")
-    if chains is None:
+    if not chains:
         met = [lead for lead in judged.values() if lead.met]
         return met if len(met) >= needed else []
     whole = [chain for chain in chains if all(name in judged and judged[name].met for name in chain)]
@@ -150,6 +158,7 @@ def _fitting(rule: Rule, quantity: str, lead: str, inputs: FlagInputs) -> tuple[
 
 def _quantity(quantity: str, lead: str, inputs: FlagInputs) -> tuple[float, float] | None:
     """(value in mV, confidence) of one lead, None when a part of it was not measured."""
+    names: tuple[str, ...]
     if quantity in ("st_j_mv", "depression_mv"):
         sign, names = (1.0 if quantity == "st_j_mv" else -1.0), ("st_j_mv",)
     elif quantity == "depression_80_mv":

@@ -25,12 +25,12 @@ SUPPRESSORS = ("paced", "lbbb", "rbbb", "lvh", "pre_excitation")
 
 DEFAULT_PROFILE = "standard"
 
-_RULE_KEYS = frozenset(
-    "id code kind severity test age_years limits suppressed_by needs_band source_text deviation params".split()
-)
-_LIMIT_KEYS = frozenset("name op value unit leads sex age_years".split())
-_PROFILE_KEYS = frozenset("name version effective_from effective_to effective_basis source include rule lvh".split())
-_SOURCE_KEYS = frozenset("title publisher published doi url seen unverified".split())
+_OPTIONAL_RULE_KEYS = frozenset({"suppressed_by", "needs_band", "deviation", "params"})
+_RULE_KEYS = frozenset({"id", "code", "kind", "severity", "test", "age_years", "limits"}) | _OPTIONAL_RULE_KEYS
+_LIMIT_KEYS = frozenset({"name", "op", "value", "unit", "leads", "sex", "age_years"})
+_DATES = frozenset({"effective_from", "effective_to", "effective_basis"})
+_PROFILE_KEYS = _DATES | {"name", "version", "source", "include", "rule", "lvh"}
+_SOURCE_KEYS = frozenset({"title", "publisher", "published", "doi", "url", "seen", "unverified"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +206,12 @@ DEFAULT_LVH = LvhLimits(sokolow_lyon_mv=3.5, sokolow_from_age=35.0, cornell_men_
 
 def _source(table: Mapping[str, Any]) -> Source:
     _only(table, _SOURCE_KEYS, "source")
-    texts = [str(table.get(key, "")) for key in ("title", "publisher", "published", "doi", "url", "seen")]
-    if not texts[0] or not texts[5]:
+    title, publisher, published, doi, url, seen = (
+        str(table.get(key, "")) for key in ("title", "publisher", "published", "doi", "url", "seen")
+    )
+    if not title or not seen:
         raise ValueError("a source has a title and says what was seen of it")
-    return Source(*texts, unverified=bool(table["unverified"]))
+    return Source(title, publisher, published, doi, url, seen, bool(table["unverified"]))
 
 
 def _rule(table: Mapping[str, Any], profile: str, version: str) -> Rule:
