@@ -169,4 +169,3 @@ def _inside(marks: Indices, n: int) -> Indices:
 def _delineation(peaks: Indices, marks: Indices) -> Delineation:
     columns = (marks[:, k] for k in range(8))
     return Delineation(peaks, *(np.ascontiguousarray(c) for c in columns))
-

@@ -23,7 +23,7 @@ OPS = (">=", ">", "<=", "<")
 SUPPRESSORS = ("paced", "lbbb", "rbbb", "lvh", "pre_excitation")
 """What may keep a rule from being judged."""
 
-DEFAULT_PROFILE = "teleread"
+DEFAULT_PROFILE = "standard"
 
 _OPTIONAL_RULE_KEYS = frozenset({"suppressed_by", "needs_band", "deviation", "params"})
 _RULE_KEYS = frozenset({"id", "code", "kind", "severity", "test", "age_years", "limits"}) | _OPTIONAL_RULE_KEYS

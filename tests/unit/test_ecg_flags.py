@@ -16,15 +16,15 @@ from teleread.signal.ecg.flags import flag, load_profile, profile_names, suppres
 from tests.unit.flag_cases import STEP, WIDE_BAND, Case, F, M, R, cases, faulty, inputs, shifted, st
 
 PROFILES = {name: load_profile(name) for name in profile_names()}
-OWN = [p for name, p in PROFILES.items() if name != "teleread"]
+OWN = [p for name, p in PROFILES.items() if name != "standard"]
 CASES = [case for profile in OWN for case in cases(profile)]
 
 
-def fired(given: Any, name: str = "teleread") -> dict[str, Any]:
+def fired(given: Any, name: str = "standard") -> dict[str, Any]:
     return {f.rule_id: f for f in flag(given, PROFILES[name]).flags}
 
 
-def reasons(given: Any, name: str = "teleread") -> dict[str, str]:
+def reasons(given: Any, name: str = "standard") -> dict[str, str]:
     return {n.rule_id: n.reason for n in flag(given, PROFILES[name]).not_judged if n.lead is None}
 
 
@@ -82,7 +82,7 @@ def test_every_profile_cites_its_source_and_is_dated(profile: Any) -> None:
 
 
 def test_the_standard_profile_is_that_of_its_sources() -> None:
-    assert {rule.rule_id.split(".")[0] for rule in PROFILES["teleread"].rules} == set(PROFILES["teleread"].sources)
+    assert {rule.rule_id.split(".")[0] for rule in PROFILES["standard"].rules} == set(PROFILES["standard"].sources)
 
 
 def test_a_profile_not_yet_in_effect_is_refused() -> None:
@@ -248,7 +248,7 @@ def test_hypertrophy_is_suspected_by_voltage(
     voltages: dict[str, M], age: float | None, sex: str | None, suspected: bool
 ) -> None:
     given = inputs(measurements=HIGH | voltages, age_years=age, sex=sex)
-    assert ("lvh" in suppressors(given, PROFILES["teleread"].lvh)) is suspected
+    assert ("lvh" in suppressors(given, PROFILES["standard"].lvh)) is suspected
     assert ("udmi-2018.inferior" in fired(given)) is not suspected
     assert (reasons(given).get("udmi-2018.inferior") == "lvh") is suspected
 
@@ -304,10 +304,10 @@ def test_leads_that_are_not_there_or_not_measured_are_said() -> None:
 
 def test_nothing_known_means_nothing_judged_and_everything_said() -> None:
     empty = inputs(rhythm=None, quality=None, age_years=None, sex=None, leads=())
-    result = flag(empty, PROFILES["teleread"])
+    result = flag(empty, PROFILES["standard"])
     assert result.flags == ()
     told = {n.rule_id for n in result.not_judged}
-    asked = {r.rule_id for r in PROFILES["teleread"].rules if "requires" not in r.params}
+    asked = {r.rule_id for r in PROFILES["standard"].rules if "requires" not in r.params}
     assert told == asked
 
 
@@ -395,19 +395,19 @@ def test_diffuse_depression_needs_a_witness() -> None:
 
 def test_each_kind_is_switched_by_itself_and_visibly() -> None:
     given = inputs(measurements=HIGH | {"rr_max_ms": M(3500.0, "ms")})
-    assert {f.kind for f in flag(given, PROFILES["teleread"]).flags} == {"measurement", "order"}
+    assert {f.kind for f in flag(given, PROFILES["standard"]).flags} == {"measurement", "order"}
     for kind in ("measurement", "order", "diagnosis_like"):
-        result = flag(given, PROFILES["teleread"].with_kinds(kind))
+        result = flag(given, PROFILES["standard"].with_kinds(kind))
         assert {f.kind for f in result.flags} <= {kind}
         assert {n.reason for n in result.not_judged} >= {"switched_off"}
     with pytest.raises(Misconfigured):
-        PROFILES["teleread"].with_kinds("rumour")
+        PROFILES["standard"].with_kinds("rumour")
 
 
 def test_the_most_severe_stands_first() -> None:
     rhythm = R(((0.0, 10.0, "ventricular_tachycardia"),))
     given = inputs(rhythm=rhythm, r_peaks_s=tuple(k * 0.35 for k in range(28)))
-    assert [f.severity for f in flag(given, PROFILES["teleread"]).flags] == ["critical", "urgent"]
+    assert [f.severity for f in flag(given, PROFILES["standard"]).flags] == ["critical", "urgent"]
 
 
 def test_json_holds_plain_types_and_all_keys() -> None:
