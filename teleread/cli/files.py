@@ -10,15 +10,13 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from teleread.cli import ecg
 from teleread.errors import InputRejected, TelereadError
 
 
 def add_commands(commands: Any) -> None:
     """Add ``ecg``, ``check`` and ``anonymise``."""
-    ecg = commands.add_parser("ecg", help="read, measure and judge one recording")
-    ecg.add_argument("file", type=Path, metavar="FILE", help="DICOM waveform, WFDB header, or a ZIP of a recording")
-    ecg.add_argument("--json", action="store_true", help="the whole analysis as JSON (docs/ecg-json.md)")
-    ecg.set_defaults(run=run_ecg)
+    ecg.add_command(commands)
 
     check = commands.add_parser("check", help="the quality verdict alone")
     check.add_argument("files", type=Path, nargs="+", metavar="FILE")
@@ -44,27 +42,6 @@ def add_commands(commands: Any) -> None:
     )
     anonymise.add_argument("--json", action="store_true", help="one JSON object a file")
     anonymise.set_defaults(run=run_anonymise)
-
-
-def run_ecg(options: argparse.Namespace) -> int:
-    """Print one recording's analysis."""
-    from teleread.ingest.formats import read_ecg
-    from teleread.signal.ecg import analyse
-
-    record = read_ecg(_existing(options.file))
-    analysis = analyse(record)
-    if options.json:
-        print(json.dumps(analysis.to_json(), ensure_ascii=False, sort_keys=True))
-        return 0
-    seconds = record.signals_mv.shape[1] / record.fs_hz
-    print(f"{record.source_format}: {len(record.leads)} leads, {record.fs_hz:g} Hz, {seconds:.1f} s")
-    for name, measured in analysis.measurements.items():
-        print(f"  {name:<16} {measured.value:10.1f} {measured.unit}")
-    print(_verdict_line(analysis.quality))
-    for finding in analysis.quality.findings:
-        print(f"  {finding.lead or 'all leads':<10} {finding.fault}: {finding.remedy}")
-    print("unconfirmed aid; a licensed reader decides")
-    return 0
 
 
 def run_check(options: argparse.Namespace) -> int:

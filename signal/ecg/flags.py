@@ -1,0 +1,158 @@
+"""Critical values and infarction limits: which rules of a profile fire for one recording, and which were not judged.
+
+Flags only ever raise a case's priority. **No flag never means normal**, so everything that kept a rule from being
+judged is listed beside the flags: a paced or bundle-branch-blocked trace, suspected hypertrophy, a device filter
+known to be narrower than 0.05 to 150 Hz, a dead lead, an age outside the rule's range, a kind that was switched off.
+A suppressed rule whose limits were reached all the same says so (``NotJudged.met``).
+
+Unknown is treated to the safe side and said: an unknown age or sex uses the most sensitive limit (``Flag.assumed``),
+an unknown device filter still flags and carries the note ``filter_unknown``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from teleread.errors import Misconfigured
+from teleread.signal.ecg.flag_profile import DEFAULT_PROFILE, LvhLimits, Profile, Rule, load_profile, profile_names
+from teleread.signal.ecg.flag_tests import TESTS
+from teleread.signal.ecg.flag_types import BandLike, Flag, FlagInputs, Flags, NotJudged
+from teleread.signal.ecg.flag_verdict import Verdict
+
+__all__ = [
+    "DEFAULT_PROFILE",
+    "Flag",
+    "FlagInputs",
+    "Flags",
+    "NotJudged",
+    "Profile",
+    "flag",
+    "load_profile",
+    "profile_names",
+    "suppressors",
+]
+
+_HIGH_PASS_HZ = 0.05
+_LOW_PASS_HZ = 150.0
+_ORDER = {"critical": 0, "urgent": 1, "note": 2}
+
+
+def flag(inputs: FlagInputs, profile: Profile) -> Flags:
+    """Every rule of the profile against one recording. Pure: the same inputs give the same answer.
+
+    Returns:
+        flags, most severe first and in the profile's order within, and everything that was not judged.
+
+    Raises:
+        Misconfigured: ``flag_profile_invalid``, the profile names a test that does not exist.
+    """
+    present = suppressors(inputs, profile.lvh)
+    flags: list[Flag] = []
+    skipped: list[NotJudged] = []
+    for rule in profile.rules:
+        fired, missed = _apply(rule, inputs, profile, present)
+        flags += fired
+        skipped += missed
+    flags.sort(key=lambda item: _ORDER[item.severity])
+    return Flags(tuple(flags), tuple(skipped))
+
+
+def suppressors(inputs: FlagInputs, limits: LvhLimits) -> frozenset[str]:
+    """What is present of ``paced``, ``lbbb``, ``rbbb``, ``pre_excitation`` and ``lvh`` (suspected by voltage)."""
+    found: set[str] = set()
+    if inputs.rhythm is not None:
+        codes = {f.code for f in inputs.rhythm.findings}
+        found = codes & {"paced", "lbbb", "rbbb", "pre_excitation"}
+        found |= {"pre_excitation"} if "pre_excited_af" in codes else set()
+        found |= {"paced"} if any(code == "paced_rhythm" for _, _, code in inputs.rhythm.spans) else set()
+    # the voltage of a wide QRS says nothing about the muscle's thickness
+    if not found & {"paced", "lbbb", "pre_excitation"} and _lvh_suspected(inputs, limits):
+        found.add("lvh")
+    return frozenset(found)
+
+
+def _lvh_suspected(inputs: FlagInputs, limits: LvhLimits) -> bool:
+    def size(wave: str, lead: str) -> float | None:
+        found = inputs.measurements.get(f"{wave}_amplitude_mv.{lead}")
+        return None if found is None else abs(found.value)
+
+    s1, s3, left = size("s", "V1"), size("s", "V3"), size("r", "aVL")
+    lateral = [r for r in (size("r", "V5"), size("r", "V6")) if r is not None]
+    old_enough = inputs.age_years is not None and inputs.age_years >= limits.sokolow_from_age
+    if old_enough and s1 is not None and lateral and s1 + max(lateral) >= limits.sokolow_lyon_mv:
+        return True
+    # suppressing is the unsafe side, so an unknown sex takes the higher limit
+    cornell = limits.cornell_women_mv if inputs.sex == "F" else limits.cornell_men_mv
+    return s3 is not None and left is not None and s3 + left >= cornell
+
+
+def _apply(
+    rule: Rule, inputs: FlagInputs, profile: Profile, present: frozenset[str]
+) -> tuple[list[Flag], list[NotJudged]]:
+    """The flag of one rule, if it fires, and what was not judged of it."""
+
+    def skip(reason: str, met: bool = False, lead: str | None = None) -> NotJudged:
+        return NotJudged(rule.rule_id, rule.version, rule.code, reason, lead, met)
+
+    if rule.kind not in profile.kinds:
+        return [], [skip("switched_off")]
+    age = inputs.age_years
+    if age is not None and not rule.age_years[0] <= age < rule.age_years[1]:
+        return [], [skip("age_outside")]
+    requires = rule.params.get("requires")
+    if requires is not None and not present & set(requires):
+        return [], []
+    if rule.test not in TESTS:
+        raise Misconfigured("flag_profile_invalid", f"The flag rule {rule.rule_id} names an unknown test.")
+    verdict = TESTS[rule.test].run(rule, inputs)
+    if verdict.reason:
+        return [], [skip(verdict.reason)]
+    left_out = [skip(reason, lead=lead) for lead, reason in verdict.left_out]
+    reason = _suppressed(rule, inputs, present)
+    if reason:
+        return [], [skip(reason, met=verdict.met), *left_out]
+    return ([_flag_of(rule, verdict, inputs)] if verdict.met else []), left_out
+
+
+def _suppressed(rule: Rule, inputs: FlagInputs, present: frozenset[str]) -> str:
+    """Why a rule that could be looked at is not judged; empty when it is."""
+    for name in rule.suppressed_by:
+        if name in present:
+            return name
+    if rule.needs_band and (_narrow(inputs.filters) or (inputs.applied is not None and _narrow(inputs.applied))):
+        return "filter_narrow"
+    return ""
+
+
+def _narrow(band: BandLike) -> bool:
+    """Whether a band is known to be narrower than 0.05 to 150 Hz."""
+    high, low = band.high_pass_hz, band.low_pass_hz
+    return (high is not None and high > _HIGH_PASS_HZ * (1 + 1e-6)) or (
+        low is not None and low < _LOW_PASS_HZ * (1 - 1e-6)
+    )
+
+
+def _flag_of(rule: Rule, verdict: Verdict, inputs: FlagInputs) -> Flag:
+    unknown_band = rule.needs_band and (inputs.filters.high_pass_hz is None or inputs.filters.low_pass_hz is None)
+    faults: Mapping[str, str] = {"limb_reversal": "limb_reversal", "precordial_swap": "precordial_swap"}
+    findings = inputs.quality.findings if inputs.quality is not None else ()
+    notes = (["filter_unknown"] if unknown_band else []) + (
+        [note for fault, note in faults.items() if any(f.fault == fault for f in findings)] if rule.needs_band else []
+    )
+    whole_range = rule.age_years[0] <= 0
+    assumed = set(verdict.assumed) | ({"age"} if inputs.age_years is None and not whole_range else set())
+    return Flag(
+        rule_id=rule.rule_id,
+        version=rule.version,
+        lead=verdict.lead,
+        value=round(verdict.value, 4),
+        limit=verdict.limit,
+        kind=rule.kind,
+        code=rule.code,
+        severity=rule.severity,
+        unit=verdict.unit,
+        confidence=round(verdict.confidence, 3),
+        evidence=tuple((lead, round(value, 4)) for lead, value in verdict.evidence),
+        assumed=tuple(sorted(assumed)),
+        notes=tuple(notes),
+    )

@@ -1,0 +1,290 @@
+"""The standard printed ECG: 25 mm/s, 10 mm/mV, 3 x 4 leads with rhythm strips on a millimetre grid. Pure geometry.
+
+Every coordinate is in millimetres, so that a back end only has to keep the scale (AHA/ACC/HRS 2007,
+doi:10.1161/CIRCULATIONAHA.106.180200, on presentation). What is drawn is what is stored: no filter is applied, only
+each lead's median is taken off, a missing sample leaves a gap and what lies off the grid is drawn along its edge and
+said to be off scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+from teleread.signal.ecg.record import STANDARD_LEADS
+from teleread.signal.ecg.sheet_page import Box, Item, Page, Points, Polyline, Segments, Text
+from teleread.signal.ecg.sheet_words import word
+
+LAYOUTS = ("auto", "3x4", "3x4+3", "6x2", "12x1", "strips")
+"""``3x4`` has one rhythm strip (II), ``3x4+3`` three (V1, II, V5), ``6x2`` one; ``strips`` is every lead in 10 s
+lines, one below the other. ``auto``: 3x4 for a 12-lead recording, further leads on extra pages, else strips."""
+
+PAPER_MM = (297.0, 210.0)
+GRID = (13.5, 46.0, 270.0, 150.0)  # x, y, width, height: whole squares of 5 mm
+_PULSE_MM = 10.0  # kept free at the left of each row for the calibration pulse
+_LINE_S = 10.0
+_MOST_PAGES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One line beside the measurements; ``alert`` for what must not be missed."""
+
+    text: str
+    alert: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SheetContent:
+    """Everything that a sheet shows, already in the reader's language.
+
+    Args:
+        signals_mv: shape (n_leads, n), NaN where missing.
+        person: lines about the patient, empty when the sheet is not to say who it is.
+        facts: (label, value) of measurements.
+        statements: what was found, most urgent first.
+        filters: what the device did to the signal, and whether ST may be judged from the print.
+        doubtful: lead → what is wrong with it; drawn in grey with the word beside its name.
+    """
+
+    signals_mv: Points
+    leads: tuple[str, ...]
+    fs_hz: float
+    title: str
+    person: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    statements: tuple[Statement, ...] = ()
+    filters: str = ""
+    doubtful: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """One lead over a span of time, in one row."""
+
+    lead: int
+    row: int
+    left_mm: float  # from the start of the row's traces
+    start_s: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Paper speed in mm/s and gain in mm/mV."""
+
+    speed: float = 25.0
+    gain: float = 10.0
+
+
+def draw_sheet(
+    content: SheetContent, layout: str = "auto", *, start_s: float = 0.0, scale: Scale = Scale()
+) -> tuple[Page, ...]:
+    """The pages of a recording.
+
+    Args:
+        layout: one of ``LAYOUTS``.
+        start_s: where the printed ten seconds begin in a longer 12-lead recording; strips begin there and go on.
+
+    Raises:
+        ValueError: an unknown layout, or one whose leads the recording does not have.
+    """
+    plans = _plan(content, layout, start_s)
+    pages = []
+    for number, (rows, cells) in enumerate(plans, 1):
+        items = [*_grid(), *_traces(content, rows, cells, scale)]
+        items += _header(content) + _footer(content, scale, _shown(content, cells), number, len(plans))
+        pages.append(Page(*PAPER_MM, tuple(items)))
+    return tuple(pages)
+
+
+_Plan = tuple[int, list[_Cell]]
+
+
+def _plan(content: SheetContent, layout: str, start_s: float) -> list[_Plan]:
+    """(number of rows, cells) of each page."""
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}")
+    twelve = all(lead in content.leads for lead in STANDARD_LEADS)
+    if layout == "auto":
+        layout = "3x4" if twelve else "strips"
+    if layout == "strips":
+        return _strips(content, range(len(content.leads)), start_s)
+    if not twelve:
+        raise ValueError(f"layout {layout} needs the twelve standard leads")
+    rest = [k for k, lead in enumerate(content.leads) if lead not in STANDARD_LEADS]
+    return [_standard(content, layout, start_s), *(_ten_seconds(rest, start_s) if rest else [])]
+
+
+_RHYTHM: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"3x4": ("II",), "3x4+3": ("V1", "II", "V5"), "6x2": ("II",), "12x1": ()}
+)
+
+
+def _standard(content: SheetContent, layout: str, start_s: float) -> _Plan:
+    rows = {"3x4": 3, "3x4+3": 3, "6x2": 6, "12x1": 12}[layout]
+    seconds = _LINE_S / (12 // rows)
+    cells = []
+    for k, lead in enumerate(STANDARD_LEADS):
+        column, row = divmod(k, rows)
+        start = start_s + column * seconds
+        cells.append(_Cell(content.leads.index(lead), row, column * seconds, start, seconds))
+    for k, lead in enumerate(_RHYTHM[layout]):
+        cells.append(_Cell(content.leads.index(lead), rows + k, 0.0, start_s, _LINE_S))
+    return rows + len(_RHYTHM[layout]), cells
+
+
+def _ten_seconds(leads: Sequence[int], start_s: float, per_page: int = 6) -> list[_Plan]:
+    """The same ten seconds of further leads, one per row."""
+    pages = [leads[k : k + per_page] for k in range(0, len(leads), per_page)]
+    return [
+        (max(3, len(page)), [_Cell(lead, row, 0.0, start_s, _LINE_S) for row, lead in enumerate(page)])
+        for page in pages
+    ]
+
+
+def _strips(content: SheetContent, leads: Sequence[int], start_s: float) -> list[_Plan]:
+    """All leads, line after line of ten seconds, to the end of the recording or of the paper."""
+    duration = content.signals_mv.shape[1] / content.fs_hz
+    lines = max(1, int(np.ceil((duration - start_s) / _LINE_S - 1e-9)))
+    if len(leads) > 6:
+        return _ten_seconds(leads, start_s)
+    together = max(1, len(leads))
+    systems = max(1, (5 if together == 1 else 6) // together)
+    pages: list[_Plan] = []
+    for first in range(0, min(lines, systems * _MOST_PAGES), systems):
+        cells = []
+        for line in range(first, min(lines, first + systems)):
+            row = (line - first) * together
+            start = start_s + line * _LINE_S
+            cells += [_Cell(lead, row + k, 0.0, start, _LINE_S) for k, lead in enumerate(leads)]
+        pages.append((max(3, min(lines, systems) * together), cells))
+    return pages
+
+
+def _shown(content: SheetContent, cells: Sequence[_Cell]) -> str:
+    duration = content.signals_mv.shape[1] / content.fs_hz
+    start = min((cell.start_s for cell in cells), default=0.0)
+    end = min(duration, max((cell.start_s + cell.seconds for cell in cells), default=0.0))
+    return word("part", content.language, start=f"{start:g}", end=f"{end:g}", all=f"{duration:.1f}")
+
+
+def _grid() -> Iterator[Item]:
+    """Millimetre paper: thin lines every mm, strong ones every 5 mm."""
+    x, y, width, height = GRID
+    for step, pen in ((1.0, "grid_1"), (5.0, "grid_5")):
+        xs, ys = x + np.arange(0.0, width + 0.5, step), y + np.arange(0.0, height + 0.5, step)
+        upright = np.column_stack([xs, np.full_like(xs, y), xs, np.full_like(xs, y + height)])
+        level = np.column_stack([np.full_like(ys, x), ys, np.full_like(ys, x + width), ys])
+        yield Segments(np.vstack([upright, level]), pen, pen)
+
+
+def _traces(content: SheetContent, rows: int, cells: Sequence[_Cell], scale: Scale) -> Iterator[Item]:
+    levels = [_level(lead) for lead in content.signals_mv]
+    # names first, so that a trace is never hidden by one
+    for cell in cells:
+        yield from _name(content, cell, _baseline(cell.row, rows), scale)
+    for row in sorted({cell.row for cell in cells}):
+        yield _pulse(_baseline(row, rows), scale)
+    for cell in cells:
+        yield from _trace(content, cell, _baseline(cell.row, rows), levels[cell.lead], scale)
+
+
+def _baseline(row: int, rows: int) -> float:
+    """Height of a row's 0 mV, on a line of the grid."""
+    return GRID[1] + round((row + 0.5) * GRID[3] / rows)
+
+
+def _level(lead: Points) -> float:
+    """The lead's median in mV, 0 where it has no sample."""
+    seen = lead[np.isfinite(lead)]
+    return float(np.median(seen)) if seen.size else 0.0
+
+
+def _pulse(base: float, scale: Scale) -> Polyline:
+    """The calibration pulse: 1 mV for 0.2 s."""
+    left, wide, high = GRID[0] + 2.0, 0.2 * scale.speed, 1.0 * scale.gain
+    corners = [(-1.0, 0), (0, 0), (0, -high), (wide, -high), (wide, 0), (wide + 1.0, 0)]
+    return Polyline(np.array([(left + x, base + y) for x, y in corners], dtype=np.float64), "pulse", "pulse")
+
+
+def _name(content: SheetContent, cell: _Cell, base: float, scale: Scale) -> Iterator[Item]:
+    lead = content.leads[cell.lead]
+    x = GRID[0] + _PULSE_MM + cell.left_mm * scale.speed
+    fault = content.doubtful.get(lead, "")
+    if cell.left_mm > 0:
+        yield Segments(np.array([[x, base - 6.0, x, base - 4.0], [x, base + 4.0, x, base + 6.0]]), "tick", "tick")
+    text = f"{lead} · {fault}" if fault else lead
+    yield Text(x + 1.0, base - 8.0, text, 3.6, "alert" if fault else "text", bold=True)
+
+
+def _trace(content: SheetContent, cell: _Cell, base: float, level: float, scale: Scale) -> Iterator[Item]:
+    """The lead's samples within the cell, one line per stretch without a missing sample."""
+    fs, lead = content.fs_hz, content.leads[cell.lead]
+    lo = max(0, int(np.ceil(cell.start_s * fs - 1e-9)))
+    hi = min(content.signals_mv.shape[1], int(np.ceil((cell.start_s + cell.seconds) * fs - 1e-9)))
+    samples = content.signals_mv[cell.lead, lo:hi]
+    left = GRID[0] + _PULSE_MM + cell.left_mm * scale.speed
+    xs = left + (np.arange(lo, hi) / fs - cell.start_s) * scale.speed
+    ys = base - (samples - level) * scale.gain
+    low, high = GRID[1], GRID[1] + GRID[3]
+    with np.errstate(invalid="ignore"):
+        beyond = bool(np.any((ys < low) | (ys > high)))
+        ys = np.clip(ys, low, high)
+    pen = "doubtful" if lead in content.doubtful else "trace"
+    for start, stop in _stretches(np.isfinite(ys)):
+        if stop - start > 1:
+            yield Polyline(np.column_stack([xs[start:stop], ys[start:stop]]), pen, f"trace:{lead}")
+    if beyond:
+        yield Text(left + 1.0, base + 9.0, word("clipped", content.language), 2.8, "alert")
+
+
+def _stretches(present: np.ndarray) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], present.astype(np.int8), [0]))))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _header(content: SheetContent) -> list[Item]:
+    x = GRID[0]
+    items: list[Item] = [Text(x, 13.5, content.title, 5.6, bold=True)]
+    items += [Text(x, 19.5 + 4.6 * k, line, 3.3) for k, line in enumerate(content.person[:6])]
+    for k, (label, value) in enumerate(content.facts[:10]):
+        column, row = divmod(k, 5)
+        left, y = x + 76.0 + column * 42.0, 19.5 + 5.0 * row
+        items += [Text(left, y, label, 3.0, "faint"), Text(left + 39.0, y, value, 3.6, bold=True, anchor="end")]
+    items += _statements(content)
+    mark = word("unconfirmed", content.language)
+    width = 68.0 if content.language == "zh" else 42.0
+    right = x + GRID[2]
+    items += [
+        Box(right - width, 8.0, width, 7.0, pen="alert"),
+        Text(right - width / 2, 12.9, mark, 3.8, "alert", bold=True, anchor="middle"),
+    ]
+    return items
+
+
+def _statements(content: SheetContent, most: int = 6) -> list[Item]:
+    x, shown = GRID[0] + 168.0, content.statements
+    more = len(shown) - most
+    if more > 0:
+        shown = (*shown[: most - 1], Statement(word("more", content.language, n=more + 1)))
+    return [
+        Text(x, 19.8 + 4.6 * k, s.text, 3.3, "alert" if s.alert else "text", bold=s.alert) for k, s in enumerate(shown)
+    ]
+
+
+def _footer(content: SheetContent, scale: Scale, part: str, page: int, pages: int) -> list[Item]:
+    language, right = content.language, GRID[0] + GRID[2]
+    scales = [f"{scale.speed:g} mm/s", f"{scale.gain:g} mm/mV", content.filters, f"{content.fs_hz:g} Hz", part]
+    y = GRID[1] + GRID[3]
+    paper = f"{word('print', language)} · {word('page', language, n=page, of=pages)}"
+    return [
+        Text(GRID[0], y + 4.6, "   ".join(text for text in scales if text), 3.2, bold=True),
+        Text(right, y + 4.6, paper, 3.0, "faint", anchor="end"),
+        Text(GRID[0], y + 9.0, word("aid", language), 2.9, "faint"),
+        Text(right, y + 9.0, "teleread", 2.9, "faint", anchor="end"),
+    ]

@@ -1,0 +1,45 @@
+"""The small trained networks of the rhythm analysis: one hidden layer each, weights made by ``training/ecg_rhythm.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+from teleread.signal.ecg.filters import Samples
+
+_FILE = "ecg_rhythm.npz"
+_REACH = 4.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SmallNetwork:
+    """tanh layer, then linear: (n, features) → logits (n, classes). Features beyond four standard deviations are cut."""
+
+    mean: Samples
+    scale: Samples
+    hidden: Samples
+    hidden_bias: Samples
+    out: Samples
+    out_bias: Samples
+
+    def logits(self, features: Samples) -> Samples:
+        x = np.clip((features - self.mean) / self.scale, -_REACH, _REACH)
+        result: Samples = np.tanh(x @ self.hidden + self.hidden_bias) @ self.out + self.out_bias
+        return result
+
+
+@lru_cache(maxsize=4)
+def network(name: str) -> SmallNetwork:
+    """``"beats"`` (normal, supraventricular, ventricular) or ``"fibrillation"`` (one logit)."""
+    with (
+        (files("teleread.signal.ecg") / "weights" / _FILE).open("rb") as source,
+        np.load(source, allow_pickle=False) as data,
+    ):
+        parts = [np.asarray(data[f"{name}_{part}"], dtype=np.float64) for part in _PARTS]
+    return SmallNetwork(*parts)
+
+
+_PARTS = ("mean", "scale", "hidden", "hidden_bias", "out", "out_bias")

@@ -1,0 +1,180 @@
+"""``teleread ecg``: read, measure, judge and draw one recording. It needs no running system."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from teleread.errors import InputRejected
+from teleread.signal.ecg.record import EcgRecord
+
+_SHOWN = ("heart_rate_bpm", "p_duration_ms", "pr_ms", "qrs_duration_ms", "qt_ms", "qtc_ms")
+_SHOWN_AFTER = ("p_axis_deg", "qrs_axis_deg", "t_axis_deg", "rr_min_ms", "rr_max_ms", "rr_sd_ms")
+
+
+def add_command(commands: Any) -> None:
+    """Add ``ecg``."""
+    from teleread.signal.ecg.sheet import LAYOUTS
+
+    ecg = commands.add_parser(
+        "ecg",
+        help="read, measure, judge and draw one recording",
+        description="Prints what the program measured and flagged, all of it unconfirmed; no flag never means normal.",
+    )
+    ecg.add_argument("file", type=Path, metavar="FILE", help="an ECG file, a WFDB header, or a ZIP of a recording")
+    ecg.add_argument("--json", action="store_true", help="the whole analysis as JSON (docs/ecg-json.md)")
+    ecg.add_argument("--profile", metavar="NAME", help="the list of limits that flags (default: standard)")
+    ecg.add_argument("--compare", type=Path, metavar="EARLIER", help="also say what changed since this recording")
+    ecg.add_argument(
+        "--plot",
+        type=_plot_path,
+        metavar="OUT",
+        help="draw the standard sheet (25 mm/s, 10 mm/mV) to OUT.svg, OUT.pdf or OUT.png; "
+        "further pages of SVG and PNG become OUT-2, OUT-3 …",
+    )
+    ecg.add_argument("--layout", choices=LAYOUTS, default="auto", help="of the sheet (default: auto)")
+    ecg.add_argument("--start", type=float, default=0.0, metavar="S", help="second at which the sheet begins")
+    ecg.add_argument("--language", choices=["en", "zh"], default="en", help="of the sheet (default: en)")
+    ecg.add_argument("--identity", action="store_true", help="print the patient's name and number on the sheet")
+    ecg.set_defaults(run=run_ecg)
+
+
+def run_ecg(options: argparse.Namespace) -> int:
+    """Print one recording's analysis and draw it where asked to."""
+    from teleread.ingest.formats import read_ecg
+
+    record = read_ecg(_existing(options.file))
+    analysis = _analyse(record, options.profile)
+    changes: tuple[dict[str, Any], ...] = ()
+    drawn = _plot(record, analysis, changes, options) if options.plot else []
+    if options.json:
+        print(json.dumps(analysis, ensure_ascii=False, sort_keys=True))
+        return 0
+    print("\n".join([*_report(record, analysis), *(f"drawn     {path}" for path in drawn)]))
+    return 0
+
+
+def _analyse(record: EcgRecord, profile: str | None) -> Mapping[str, Any]:
+    from teleread.signal.ecg import analyse
+
+    found: Mapping[str, Any] = analyse(record).to_json()
+    return found
+
+
+def _plot(
+    record: EcgRecord, analysis: Mapping[str, Any], changes: tuple[dict[str, Any], ...], options: argparse.Namespace
+) -> list[Path]:
+    """Draw the sheet; returns the files written."""
+    from teleread.reading.sheet_files import FORMATS, chinese_font
+    from teleread.signal.ecg.record import with_derived_leads
+    from teleread.signal.ecg.sheet import draw_sheet
+    from teleread.signal.ecg.sheet_text import sheet_content
+
+    out: Path = options.plot
+    if options.language == "zh" and out.suffix == ".png" and chinese_font() is None:
+        raise InputRejected("font_missing", "This machine has no Chinese font; draw an SVG or a PDF.")
+    content = sheet_content(with_derived_leads(record), analysis, language=options.language, identity=options.identity)
+    try:
+        pages = draw_sheet(content, options.layout, start_s=options.start)
+    except ValueError as error:
+        raise InputRejected("layout_unfit", f"This recording cannot be drawn so: {error}.") from error
+    paths = []
+    for number, data in enumerate(FORMATS[out.suffix](pages), 1):
+        path = out if number == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
+        path.write_bytes(data)
+        paths.append(path)
+    return paths
+
+
+def _report(record: EcgRecord, analysis: Mapping[str, Any]) -> Iterator[str]:
+    """The analysis for people, one line after the other."""
+    from teleread.signal.ecg.sheet_text import filter_text
+
+    quality = analysis["quality"]
+    seconds = record.signals_mv.shape[1] / record.fs_hz
+    yield f"{record.source_format}: {len(record.leads)} leads, {record.fs_hz:g} Hz, {seconds:.1f} s"
+    yield f"filter    {filter_text(record.filters, 'en')}"
+    verdict = "acceptable" if quality["acceptable"] else "NOT acceptable"
+    yield f"quality   {verdict}, score {quality['score']:.2f}"
+    for finding in quality["findings"]:
+        yield f"          {finding['lead'] or 'all leads':<10}{finding['fault']}: {finding['remedy']}"
+    yield from _rhythm(analysis)
+    yield from _numbers(analysis["measurements"])
+    yield from _by_lead(record, analysis["measurements"])
+    yield from _flags(analysis)
+    yield "unconfirmed aid; a licensed reader decides"
+
+
+def _rhythm(analysis: Mapping[str, Any]) -> Iterator[str]:
+    from teleread.signal.ecg.sheet_words import word
+
+    head = "rhythm    "
+    for span in analysis["rhythm"]:
+        yield f"{head}{span['start_s']:6.1f} to {span['end_s']:6.1f} s  {word(span['code'], 'en')}"
+        head = " " * 10
+    for finding in analysis.get("rhythm_findings", ()):
+        value = "" if finding["value"] is None else f" {finding['value']:.4g} {finding['unit']}"
+        yield f"{head}{word(finding['code'], 'en')}{value}"
+        head = " " * 10
+
+
+def _numbers(measurements: Mapping[str, Any]) -> Iterator[str]:
+    """The measurements of the whole recording, the usual ones first."""
+    whole = [name for name, one in measurements.items() if one["lead"] == "global"]
+    order = [*_SHOWN, *_SHOWN_AFTER]
+    names = [name for name in order if name in whole] + [name for name in whole if name not in order]
+    head = "measured  "
+    for name in names:
+        one = measurements[name]
+        yield f"{head}{name:<20}{one['value']:9.1f} {one['unit']:<4} confidence {one['confidence']:.2f}"
+        head = " " * 10
+
+
+def _by_lead(record: EcgRecord, measurements: Mapping[str, Any]) -> Iterator[str]:
+    """ST at J and the main waves of each lead in mV."""
+    columns = {"ST J": "st_j_mv", "J+80": "st_j80_mv", "Q": "q_amplitude_mv", "R": "r_amplitude_mv"}
+    columns |= {"S": "s_amplitude_mv", "T": "t_amplitude_mv"}
+    if not any(f"{name}.{lead}" in measurements for lead in record.leads for name in columns.values()):
+        return
+    yield "mV        lead " + "".join(f"{title:>8}" for title in columns)
+    for lead in record.leads:
+        cells = [measurements.get(f"{name}.{lead}") for name in columns.values()]
+        if any(cell is not None for cell in cells):
+            values = "".join("       –" if cell is None else f"{cell['value']:8.2f}" for cell in cells)
+            yield f"          {lead:<5}{values}"
+
+
+def _flags(analysis: Mapping[str, Any]) -> Iterator[str]:
+    from teleread.signal.ecg.sheet_text import flag_line
+    from teleread.signal.ecg.sheet_words import word
+
+    head = "flags     "
+    for flag in analysis["flags"]:
+        severity = flag.get("severity", "")
+        yield f"{head}{severity:<9} {flag_line(flag, 'en')}  [{flag['rule_id']} {flag['version']}]"
+        head = " " * 10
+    if not analysis["flags"]:
+        yield f"{head}{word('no_flags', 'en')}"
+    head = "not judged"
+    whole = [item for item in analysis.get("not_judged", ()) if item["reason"] not in ("lead_missing", "switched_off")]
+    for item in whole:
+        where = f" {item['lead']}" if item["lead"] else ""
+        met = ", limits reached" if item.get("met") else ""
+        yield f"{head}{item['rule_id']}{where}: {word(item['reason'], 'en')}{met}"
+        head = " " * 10
+
+
+def _plot_path(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in (".svg", ".pdf", ".png"):
+        raise argparse.ArgumentTypeError("the file must end in .svg, .pdf or .png")
+    return path
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise InputRejected("file_missing", f"There is no file {path}.")
+    return path

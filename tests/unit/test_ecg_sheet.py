@@ -1,0 +1,424 @@
+"""The printed sheet is true to a tenth of a millimetre in every format, and says what a reader must know."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import zlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from teleread.reading.sheet_files import DPI, chinese_font, pdf_files, png_files, svg_files
+from teleread.signal.ecg import STANDARD_LEADS, EcgRecord, Filters, Patient, analyse, simulate
+from teleread.signal.ecg.flag_types import Flag, NotJudged
+from teleread.signal.ecg.sheet import GRID, LAYOUTS, PAPER_MM, Scale, SheetContent, Statement, draw_sheet
+from teleread.signal.ecg.sheet_page import Page, Polyline, Text
+from teleread.signal.ecg.sheet_text import facts, filter_text, flag_line, sheet_content
+from teleread.signal.ecg.sheet_words import WORDS, word
+
+FS = 500.0
+TENTH = 0.1
+
+
+def square(leads: tuple[str, ...] = STANDARD_LEADS, seconds: float = 10.0, fs: float = FS) -> SheetContent:
+    """Every lead is 0 mV but for a step of 1 mV from 1.000 to 1.400 s of each second and a half."""
+    t = np.arange(round(seconds * fs)) / fs
+    x = np.where((t % 2.5 >= 1.0) & (t % 2.5 < 1.4), 1.0, 0.0)
+    return SheetContent(np.tile(x, (len(leads), 1)), leads, fs, "12-lead ECG")
+
+
+def lines(page: Page, name: str) -> list[np.ndarray]:
+    return [item.points for item in page.items if isinstance(item, Polyline) and item.name == name]
+
+
+def texts(page: Page) -> list[str]:
+    return [item.text for item in page.items if isinstance(item, Text)]
+
+
+def of(record: EcgRecord, **changes: Any) -> SheetContent:
+    return sheet_content(record, analyse(record).to_json() | changes)
+
+
+# --- true to scale
+
+
+def test_a_millivolt_is_ten_millimetres_and_a_second_twenty_five() -> None:
+    (page,) = draw_sheet(square())
+    (pulse, *_) = lines(page, "pulse")
+    assert np.ptp(pulse[:, 1]) == pytest.approx(10.0, abs=1e-9)
+    high = pulse[pulse[:, 1] == pulse[:, 1].min()]
+    assert np.ptp(high[:, 0]) == pytest.approx(5.0, abs=1e-9)
+    rhythm = lines(page, "trace:II")[-1]
+    assert np.ptp(rhythm[:, 1]) == pytest.approx(10.0, abs=1e-9)
+    rises = rhythm[1:, 0][np.diff(rhythm[:, 1]) < -5]
+    assert np.diff(rises) == pytest.approx(2.5 * 25.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("fs", [100.0, 250.0, 500.0, 977.0, 2000.0])
+def test_the_scale_does_not_depend_on_the_sampling_rate(fs: float) -> None:
+    (page,) = draw_sheet(square(fs=fs))
+    rhythm = lines(page, "trace:II")[-1]
+    assert np.ptp(rhythm[:, 0]) == pytest.approx(250.0, abs=25.0 / fs + 1e-6)
+
+
+def test_another_gain_and_speed_are_drawn_and_printed() -> None:
+    (page,) = draw_sheet(square(), scale=Scale(speed=25.0, gain=5.0))
+    assert np.ptp(lines(page, "pulse")[0][:, 1]) == pytest.approx(5.0)
+    assert any("5 mm/mV" in text for text in texts(page))
+
+
+def test_an_svg_is_true_to_a_tenth_of_a_millimetre() -> None:
+    (data,) = svg_files(draw_sheet(square()))
+    root = ElementTree.fromstring(data)
+    assert (root.get("width"), root.get("height"), root.get("viewBox")) == ("297mm", "210mm", "0 0 297 210")
+    found = [e for e in root.iter() if e.get("data-name") == "pulse"]
+    points = np.array([[float(v) for v in p.split(",")] for p in str(found[0].get("points")).split()])
+    assert np.ptp(points[:, 1]) == pytest.approx(10.0, abs=TENTH)
+    trace = [e for e in root.iter() if e.get("data-name") == "trace:II"][-1]
+    points = np.array([[float(v) for v in p.split(",")] for p in str(trace.get("points")).split()])
+    assert np.diff(points[1:, 0][np.diff(points[:, 1]) < -5]) == pytest.approx(62.5, abs=TENTH)
+
+
+def pdf_page(data: bytes) -> tuple[tuple[float, ...], list[np.ndarray]]:
+    """(media box in mm, polylines in mm) of a one-page PDF, from its content stream."""
+    box = tuple(float(v) * 25.4 / 72 for v in re.search(rb"/MediaBox \[([^\]]*)\]", data).group(1).split())  # type: ignore[union-attr]
+    raw = re.search(rb"/ASCII85Decode[^>]*>>\s*stream\s*(.*?)~>\s*endstream", data, re.S)
+    assert raw is not None
+    content = zlib.decompress(base64.a85decode(raw.group(1)))
+    words = content.decode("latin-1").split()
+    matrix = np.eye(3)
+    stack: list[np.ndarray] = []
+    found: list[np.ndarray] = []
+    current: list[tuple[float, float]] = []
+    numbers: list[float] = []
+    for token in words:
+        try:
+            numbers.append(float(token))
+            continue
+        except ValueError:
+            pass
+        if token == "cm":
+            a, b, c, d, e, f = numbers[-6:]
+            matrix = np.array([[a, b, 0], [c, d, 0], [e, f, 1]]) @ matrix
+        elif token == "q":
+            stack.append(matrix)
+        elif token == "Q":
+            matrix = stack.pop()
+        elif token in ("m", "l"):
+            if token == "m" and current:
+                found.append(np.array(current))
+                current = []
+            x, y, _ = np.array([*numbers[-2:], 1.0]) @ matrix
+            current.append((x * 25.4 / 72, y * 25.4 / 72))
+        elif token == "S" and current:
+            found.append(np.array(current))
+            current = []
+        numbers = []
+    return box, found
+
+
+def test_a_pdf_is_true_to_a_tenth_of_a_millimetre_and_holds_no_time() -> None:
+    pages = draw_sheet(square())
+    (data,) = pdf_files(pages)
+    assert data == pdf_files(pages)[0]
+    box, found = pdf_page(data)
+    assert box == pytest.approx((0.0, 0.0, *PAPER_MM), abs=TENTH)
+    pulses = [p for p in found if len(p) == 6]
+    assert len(pulses) == 4
+    for pulse in pulses:
+        assert np.ptp(pulse[:, 1]) == pytest.approx(10.0, abs=TENTH)
+    (rhythm,) = [p for p in found if np.ptp(p[:, 0]) > 200 and len(p) > 100]
+    assert np.diff(rhythm[1:, 0][np.diff(rhythm[:, 1]) > 5]) == pytest.approx(62.5, abs=TENTH)
+    assert rhythm[0] == pytest.approx([GRID[0] + 10.0, PAPER_MM[1] - (GRID[1] + 131.0)], abs=TENTH)
+
+
+def test_a_png_is_true_to_a_tenth_of_a_millimetre_at_300_dpi() -> None:
+    (data,) = png_files(draw_sheet(square()))
+    image = Image.open(io.BytesIO(data))
+    assert image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
+    mm = 25.4 / DPI
+    assert np.array(image.size) * mm == pytest.approx(PAPER_MM, abs=TENTH)
+    dark = np.asarray(image.convert("L")) < 90
+    base, top = GRID[1] + 131.0, GRID[1] + 121.0
+    # within the calibration pulse of the last row: the upper edge of its line at 10 mm above the baseline
+    column = dark[:, round((GRID[0] + 4.5) / mm)]
+    rows = np.flatnonzero(column) * mm
+    assert np.min(np.abs(rows - top)) < TENTH
+    # the steps of the rhythm strip, half way up: middle of each upright line
+    first = round((GRID[0] + 10.0) / mm)
+    row = np.diff(dark[round((base + top) / 2 / mm), first:].astype(int))
+    edges = (first + 1 + (np.flatnonzero(row == 1) + np.flatnonzero(row == -1)) / 2) * mm
+    wanted = [GRID[0] + 10.0 + 25.0 * (2.5 * k + at) for k in range(4) for at in (1.0, 1.4)]
+    assert len(edges) == len(wanted)
+    assert edges == pytest.approx(wanted, abs=TENTH)
+
+
+def test_the_grid_has_a_line_each_millimetre_and_a_strong_one_each_five() -> None:
+    (page,) = draw_sheet(square())
+    thin, strong = page.items[0], page.items[1]
+    for lines_, step in ((thin, 1.0), (strong, 5.0)):
+        ends = lines_.ends  # type: ignore[union-attr]
+        xs = np.unique(ends[ends[:, 0] == ends[:, 2]][:, 0])
+        ys = np.unique(ends[ends[:, 1] == ends[:, 3]][:, 1])
+        assert np.diff(xs) == pytest.approx(step)
+        assert np.diff(ys) == pytest.approx(step)
+    left = (lines(page, "trace:II")[-1][0, 0] - GRID[0]) % 5.0
+    assert left == pytest.approx(0.0, abs=1e-9)  # traces begin on a strong line
+
+
+# --- layouts
+
+
+@pytest.mark.parametrize(
+    ("layout", "traces"), [("3x4", 13), ("auto", 13), ("3x4+3", 15), ("6x2", 13), ("12x1", 12)], ids=str
+)
+def test_layouts_of_twelve_leads(layout: str, traces: int) -> None:
+    (page,) = draw_sheet(square(), layout)
+    drawn = [i for i in page.items if isinstance(i, Polyline) and i.name.startswith("trace")]
+    assert len(drawn) == traces
+    assert set(STANDARD_LEADS) <= set(texts(page))
+    for item in drawn:
+        assert item.points[:, 0].min() >= GRID[0]
+        assert item.points[:, 0].max() <= GRID[0] + GRID[2]
+
+
+def test_columns_show_successive_moments_of_one_recording() -> None:
+    ramp = np.tile(np.arange(5000) / 5000.0, (12, 1))
+    content = replace(square(), signals_mv=ramp)
+    (page,) = draw_sheet(content)
+    for k, lead in enumerate(STANDARD_LEADS):
+        trace = lines(page, f"trace:{lead}")[0]
+        assert len(trace) == 1250
+        assert trace[0, 0] == pytest.approx(GRID[0] + 10.0 + 62.5 * (k // 3))
+
+
+@pytest.mark.parametrize(
+    ("leads", "seconds", "pages", "traces"),
+    [(1, 30.0, 1, 3), (1, 120.0, 3, 12), (2, 10.0, 1, 2), (3, 60.0, 3, 18), (3, 86400.0 / 40, 12, 72), (5, 10.0, 1, 5)],
+)
+def test_few_leads_become_strips_to_the_end_of_the_paper(leads: int, seconds: float, pages: int, traces: int) -> None:
+    names = ("II", "V1", "V5", "III", "I")[:leads]
+    drawn = draw_sheet(square(names, seconds, fs=100.0))
+    assert len(drawn) == pages
+    assert sum(isinstance(i, Polyline) and i.name != "pulse" for page in drawn for i in page.items) == traces
+
+
+def test_leads_beyond_twelve_get_a_page_of_their_own() -> None:
+    first, second = draw_sheet(square((*STANDARD_LEADS, "V7", "V8", "V9", "V4R")))
+    assert "V7" not in texts(first)
+    assert [text for text in texts(second) if text in ("V7", "V8", "V9", "V4R")] == ["V7", "V8", "V9", "V4R"]
+    assert any("2" in text and "page" in text for text in texts(second))
+
+
+def test_seven_or_more_odd_leads_share_the_page() -> None:
+    pages = draw_sheet(square(tuple(f"E{k}" for k in range(8))))
+    assert len(pages) == 2
+
+
+def test_a_layout_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="twelve"):
+        draw_sheet(square(("II",)), "3x4")
+    with pytest.raises(ValueError, match="layout"):
+        draw_sheet(square(), "4x3")
+    assert "auto" in LAYOUTS
+
+
+def test_a_later_part_of_a_long_recording_is_drawn_and_said() -> None:
+    (page,) = draw_sheet(square(seconds=60.0), start_s=20.0)
+    assert any("20–30 s of 60.0 s" in text for text in texts(page))
+    assert len(lines(page, "trace:II")[-1]) == 5000
+
+
+# --- what must not be drawn, and what must be said
+
+
+def test_a_gap_is_not_drawn_over() -> None:
+    content = square()
+    content.signals_mv[1, 2000:3000] = np.nan
+    (page,) = draw_sheet(content)
+    first, second, third = lines(page, "trace:II")  # up to the end of its column, then the strip in two pieces
+    assert len(first) == 1250
+    assert second[-1, 0] == pytest.approx(GRID[0] + 10.0 + 1999 / FS * 25)
+    assert third[0, 0] == pytest.approx(GRID[0] + 10.0 + 3000 / FS * 25)
+
+
+def test_a_lead_without_samples_leaves_its_place_empty() -> None:
+    content = square()
+    content.signals_mv[6] = np.nan
+    (page,) = draw_sheet(content)
+    assert lines(page, "trace:V1") == []
+    assert "V1" in texts(page)
+
+
+def test_an_offset_is_taken_off_and_what_lies_off_the_paper_is_said() -> None:
+    content = replace(square(), signals_mv=square().signals_mv + 250.0)
+    (page,) = draw_sheet(content)
+    assert not any("off scale" in text for text in texts(page))
+    wild = square()
+    wild.signals_mv[8, 2600:2700] = 40.0
+    (page,) = draw_sheet(wild)
+    assert "off scale" in texts(page)
+    assert lines(page, "trace:V3")[0][:, 1].min() == GRID[1]
+
+
+def test_unconfirmed_scale_filter_and_gain_are_printed() -> None:
+    record, _ = simulate("normal", 1)
+    for language in ("en", "zh"):
+        content = sheet_content(record, analyse(record).to_json(), language=language)
+        (page,) = draw_sheet(content)
+        said = " ".join(texts(page))
+        for wanted in ("25 mm/s", "10 mm/mV", "0.05–150 Hz", "500 Hz", "UNCONFIRMED", word("print", language)):
+            assert wanted in said
+    assert "未经医师确认" in said
+
+
+def test_a_name_is_printed_only_when_asked_for() -> None:
+    record, _ = simulate("normal", 1)
+    patient = Patient("4711", None, "张示例", None, "M")
+    record = replace(record, patient=patient, age_years=58.0, acquired_at=datetime(2026, 11, 22, 3, 4, 5, tzinfo=UTC))
+    said = " ".join(texts(draw_sheet(of(record))[0]))
+    assert "4711" not in said
+    assert "张示例" not in said
+    assert "male" in said
+    assert "58 years" in said
+    assert "2026-11-22 03:04:05 UTC" in said
+    shown = sheet_content(record, analyse(record).to_json(), identity=True)
+    assert {"Name 张示例", "ID 4711"} <= set(shown.person)
+
+
+@pytest.mark.parametrize(
+    ("band", "text"),
+    [
+        (Filters(0.05, 150.0), "device filter 0.05–150 Hz"),
+        (Filters(0.05, 150.0, 50.0), "device filter 0.05–150 Hz, 50 Hz"),
+        (Filters(0.5, 40.0), "device filter 0.5–40 Hz · ST not judged"),
+        (Filters(0.05, None), "device filter 0.05–? Hz · ST not judged"),
+        (Filters(), "device filter unknown · ST not judged"),
+    ],
+)
+def test_a_narrow_or_unknown_filter_prints_st_not_judged(band: Filters, text: str) -> None:
+    assert filter_text(band, "en") == text
+
+
+def test_a_poor_lead_is_grey_and_says_why() -> None:
+    record, _ = simulate("lead_off", 2, lead="V3")
+    (page,) = draw_sheet(of(record))
+    assert "V3 · flat" in texts(page)
+    pens = {i.name: i.pen for i in page.items if isinstance(i, Polyline)}
+    assert pens["trace:V3"] == "doubtful"
+    assert pens["trace:V2"] == "trace"
+
+
+FLAG = Flag(
+    "udmi-2018.inferior", "1", "III", 0.24, 0.1, "order", "st_elevation_inferior", "critical", "mV", 0.9,
+    (("II", 0.21), ("III", 0.24)), ("age",), ("filter_unknown",),
+)  # fmt: skip
+
+
+def test_flags_stand_first_with_value_limit_and_what_was_assumed() -> None:
+    assert flag_line(FLAG.to_json(), "en") == (
+        "ST elevation, inferior: II +0.21, III +0.24 mV (0.10); "
+        "unknown: age, most sensitive limit used; device filter unknown"
+    )
+    slow = replace(
+        FLAG, code="bradycardia_extreme", unit="bpm", value=31.0, limit=35.0, evidence=(), assumed=(), notes=()
+    )
+    assert flag_line(replace(slow, lead="global").to_json(), "zh") == "严重心动过缓: 31 /min (35)"
+    block = replace(FLAG, code="av_block_3", unit="findings", evidence=(), assumed=(), notes=())
+    assert flag_line(block.to_json(), "en") == "Complete AV block"
+
+
+def test_one_thing_flagged_by_two_rules_is_said_once_and_no_flag_is_not_normal() -> None:
+    record, _ = simulate("normal", 1)
+    twice = of(record, flags=[FLAG.to_json(), replace(FLAG, rule_id="x.y").to_json()])
+    assert sum("inferior" in s.text for s in twice.statements) == 1
+    assert twice.statements[0].alert
+    assert of(record, flags=[]).statements[0] == Statement("No flag. That does not mean normal.")
+
+
+def test_what_was_not_judged_is_printed() -> None:
+    record, _ = simulate("normal", 1)
+    skipped = [
+        NotJudged("u.inferior", "1", "st_elevation_inferior", "lbbb", None, True),
+        NotJudged("u.anterior", "1", "st_elevation_anterior", "lbbb"),
+        NotJudged("u.lateral", "1", "st_elevation_lateral", "lead_quality", "V5"),
+        NotJudged("u.posterior", "1", "st_elevation_posterior", "lead_missing"),
+    ]
+    said = [s.text for s in of(record, not_judged=[item.to_json() for item in skipped]).statements]
+    assert "ST not judged: left bundle branch block; limits reached: ST elevation, inferior" in said
+    assert "Not judged: V5" in said
+    assert not any("posterior" in text for text in said)
+
+
+def test_a_dead_recording_says_look_at_the_patient_first() -> None:
+    record = EcgRecord(np.zeros((12, 5000)), STANDARD_LEADS, 500.0)
+    content = of(record)
+    assert content.statements[0] == Statement("LOOK AT THE PATIENT", alert=True)
+    assert svg_files(draw_sheet(content))
+
+
+def test_more_statements_than_fit_are_counted() -> None:
+    content = replace(square(), statements=tuple(Statement(f"line {k}") for k in range(9)))
+    said = texts(draw_sheet(content)[0])
+    assert "line 4" in said
+    assert "line 5" not in said
+    assert "and 4 more" in said
+
+
+def test_what_changed_since_an_earlier_recording_is_printed() -> None:
+    record, _ = simulate("normal", 1)
+    content = sheet_content(record, analyse(record).to_json(), changes=("QRS +30 ms",))
+    assert content.statements[-1].text == "Since the earlier recording: QRS +30 ms"
+
+
+def test_measurements_that_are_missing_are_a_dash() -> None:
+    assert dict(facts({}, "en"))["QRS"] == "–"
+    shown = dict(facts({n: {"value": v} for n, v in (("qrs_duration_ms", 92.4), ("qrs_axis_deg", 41.0))}, "en"))
+    assert shown["QRS"] == "92 ms"
+    assert shown["Axis P/QRS/T"] == "– / 41 / –°"
+
+
+# --- texts, fonts, safety of the file
+
+
+def test_every_text_exists_in_both_languages() -> None:
+    assert all(english and chinese for english, chinese in WORDS.values())
+    assert word("something_new", "zh") == "something new"
+
+
+@pytest.mark.parametrize("title", ["1", "12", "n"])
+def test_titles_tell_the_leads(title: str) -> None:
+    leads = {"1": ("II",), "12": STANDARD_LEADS, "n": ("II", "V1")}[title]
+    record = EcgRecord(np.zeros((len(leads), 1000)), leads, 100.0)
+    assert of(record).title == word(f"title_{title}", "en", n=len(leads))
+
+
+def test_text_cannot_break_out_of_the_svg() -> None:
+    content = replace(square(), person=('</text><script>alert("1")</script>\x00\x1b',))
+    (data,) = svg_files(draw_sheet(content))
+    root = ElementTree.fromstring(data)
+    assert not [e for e in root.iter() if e.tag.endswith("script")]
+
+
+def test_chinese_is_set_in_pdf_and_png() -> None:
+    content = replace(square(), title="十二导联心电图 ECG ≥ 0.1", language="zh")
+    pages = draw_sheet(content)
+    assert b"STSong-Light" in pdf_files(pages)[0]
+    if chinese_font() is None:
+        pytest.skip("no Chinese font on this machine")
+    assert png_files(pages) == png_files(pages)
+
+
+def test_a_png_can_be_drawn_without_any_font_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("teleread.reading.sheet_files._CHINESE_FONTS", (("there-is-none.ttf", "none.ttf"),))
+    chinese_font.cache_clear()
+    assert chinese_font() is None
+    assert len(png_files(draw_sheet(square(("II",))))) == 1
+    chinese_font.cache_clear()

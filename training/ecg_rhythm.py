@@ -1,0 +1,205 @@
+"""Trains the two small networks of the rhythm analysis and tells how they do on patients they have not seen.
+
+    python -m training.ecg_rhythm DATA [--leave-one-out] [--write]
+
+``DATA`` holds ``mitdb``, ``cpsc2021s``, ``ludb`` and ``twelve``. Needs wfdb and torch. Seeded: the same data gives the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import wfdb
+
+from teleread.signal.ecg.beat_table import beat_features, beat_table, fibrillation_features
+from teleread.signal.ecg.qrs import detect_qrs
+
+WEIGHTS = Path(__file__).parent.parent / "signal" / "ecg" / "weights" / "ecg_rhythm.npz"
+BEATS = "NLRBAaJSVrFejnE/fQ!"
+NORMAL, EARLY, VENTRICULAR = "NLRej", "AaJS", "VE!"
+STRIPS = {"mit": ((10, 1), (30, 1)), "cpsc": ((10, 1), (30, 1))}
+TWELVE_CHOICES = ((0, 1, 6, 7, 8, 9, 10, 11), (0,), (1,), (6,), (10,), (0, 1), (1, 6, 10))
+
+
+@dataclass
+class Part:
+    """The beats of one recording or strip in one choice of leads."""
+
+    patient: str
+    source: str
+    choice: str
+    strip_s: int
+    beat_x: np.ndarray
+    fib_x: np.ndarray
+    kinds: np.ndarray  # 0 normal, 1 early, 2 ventricular, -1 unknown
+    fib: np.ndarray  # 1 fibrillation, 0 none, -1 left out
+
+
+def parts(data: Path) -> Iterator[Part]:
+    for source, folder in (("mit", "mitdb"), ("cpsc", "cpsc2021s")):
+        for header in sorted((data / folder).glob("*.hea")):
+            yield from _annotated(str(header.with_suffix("")), header.stem, source)
+    with (data / "ludb" / "ludb.csv").open() as file:
+        for row in csv.DictReader(file):
+            path = data / "ludb" / row["ID"].strip()
+            if path.with_suffix(".hea").exists() and not row["Cardiac pacing"].strip():
+                text = row["Rhythms"]
+                label = 1 if "fibrillation" in text else -1 if "flutter" in text else 0
+                yield from _twelve(str(path), f"ludb{path.name}", label)
+    for header in sorted((data / "twelve").glob("*.hea")):
+        diagnoses = next(line for line in header.read_text().splitlines() if "Dx" in line).split(":")[1].strip()
+        if diagnoses:
+            label = 1 if "164889003" in diagnoses else -1 if "164890007" in diagnoses else 0
+            yield from _twelve(str(header.with_suffix("")), header.stem, label)
+
+
+def _annotated(path: str, name: str, source: str) -> Iterator[Part]:
+    record, marks = wfdb.rdrecord(path), wfdb.rdann(path, "atr")
+    x, fs = np.ascontiguousarray(record.p_signal.T), float(record.fs)
+    patient = name.split("_")[1] if source == "cpsc" else {"202": "201"}.get(name, name)
+    for choice in ((0,), (1,), (0, 1)):
+        y = x[list(choice)]
+        r = detect_qrs(y, fs)
+        kinds, fib = _labels(r, fs, marks)
+        tag = "".join(map(str, choice))
+        yield _part(patient, source, tag, 0, y, fs, r, kinds, fib)
+        for seconds, _ in STRIPS[source]:
+            n = round(seconds * fs)
+            for start in range(0, y.shape[1] - n + 1, n):
+                inside = (r >= start) & (r < start + n)
+                if inside.sum() >= 4:
+                    strip = y[:, start : start + n]
+                    yield _part(patient, source, tag, seconds, strip, fs, r[inside] - start, kinds[inside], fib[inside])
+
+
+def _twelve(path: str, patient: str, label: int) -> Iterator[Part]:
+    record = wfdb.rdrecord(path)
+    x, fs = np.ascontiguousarray(record.p_signal.T), float(record.fs)
+    for choice in TWELVE_CHOICES:
+        y = x[list(choice)]
+        r = detect_qrs(y, fs)
+        if r.size >= 4:
+            tag = "-".join(map(str, choice))
+            yield _part(patient, "twelve", tag, 10, y, fs, r, np.full(r.size, -1), np.full(r.size, label))
+
+
+def _part(patient, source, choice, strip_s, y, fs, r, kinds, fib) -> Part:  # type: ignore[no-untyped-def]
+    table = beat_table(y, fs, tuple(str(i) for i in range(y.shape[0])), r)
+    features = beat_features(table).astype(np.float32), fibrillation_features(table).astype(np.float32)
+    return Part(patient, source, choice, strip_s, *features, kinds, fib)
+
+
+def _labels(r: np.ndarray, fs: float, marks: wfdb.Annotation) -> tuple[np.ndarray, np.ndarray]:
+    symbols = np.array(marks.symbol)
+    beat = np.isin(symbols, list(BEATS))
+    at, symbol = marks.sample[beat], symbols[beat]
+    k = np.clip(np.searchsorted(at, r), 1, at.size - 1)
+    k = np.where(np.abs(at[k - 1] - r) < np.abs(at[k] - r), k - 1, k)
+    found = np.where(np.abs(at[k] - r) < 0.12 * fs, symbol[k], "-")
+    kinds = np.full(r.size, -1)
+    for number, letters in enumerate((NORMAL, EARLY, VENTRICULAR)):
+        kinds[np.isin(found, list(letters))] = number
+    fib = np.zeros(r.size, dtype=int)
+    for sample, text in zip(marks.sample, marks.aux_note, strict=True):
+        if text and text.startswith("("):
+            code = text.strip("\x00")
+            fib[r >= sample] = 1 if code == "(AFIB" else -1 if code == "(AFL" else 0
+    return kinds, fib
+
+
+def fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray, classes: int, hidden: int, steps: int) -> dict[str, np.ndarray]:
+    torch.manual_seed(0)
+    mean, scale = x.mean(0), x.std(0) + 1e-6
+    inputs = torch.tensor((x - mean) / scale, dtype=torch.float32).clamp(-4, 4)
+    target, share = torch.tensor(y), torch.tensor(weight / weight.sum(), dtype=torch.float32)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(x.shape[1], hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, classes)
+    )
+    optimiser = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=0.03)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        k = torch.multinomial(share, 2048, replacement=True, generator=generator)
+        loss = torch.nn.functional.cross_entropy(net(inputs[k]), target[k])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    w1, b1, w2, b2 = (p.detach().numpy() for p in net.parameters())
+    return {"mean": mean, "scale": scale, "hidden": w1.T, "hidden_bias": b1, "out": w2.T, "out_bias": b2}
+
+
+def train_beats(chosen: list[Part]) -> dict[str, np.ndarray]:
+    use = [p for p in chosen if (p.kinds >= 0).any()]
+    x = np.concatenate([p.beat_x[p.kinds >= 0] for p in use])
+    y = np.concatenate([p.kinds[p.kinds >= 0] for p in use])
+    total: dict[str, np.ndarray] = {}
+    for p in use:
+        total[p.patient] = total.get(p.patient, np.zeros(3)) + np.bincount(p.kinds[p.kinds >= 0], minlength=3)
+    weight = np.concatenate(
+        [((1.0, 1.0, 1.5) / np.sqrt(total[p.patient] + 300.0))[p.kinds[p.kinds >= 0]] for p in use]
+    )
+    return fit(x, y, weight, 3, 16, 500)
+
+
+def train_fibrillation(chosen: list[Part]) -> dict[str, np.ndarray]:
+    use = [p for p in chosen if (p.fib >= 0).any()]
+    x = np.concatenate([p.fib_x[p.fib >= 0] for p in use])
+    y = np.concatenate([p.fib[p.fib >= 0] for p in use])
+    total: dict[str, int] = {}
+    for p in use:
+        total[p.patient] = total.get(p.patient, 0) + int((p.fib >= 0).sum())
+    weight = np.concatenate([np.full(int((p.fib >= 0).sum()), 1.0 / np.sqrt(total[p.patient] + 300.0)) for p in use])
+    weight = np.where(y == 1, weight * 0.6 * weight[y == 0].sum() / weight[y == 1].sum(), weight)
+    net = fit(x, y, weight, 2, 10, 400)
+    net["out"], net["out_bias"] = net["out"][:, 1:] - net["out"][:, :1], net["out_bias"][1:] - net["out_bias"][:1]
+    return net
+
+
+def folds(everything: list[Part]) -> list[set[str]]:
+    """One patient each for the long recordings, tenths for the ten-second ones."""
+    long = sorted({p.patient for p in everything if p.source != "twelve"})
+    short = np.random.default_rng(0).permutation(sorted({p.patient for p in everything if p.source == "twelve"}))
+    return [{p} for p in long] + [set(short[k::10].tolist()) for k in range(10)]
+
+
+SOURCES = (
+    "MIT-BIH Arrhythmia Database (half of the records), CPSC2021 (3 patients), LUDB 1.0.1 (150 records), "
+    "12-lead recordings of CinC 2020/2021 with diagnoses; made by training/ecg_rhythm.py"
+)
+
+
+def save(path: Path, beats: dict[str, np.ndarray], fibrillation: dict[str, np.ndarray]) -> None:
+    arrays = {f"beats_{k}": v.astype(np.float32) for k, v in beats.items()}
+    arrays |= {f"fibrillation_{k}": v.astype(np.float32) for k, v in fibrillation.items()}
+    np.savez(path, sources=np.array(SOURCES), **arrays)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--folds", type=Path, help="write one weight file per left-out patient into this folder")
+    parser.add_argument("--write", action="store_true", help="write the weight file of the package")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    everything = list(parts(arguments.data))
+    if arguments.folds:
+        arguments.folds.mkdir(parents=True, exist_ok=True)
+        for number, left_out in enumerate(folds(everything)):
+            rest = [p for p in everything if p.patient not in left_out]
+            file = arguments.folds / f"{number:02d}.npz"
+            save(file, train_beats(rest), train_fibrillation(rest))
+            file.with_suffix(".txt").write_text("\n".join(sorted(left_out)))
+    if arguments.write:
+        WEIGHTS.parent.mkdir(exist_ok=True)
+        save(WEIGHTS, train_beats(everything), train_fibrillation(everything))
+
+
+if __name__ == "__main__":
+    main()
