@@ -35,7 +35,9 @@ def beat_kinds(table: BeatTable, paced: Mask, fibrillation: Mask) -> Kinds:
     share = _softmax(logits)
     usual = table.usual_rr_s
     early = np.isfinite(table.rr_s) & (table.rr_s < _EARLY * usual)
-    kinds[(kinds == SUPRAVENTRICULAR) & (~early | fibrillation | (share[:, SUPRAVENTRICULAR] < _SURE_OF_EARLY))] = NORMAL
+    kinds[(kinds == SUPRAVENTRICULAR) & (~early | fibrillation | (share[:, SUPRAVENTRICULAR] < _SURE_OF_EARLY))] = (
+        NORMAL
+    )
     wider = table.spread_s > _WIDER * table.usual_spread_s
     other = (table.match < _CLEARLY_OTHER) & (wider | (table.group > 0))
     kinds[(kinds == VENTRICULAR) & fibrillation & ~other] = NORMAL

@@ -41,7 +41,9 @@ def _around(rr: Samples, plain: Samples, half: int) -> Samples:
     all_windows = sliding_window_view(np.concatenate((pad, rr, pad)), width)
     plain_windows = sliding_window_view(np.concatenate((pad, plain, pad)), width)
     if n > _CHUNK:
-        parts = [_window_features(all_windows[k : k + _CHUNK], plain_windows[k : k + _CHUNK]) for k in range(0, n, _CHUNK)]
+        parts = [
+            _window_features(all_windows[k : k + _CHUNK], plain_windows[k : k + _CHUNK]) for k in range(0, n, _CHUNK)
+        ]
         return np.concatenate(parts)
     return _window_features(all_windows, plain_windows)
 

@@ -58,7 +58,9 @@ def _spikes(raw_mv: Samples, fs_hz: float) -> tuple[Indices, Samples]:
         mine = (at + lo >= start) & (at + lo < start + size)
         found.append(at[mine] + lo)
         heights.append(height[mine])
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64), np.concatenate(heights) if heights else np.empty(0)
+    return np.concatenate(found) if found else np.empty(0, dtype=np.int64), np.concatenate(
+        heights
+    ) if heights else np.empty(0)
 
 
 def _spikes_in(raw_mv: Samples, fs_hz: float) -> tuple[Indices, Samples]:

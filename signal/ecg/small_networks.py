@@ -34,7 +34,10 @@ class SmallNetwork:
 @lru_cache(maxsize=4)
 def network(name: str) -> SmallNetwork:
     """``"beats"`` (normal, supraventricular, ventricular) or ``"fibrillation"`` (one logit)."""
-    with (files("teleread.signal.ecg") / "weights" / _FILE).open("rb") as source, np.load(source, allow_pickle=False) as data:
+    with (
+        (files("teleread.signal.ecg") / "weights" / _FILE).open("rb") as source,
+        np.load(source, allow_pickle=False) as data,
+    ):
         parts = [np.asarray(data[f"{name}_{part}"], dtype=np.float64) for part in _PARTS]
     return SmallNetwork(*parts)
 

@@ -24,7 +24,9 @@ def chaotic(m: ChaosMeasures) -> Samples:
     return np.where(in_range, score, np.minimum(score, -1.0))
 
 
-def unordered_spans(signals_mv: Samples, fs_hz: float, rows: list[int]) -> tuple[list[Span], list[tuple[float, float, float]]]:
+def unordered_spans(
+    signals_mv: Samples, fs_hz: float, rows: list[int]
+) -> tuple[list[Span], list[tuple[float, float, float]]]:
     """Spans of ventricular fibrillation or flutter, and flat spans with what is left of the signal (mV, peak to peak).
 
     Works on the signal alone, in stretches of five minutes.
@@ -43,7 +45,9 @@ def unordered_spans(signals_mv: Samples, fs_hz: float, rows: list[int]) -> tuple
         m = measures(decimated(piece, step), fs)
         if start + chunk < n:
             last = int(_CHUNK_S / HOP_S)
-            m = ChaosMeasures(*(getattr(m, name)[:last] for name in ("leakage", "away", "steep", "height_mv", "rate_hz", "narrow")))
+            m = ChaosMeasures(
+                *(getattr(m, name)[:last] for name in ("leakage", "away", "steep", "height_mv", "rate_hz", "narrow"))
+            )
         hits.append(_fibrillating(m))
         calm.append(m.height_mv.max(axis=1))
     if not hits:
@@ -103,5 +107,3 @@ def ventricular_runs(ventricular: Mask, rr_s: Samples, least: int = 3) -> list[t
             if inside.size:
                 runs.append((int(first), int(last), 60.0 / float(np.median(inside))))
     return runs
-
-
