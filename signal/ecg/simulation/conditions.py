@@ -60,7 +60,8 @@ class Plan:
     pattern: str = "isolated"
     atria: str = "none"
     findings: frozenset[str] = frozenset()
-    faults: tuple[tuple[str, str], ...] = ()
+    faults: tuple[tuple[str | None, str], ...] = ()
+    """Pairs (where, kind): where "" means at the lead that the caller names."""
 
 
 def _found(*codes: str) -> frozenset[str]:
@@ -237,7 +238,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 
 _FAULTY: dict[str, dict[str, Any]] = {
     "lead_off": {"faults": (("", "flat"),)},
-    "ra_la_swap": {"faults": (("", "ra_la"),)},
+    "ra_la_swap": {"faults": ((None, "ra_la"),)},
 }
 
 _TABLE = _RHYTHMS | _CONDUCTION | _STEMI | _REPOLARISATION | _VARIANTS | _FAULTY
