@@ -186,7 +186,7 @@ _REPOLARISATION: dict[str, dict[str, Any]] = {
     "low_voltage": {"size": (0.24, 0.31)},
     "lvh": {
         "size": (1.75, 2.15),
-        "frontal_deg": (-55.0, -25.0),
+        "frontal_deg": (-34.0, -6.0),
         "horizontal_deg": (4.0, 16.0),
         "qrs_ms": (98.0, 112.0),
         "st": (-0.07, -0.01, 0.03),

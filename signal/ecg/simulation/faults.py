@@ -228,7 +228,8 @@ def _burst(record: EcgRecord, how: How, rng: np.random.Generator) -> tuple[EcgRe
         t = np.arange(n) / fs
         inside = np.clip(np.minimum(t - start, end - t) / 0.1, 0.0, 1.0)
         shaken = noise.banded(n, fs, 0.8, 8.0, rng) * size / 2.5
-        return inside * (shaken + noise.muscle_noise(1, n, fs, rng)[0] / 0.014 * 0.12 * size)
+        moved: Samples = inside * (shaken + noise.muscle_noise(1, n, fs, rng)[0] / 0.014 * 0.12 * size)
+        return moved
 
     return _added(record, how, rng, "burst", jerks, 0.8)
 
