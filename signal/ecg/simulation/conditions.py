@@ -41,8 +41,8 @@ class Plan:
     p_size: Range = (0.85, 1.20)
     qtc_ms: Range = (385.0, 438.0)
     qrs_ms: Range | None = None
-    size: Range = (0.80, 1.20)
-    frontal_deg: Range = (-18.0, 16.0)
+    size: Range = (0.75, 1.25)
+    frontal_deg: Range = (-28.0, 20.0)
     horizontal_deg: Range = (-12.0, 12.0)
     forms: tuple[Form, ...] = (NORMAL,)
     broad: tuple[Form, ...] = (PVC_LEFT, PVC_RIGHT)
@@ -69,7 +69,7 @@ def _found(*codes: str) -> frozenset[str]:
 
 
 def _t(vector: Vector, on: float = 0.10, peak: float = 0.68, rise: float = 2.6) -> tuple[Bump, ...]:
-    return (Bump(on, peak, 1.0, vector, rise, 1.3),)
+    return (Bump(on, peak, 1.0, vector, rise, 1.2),)
 
 
 _RHYTHMS: dict[str, dict[str, Any]] = {
