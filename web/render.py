@@ -30,6 +30,7 @@ _TABLES = {
     "identity_notice": texts.IDENTITY_NOTICES,
     "fault": findings.FAULTS,
     "remedy": findings.REMEDIES,
+    "electrode": findings.ELECTRODES,
     "measurement": findings.MEASUREMENTS,
     "unit": findings.UNITS,
     "rhythm": readings.RHYTHMS,
