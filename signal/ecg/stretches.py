@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teleread.signal.ecg.delineation import Delineation
-from teleread.signal.ecg.filters import AppliedFilters, Samples, diagnostic, find_mains
+from teleread.signal.ecg.filters import AppliedFilters, Samples, diagnostic
 from teleread.signal.ecg.intervals import rates
 from teleread.signal.ecg.measure import Measured, MedianBeat, delineate_and_median, measure
 from teleread.signal.ecg.rhythm import Rhythm, RhythmFinding, classify_rhythm
@@ -67,14 +67,12 @@ def look(
         child: whether the band goes up to 250 Hz.
     """
     n = signals_mv.shape[1]
-    mains_hz = find_mains(signals_mv, fs_hz)
     for start, stop in _pieces(n, fs_hz):
         margin = int(_MARGIN_S * fs_hz)
         first, last = max(0, start - margin), min(n, stop + margin)
         raw = signals_mv[:, first:last]
         peaks = r_peaks[(r_peaks >= first) & (r_peaks < last)] - first
-        # without mains in the whole there is none in a piece: it is not sought again
-        filtered = diagnostic(raw, fs_hz, child=child, mains_hz=mains_hz or 0.0)
+        filtered = diagnostic(raw, fs_hz, child=child)
         delineation, beat = delineate_and_median(filtered.signals_mv, fs_hz, leads, peaks)
         rhythm = classify_rhythm(filtered.signals_mv, fs_hz, leads, peaks, delineation, beat, raw_mv=raw)
         own = (peaks >= start - first) & (peaks < stop - first)
