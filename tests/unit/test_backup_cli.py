@@ -133,6 +133,40 @@ def test_retention_from_the_list_to_the_certificate(
     assert call(capsys, "storage", "reconcile")[0] == 0
 
 
+def test_retention_takes_a_receipt_number_for_a_patient_and_knows_who_is_unknown(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_services() as services, services.catalogue.read() as conn:
+        patient = str(conn.scalar(select(schema.studies.c.patient_pseudonym)))
+        receipt = str(conn.scalar(select(schema.arrivals.c.receipt)))
+    by_pseudonym = call(capsys, "retention", "due", "--patient", patient)
+    assert by_pseudonym[0] == 0
+    assert call(capsys, "retention", "due", "--patient", receipt.lower()) == by_pseudonym
+    for words, code in (("P0NOBODY", "no_such_patient"), ("0000-0000-0000", "no_such_arrival")):
+        for asked in (["due", "--patient", words], ["holds", "--patient", words], ["encounters", words]):
+            returned, (refused,), _ = call(capsys, "retention", *asked)
+            assert (returned, refused["error"]["code"]) == (3, code)
+
+    _, (hold,), _ = call(capsys, "retention", "hold", receipt, "--who", "Dr Li", "--reason", "dispute")
+    assert hold["patient"] == patient
+    _, (listed,), _ = call(capsys, "retention", "holds", "--patient", receipt)
+    assert (listed["id"], listed["pseudonym"], listed["reason"]) == (hold["hold"], patient, "dispute")
+
+    said = ["--who", "ward"]
+    _, (made,), _ = call(
+        capsys, "retention", "encounter", receipt, "--kind", "inpatient", "--ended", "2026-03-01", *said
+    )
+    number = made["encounter"]
+    code, (refused,), _ = call(capsys, "retention", "amend", number, *said)
+    assert (code, refused["error"]["code"]) == (2, "usage")
+    _, (amended,), _ = call(capsys, "retention", "amend", number, "--ended", "2026-01-03", *said)
+    assert (amended["kind"], amended["ended_at"]) == ("inpatient", "2026-01-03T00:00:00+00:00")
+    _, (shown,), _ = call(capsys, "retention", "encounters", receipt)
+    assert shown["ended_at"] == amended["ended_at"]
+    assert call(capsys, "retention", "withdraw", number, *said)[0] == 0
+    assert call(capsys, "retention", "encounters", receipt)[1] == []
+
+
 def test_an_alliance_s_own_periods_are_read_beside_its_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "retention.toml").write_text(
         'id = "own"\nversion = "1"\n[[rule]]\nkind = "outpatient"\nyears = 5\nvalid_from = 2026-01-01\nsource = "x"\n'
