@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from teleread.errors import Conflict, InputRejected, Misconfigured
-from teleread.services import running_services
+from teleread.services import open_vault, running_services
 from teleread.settings import load_settings
 from teleread.storage.catalogue.database import Database
 from teleread.storage.vault import KeyRing, Vault, recovery
@@ -86,7 +86,10 @@ def run_status(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     ring = _ring()
-    with closing(Vault(settings.vault_url, ring)) as vault, closing(Database(settings.catalogue_url)) as catalogue:
+    with (
+        closing(Database(settings.catalogue_url)) as catalogue,
+        closing(open_vault(settings, ring, catalogue)) as vault,
+    ):
         facts = vault.status()
         waiting = unkept(catalogue, vault)
     masters = [
@@ -217,7 +220,11 @@ def run_retire_intake_keys(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _vault(ring: KeyRing) -> Iterator[Vault]:
-    with closing(Vault(load_settings().vault_url, ring)) as vault:
+    settings = load_settings()
+    with (
+        closing(Database(settings.catalogue_url)) as catalogue,
+        closing(open_vault(settings, ring, catalogue)) as vault,
+    ):
         vault.migrate()
         yield vault
 
