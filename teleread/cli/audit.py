@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from teleread import __version__
+from teleread.cli.terminal import actor
 from teleread.errors import Misconfigured, StorageError
 from teleread.services import running_services
 from teleread.settings import load_settings
@@ -128,7 +128,7 @@ def run_export(options: argparse.Namespace) -> int:
             audit.record(
                 conn,
                 at=services.clock(),
-                actor=f"cli:{getpass.getuser()}",
+                actor=actor(),
                 action="export_audit",
                 object_type="audit",
                 object_id="all",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from teleread.cli.terminal import plain, say
 from teleread.errors import Conflict, Misconfigured
 from teleread.pipeline.services import Services
 from teleread.services import running_services
@@ -151,7 +152,7 @@ def run_hold(options: argparse.Namespace) -> int:
     with _opened() as (services, _), services.catalogue.write() as conn:
         patient = find_patient(conn, options.patient)
         number = place_hold(conn, patient, who=options.who, reason=options.reason, at=services.clock())
-    _say(options, {"hold": number, "patient": patient}, f"hold {number} stands on {patient}")
+    say(options, {"hold": number, "patient": patient}, f"hold {number} stands on {patient}")
     return 0
 
 
@@ -166,7 +167,7 @@ def run_holds(options: argparse.Namespace) -> int:
     for one in found:
         lifted = f"  lifted {one.lifted_at:%Y-%m-%d} by {one.lifted_by}" if one.lifted_at else ""
         line = f"{one.id}  {one.pseudonym}  {one.placed_at:%Y-%m-%d}  {one.placed_by}  {one.reason}{lifted}"
-        _say(options, _facts(one), line)
+        say(options, _facts(one), line)
     if not found and not options.json:
         print("no legal hold stands" if not options.all else "there never was a legal hold")
     return 0
@@ -178,7 +179,7 @@ def run_lift(options: argparse.Namespace) -> int:
 
     with _opened() as (services, _), services.catalogue.write() as conn:
         pseudonym = lift_hold(conn, options.number, who=options.who, at=services.clock())
-    _say(options, {"lifted": options.number, "patient": pseudonym}, f"lifted for {pseudonym}")
+    say(options, {"lifted": options.number, "patient": pseudonym}, f"lifted for {pseudonym}")
     return 0
 
 
@@ -199,7 +200,7 @@ def run_encounter(options: argparse.Namespace) -> int:
         else:
             patient = find_patient(conn, options.patient)
             number = record_encounter(conn, patient, options.kind, options.ended, who=options.who, at=now)
-    _say(options, {"encounter": number}, f"encounter {number} recorded")
+    say(options, {"encounter": number}, f"encounter {number} recorded")
     return 0
 
 
@@ -211,7 +212,7 @@ def run_encounters(options: argparse.Namespace) -> int:
     with _opened() as (services, _), services.catalogue.read() as conn:
         found = encounters_of(conn, find_patient(conn, options.patient))
     for one in found:
-        _say(options, _facts(one), f"{one.id}  {one.pseudonym}  {_stay(one.kind, one.ended_at)}  {one.recorded_by}")
+        say(options, _facts(one), f"{one.id}  {one.pseudonym}  {_stay(one.kind, one.ended_at)}  {one.recorded_by}")
     if not found and not options.json:
         print("no visit or stay is recorded")
     return 0
@@ -228,9 +229,9 @@ def run_amend(options: argparse.Namespace) -> int:
         kind = options.kind or was.kind
         ended_at = None if options.lasts else options.ended or was.ended_at
         amend_encounter(conn, was.id, kind=kind, ended_at=ended_at, who=options.who, at=services.clock())
-    facts = {"encounter": was.id, "patient": was.pseudonym, "kind": kind, "ended_at": _plain(ended_at)}
+    facts = {"encounter": was.id, "patient": was.pseudonym, "kind": kind, "ended_at": plain(ended_at)}
     words = f"encounter {was.id}: {_stay(kind, ended_at)}; it was {_stay(was.kind, was.ended_at)}"
-    _say(options, facts, words)
+    say(options, facts, words)
     return 0
 
 
@@ -241,7 +242,7 @@ def run_withdraw(options: argparse.Namespace) -> int:
     with _opened() as (services, _), services.catalogue.write() as conn:
         pseudonym = withdraw_encounter(conn, options.number, who=options.who, at=services.clock())
     facts = {"withdrawn": options.number, "patient": pseudonym}
-    _say(options, facts, f"encounter {options.number} of {pseudonym} is taken back")
+    say(options, facts, f"encounter {options.number} of {pseudonym} is taken back")
     return 0
 
 
@@ -331,16 +332,8 @@ def _signed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true")
 
 
-def _say(options: argparse.Namespace, facts: Mapping[str, Any], words: str) -> None:
-    print(json.dumps(facts) if options.json else words)
-
-
 def _facts(one: Any) -> dict[str, Any]:
-    return {name: _plain(value) for name, value in asdict(one).items()}
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+    return {name: plain(value) for name, value in asdict(one).items()}
 
 
 def _stay(kind: str, ended_at: datetime | None) -> str:
