@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from teleread.storage.audit.anchors import Anchor, read_anchors, write_anchor
 from teleread.storage.audit.recording import record
-from teleread.storage.audit.sealing import Sealer, Trail, seal
+from teleread.storage.audit.sealing import Sealer, Trail, read_head, seal
 from teleread.storage.audit.verifying import Break, Verdict, verify
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Trail",
     "Verdict",
     "read_anchors",
+    "read_head",
     "record",
     "seal",
     "verify",
