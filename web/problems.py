@@ -159,6 +159,9 @@ _SINGLE: dict[str, Problem] = {
     "patient_id_missing": Problem(
         N_("The patient's number, or whose number it is, is missing."), N_("Go back and fill in both.")
     ),
+    "issuer_unknown": Problem(
+        N_("Nobody of this alliance issues patient numbers under this name."), N_("Go back and choose again.")
+    ),
     "issuer_foreign": Problem(
         N_("That number is another issuer's: you can name patients of your own site."),
         N_("Go back and give your own number, or ask a reader by telephone to name the patient."),

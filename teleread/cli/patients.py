@@ -59,8 +59,8 @@ def add_commands(commands: Any) -> None:
         "correct",
         help="correct whose a case is",
         description="open: its report is held until the identity is settled. confirm: it was right. name: the right "
-        "patient, read as JSON from standard input (issuer, patient_id, name, birth_date, sex), because a command "
-        "line is kept by the shell and seen by others.",
+        "patient, read as JSON from standard input (issuer, patient_id, name, birth_date, sex; the issuer is a site's "
+        "id or one of the alliance file's issuers), because a command line is kept by the shell and seen by others.",
     )
     correct.add_argument("receipt", metavar="RECEIPT")
     correct.add_argument("act", choices=_ACTS)
