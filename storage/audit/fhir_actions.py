@@ -81,6 +81,7 @@ MEANINGS: dict[str, Meaning] = {
     "mend_object_row": Meaning("update", _OPERATIONS),
     "object_back": Meaning("update", _OPERATIONS),
     "scrub_found": Meaning("application", _OPERATIONS),
+    "audit_section": Meaning("application", _SYSTEM),
     "backup": Meaning("application", _SYSTEM),
     "backup_dropped": Meaning("delete", _SYSTEM),
     "restore": Meaning("application", _SYSTEM),
