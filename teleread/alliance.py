@@ -143,6 +143,7 @@ class Alliance:
     leads: tuple[Lead, ...]
     connections: tuple[Connection, ...]
     ecg: tuple[EcgRules, ...] = ()
+    issuers: tuple[str, ...] = ()  # of patient numbers that several sites share, as headers state them
 
     def ecg_rules(self, on: date) -> EcgRules:
         """The rules for automatic readings on a day."""
@@ -199,6 +200,7 @@ def parse_alliance(text: str) -> Alliance:
         leads=tuple(leads),
         connections=tuple(connections),
         ecg=tuple(ecg),
+        issuers=_issuers(head, sites),
     )
 
 
@@ -265,6 +267,15 @@ def _text(head: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value:
         raise _invalid("alliance", f"{key} is missing")
     return value
+
+
+def _issuers(head: Mapping[str, Any], sites: list[Site]) -> tuple[str, ...]:
+    found = head.get("issuers", [])
+    if not isinstance(found, list) or not all(isinstance(one, str) and one.strip() == one != "" for one in found):
+        raise _invalid("alliance", "issuers must be a list of names")
+    if {one.casefold() for one in found} & {*(site.id for site in sites), "teleread"}:
+        raise _invalid("alliance", "issuers are others than the sites, which issue numbers anyway")
+    return tuple(found)
 
 
 def _offset(head: Mapping[str, Any]) -> int:

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.imaging import WINDOW_PRESETS
+from teleread.pipeline import identity_corrections
 from teleread.pipeline.services import Services
 from teleread.reading import reports, worklist
 from teleread.reading.reports import Report
@@ -52,14 +53,16 @@ def show(
     viewed = view(seat, lambda conn: _read(conn, case_id, services.clock()), "case", case_id)
     case, keys = viewed.value.case, viewed.value.keys
     people = identity.join(seat, [wanted(case.item)], "read")
+    person = people.by_case[case.item.case_id]
     common: dict[str, Any] = {
         "case": case,
         "item": case.item,
-        "person": people.by_case[case.item.case_id],
+        "person": person,
         "vault_answered": people.vault_answered,
         "acquired_at": viewed.value.acquired_at,
         "reports": viewed.value.reports,
         "about": viewed.value.about,
+        "issuers": identity_corrections.issuers(services, [person.issuer, case.item.site_id]),
         "unrecorded": not viewed.recorded,
     }
     if all(keys):
