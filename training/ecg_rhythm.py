@@ -113,14 +113,14 @@ def _labels(r: np.ndarray, fs: float, marks: wfdb.Annotation) -> tuple[np.ndarra
     return kinds, fib
 
 
-def fit(x: np.ndarray, y: np.ndarray, weight: np.ndarray, classes: int, hidden: int, steps: int) -> dict[str, np.ndarray]:
+def fit(
+    x: np.ndarray, y: np.ndarray, weight: np.ndarray, classes: int, hidden: int, steps: int
+) -> dict[str, np.ndarray]:
     torch.manual_seed(0)
     mean, scale = x.mean(0), x.std(0) + 1e-6
     inputs = torch.tensor((x - mean) / scale, dtype=torch.float32).clamp(-4, 4)
     target, share = torch.tensor(y), torch.tensor(weight / weight.sum(), dtype=torch.float32)
-    net = torch.nn.Sequential(
-        torch.nn.Linear(x.shape[1], hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, classes)
-    )
+    net = torch.nn.Sequential(torch.nn.Linear(x.shape[1], hidden), torch.nn.Tanh(), torch.nn.Linear(hidden, classes))
     optimiser = torch.optim.AdamW(net.parameters(), lr=0.01, weight_decay=0.03)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     generator = torch.Generator().manual_seed(0)
@@ -142,9 +142,7 @@ def train_beats(chosen: list[Part]) -> dict[str, np.ndarray]:
     total: dict[str, np.ndarray] = {}
     for p in use:
         total[p.patient] = total.get(p.patient, np.zeros(3)) + np.bincount(p.kinds[p.kinds >= 0], minlength=3)
-    weight = np.concatenate(
-        [((1.0, 1.0, 1.5) / np.sqrt(total[p.patient] + 300.0))[p.kinds[p.kinds >= 0]] for p in use]
-    )
+    weight = np.concatenate([((1.0, 1.0, 1.5) / np.sqrt(total[p.patient] + 300.0))[p.kinds[p.kinds >= 0]] for p in use])
     return fit(x, y, weight, 3, 16, 500)
 
 

@@ -80,7 +80,7 @@ def cut_beats(ecg_mv: Samples, fs_hz: float, r_peaks: Indices, before_s: float, 
     cuts = cuts[:, :, first : first + before + after + 2 * slack + 1]
     edge = round(fs_hz * _SLACK_S)
     whole = np.asarray((take[:, 0] >= -edge) & (take[:, -1] < ecg_mv.shape[1] + edge))
-    cuts = _levelled(cuts, r_peaks * (up / down), fs, before + slack)
+    cuts = _levelled(cuts, np.asarray(r_peaks * (up / down), dtype=np.float64), fs, before + slack)
     shift = best_shifts(cuts, np.median(cuts, axis=0), fs, before + slack, slack)
     aligned = shifted(cuts, shift, slack)
     r_at = r_peaks + shift * (down / up)
@@ -118,7 +118,7 @@ def _levelled(cuts: Samples, r: Samples, fs: float, r_index: int) -> Samples:
 
 
 def best_shifts(cuts: Samples, pattern: Samples, fs: float, r_index: int, slack: int) -> Indices:
-    """By how many samples each beat (n_beats, n_leads, m) lies late against a pattern (n_leads, m), at most ``slack``."""
+    """By how many samples, at most ``slack``, each of (n_beats, n_leads, m) lies late against (n_leads, m)."""
     first, last = r_index - round(_QRS_S[0] * fs), r_index + round(_QRS_S[1] * fs)
     first, last = max(slack, first), min(cuts.shape[2] - slack, last)
     wanted = pattern[:, first:last]

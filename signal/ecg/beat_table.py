@@ -64,7 +64,7 @@ def beat_table(signals_mv: Samples, fs_hz: float, leads: tuple[str, ...], r_peak
         rr,
         table[:, 0].astype(np.int64),
         *(table[:, k] for k in range(1, 9)),
-        p=np.concatenate(p_rows) if p_rows else np.empty((0, 6)),
+        np.concatenate(p_rows) if p_rows else np.empty((0, 8)),
     )
 
 
@@ -90,7 +90,7 @@ def _shape_columns(shapes: Shapes, fs_hz: float) -> Samples:
 
 
 def _p_columns(p: PEvidence) -> Samples:
-    return np.stack([p.match, p.shared, p.shared_best, p.height, p.residue, p.slow], axis=1)
+    return np.stack([p.match, p.shared, p.shared_best, p.height, p.residue, p.slow, p.bump, p.bump_at_s], axis=1)
 
 
 def _broken(signals_mv: Samples, rows: list[int], r_peaks: Indices, fs_hz: float) -> Mask:
@@ -122,6 +122,8 @@ def local_median(values: Samples, reach: int, *, otherwise: float) -> Samples:
 def local_mean(values: Samples, weight: Samples, reach: int) -> Samples:
     """Weighted mean of rows within ``reach`` entries; values (n,) or (n, k)."""
     n = values.shape[0]
+    if n == 0:
+        return values
     shaped = values.reshape(n, -1) * weight[:, None]
     total = np.concatenate((np.zeros((1, shaped.shape[1])), np.cumsum(shaped, axis=0)))
     number = np.concatenate(([0.0], np.cumsum(weight)))
@@ -164,7 +166,7 @@ def fibrillation_features(table: BeatTable) -> Samples:
     """What tells atrial fibrillation from the rest: irregularity, then P evidence around each beat, (beats, 33)."""
     alike = table.alike
     use = alike.astype(np.float64)
-    p = table.p.copy()
+    p = table.p[:, :6].copy()
     p[:, 3] = np.log(p[:, 3] + 0.003)
     p[:, 4] = np.log(p[:, 4] + 0.003)
     around = [local_mean(p, use, reach) for reach in _P_REACHES]

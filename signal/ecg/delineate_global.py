@@ -20,7 +20,7 @@ from teleread.signal.ecg.templates import Template, sort_beats
 BLOCK_BEATS = 256
 """Beats that are cut out, compared and delineated together: bounds memory, and a class may change over hours."""
 
-_P, _QRS, _T = (0, 1, 2), (3, 4), (5, 6, 7)  # positions in ``template_marks``
+_P, _QRS, _T = slice(0, 3), slice(3, 5), slice(5, 8)  # columns in the order of ``template_marks``
 _P_MOVES_S = 0.032
 _T_MOVES_S = 0.048
 _LIKE_P = 0.35  # least part of the usual P wave, by projection, that makes a P wave
@@ -99,7 +99,7 @@ def _lay_on(cuts: Cuts, template: Template, early: Mask, ventricular: bool) -> S
         first = max(0, marks.p_on - round(0.016 * cuts.fs_hz))
         moves, share = _best_moves(beats, template.beat, first, last, cuts.fs_hz, _P_MOVES_S)
         laid[:, _P] = np.minimum(laid[:, _P] + moves[:, None], marks.qrs_on)
-        laid[np.ix_(share < _LIKE_P, _P)] = ABSENT
+        laid[share < _LIKE_P, _P] = ABSENT
     return laid
 
 
@@ -142,12 +142,12 @@ def _own_p(own: Boundaries, beat: Samples, templates: list[Template], early: boo
     has_p = usual is not None and usual.marks.p_on != ABSENT
     wide = own.qrs_off - own.qrs_on > _WIDE_QRS_S * fs
     if own.p_on == ABSENT or not has_p or usual is None or (wide and early):
-        marks[list(_P)] = ABSENT
+        marks[_P] = ABSENT
         return marks
     height = np.ptp(beat[:, own.p_on : own.p_off + 1], axis=1)
     there = np.nan_to_num(np.ptp(usual.beat[:, usual.marks.p_on : usual.marks.p_off + 1], axis=1))
     if float(np.linalg.norm(height)) < 0.4 * float(np.linalg.norm(there)):
-        marks[list(_P)] = ABSENT
+        marks[_P] = ABSENT
     return marks
 
 
@@ -162,7 +162,7 @@ def _inside(marks: Indices, n: int) -> Indices:
     for wave in (_P, _QRS, _T):
         columns = marks[:, wave]
         outside = ((columns < 0) | (columns >= n)).any(axis=1)
-        marks[np.ix_(outside, wave)] = ABSENT
+        marks[outside, wave] = ABSENT
     return marks
 
 

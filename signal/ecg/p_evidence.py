@@ -24,6 +24,8 @@ class PEvidence:
     ``match``: correlation with the mean of the neighbours. ``shared``: part of the energy that repeats, from 0 (nothing)
     to 1. ``shared_best``: the same in the best lead. ``height``: size of what repeats beside the QRS. ``residue``: size of
     what does not repeat beside the QRS. ``slow``: part of that residue below some 12 Hz (f waves rather than muscle).
+    ``bump``: height beside the QRS of the hump nearest to a P wave in the mean of the neighbours, ``bump_at_s``: how long before
+    the QRS onset it peaks (NaN: no hump stands alone there).
     """
 
     match: Samples
@@ -32,6 +34,8 @@ class PEvidence:
     height: Samples
     residue: Samples
     slow: Samples
+    bump: Samples
+    bump_at_s: Samples
 
 
 def p_evidence(block: Block, shapes: Shapes, usable: Mask) -> PEvidence:
@@ -46,6 +50,7 @@ def p_evidence(block: Block, shapes: Shapes, usable: Mask) -> PEvidence:
     tall = np.maximum(np.median(np.ptp(qrs, axis=2), axis=0), _FLOOR)
     tall = np.where(tall > 0.05 * tall.max(), tall, np.inf)
     part = part / tall[None, :, None]
+    leads = max(1, int(np.isfinite(tall).sum()))
     weight = usable.astype(np.float64)
     total, count = _neighbour_sum(part, weight)
     mean = total / np.maximum(count, 1.0)[:, None, None]
@@ -58,11 +63,12 @@ def p_evidence(block: Block, shapes: Shapes, usable: Mask) -> PEvidence:
     own_sum, _ = _neighbour_sum(own[:, :, None], weight, itself=True)
     shared_lead = np.clip(dot_sum[:, :, 0] / np.maximum(own_sum[:, :, 0], _FLOOR), -1.0, 1.0)
     shared = np.clip(dot_sum.sum(axis=(1, 2)) / np.maximum(own_sum.sum(axis=(1, 2)), _FLOOR), -1.0, 1.0)
+    everyone = (total + part * weight[:, None, None]) / np.maximum(count + weight, 1.0)[:, None, None]
+    bump, bump_at = _hump(everyone, fs, leads)
     residual = part - mean
     fast = np.diff(residual, axis=2)
     fast_energy = np.einsum("blm,blm->b", fast, fast) / max(residual.shape[2] - 1, 1)
     res_energy = np.einsum("blm,blm->b", residual, residual) / residual.shape[2]
-    leads = max(1, int(np.isfinite(tall).sum()))
     return PEvidence(
         match=np.where(count > 0, match, 0.0),
         shared=np.where(n > 1, shared, 0.0),
@@ -70,7 +76,33 @@ def p_evidence(block: Block, shapes: Shapes, usable: Mask) -> PEvidence:
         height=np.sqrt(np.maximum(dot.sum(axis=1), 0.0) / (leads * part.shape[2])),
         residue=np.sqrt(res_energy / leads),
         slow=1.0 - np.clip(fast_energy * (fs / 75.0) ** 2 / np.maximum(res_energy, _FLOOR**2), 0.0, 1.0),
+        bump=bump,
+        bump_at_s=bump_at,
     )
+
+
+def _hump(mean: Samples, fs: float, leads: int) -> tuple[Samples, Samples]:
+    """The highest hump of some 80 ms, as root mean square over the leads, that is a summit of its own.
+
+    The mean over 56 ms less the mean of the stretches beside it; a slope, such as the end of a T wave, gives nothing.
+    """
+    core, side = max(1, round(0.028 * fs)), max(2, round(0.044 * fs))
+    m = mean.shape[2]
+    reach = core + side
+    if m < 2 * reach + 3:
+        return np.zeros(mean.shape[0]), np.full(mean.shape[0], np.nan)
+    total = np.concatenate((np.zeros((*mean.shape[:2], 1)), np.cumsum(mean, axis=2)), axis=2)
+    at = np.arange(reach, m - reach)
+    inner = (total[:, :, at + core + 1] - total[:, :, at - core]) / (2 * core + 1)
+    outer = total[:, :, at + reach + 1] - total[:, :, at + core + 1] + total[:, :, at - core] - total[:, :, at - reach]
+    height = inner - outer / (2 * side)
+    size = np.sqrt(np.einsum("blm,blm->bm", height, height) / leads)
+    summit = np.zeros(size.shape, dtype=np.bool_)
+    summit[:, 1:-1] = (size[:, 1:-1] >= size[:, :-2]) & (size[:, 1:-1] > size[:, 2:])
+    best = np.where(summit, size, 0.0)
+    top = best.argmax(axis=1)
+    found = best[np.arange(top.size), top]
+    return found, np.where(found > 0, (m - at[top] + 0.012 * fs) / fs, np.nan)
 
 
 def _level(part: Samples) -> Samples:

@@ -39,7 +39,11 @@ def sinus(heart: Heart) -> Score:
     """Every beat after its P wave."""
     jitter = 0.004 if heart.rate_bpm < 120 else 0.002
     times = beat_times(heart, heart.rate_bpm, heart.sinus_variation, jitter)
-    qt = heart.qt(60.0 / heart.rate_bpm)
+    rr = 60.0 / heart.rate_bpm
+    qt = heart.qt(rr)
+    if heart.qt_s is None:
+        # a fast sinus rhythm comes with a shorter QT, and T keeps clear of the next P
+        qt = max(min(qt, rr - heart.pr_s - 0.005), 0.8 * qt)
     beats = tuple(Beat(t, qt_s=qt, p_on_s=t - heart.pr_s, qrs_s=heart.qrs_s) for t in times.tolist())
     return Score(beats, p_of(beats), rhythm=((0.0, heart.duration_s, sinus_code(heart)),), findings=_rate(heart))
 

@@ -1,0 +1,144 @@
+"""Rhythm: what the heart does over time, beat by beat, from one lead or many. Nothing here is a diagnosis.
+
+The parts: shapes of beats (``beat_shapes``), P waves (``p_evidence``), irregularity, fibrillation and flutter (``atrial``), disorder and
+standstill of the ventricles (``ventricular``), pacing spikes, conduction. Rules of safety: whatever cannot be told is
+``undetermined``, which never means normal; a regular fast rhythm with wide QRS and no visible P is called ventricular
+tachycardia, with lower confidence, because to take it for a harmless one would be the worse mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teleread.signal.ecg import rhythm_spans as rs
+from teleread.signal.ecg.atrial import fibrillation_share, flutter_strength
+from teleread.signal.ecg.beat_shapes import Indices, Mask, chosen_leads
+from teleread.signal.ecg.beat_table import BeatTable, beat_table, local_mean
+from teleread.signal.ecg.beats import UNKNOWN, Kinds, beat_kinds, kind_names
+from teleread.signal.ecg.conduction import UsualBeat, averaged, from_median
+from teleread.signal.ecg.delineation import Delineation
+from teleread.signal.ecg.filters import Samples
+from teleread.signal.ecg.pacing import find_pacing
+from teleread.signal.ecg.rhythm_findings import Seen, findings_of
+from teleread.signal.ecg.rhythm_types import FINDING_CODES, SPAN_CODES, BeatLike, Rhythm, RhythmFinding, Spans
+from teleread.signal.ecg.ventricular import beats_within, unordered_spans
+
+__all__ = ["FINDING_CODES", "SPAN_CODES", "Rhythm", "RhythmFinding", "classify_rhythm"]
+
+_FLUTTER_WINDOW_S = 10.0
+_FEWEST_BEATS = 3
+_STANDSTILL_S = 4.0
+
+
+def classify_rhythm(
+    filtered_mv: NDArray[np.floating],
+    fs_hz: float,
+    leads: Sequence[str],
+    r_peaks: NDArray[np.integer],
+    delineation: Delineation | None,
+    beat: BeatLike | None,
+    raw_mv: NDArray[np.floating] | None = None,
+) -> Rhythm:
+    """Names the rhythm over time, the kind of each beat, and what else there is to say.
+
+    Args:
+        filtered_mv: (n_leads, n) or (n,) mV in the diagnostic band (0.05 to 150 Hz) or as recorded; NaN where missing.
+        fs_hz: 100 to 2000 Hz.
+        leads: names, one per row; standard spelling where they are standard leads.
+        r_peaks: beats in samples, ascending.
+        delineation: of the same beats, or None.
+        beat: the median beat, or None; then a mean beat is made here.
+        raw_mv: the signal as recorded, for pacing spikes; ``filtered_mv`` is searched without it.
+
+    Returns:
+        Spans over the whole recording. Never raises for a bad recording: it is ``undetermined`` then.
+    """
+    x = np.atleast_2d(np.asarray(filtered_mv, dtype=np.float64))
+    names = tuple(leads)
+    r = np.asarray(r_peaks, dtype=np.int64)
+    duration = x.shape[1] / fs_hz
+    rows = chosen_leads(names, x)
+    if not rows or x.shape[1] == 0 or duration < 1.0:
+        return Rhythm(_whole(duration), kind_names(np.full(r.size, UNKNOWN)), ())
+    chaos, flat = unordered_spans(x, fs_hz, rows)
+    raw = x if raw_mv is None else np.atleast_2d(np.asarray(raw_mv, dtype=np.float64))
+    pacing = find_pacing(raw[rows] if raw.shape[0] == x.shape[0] and len(rows) < raw.shape[0] else raw, fs_hz, r)
+    table = beat_table(x, fs_hz, names, r)
+    standstill = _standstill(r / fs_hz, flat, duration)
+    kinds = beat_kinds(table, pacing.paced, fibrillation_share(table) > 0.5)
+    usual = _usual_beat(x, fs_hz, names, r, table, beat)
+    spans, codes, e = _spans(x, fs_hz, names, r, table, kinds, delineation, usual, duration)
+    spans = rs.laid_over(spans, [s[:2] for s in standstill], "asystole")
+    spans = rs.laid_over(spans, chaos, "ventricular_fibrillation")
+    kinds = np.where(beats_within(table.r_s, chaos), UNKNOWN, kinds)
+    seen = Seen(table, kinds, codes, e, pacing, usual, delineation, fs_hz, duration, tuple(chaos), tuple(standstill))
+    return Rhythm(tuple(spans), kind_names(kinds), findings_of(seen, tuple(spans)))
+
+
+def _whole(duration_s: float) -> tuple[tuple[float, float, str], ...]:
+    return ((0.0, round(duration_s, 3), "undetermined"),) if duration_s > 0 else ()
+
+
+def _usual_beat(
+    x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices, table: BeatTable, beat: BeatLike | None
+) -> UsualBeat | None:
+    measured = from_median(beat) if beat is not None else None
+    return measured if measured is not None else averaged(x, fs_hz, leads, r, table.group == 0)
+
+
+def _spans(
+    x: Samples,
+    fs_hz: float,
+    leads: tuple[str, ...],
+    r: Indices,
+    table: BeatTable,
+    kinds: Kinds,
+    delineation: Delineation | None,
+    usual: UsualBeat | None,
+    duration: float,
+) -> tuple[Spans, Indices, rs.Evidence]:
+    p_share = None
+    if delineation is not None and delineation.p_on.shape == r.shape:
+        p_share = local_mean((delineation.p_on >= 0).astype(np.float64), np.ones(r.size), 6)
+    e = rs.evidence(table, usual.qrs_s if usual is not None and duration < 60.0 else None, p_share)
+    if r.size < _FEWEST_BEATS:
+        return list(_whole(duration)), np.full(r.size, rs.UNDETERMINED), e
+    codes = rs.base_codes(e, kinds, _flutter(x, fs_hz, leads, r))
+    codes = rs.with_arrhythmia(codes, table, kinds)
+    codes = rs.overlaid(rs.settled(codes, table.rr_s), table, kinds)
+    return rs.joined(rs.to_spans(codes, table.r_s, table.rr_s, duration)), codes, e
+
+
+def _flutter(x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices) -> Mask:
+    """Beats in windows of ten seconds in which the atria flutter."""
+    mask = np.zeros(r.size, dtype=np.bool_)
+    width = round(_FLUTTER_WINDOW_S * fs_hz)
+    n = x.shape[1]
+    for start in range(0, n, width):
+        stop = n if start + 1.5 * width > n else start + width
+        inside = (r >= start) & (r < stop)
+        if inside.any() and stop - start >= 0.5 * min(width, n):
+            strength, _ = flutter_strength(x[:, start:stop], fs_hz, leads, r[inside] - start)
+            mask |= inside & (strength > rs.FLUTTER_STRENGTH)
+        if stop == n:
+            break
+    return mask
+
+
+def _standstill(
+    r_s: Samples, flat: list[tuple[float, float, float]], duration_s: float
+) -> list[tuple[float, float, float]]:
+    """Flat stretches of at least four seconds between beats, with what is left of the signal in mV."""
+    edges = np.concatenate(([0.0], r_s, [duration_s]))
+    found = []
+    for start, end, height in flat:
+        inside = edges[(edges > start) & (edges < end)]
+        parts = np.concatenate(([start], inside, [end]))
+        k = int(np.argmax(np.diff(parts)))
+        a, b = float(parts[k]), float(parts[k + 1])
+        if b - a >= min(_STANDSTILL_S, 0.9 * duration_s):
+            found.append((a, b, height))
+    return found

@@ -1,0 +1,203 @@
+"""From evidence per beat to the name of the rhythm at each beat, and from there to spans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from teleread.signal.ecg.atrial import fibrillation_share, p_seen, steady
+from teleread.signal.ecg.beat_shapes import Indices, Mask
+from teleread.signal.ecg.beat_table import BeatTable, local_mean, local_median
+from teleread.signal.ecg.beats import PACED, SUPRAVENTRICULAR, VENTRICULAR, Kinds
+from teleread.signal.ecg.filters import Samples, run_lengths
+from teleread.signal.ecg.rhythm_types import SPAN_CODES, Spans
+from teleread.signal.ecg.ventricular import Span, ventricular_runs
+
+(
+    SINUS,
+    SINUS_BRADY,
+    SINUS_TACHY,
+    SINUS_ARRHYTHMIA,
+    AF,
+    FLUTTER,
+    SVT,
+    VT,
+    VF,
+    ASYSTOLE,
+    JUNCTIONAL,
+    IDIOVENTRICULAR,
+    ACCELERATED,
+    PACED_RHYTHM,
+    UNDETERMINED,
+) = range(len(SPAN_CODES))
+
+BRADYCARDIA_BPM = 60.0
+TACHYCARDIA_BPM = 100.0
+WIDE_S = 0.12
+FLUTTER_STRENGTH = 0.43
+
+_SVT_BPM = 150.0
+_SVT_REGULAR_BPM = 120.0
+_IDIOVENTRICULAR_BPM = 50.0
+_VT_BPM = 100.0
+_AF_BEATS = 5
+_RATE_REACH = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """Per beat: how sure it is of fibrillation, of a P wave (see ``p_seen``), the local rate and how regular it is
+    (median step between intervals over their median), whether the usual beat there is wide."""
+
+    fibrillation: Samples
+    p: Samples
+    rate_bpm: Samples
+    step: Samples
+    wide: Mask
+    clear: Samples
+
+
+def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | None) -> Evidence:
+    """``width_s`` is the duration of the usual QRS where it was measured, ``delineated_p`` the share of beats with a P."""
+    mean_rr = local_mean(np.nan_to_num(table.rr_s), np.isfinite(table.rr_s).astype(np.float64), _RATE_REACH)
+    rate = np.where(mean_rr > 0.1, 60.0 / np.maximum(mean_rr, 0.1), 0.0)
+    alike = table.alike & np.concatenate(([False], table.alike[:-1])) if table.r_s.size else table.alike
+    rr = np.where(alike, table.rr_s, np.nan)
+    step = np.abs(np.diff(rr, prepend=np.nan))
+    p = p_seen(table)
+    if delineated_p is not None:
+        p = np.where((p > 0.4) & (p < 1.0) & (delineated_p > 0.7), 1.0, p)
+    wide = np.full(table.r_s.size, width_s >= WIDE_S) if width_s is not None else table.usual_width_s >= WIDE_S
+    return Evidence(
+        fibrillation=fibrillation_share(table),
+        p=p,
+        rate_bpm=rate,
+        step=local_median(step, _RATE_REACH, otherwise=0.0) / np.maximum(mean_rr, 0.1),
+        wide=wide & (table.usual_spread_s > 0.026),
+        clear=local_mean(np.maximum(table.match, 0.0), np.ones(table.r_s.size), _RATE_REACH),
+    )
+
+
+def base_codes(e: Evidence, kinds: Kinds, flutter: Mask) -> Indices:
+    """The prevailing rhythm at each beat, before runs of other beats are laid over it."""
+    n = kinds.size
+    code = np.full(n, SINUS, dtype=np.int64)
+    code[e.rate_bpm < BRADYCARDIA_BPM] = SINUS_BRADY
+    code[e.rate_bpm > TACHYCARDIA_BPM] = SINUS_TACHY
+    absent, seen = e.p < 0.4, e.p >= 1.0
+    regular = e.step < 0.06
+    quick = (e.rate_bpm >= _SVT_BPM) & ~seen | (e.rate_bpm >= _SVT_REGULAR_BPM) & absent & regular
+    code[quick & ~e.wide] = SVT
+    slow = (e.rate_bpm < TACHYCARDIA_BPM) & absent & regular
+    code[slow & ~e.wide] = JUNCTIONAL
+    code[slow & e.wide] = np.where(e.rate_bpm[slow & e.wide] < _IDIOVENTRICULAR_BPM, IDIOVENTRICULAR, ACCELERATED)
+    code[(e.rate_bpm > TACHYCARDIA_BPM) & (e.rate_bpm < _SVT_BPM) & absent & ~quick & ~e.wide] = UNDETERMINED
+    fast_wide = e.wide & ((e.rate_bpm >= 130.0) | (e.rate_bpm >= _VT_BPM) & ~seen)
+    code[fast_wide] = VT
+    fib = steady(e.fibrillation > 0.5, _AF_BEATS)
+    code[fib & ~(fast_wide & regular)] = AF
+    code[flutter & ~(fib & (e.fibrillation > 0.95)) & ~e.wide] = FLUTTER
+    code[(e.clear < 0.45) & (code != AF)] = UNDETERMINED
+    paced = local_mean((kinds == PACED).astype(np.float64), np.ones(n), 4) > 0.5
+    code[paced] = PACED_RHYTHM
+    return code
+
+
+def with_arrhythmia(code: Indices, table: BeatTable, kinds: Kinds) -> Indices:
+    """Sinus rhythm whose interval swings by more than 0.16 s and a sixth within some ten beats is sinus arrhythmia."""
+    plain = kinds == 0
+    both = plain & np.concatenate(([False], plain[:-1])) if kinds.size else plain
+    rr = np.where(both, table.rr_s, np.nan)
+    if not np.isfinite(rr).any():
+        return code
+    middle = local_median(rr, 7, otherwise=0.8)
+    swing = np.abs(rr - middle)
+    swing = local_mean(np.nan_to_num(swing), np.isfinite(swing).astype(np.float64), 7)
+    out = code.copy()
+    wide_swing = (swing > 0.055) & (swing > 0.065 * middle)
+    out[np.isin(code, (SINUS, SINUS_BRADY)) & wide_swing] = SINUS_ARRHYTHMIA
+    return out
+
+
+def overlaid(code: Indices, table: BeatTable, kinds: Kinds) -> Indices:
+    """Runs of three and more ventricular or early supraventricular beats over the prevailing rhythm."""
+    out = code.copy()
+    for first, last, rate in ventricular_runs(kinds == VENTRICULAR, table.rr_s):
+        out[first:last] = VT if rate >= _VT_BPM else ACCELERATED if rate >= _IDIOVENTRICULAR_BPM else IDIOVENTRICULAR
+    for first, last, rate in ventricular_runs(kinds == SUPRAVENTRICULAR, table.rr_s):
+        if rate >= TACHYCARDIA_BPM:
+            out[first:last] = SVT
+    return out
+
+
+def settled(code: Indices, rr_s: Samples, least_s: float = 8.0) -> Indices:
+    """Short stretches of a sinus code between others take the code of the longer neighbour, so that spans do not flicker."""
+    out = code.copy()
+    for _ in range(2):
+        edges = np.flatnonzero(np.diff(out)) + 1
+        starts = np.concatenate(([0], edges))
+        stops = np.concatenate((edges, [out.size]))
+        length = np.array([np.nansum(rr_s[a:b]) for a, b in zip(starts, stops, strict=True)])
+        for k in range(starts.size):
+            if length[k] >= least_s or out[starts[k]] not in _SOFT or starts.size == 1:
+                continue
+            around = [j for j in (k - 1, k + 1) if 0 <= j < starts.size and out[starts[j]] in _SOFT]
+            if around:
+                best = max(around, key=lambda j: float(length[j]))
+                if length[best] > length[k]:
+                    out[starts[k] : stops[k]] = out[starts[best]]
+    return out
+
+
+_SOFT = frozenset(
+    {SINUS, SINUS_BRADY, SINUS_TACHY, SINUS_ARRHYTHMIA, JUNCTIONAL, UNDETERMINED, ACCELERATED, IDIOVENTRICULAR}
+)
+
+
+def to_spans(code: Indices, r_s: Samples, rr_s: Samples, duration_s: float) -> Spans:
+    """Spans from beats: a span begins midway between two beats, the first at 0, the last ends with the recording."""
+    if code.size == 0:
+        return []
+    edges = np.flatnonzero(np.diff(code)) + 1
+    starts = np.concatenate(([0], edges))
+    stops = np.concatenate((edges, [code.size]))
+    spans: Spans = []
+    for a, b in zip(starts, stops, strict=True):
+        begin = 0.0 if a == 0 else 0.5 * float(r_s[a - 1] + r_s[a])
+        end = duration_s if b == code.size else 0.5 * float(r_s[b - 1] + r_s[b])
+        spans.append((round(begin, 3), round(end, 3), SPAN_CODES[int(code[a])]))
+    return spans
+
+
+def laid_over(spans: Spans, over: list[Span], name: str) -> Spans:
+    """The spans with ``over`` cut out of them and put in under ``name``."""
+    for start, end in over:
+        rest: Spans = []
+        for a, b, code in spans:
+            if b <= start or a >= end:
+                rest.append((a, b, code))
+                continue
+            if a < start:
+                rest.append((a, round(start, 3), code))
+            if b > end:
+                rest.append((round(end, 3), b, code))
+        spans = sorted([*rest, (round(start, 3), round(end, 3), name)])
+    return joined(spans)
+
+
+def joined(spans: Spans) -> Spans:
+    """Neighbours of one name become one."""
+    out: Spans = []
+    for a, b, code in spans:
+        if out and out[-1][2] == code and a - out[-1][1] < 0.01:
+            out[-1] = (out[-1][0], b, code)
+        else:
+            out.append((a, b, code))
+    return out
+
+
+def beats_per_code(code: Indices, wanted: int) -> list[tuple[int, int]]:
+    """Runs of one code, first beat and one after the last."""
+    starts, stops = run_lengths(code == wanted)
+    return [(int(a), int(b)) for a, b in zip(starts, stops, strict=True)]
