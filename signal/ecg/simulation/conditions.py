@@ -199,9 +199,9 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "early_repolarisation": {
         "rate_bpm": (52.0, 68.0),
         "size": (1.05, 1.3),
-        "st": (0.045, 0.040, -0.070),
+        "st": (0.028, 0.030, -0.070),
         "st_lead": "V3",
-        "st_range_mv": (0.09, 0.14),
+        "st_range_mv": (0.07, 0.11),
         "st_bend": 1.5,
         "last": Bump(0.72, 0.86, 1.0, (0.16, 0.12, 0.02), 2.0, 1.3),
         "t": _t((0.42, 0.32, -0.28)),

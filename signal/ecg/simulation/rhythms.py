@@ -154,8 +154,9 @@ def asystole(heart: Heart) -> Score:
 
 def pause(heart: Heart) -> Score:
     """Sinus rhythm in which the node stops once: one RR is exactly the pause."""
-    length = heart.settings.get("pause_s", float(heart.rng.uniform(3.1, 4.6)))
-    if length > heart.duration_s - 2.5:
+    drawn = min(float(heart.rng.uniform(3.1, 4.6)), heart.duration_s - 2.5)
+    length = heart.settings.get("pause_s", drawn)
+    if length > heart.duration_s - 2.5 or length < 60.0 / heart.rate_bpm:
         raise ValueError("the recording is too short for the pause")
     whole = sinus(heart)
     latest = heart.duration_s - length - 1.0
