@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teleread.signal.ecg.filters import Samples, run_lengths
+from teleread.signal.ecg.measure import Measured as Measured
 from teleread.signal.ecg.qrs import detect_qrs
 from teleread.signal.ecg.quality import Quality, assess_quality
 from teleread.signal.ecg.record import CALIBRATION_PULSE, EcgRecord
@@ -26,23 +27,6 @@ JSON_SHAPE = "teleread.ecg/1"
 
 _LONGEST_RR_S = 10.0
 _FEWEST_RR = 2  # one interval is as easily an artefact as a rhythm
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One measured number.
-
-    Args:
-        value: finite.
-        unit: ``"bpm"``, ``"ms"``, ``"mV"``, ``"deg"``.
-        lead: a lead's name or ``"global"``.
-        confidence: 0 (worthless) to 1.
-    """
-
-    value: float
-    unit: str
-    lead: str
-    confidence: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,8 @@ class Plan:
     pattern: str = "isolated"
     atria: str = "none"
     findings: frozenset[str] = frozenset()
-    faults: tuple[tuple[str, str], ...] = ()
+    faults: tuple[tuple[str | None, str], ...] = ()
+    """Pairs (where, kind): where "" means at the lead that the caller names."""
 
 
 def _found(*codes: str) -> frozenset[str]:
@@ -185,7 +186,7 @@ _REPOLARISATION: dict[str, dict[str, Any]] = {
     "low_voltage": {"size": (0.24, 0.31)},
     "lvh": {
         "size": (1.75, 2.15),
-        "frontal_deg": (-55.0, -25.0),
+        "frontal_deg": (-34.0, -6.0),
         "horizontal_deg": (4.0, 16.0),
         "qrs_ms": (98.0, 112.0),
         "st": (-0.07, -0.01, 0.03),
@@ -237,7 +238,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 
 _FAULTY: dict[str, dict[str, Any]] = {
     "lead_off": {"faults": (("", "flat"),)},
-    "ra_la_swap": {"faults": (("", "ra_la"),)},
+    "ra_la_swap": {"faults": ((None, "ra_la"),)},
 }
 
 _TABLE = _RHYTHMS | _CONDUCTION | _STEMI | _REPOLARISATION | _VARIANTS | _FAULTY

@@ -25,10 +25,10 @@ def add_waves(dipole: Samples, fs_hz: float, waves: Waves, rng: np.random.Genera
 def _flutter(t: Samples, waves: Waves, rng: np.random.Generator) -> Samples:
     """The saw tooth of typical flutter: a slow fall and a quick rise in II, III and aVF, upright in V1."""
     turn = np.mod((t - waves.phase_s) * waves.rate_bpm / 60.0, 1.0)
-    fall = float(rng.uniform(0.60, 0.70))
-    down = 0.5 - 0.5 * np.cos(np.pi * np.clip(turn / fall, 0.0, 1.0))
+    fall = float(rng.uniform(0.66, 0.74))
+    down = np.clip(turn / fall, 0.0, 1.0) ** 1.5
     up = 0.5 + 0.5 * np.cos(np.pi * np.clip((turn - fall) / (1.0 - fall), 0.0, 1.0))
-    saw = np.where(turn < fall, down**1.3, up) - 0.5
+    saw = np.where(turn < fall, down, up) - 0.45
     vector = np.array(_FLUTTER) * rng.uniform(0.85, 1.25, 3)
     return np.asarray(vector[:, None] * saw[None, :] * 1.3)
 

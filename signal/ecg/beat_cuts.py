@@ -1,0 +1,216 @@
+"""Beats cut out of a recording, levelled, aligned and sorted into classes by shape: what a median beat is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+
+from teleread.signal.ecg.filters import Samples, bridge_gaps
+
+Indices = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+SAME_SHAPE = 0.90
+"""Least correlation of two beats' QRS, all leads together, that makes them one class."""
+
+_FINEST_FS_HZ = 1000.0
+_COARSEST_FS_HZ = 400.0
+_QRS_S = (0.07, 0.10)  # before and after R: the stretch by which shapes are compared
+_SLACK_S = 0.024  # how far a detected R may lie from where the shape says
+_LEVEL_S = (0.11, 0.05)  # before R: the stretch that tells a beat's level
+_NEIGHBOURS_S = 2.5  # beats farther apart say nothing about each other's wander
+_PREMATURE = 0.85  # of the usual RR
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cuts:
+    """Beats side by side at one working rate.
+
+    Args:
+        beats: (n_beats, n_leads, m) in mV, each on its own baseline: zero shortly before the QRS, without wander.
+        fs_hz: working rate, the recording's own or up to five times it (or a part of it above 1000 Hz).
+        r_index: the sample of R in every cut.
+        r_at: the aligned R of each beat in samples of the recording, a float.
+        whole: (n_beats,) the cut lies inside the recording.
+        missing: (n_beats, n_leads) share of samples that were missing.
+    """
+
+    beats: Samples
+    fs_hz: float
+    r_index: int
+    r_at: Samples
+    whole: Mask
+    missing: Samples
+
+
+def working_rate(fs_hz: float) -> tuple[int, int]:
+    """(up, down): boundaries need a grid of 2.5 ms or finer, and gain nothing below 1 ms."""
+    if fs_hz < _COARSEST_FS_HZ:
+        return max(1, int(np.ceil(_COARSEST_FS_HZ / fs_hz))), 1
+    return 1, max(1, int(fs_hz // _FINEST_FS_HZ))
+
+
+def cut_beats(ecg_mv: Samples, fs_hz: float, r_peaks: Indices, before_s: float, after_s: float) -> Cuts:
+    """Cuts [R - before_s, R + after_s] around every beat of (n_leads, n), levelled and aligned with the usual shape.
+
+    Raises:
+        ValueError: no beat, no lead or no sample.
+    """
+    if r_peaks.size == 0 or ecg_mv.size == 0:
+        raise ValueError("nothing to cut")
+    up, down = working_rate(fs_hz)
+    fs = fs_hz * up / down
+    # whole working samples on both sides of R, so that R falls on the grid
+    slack = round(_SLACK_S * fs)
+    before, after = round(before_s * fs), round(after_s * fs)
+    left, right = -(-(before + slack) * down // up), -(-(after + slack) * down // up)
+    take = r_peaks[:, None] + np.arange(-left, right + down)[None, :]
+    inside = np.clip(take, 0, ecg_mv.shape[1] - 1)
+    cuts = np.ascontiguousarray(ecg_mv[:, inside].transpose(1, 0, 2))
+    gaps = ~np.isfinite(cuts)
+    missing: Samples = gaps.mean(axis=2)
+    if gaps.any():
+        cuts = bridge_gaps(cuts)
+    cuts = _at_working_rate(cuts, up, down)
+    r_index = left * up // down
+    first = r_index - before - slack
+    cuts = cuts[:, :, first : first + before + after + 2 * slack + 1]
+    edge = round(fs_hz * _SLACK_S)
+    whole = np.asarray((take[:, 0] >= -edge) & (take[:, -1] < ecg_mv.shape[1] + edge))
+    cuts = _levelled(cuts, np.asarray(r_peaks * (up / down), dtype=np.float64), fs, before + slack)
+    shift = best_shifts(cuts, np.median(cuts, axis=0), fs, before + slack, slack)
+    aligned = shifted(cuts, shift, slack)
+    r_at = r_peaks + shift * (down / up)
+    return Cuts(aligned, fs, before, np.asarray(r_at, dtype=np.float64), whole, missing)
+
+
+def _at_working_rate(cuts: Samples, up: int, down: int) -> Samples:
+    if down > 1:
+        m = cuts.shape[2] // down * down
+        coarse: Samples = cuts[:, :, :m].reshape(*cuts.shape[:2], -1, down).mean(axis=3)
+        return coarse
+    if up > 1:
+        fine: Samples = resample_poly(cuts, up, 1, axis=-1, padtype="line")
+        return fine
+    return cuts
+
+
+def _levelled(cuts: Samples, r: Samples, fs: float, r_index: int) -> Samples:
+    """Each beat minus the straight lines from its level to that of the beats before and after.
+
+    The level just before the QRS is the same point of every cycle, so what it does from beat to beat is wander.
+    """
+    first, last = max(0, r_index - round(_LEVEL_S[0] * fs)), max(1, r_index - round(_LEVEL_S[1] * fs))
+    level = cuts[:, :, first:last].mean(axis=2)
+    cuts -= level[:, :, None]
+    if r.size < 2:
+        return cuts
+    apart = np.diff(r)
+    slope = np.diff(level, axis=0) / np.maximum(apart, 1.0)[:, None]
+    slope[apart > _NEIGHBOURS_S * fs] = 0.0
+    t = np.arange(cuts.shape[2]) - (first + last - 1) / 2
+    cuts[:-1] -= slope[:, :, None] * np.maximum(t, 0.0)
+    cuts[1:] -= slope[:, :, None] * np.minimum(t, 0.0)
+    return cuts
+
+
+def best_shifts(cuts: Samples, pattern: Samples, fs: float, r_index: int, slack: int) -> Indices:
+    """By how many samples, at most ``slack``, each of (n_beats, n_leads, m) lies late against (n_leads, m)."""
+    first, last = r_index - round(_QRS_S[0] * fs), r_index + round(_QRS_S[1] * fs)
+    first, last = max(slack, first), min(cuts.shape[2] - slack, last)
+    wanted = pattern[:, first:last]
+    step = max(1, slack // 12)
+    shifts = np.arange(-slack, slack + 1)
+    fits = np.full((shifts.size, cuts.shape[0]), -np.inf)
+
+    def fit(k: int) -> Samples:
+        part = cuts[:, :, first + shifts[k] : last + shifts[k]]
+        norm = np.sqrt(np.einsum("blk,blk->b", part, part))
+        matched: Samples = np.einsum("blk,lk->b", part, wanted) / np.where(norm > 0, norm, 1.0)
+        return matched
+
+    for k in range(0, shifts.size, step):
+        fits[k] = fit(k)
+    if step > 1:
+        near = {int(k) + d for k in np.argmax(fits, axis=0) for d in range(1 - step, step)}
+        for k in sorted(near & set(range(shifts.size))):
+            fits[k] = fit(k)
+    return np.asarray(shifts[np.argmax(fits, axis=0)], dtype=np.int64)
+
+
+def shifted(cuts: Samples, shift: Indices, slack: int) -> Samples:
+    """The cuts moved by their shifts and shortened by ``slack`` on both sides."""
+    m = cuts.shape[2] - 2 * slack
+    take = slack + shift[:, None] + np.arange(m)[None, :]
+    moved: Samples = np.take_along_axis(cuts, take[:, None, :], axis=2)
+    return moved
+
+
+def usual_beat(beats: Samples) -> Samples:
+    """The mean of the middle half at each sample: as deaf to outliers as the median, with a third less noise.
+
+    With one or two beats the mean, with three the median.
+    """
+    count = beats.shape[0]
+    if count <= 2:
+        few: Samples = beats.mean(axis=0)
+        return few
+    leave = max(1, count // 4)
+    ranked = np.sort(beats, axis=0)
+    middle: Samples = ranked[leave : count - leave].mean(axis=0)
+    return middle
+
+
+def shape_classes(cuts: Cuts, usable: Mask, premature: Mask, most: int = 6) -> Indices:
+    """The class of each beat by the shape of its QRS: 0 the dominant one, then by size; -1 is like no other.
+
+    The dominant class is the largest one, where premature beats count half: in bigeminy it is the one that comes
+    in time. Noisy leads have less say.
+    """
+    features = _features(cuts)
+    like = features @ features.T > SAME_SHAPE
+    classes = np.full(usable.size, -1, dtype=np.int64)
+    free = usable.copy()
+    weight = np.where(premature, 0.5, 1.0)
+    for number in range(most):
+        votes = (like & free[None, :]) @ weight * free
+        if votes.max(initial=0.0) <= 0:
+            break
+        members = like[int(np.argmax(votes))] & free
+        if members.sum() > 2:
+            centre = features[members].mean(axis=0)
+            centre /= np.linalg.norm(centre)
+            members |= (features @ centre > SAME_SHAPE) & free
+        if number and members.sum() < 2:
+            break
+        classes[members] = number
+        free &= ~members
+    return classes
+
+
+def premature_beats(rr_before: Samples) -> Mask:
+    """Beats that come at less than 0.85 of the usual distance after the one before; NaN where that is not known."""
+    known = rr_before[np.isfinite(rr_before)]
+    if known.size < 2:
+        return np.zeros(rr_before.size, dtype=np.bool_)
+    early: Mask = np.nan_to_num(rr_before, nan=np.inf) < _PREMATURE * np.median(known)
+    return early
+
+
+def _features(cuts: Cuts) -> Samples:
+    """Unit vectors (n_beats, k): the QRS in all leads, each lead weighted by how steadily it shows its beats."""
+    first = max(0, cuts.r_index - round(_QRS_S[0] * cuts.fs_hz))
+    last = cuts.r_index + round(_QRS_S[1] * cuts.fs_hz)
+    step = max(1, round(cuts.fs_hz / 250.0))
+    qrs = cuts.beats[:, :, first:last:step]
+    usual = np.median(qrs, axis=0)
+    size = np.sqrt(np.mean(usual * usual, axis=1))
+    spread = np.median(np.abs(qrs - usual), axis=(0, 2))
+    steady = 1.0 / (1.0 + (3.0 * spread / np.maximum(size, 1e-9)) ** 2)
+    flat = (qrs * steady[None, :, None]).reshape(qrs.shape[0], -1)
+    norm = np.linalg.norm(flat, axis=1, keepdims=True)
+    unit: Samples = flat / np.where(norm > 0, norm, 1.0)
+    return unit

@@ -1,0 +1,234 @@
+"""Global boundaries of P, QRS and T on one clean beat of all leads together.
+
+Everything rests on the spatial velocity, the root mean square over the leads of the slope of each: it is quiet where
+all leads are quiet, so its first and last movement are the earliest onset and the latest end in any lead, which is
+how IEC 60601-2-25 and the AHA/ACC/HRS recommendations (doi:10.1161/CIRCULATIONAHA.106.180200) define global
+intervals. Each wave is sought from its steepest part outwards until the velocity has fallen to a small part of its
+largest value, or to the noise, for a while.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+from teleread.signal.ecg.delineation import ABSENT
+from teleread.signal.ecg.filters import Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Boundaries:
+    """Samples of one beat, ``ABSENT`` (-1) where there is no such wave."""
+
+    p_on: int = ABSENT
+    p_peak: int = ABSENT
+    p_off: int = ABSENT
+    qrs_on: int = ABSENT
+    qrs_off: int = ABSENT
+    t_on: int = ABSENT
+    t_peak: int = ABSENT
+    t_off: int = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class _Tuning:
+    """Found on recordings with device measurements, on LUDB's marks and on simulated beats, all at once."""
+
+    qrs_smooth_s: float = 0.014
+    qrs_reach_s: tuple[float, float] = (0.13, 0.15)
+    qrs_lasting_s: float = 0.022
+    qrs_peaked: float = 1.7
+    qrs_hot: float = 0.30
+    qrs_on_part: float = 0.036
+    qrs_off_part: float = 0.036
+    qrs_quiet_s: float = 0.008
+    noise_times: float = 2.0
+    t_smooth_s: float = 0.020
+    t_part: float = 0.12
+    p_smooth_s: float = 0.018
+    p_part: float = 0.25
+    p_noise_times: float = 2.5
+    p_quiet_s: float = 0.012
+    p_farthest_s: float = 0.36
+
+
+_TUNING = _Tuning()
+
+
+def find_boundaries(beat: Samples, fs_hz: float, r_index: int, rr_before_s: float, rr_after_s: float) -> Boundaries:
+    """Boundaries of one beat.
+
+    Args:
+        beat: (n_leads, m) in mV, without NaN; a lead of zeros has no say.
+        fs_hz: 400 Hz or more.
+        r_index: the sample of R.
+        rr_before_s, rr_after_s: distance of the beats before and after; the T wave before limits P, the next beat T.
+
+    Returns:
+        The samples. P is the likeliest stretch before QRS, whether or not it is a P wave: that takes more than one
+        beat to tell.
+    """
+    qrs_on, qrs_off = _qrs(beat, fs_hz, r_index)
+    if qrs_on == ABSENT:
+        return Boundaries()
+    t_on, t_peak, t_off = _t_wave(beat, fs_hz, r_index, qrs_on, qrs_off, rr_after_s)
+    ended = t_off if t_off != ABSENT else qrs_off
+    p_on, p_peak, p_off = _p_wave(beat, fs_hz, qrs_on, ended - round(rr_before_s * fs_hz))
+    return Boundaries(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
+
+
+def isoelectric(beat: Samples, fs_hz: float, qrs_on: int) -> Samples:
+    """Each lead's level just before QRS, (n_leads, 1): the mean of the last 16 ms before its onset."""
+    stop = max(1, qrs_on - round(0.002 * fs_hz))
+    start = max(0, stop - round(0.016 * fs_hz))
+    level: Samples = beat[:, start:stop].mean(axis=1, keepdims=True)
+    return level
+
+
+def smooth(x: Samples, width: int) -> Samples:
+    """Centred moving mean of odd width along the last axis, ends held."""
+    width |= 1
+    if width <= 1 or x.shape[-1] == 0:
+        return x
+    half = width // 2
+    total = np.empty((*x.shape[:-1], x.shape[-1] + 2 * half + 1))
+    total[..., 0] = 0.0
+    total[..., 1 : half + 1] = x[..., :1]
+    total[..., half + 1 : half + 1 + x.shape[-1]] = x
+    total[..., half + 1 + x.shape[-1] :] = x[..., -1:]
+    np.cumsum(total, axis=-1, out=total)
+    mean: Samples = (total[..., width:] - total[..., :-width]) / width
+    return mean
+
+
+def velocity(beat: Samples, fs_hz: float, smooth_s: float, twice: bool) -> Samples:
+    """Spatial velocity (m,) in mV/s of (n_leads, m) after a moving mean of ``smooth_s``, once or twice."""
+    width = round(smooth_s * fs_hz)
+    y = smooth(beat, width)
+    y = smooth(y, width) if twice else y
+    slope = np.empty_like(y)
+    slope[:, 1:-1] = (y[:, 2:] - y[:, :-2]) * (0.5 * fs_hz)
+    slope[:, 0], slope[:, -1] = slope[:, 1], slope[:, -2]
+    speed: Samples = np.sqrt(np.mean(slope * slope, axis=0))
+    return speed
+
+
+def _qrs(beat: Samples, fs: float, r: int) -> tuple[int, int]:
+    speed = velocity(beat, fs, _TUNING.qrs_smooth_s, twice=False)
+    first, last = max(0, r - round(_TUNING.qrs_reach_s[0] * fs)), r + round(_TUNING.qrs_reach_s[1] * fs)
+    # the running median is blind to a pacing spike, which is over in a few milliseconds
+    lasting = median_filter(speed[first:last], max(1, round(_TUNING.qrs_lasting_s * fs)) | 1, mode="nearest")
+    high = float(lasting.max(initial=0.0))
+    if high <= 0:
+        return ABSENT, ABSENT
+    most = min(float(speed[first:last].max()), _TUNING.qrs_peaked * high)
+    hot = np.flatnonzero(lasting > _TUNING.qrs_hot * high) + first
+    rest = np.concatenate((speed[: max(1, r - round(0.15 * fs))], speed[r + round(0.2 * fs) :]))
+    noise = _TUNING.noise_times * float(np.percentile(rest, 20))
+    quiet = round(_TUNING.qrs_quiet_s * fs)
+    on = walk_back(speed, int(hot[0]), max(_TUNING.qrs_on_part * most, noise), quiet, max(0, first - quiet))
+    # a sloping ST segment moves all the time and still is not QRS
+    after = int(hot[-1]) + round(0.05 * fs)
+    sloping = float(np.median(speed[after : after + round(0.06 * fs)])) if after + 2 < speed.size else 0.0
+    still = max(_TUNING.qrs_off_part * most, noise, sloping)
+    off = walk_on(speed, int(hot[-1]), still, quiet, min(speed.size - 1, last + quiet))
+    return on, off
+
+
+def _t_wave(beat: Samples, fs: float, r: int, qrs_on: int, qrs_off: int, rr_s: float) -> tuple[int, int, int]:
+    root = float(np.sqrt(max(rr_s, 0.3)))
+    start = qrs_off + round(0.04 * fs)
+    stop = min(beat.shape[1] - 1, r + round(min(rr_s - 0.10, 0.12 + 0.55 * root) * fs))
+    if stop - start < 0.08 * fs:
+        return ABSENT, ABSENT, ABSENT
+    level = isoelectric(beat, fs, qrs_on)
+    held = beat[:, qrs_off:] - level
+    width = round(_TUNING.t_smooth_s * fs)
+    y = smooth(smooth(held, width), width)
+    slope = smooth(np.gradient(y, axis=1) * fs, round(0.016 * fs))
+    speed = np.sqrt(np.mean(slope * slope, axis=0))
+    a, b = start - qrs_off, stop - qrs_off
+    # the one direction in which T moves most, as a lead of its own
+    direction = np.linalg.eigh(slope[:, a:b] @ slope[:, a:b].T)[1][:, -1]
+    z = direction @ y
+    part = z[a:b] - np.linspace(z[a], z[b - 1], b - a)
+    usual = max(5, min(b, round((0.08 + 0.42 * root) * fs) + r - qrs_off) - a)
+    peak = int(np.argmax(np.abs(part[:usual])))
+    if z[a + peak] < z[b - 1]:
+        z = -z
+    peak += a
+    course = np.gradient(smooth(z, round(0.012 * fs)))
+    end = min(b, peak + round(0.16 * fs))
+    steep = peak + int(np.argmin(course[peak:end])) if end > peak + 2 else peak
+    near = slice(max(peak, steep - round(0.02 * fs)), steep + round(0.02 * fs))
+    most = float(speed[near].max(initial=0.0))
+    limit = max(_TUNING.t_part * most, 2.0 * float(np.percentile(speed[a:], 10)))
+    off = _down_the_slope(speed, steep, limit, 0.5 * most, round(0.02 * fs), b - 1)
+    rising = int(np.argmax(course[a : peak + 1])) + a
+    on = walk_back(speed, rising, max(_TUNING.t_part * float(speed[rising]), limit), round(0.02 * fs), 0)
+    return qrs_off + max(on, 0), qrs_off + peak, qrs_off + off
+
+
+def _p_wave(beat: Samples, fs: float, qrs_on: int, t_before: int) -> tuple[int, int, int]:
+    first = max(round(0.02 * fs), t_before + round(0.01 * fs), qrs_on - round(_TUNING.p_farthest_s * fs))
+    last = qrs_on - round(0.008 * fs)
+    if last - first < 0.06 * fs:
+        return ABSENT, ABSENT, ABSENT
+    speed = velocity(beat[:, : qrs_on + 1], fs, _TUNING.p_smooth_s, twice=True)
+    energy = np.convolve(speed[first:last] ** 2, np.ones(round(0.11 * fs)), "same")
+    centre = first + int(np.argmax(energy[: last - first]))
+    reach, limit = round(0.08 * fs), round(0.10 * fs)
+    low, high = max(first, centre - reach), min(last, centre + reach)
+    left = low + int(np.argmax(speed[low : centre + 1]))
+    right = centre + int(np.argmax(speed[centre:high])) if high > centre else centre
+    most = max(float(speed[left]), float(speed[right]))
+    noise = float(np.percentile(speed[first:last], 10))
+    still = max(_TUNING.p_part * most, min(_TUNING.p_noise_times * noise, 0.6 * most))
+    quiet = round(_TUNING.p_quiet_s * fs)
+    on = walk_back(speed, left, still, quiet, max(first, centre - limit))
+    off = walk_on(speed, right, still, quiet, min(last, centre + limit))
+    wave = beat[:, on : off + 1] - np.linspace(0.0, 1.0, off - on + 1) * (beat[:, off] - beat[:, on])[:, None]
+    wave = wave - beat[:, on, None]
+    return on, on + int(np.argmax(np.sum(wave * wave, axis=0))), off
+
+
+def walk_back(speed: Samples, start: int, still: float, quiet: int, limit: int) -> int:
+    """From ``start`` leftwards to the first moving sample that ``quiet`` still ones precede, not beyond ``limit``."""
+    i = start
+    while i > limit:
+        low = max(limit, i - quiet)
+        moving = np.flatnonzero(speed[low:i] >= still)
+        if moving.size == 0:
+            break
+        i = low + int(moving[0])
+    return i
+
+
+def walk_on(speed: Samples, start: int, still: float, quiet: int, limit: int) -> int:
+    """From ``start`` rightwards to the last moving sample that ``quiet`` still ones follow, not beyond ``limit``."""
+    i = start
+    while i < limit:
+        moving = np.flatnonzero(speed[i + 1 : min(limit, i + quiet) + 1] >= still)
+        if moving.size == 0:
+            break
+        i = i + 1 + int(moving[-1])
+    return i
+
+
+def _down_the_slope(speed: Samples, start: int, still: float, low: float, ahead: int, limit: int) -> int:
+    """Right end of a falling flank: where it is still, or where something else begins (U, the next P)."""
+    for i in range(start, limit):
+        if speed[i] <= still:
+            return i
+        if speed[i] < low and speed[i : i + ahead].min() >= speed[i]:
+            return i
+    return limit
+
+
+def template_marks(marks: Boundaries) -> NDArray[np.int64]:
+    """The eight samples in the order p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off."""
+    order = (marks.p_on, marks.p_peak, marks.p_off, marks.qrs_on, marks.qrs_off, marks.t_on, marks.t_peak, marks.t_off)
+    return np.array(order, dtype=np.int64)
