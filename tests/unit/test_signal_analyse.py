@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from teleread.signal.ecg import CALIBRATION_PULSE, CONDITIONS, Annotation, EcgRecord, Patient, analyse, simulate
+from teleread.signal.ecg import CALIBRATION_PULSE, Annotation, EcgRecord, Patient, analyse, simulate
+
+SAMPLES = ("normal", "af", "inferior_stemi", "complete_block", "lead_off", "ra_la_swap")
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("condition", SAMPLES)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_heart_rate_is_that_of_the_heart(condition: str, seed: int) -> None:
     record, truth = simulate(condition, seed)
@@ -76,7 +78,7 @@ def test_the_same_record_gives_the_same_bytes() -> None:
     assert len(texts) == 1
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("condition", SAMPLES)
 def test_the_json_has_one_shape_and_says_that_nobody_confirmed_it(condition: str) -> None:
     shown = analyse(simulate(condition, 1)[0]).to_json()
     assert list(shown) == [

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from teleread.ingest.formats import read_ecg
-from teleread.signal.ecg import CONDITIONS, detect_qrs, simulate
+from teleread.signal.ecg import detect_qrs, simulate
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the peer's own deprecations
@@ -28,7 +28,7 @@ def agree(found: NDArray[np.int64], truth: NDArray[np.int64], n: int, fs: float,
     return not extra and all(np.sum(np.abs(found - t) <= tolerance) == 1 for t in inner)
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("condition", ["normal", "af", "inferior_stemi", "complete_block", "lead_off", "ra_la_swap"])
 @pytest.mark.parametrize("seed", range(6))
 def test_every_beat_of_every_condition_is_found_and_nothing_else(condition: str, seed: int) -> None:
     record, truth = simulate(condition, seed)

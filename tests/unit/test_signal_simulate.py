@@ -90,7 +90,7 @@ def test_the_named_chest_lead_is_dead() -> None:
 
 @pytest.mark.parametrize(
     ("condition", "options"),
-    [("asystole", {}), ("normal", {"fs_hz": 50.0}), ("normal", {"duration_s": 0.5}), ("lead_off", {"lead": "II"})],
+    [("no_heart", {}), ("normal", {"fs_hz": 50.0}), ("normal", {"duration_s": 0.5}), ("lead_off", {"lead": "II"})],
 )
 def test_what_cannot_be_simulated_is_refused(condition: str, options: dict[str, float]) -> None:
     with pytest.raises(ValueError):
