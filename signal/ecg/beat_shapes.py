@@ -29,6 +29,7 @@ _SHIFTS = 2
 _SEEDS = 48
 _ALIKE = 0.88
 _MOST_GROUPS = 6
+_QUIET = 4
 _PREFERRED = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
@@ -218,8 +219,22 @@ def _extent(speed: Samples, fs: float) -> Samples:
 
 def _bounds(speed: Samples) -> tuple[int, int]:
     """First and last sample of the QRS by speed, in samples of the window."""
-    over = np.flatnonzero(speed > speed.max(initial=0.0) / 10.0)
-    return (int(over[0]), int(over[-1]) + 1) if over.size else (0, speed.size)
+    if speed.max(initial=0.0) <= 0:
+        return 0, speed.size
+    return quiet_around(speed, speed.max() / 10.0, _QUIET)
+
+
+def quiet_around(speed: Samples, limit: float, quiet: int) -> tuple[int, int]:
+    """From the top of the speed outwards to where it stays below the limit for ``quiet`` samples: a T wave beyond is not
+    reached. First sample, and one after the last."""
+    top = int(np.argmax(speed))
+    low = np.concatenate((np.zeros(quiet), np.cumsum(speed > limit)))  # a moving count of samples over the limit
+    calm = low[quiet:] - low[:-quiet] == 0 if low.size > quiet else np.zeros(0, dtype=np.bool_)
+    after = np.flatnonzero(calm[top:])
+    before = np.flatnonzero(calm[:top])
+    off = top + int(after[0]) - quiet + 1 if after.size else speed.size
+    on = int(before[-1]) + 1 if before.size else 0
+    return on, max(off, on + 1)
 
 
 def _best_match(wide: Samples, template: Samples) -> Samples:

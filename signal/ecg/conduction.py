@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from teleread.signal.ecg.beat_shapes import Indices, Mask, cut, decimated
+from teleread.signal.ecg.beat_shapes import Indices, Mask, cut, decimated, quiet_around
 from teleread.signal.ecg.filters import Samples
 from teleread.signal.ecg.rhythm_types import BeatLike
 
@@ -71,10 +71,10 @@ def averaged(
     lo, hi = middle - round(0.11 * fs), middle + round(0.15 * fs)
     top = float(speed[lo:hi].max())
     quiet = float(np.median(np.sort(speed)[: speed.size // 3]))
-    over = np.flatnonzero(speed[lo:hi] > max(0.09 * top, 2.5 * quiet))
-    if over.size == 0 or top <= 0:
+    if top <= 0:
         return None
-    on, off = lo + int(over[0]), lo + int(over[-1]) + 1
+    on, off = quiet_around(speed[lo:hi], max(0.09 * top, 2.5 * quiet), round(0.016 * fs))
+    on, off = on + lo, off + lo
     return UsualBeat(_levelled(mean, on, fs), leads, fs, -1, on, off)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +123,7 @@ def _in_blocks(ecg_mv: NDArray[np.floating], fs_hz: float, work: Callable[[Sampl
     out = np.empty_like(x)
     block, margin = int(_BLOCK_S * fs_hz), int(_MARGIN_S * fs_hz)
     edges = [0, n] if n <= _LONG_S * fs_hz else [*range(0, n - block // 2, block), n]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         first, last = max(0, start - margin), min(n, stop + margin)
         part = bridge_gaps(x[:, first:last])
         out[:, start:stop] = work(part)[:, start - first : stop - first] if part.size else part

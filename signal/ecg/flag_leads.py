@@ -20,9 +20,13 @@ LEAD_QUANTITIES = (
     "upslope_mv",
     "t_mv",
     "net_qrs_mv",
+    "r_mv",
 )
 """What a limit may ask of one lead: ST at J, its depression at J and 80 ms later (positive downwards), the rise from
-J to J + 80 ms, the T wave (negative when inverted), and R minus the deeper of Q and S."""
+J to J + 80 ms, the T wave (negative when inverted), R minus the deeper of Q and S, and R."""
+
+_WITNESS = "witness_"
+"""Before a quantity: any of the leads in ``params.witness`` must reach it, beside those that are counted."""
 
 _DEAD_FAULTS = frozenset({"flat", "off", "saturated"})
 _LEAST_CONFIDENCE = 0.2  # below it a lead's values are guesses
@@ -168,7 +172,7 @@ def _quantity(quantity: str, lead: str, inputs: FlagInputs) -> tuple[float, floa
     elif quantity == "upslope_mv":
         sign, names = 1.0, ("st_j80_mv", "st_j_mv")
     else:
-        return _net_qrs(lead, inputs)
+        return _of_qrs(quantity, lead, inputs)
     parts = [inputs.measurements.get(f"{name}.{lead}") for name in names]
     if any(part is None for part in parts):
         return None
@@ -177,15 +181,16 @@ def _quantity(quantity: str, lead: str, inputs: FlagInputs) -> tuple[float, floa
     return sign * value, min(part.confidence for part in known)
 
 
-def _net_qrs(lead: str, inputs: FlagInputs) -> tuple[float, float] | None:
-    """R minus the deeper of Q and S. A wave that is not there counts as zero, but one of them must be."""
+def _of_qrs(quantity: str, lead: str, inputs: FlagInputs) -> tuple[float, float] | None:
+    """R, or R minus the deeper of Q and S. A wave that is not there counts as zero, but one of them must be."""
     waves = {name: inputs.measurements.get(f"{name}_amplitude_mv.{lead}") for name in ("r", "q", "s")}
     known = {name: wave for name, wave in waves.items() if wave is not None}
     if not known:
         return None
     down = max((abs(known[name].value) for name in ("q", "s") if name in known), default=0.0)
     up = abs(known["r"].value) if "r" in known else 0.0
-    return up - down, min(wave.confidence for wave in known.values())
+    value = up if quantity == "r_mv" else up - down
+    return value, min(wave.confidence for wave in known.values())
 
 
 def _whole(rule: Rule, inputs: FlagInputs) -> Verdict | None:
@@ -195,8 +200,8 @@ def _whole(rule: Rule, inputs: FlagInputs) -> Verdict | None:
     for limit in rule.limits:
         if limit.name in LEAD_QUANTITIES or limit.name == "lead_count":
             continue
-        if limit.name == "witness_st_j_mv":
-            seen = list(_witnesses(rule.params["witness"], inputs))
+        if limit.name.startswith(_WITNESS):
+            seen = list(_witnesses(limit.name.removeprefix(_WITNESS), rule.params["witness"], inputs))
             if not seen:
                 return None
             name, value, sure = max(seen, key=lambda item: item[1])
@@ -211,8 +216,8 @@ def _whole(rule: Rule, inputs: FlagInputs) -> Verdict | None:
     return Verdict(met=met, confidence=confidence, evidence=tuple(evidence))
 
 
-def _witnesses(leads: Iterable[str], inputs: FlagInputs) -> Iterable[tuple[str, float, float]]:
+def _witnesses(quantity: str, leads: Iterable[str], inputs: FlagInputs) -> Iterable[tuple[str, float, float]]:
     for lead in leads:
-        found = None if _dead(lead, inputs) else _quantity("st_j_mv", lead, inputs)
+        found = None if _dead(lead, inputs) else _quantity(quantity, lead, inputs)
         if found is not None:
             yield lead, found[0], found[1]

@@ -71,15 +71,15 @@ def _fitted(x: Samples, fs_hz: float, hz: float) -> _Fit:
     """A sinusoid for each lead and block, and how little the block holds besides it."""
     width = round(_BLOCK_S * fs_hz)
     blocks = x.shape[-1] // width
-    y = x[:, : blocks * width].reshape(x.shape[0], blocks, width)
+    y = np.ascontiguousarray(x[:, : blocks * width]).reshape(x.shape[0] * blocks, width)
     t = np.arange(width)
     u = (t - 0.5 * (width - 1)) / width
     omega = 2.0 * np.pi * hz / fs_hz
     columns = np.stack((np.ones(width), u, u * u, u**3, np.cos(omega * t), np.sin(omega * t)), axis=1)
     basis, triangle = np.linalg.qr(columns)
     parts = y @ basis
-    rest = np.maximum(np.einsum("lbt,lbt->lb", y, y) - np.einsum("lbk,lbk->lb", parts, parts), 0.0)
-    cosine, sine = (parts @ np.linalg.inv(triangle)[4:].T).transpose(2, 0, 1)
+    rest = np.maximum(np.einsum("bt,bt->b", y, y) - np.einsum("bk,bk->b", parts, parts), 0.0).reshape(-1, blocks)
+    cosine, sine = (parts @ np.linalg.inv(triangle)[4:].T).T.reshape(2, -1, blocks)
     phasors = (cosine - 1j * sine) * np.exp(-1j * omega * width * np.arange(blocks))
     floor = np.median(rest, axis=1, keepdims=True) * 0.05 + 1e-12
     return _Fit(phasors, 1.0 / (rest + floor) ** 2)

@@ -1,53 +1,48 @@
 """QRS detection: one pure function, samples in, R-peak indices out.
 
-The way follows Pan and Tompkins (doi:10.1109/TBME.1985.325532): band-pass, slope, energy in a short window, then a
-threshold between signal and noise, a refractory time, T-wave rejection by slope and search-back after a long gap.
-Deviations, all because the whole record is at hand:
+Candidates are bumps of slope at 120 Hz (slope and moving window as in Pan and Tompkins,
+doi:10.1109/TBME.1985.325532, but any bump counts, however small); two small networks judge them. The first looks at
+each candidate alone, the second beside the beats that the first found around it, so that rhythm and likeness decide
+what shape leaves open. Deviations from the usual threshold detectors, all because the whole record is at hand:
 
-- filters are zero-phase, so nothing has to be shifted back;
-- the threshold rests on the median of the strongest peaks *around* a beat, before and after, so a sudden change of
-  gain or a single artefact does not deceive it, and it is a ratio throughout: the result does not depend on gain;
-- several leads are weighted by how far their beats stand out, then added up: a dead or noisy lead loses its vote.
+- nothing is adaptive in time: each stretch is judged with 15 s of context on both sides, so a recording may be cut,
+  joined or 24 h long and its beats stay;
+- all that is looked at is a ratio and free of sign: neither gain nor polarity matters;
+- several leads are weighted by how far their beats stand out; each is judged alone and the logits are averaged;
+- pacing spikes are sought in the samples as they are, before anything smooths them, and taken out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
 
-from teleread.signal.ecg.filters import Samples, band_pass, bridge_gaps, moving_mean
-
-Indices = NDArray[np.int64]
+from teleread.signal.ecg import qrs_judge as judge
+from teleread.signal.ecg.filters import Samples, bridge_gaps
+from teleread.signal.ecg.qrs_front import (
+    PAD,
+    WORK_HZ,
+    Floats,
+    Front,
+    Indices,
+    candidates,
+    level_around,
+    prepare,
+    to_work_rate,
+    without_spikes,
+)
 
 MIN_FS_HZ = 50.0
 """Below this the QRS is not in the samples; nothing is detected."""
 
-_WORK_FS_HZ = 250.0
 _MIN_S = 0.5
-_REFRACTORY_S = 0.2
-_T_WAVE_S = 0.36
-_P_WAVE_S = 0.26
-
-
-@dataclass(frozen=True, slots=True)
-class _Tuning:
-    band_hz: tuple[float, float] = (7.0, 30.0)
-    window_s: float = 0.1
-    accept: float = 0.26
-    search_back: float = 0.18
-    stand_out: float = 1.8
-    level_window_s: float = 1.4
-    level_reach: int = 4
-    t_ratio: float = 0.5
-    p_ratio: float = 0.6
-    locate_hz: tuple[float, float] = (4.0, 40.0)
-    locate_reach_s: float = 0.1
-
-
-_TUNING = _Tuning()
+_BLOCK_S = 900.0
+_MARGIN_S = 15.0
+_INNER = 14
+_LOCATE = 10
 
 
 def detect_qrs(ecg_mv: NDArray[np.floating], fs_hz: float) -> Indices:
@@ -73,131 +68,131 @@ def detect_qrs(ecg_mv: NDArray[np.floating], fs_hz: float) -> Indices:
     nothing = np.empty(0, dtype=np.int64)
     if x.shape[0] == 0 or x.shape[1] < _MIN_S * fs_hz or fs_hz < MIN_FS_HZ:
         return nothing
-    step = max(1, int(fs_hz // _WORK_FS_HZ))
-    work, usable = _prepare(x, step)
-    fs = fs_hz / step
-    if not usable.any():
-        return nothing
-    energy, shape = _detection_function(work, usable, fs)
-    if not energy.any():
-        return nothing
-    beats = _pick_beats(energy, fs)
-    return _locate(x, shape, beats, fs_hz, step)
+    found = [_beats(x[:, low:high], fs_hz, start - low, stop - low) + low for low, start, stop, high in _blocks(x, fs_hz)]
+    beats = np.concatenate(found)
+    if beats.size > 1:
+        # the same beat can be placed differently by the two blocks that share a border
+        beats = beats[np.concatenate(([True], np.diff(beats) >= 0.15 * fs_hz))]
+    return beats
 
 
-def _prepare(x: Samples, step: int) -> tuple[Samples, NDArray[np.bool_]]:
-    """Working copy at about 250 Hz, each lead centred and scaled, and which of its samples are really there."""
-    n = x.shape[1] // step * step
-    present: NDArray[np.bool_] = np.asarray(np.isfinite(x[:, :n]))
-    bridged = bridge_gaps(x[:, :n])
-    if step > 1:
-        bridged = bridged.reshape(x.shape[0], -1, step).mean(axis=2)
-        present = np.asarray(present.reshape(x.shape[0], -1, step).all(axis=2))
-    centred = bridged - np.median(bridged, axis=1, keepdims=True)
-    scale = np.abs(centred).max(axis=1, keepdims=True)
-    # a constant with rounding noise on top is flat, whatever its offset
-    alive = scale > 1e-9 * np.abs(bridged).max(axis=1, keepdims=True)
-    return np.where(alive, centred / np.where(alive, scale, 1.0), 0.0), present & alive
+def _blocks(x: Samples, fs_hz: float) -> Iterator[tuple[int, int, int, int]]:
+    """(low, start, stop, high): decide for [start, stop), look at [low, high)."""
+    n, length, margin = x.shape[1], round(_BLOCK_S * fs_hz), round(_MARGIN_S * fs_hz)
+    count = max(1, round(n / length))
+    edges = np.linspace(0, n, count + 1).astype(int)
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        yield max(0, start - margin), start, stop, min(n, stop + margin)
 
 
-def _detection_function(work: Samples, usable: NDArray[np.bool_], fs: float) -> tuple[Samples, Samples]:
-    """(slope energy, waveform magnitude), both (n,) and summed over leads by how far beats stand out in each."""
-    band = band_pass(work, fs, *_TUNING.band_hz)
-    wave = band_pass(work, fs, *_TUNING.locate_hz)
-    slope = np.gradient(band, axis=1)
-    energy = np.sqrt(np.maximum(moving_mean(slope * slope, round(_TUNING.window_s * fs)), 0.0))
-    energy[~usable] = 0.0
-    total, magnitude = np.zeros(work.shape[1]), np.zeros(work.shape[1])
-    for lead, lead_energy in enumerate(energy):
-        level = float(np.median(_window_maxima(lead_energy, fs)))
-        if level <= 0:
-            level = float(lead_energy.max())
-        if level <= 0:
-            continue
-        rest = float(np.median(lead_energy[usable[lead]]))
-        stands_out = min(level / rest, 20.0) if rest > 0 else 20.0
-        weight = max(stands_out - 1.0, 0.05) ** 2 / level
-        total += weight * lead_energy
-        magnitude += (weight * wave[lead]) ** 2
-    return total, magnitude
+@dataclass(frozen=True, slots=True)
+class _Lead:
+    """A lead that is alive: its front end, its row, how much its word weighs, and its usual slope."""
+
+    front: Front
+    row: int
+    weight: np.float32
+    usual: np.float32
 
 
-def _window_maxima(energy: Samples, fs: float) -> Samples:
-    """The strongest value in each of the consecutive windows; a part window at the end joins the one before."""
-    width = max(1, min(round(_TUNING.level_window_s * fs), energy.size))
-    whole = energy.size // width
-    maxima: Samples = energy[: whole * width].reshape(whole, width).max(axis=1)
-    maxima[-1] = max(maxima[-1], energy[whole * width :].max(initial=0.0))
-    return maxima
-
-
-def _level_around(energy: Samples, fs: float) -> Samples:
-    """The usual height of a beat near each sample: a running median over window maxima that hold anything."""
-    maxima = _window_maxima(energy, fs)
-    # flat stretches hold no beat and one huge artefact must not make the rest look flat, hence not the maximum
-    filled = np.flatnonzero(maxima > 0.05 * np.percentile(maxima[maxima > 0], 75))
-    reach = _TUNING.level_reach
-    levels = np.array([np.median(maxima[filled[max(0, i - reach) : i + reach + 1]]) for i in range(filled.size)])
-    centres = (filled + 0.5) * round(_TUNING.level_window_s * fs)
-    around: Samples = np.interp(np.arange(energy.size), centres, levels)
-    return around
-
-
-def _pick_beats(energy: Samples, fs: float) -> Indices:
-    peaks, _ = find_peaks(energy, distance=max(1, round(_REFRACTORY_S * fs)))
-    if peaks.size == 0:
+def _beats(x: Samples, fs_hz: float, start: int, stop: int) -> Indices:
+    """R peaks of one block that lie in [start, stop)."""
+    leads, ratio = _leads(x, fs_hz)
+    if not leads:
         return np.empty(0, dtype=np.int64)
-    height = energy[peaks] / _level_around(energy, fs)[peaks]
-    rest = moving_mean(energy, round(2 * fs))
-    quiet = energy[peaks] / np.maximum(rest[peaks], np.finfo(float).tiny)
-    kept: list[int] = []
-    for k in range(peaks.size):
-        if height[k] < _TUNING.accept or quiet[k] < _TUNING.stand_out:
-            continue
-        if kept:
-            gap_s = (peaks[k] - peaks[kept[-1]]) / fs
-            if gap_s < _T_WAVE_S and height[k] < _TUNING.t_ratio * height[kept[-1]]:
+    slope, level = _together(leads)
+    at = candidates(slope, level)
+    logits = _judged(leads, slope, at)
+    likely = np.flatnonzero(logits > 0.0)
+    kept = likely[judge.strongest(at[likely], logits[likely], judge.REFRACTORY)]
+    peaks = _locate(x, leads, at[kept], ratio, fs_hz)
+    return peaks[(peaks >= start) & (peaks < stop)]
+
+
+def _leads(x: Samples, fs_hz: float) -> tuple[list[_Lead], float]:
+    """The leads that are not flat throughout, and original samples per working sample."""
+    fronts, ratio = [], 1.0
+    for row, lead in enumerate(x):
+        usable = None
+        if not np.isfinite(lead.sum()):
+            present = np.isfinite(lead)
+            if not present.any():
                 continue
-            if gap_s < _P_WAVE_S and height[kept[-1]] < _TUNING.p_ratio * height[k]:
-                kept.pop()
-        kept.append(k)
-    kept = _search_back(peaks, height, kept, fs)
-    return np.asarray(peaks[kept], dtype=np.int64)
+            gaps, _ = to_work_rate(present.astype(np.float64), fs_hz)
+            usable, lead = gaps > 0.999, bridge_gaps(lead)
+        work, ratio = to_work_rate(lead, fs_hz)
+        front = prepare(without_spikes(work, lead, fs_hz, ratio), usable)
+        if front is not None and front.level[0] > 0:
+            fronts.append((row, front))
+    if len(fronts) == 1:
+        row, front = fronts[0]
+        return [_Lead(front, row, np.float32(1), np.float32(1))], ratio
+    usual = [np.float32(np.median(front.level[::8])) for _, front in fronts]
+    rest = [np.float32(np.median(front.slope[::4])) for _, front in fronts]
+    stands_out = np.array([min(u / max(r, u * 0.05), 20.0) for u, r in zip(usual, rest, strict=True)])
+    weight = np.maximum(stands_out - 1.0, 0.05) ** 2
+    weight = (weight / weight.sum()).astype(np.float32) if weight.size else weight
+    return [_Lead(f, row, w, u) for (row, f), w, u in zip(fronts, weight, usual, strict=True)], ratio
 
 
-def _search_back(peaks: Indices, height: Samples, kept: list[int], fs: float) -> list[int]:
-    """Looks again, with a lower threshold, where a beat is overdue (1.66 times the usual distance)."""
-    if len(kept) < 3:
-        return kept
-    rr = np.diff(peaks[kept])
-    found = list(kept)
-    for i, distance in enumerate(rr):
-        usual = float(np.median(rr[max(0, i - 4) : i + 5]))
-        if distance < 1.66 * usual:
-            continue
-        inside = np.arange(kept[i] + 1, kept[i + 1])
-        far = (peaks[inside] - peaks[kept[i]] > _T_WAVE_S * fs) & (peaks[kept[i + 1]] - peaks[inside] > _T_WAVE_S * fs)
-        inside = inside[far & (height[inside] > _TUNING.search_back)]
-        if inside.size:
-            found.append(int(inside[np.argmax(height[inside])]))
-    return sorted(found)
+def _together(leads: list[_Lead]) -> tuple[Floats, Floats]:
+    """Slope of all leads, each in units of its usual beat, and the level of that."""
+    if len(leads) == 1:
+        return leads[0].front.slope, leads[0].front.level
+    slope = np.zeros_like(leads[0].front.slope)
+    for lead in leads:
+        slope += lead.front.slope * (lead.weight / lead.usual)
+    return slope, level_around(slope)
 
 
-def _locate(x: Samples, magnitude: Samples, beats: Indices, fs_hz: float, step: int) -> Indices:
-    """The largest deflection within 100 ms of each energy peak, to a fraction of a working sample by a parabola."""
+def _judged(leads: list[_Lead], slope: Floats, at: Indices) -> Floats:
+    """Logit of each candidate after both networks."""
+    first, second = judge.networks()
+    n = at.size
+    weights = np.array([lead.weight for lead in leads], np.float32)
+    windows = _stacked([judge.windows(lead.front, at) for lead in leads])
+    scale = _stacked([judge.first_scale(lead.front, at) for lead in leads])
+    bumps = _stacked([judge.bumps(lead.front, at) for lead in leads])
+    logits = weights @ first(windows, scale, bumps).reshape(len(leads), n)
+    kept = np.flatnonzero(logits > judge.HOPELESS)
+    final = np.full(n, judge.HOPELESS, np.float32)
+    if kept.size == 0:
+        return final
+    shapes = windows.reshape(len(leads), n, -1)[:, kept]
+    near = shapes[:, :, judge.REACH - _INNER : judge.REACH + _INNER + 1]
+    if len(leads) == 1:
+        inner = np.ascontiguousarray(near[0])
+    else:
+        share = np.array([np.sqrt(lead.weight) / lead.usual for lead in leads], np.float32)
+        inner = np.concatenate(list(near * share[:, None, None]), axis=1)
+    around = judge.context(at[kept], logits[kept], slope[at[kept]], inner)
+    scale = judge.second_scale(around.usual, slope[at[kept]])
+    own = np.array([1 / lead.usual for lead in leads], np.float32)[:, None] * scale
+    others = _stacked([around.others] * len(leads))
+    judged = second(shapes.reshape(len(leads) * kept.size, -1), own.ravel(), others)
+    final[kept] = weights @ judged.reshape(len(leads), -1)
+    return final
+
+
+def _stacked(parts: list[Floats]) -> Floats:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _locate(x: Samples, leads: list[_Lead], beats: Indices, ratio: float, fs_hz: float) -> Indices:
+    """The largest deflection near each candidate, at the working rate and then in the samples themselves."""
     if beats.size == 0:
         return beats
-    reach = round(_TUNING.locate_reach_s * fs_hz / step)
-    around = beats[:, None] + np.arange(-reach, reach + 1)[None, :]
-    inside = np.clip(around, 0, magnitude.size - 1)
-    top = inside[np.arange(beats.size), np.argmax(magnitude[inside], axis=1)]
-    middle = np.sqrt(magnitude[top])
-    left, right = (
-        np.sqrt(magnitude[np.maximum(top - 1, 0)]),
-        np.sqrt(magnitude[np.minimum(top + 1, magnitude.size - 1)]),
-    )
+    around = beats[:, None] + np.arange(PAD - _LOCATE - 1, PAD + _LOCATE)
+    magnitude = np.zeros(around.shape, np.float32)
+    for lead in leads:
+        magnitude += lead.weight * np.square(lead.front.wave[around] / lead.usual)
+    peak = around[np.arange(beats.size), np.argmax(magnitude, axis=1)]
+    heights = np.zeros((beats.size, 3), np.float32)
+    for lead in leads:
+        heights += lead.weight * np.square(lead.front.wave[peak[:, None] + np.arange(-1, 2)] / lead.usual)
+    left, middle, right = np.sqrt(heights).T.astype(np.float64)
     bend = left - 2.0 * middle + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
-    # a working sample is the mean of `step` samples and stands for their centre
-    exact = (top + np.clip(shift, -0.5, 0.5)) * step + (step - 1) / 2
+    # a working sample is the mean of `ratio` samples; the smoothing leans by half a working sample
+    exact = (peak - PAD + np.clip(shift, -0.5, 0.5)) * ratio - 0.5
     return np.unique(np.clip(np.rint(exact), 0, x.shape[1] - 1).astype(np.int64))

@@ -17,14 +17,14 @@ from teleread.signal.ecg import rhythm_spans as rs
 from teleread.signal.ecg.atrial import fibrillation_share, flutter_strength
 from teleread.signal.ecg.beat_shapes import Indices, Mask, chosen_leads
 from teleread.signal.ecg.beat_table import BeatTable, beat_table, local_mean
-from teleread.signal.ecg.beats import UNKNOWN, Kinds, beat_kinds, kind_names
+from teleread.signal.ecg.beats import PACED, UNKNOWN, VENTRICULAR, Kinds, beat_kinds, kind_names
 from teleread.signal.ecg.conduction import UsualBeat, averaged, from_median
 from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.filters import Samples
 from teleread.signal.ecg.pacing import find_pacing
 from teleread.signal.ecg.rhythm_findings import Seen, findings_of
 from teleread.signal.ecg.rhythm_types import FINDING_CODES, SPAN_CODES, BeatLike, Rhythm, RhythmFinding, Spans
-from teleread.signal.ecg.ventricular import beats_within, unordered_spans
+from teleread.signal.ecg.ventricular import beats_within, disordered, repeating, unordered_spans
 
 __all__ = ["FINDING_CODES", "SPAN_CODES", "Rhythm", "RhythmFinding", "classify_rhythm"]
 
@@ -67,14 +67,19 @@ def classify_rhythm(
     raw = x if raw_mv is None else np.atleast_2d(np.asarray(raw_mv, dtype=np.float64))
     pacing = find_pacing(raw[rows] if raw.shape[0] == x.shape[0] and len(rows) < raw.shape[0] else raw, fs_hz, r)
     table = beat_table(x, fs_hz, names, r)
+    chaos, orderly = disordered(chaos, table.r_s, table.match)
+    turning, chaos = repeating(chaos, x, fs_hz, rows)
     standstill = _standstill(r / fs_hz, flat, duration)
     kinds = beat_kinds(table, pacing.paced, fibrillation_share(table) > 0.5)
     usual = _usual_beat(x, fs_hz, names, r, table, beat)
-    spans, codes, e = _spans(x, fs_hz, names, r, table, kinds, delineation, usual, duration)
+    spans, codes, e = _spans(x, fs_hz, names, r, table, kinds, delineation, usual, duration, orderly)
     spans = rs.laid_over(spans, [s[:2] for s in standstill], "asystole")
+    spans = rs.laid_over(spans, [t[:2] for t in turning], "ventricular_tachycardia")
     spans = rs.laid_over(spans, chaos, "ventricular_fibrillation")
     kinds = np.where(beats_within(table.r_s, chaos), UNKNOWN, kinds)
-    seen = Seen(table, kinds, codes, e, pacing, usual, delineation, fs_hz, duration, tuple(chaos), tuple(standstill))
+    in_tachycardia = [(a, b) for a, b, code in spans if code == "ventricular_tachycardia"]
+    kinds = np.where(beats_within(table.r_s, in_tachycardia) & (kinds != PACED), VENTRICULAR, kinds)
+    seen = Seen(table, kinds, codes, e, pacing, usual, delineation, fs_hz, duration, tuple(chaos), tuple(standstill), tuple(turning))
     return Rhythm(tuple(spans), kind_names(kinds), findings_of(seen, tuple(spans)))
 
 
@@ -99,6 +104,7 @@ def _spans(
     delineation: Delineation | None,
     usual: UsualBeat | None,
     duration: float,
+    orderly: Mask,
 ) -> tuple[Spans, Indices, rs.Evidence]:
     p_share = None
     if delineation is not None and delineation.p_on.shape == r.shape:
@@ -107,6 +113,8 @@ def _spans(
     if r.size < _FEWEST_BEATS:
         return list(_whole(duration)), np.full(r.size, rs.UNDETERMINED), e
     codes = rs.base_codes(e, kinds, _flutter(x, fs_hz, leads, r))
+    # broad beats without any base line between them are ventricular, unless they are irregular (pre-excited fibrillation)
+    codes[orderly & (codes != rs.AF)] = rs.VT
     codes = rs.with_arrhythmia(codes, table, kinds)
     codes = rs.overlaid(rs.settled(codes, table.rr_s), table, kinds)
     return rs.joined(rs.to_spans(codes, table.r_s, table.rr_s, duration)), codes, e

@@ -37,6 +37,7 @@ class Seen:
     duration_s: float
     chaos: tuple[tuple[float, float], ...]
     standstill: tuple[tuple[float, float, float], ...]
+    turning: tuple[tuple[float, float, float], ...]
 
 
 def findings_of(seen: Seen, spans: tuple[tuple[float, float, str], ...]) -> tuple[RhythmFinding, ...]:
@@ -70,6 +71,7 @@ def _of_spans(seen: Seen, spans: tuple[tuple[float, float, str], ...]) -> list[R
             rr = seen.table.rr_s[inside][1:] if inside.sum() > 1 else seen.table.rr_s[inside]
             rr = rr[np.isfinite(rr)]
             rate = 60.0 / float(rr.mean()) if rr.size else None
+            rate = next((t[2] for t in seen.turning if t[0] <= start + 1.0 and t[1] >= end - 1.0), rate)
             found.append(_finding(code, start, end, rate, "bpm", _sure(seen, code, inside)))
     return found
 

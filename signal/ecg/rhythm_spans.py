@@ -43,6 +43,7 @@ _IDIOVENTRICULAR_BPM = 50.0
 _VT_BPM = 100.0
 _AF_BEATS = 5
 _RATE_REACH = 8
+_PAUSE_LIKE = 1.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +114,7 @@ def with_arrhythmia(code: Indices, table: BeatTable, kinds: Kinds) -> Indices:
         return code
     middle = local_median(rr, 7, otherwise=0.8)
     swing = np.abs(rr - middle)
+    swing[rr > _PAUSE_LIKE * middle] = np.nan  # a dropped beat is no breathing
     swing = local_mean(np.nan_to_num(swing), np.isfinite(swing).astype(np.float64), 7)
     out = code.copy()
     wide_swing = (swing > 0.055) & (swing > 0.065 * middle)

@@ -8,6 +8,7 @@ said to be off scale.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -187,7 +188,7 @@ def _traces(content: SheetContent, rows: int, cells: Sequence[_Cell], scale: Sca
     levels = [_level(lead) for lead in content.signals_mv]
     # names first, so that a trace is never hidden by one
     for cell in cells:
-        yield from _name(content, cell, _baseline(cell.row, rows), scale)
+        yield from _name(content, cell, rows, scale)
     for row in sorted({cell.row for cell in cells}):
         yield _pulse(_baseline(row, rows), scale)
     for cell in cells:
@@ -195,8 +196,11 @@ def _traces(content: SheetContent, rows: int, cells: Sequence[_Cell], scale: Sca
 
 
 def _baseline(row: int, rows: int) -> float:
-    """Height of a row's 0 mV, on a line of the grid."""
-    return GRID[1] + round((row + 0.5) * GRID[3] / rows)
+    """Height of a row's 0 mV, on a line of the grid; the first row has room for a tall R wave."""
+    spacing = GRID[3] / rows
+    top = max(spacing / 2, min(17.0, 1.4 * spacing))
+    step = (GRID[3] - top - spacing / 2) / max(1, rows - 1)
+    return GRID[1] + round(top + row * step)
 
 
 def _level(lead: Points) -> float:
@@ -212,14 +216,16 @@ def _pulse(base: float, scale: Scale) -> Polyline:
     return Polyline(np.array([(left + x, base + y) for x, y in corners], dtype=np.float64), "pulse", "pulse")
 
 
-def _name(content: SheetContent, cell: _Cell, base: float, scale: Scale) -> Iterator[Item]:
-    lead = content.leads[cell.lead]
+def _name(content: SheetContent, cell: _Cell, rows: int, scale: Scale) -> Iterator[Item]:
+    lead, base = content.leads[cell.lead], _baseline(cell.row, rows)
     x = GRID[0] + _PULSE_MM + cell.left_mm * scale.speed
-    fault = content.doubtful.get(lead, "")
     if cell.left_mm > 0:
         yield Segments(np.array([[x, base - 6.0, x, base - 4.0], [x, base + 4.0, x, base + 6.0]]), "tick", "tick")
-    text = f"{lead} · {fault}" if fault else lead
-    yield Text(x + 1.0, base - 8.0, text, 3.6, "alert" if fault else "text", bold=True)
+    fault = content.doubtful.get(lead, "")
+    parts = [lead, fault, f"{cell.start_s:g} s" if cell.seconds == _LINE_S and cell.start_s > 0 else ""]
+    above = min(10.6, 0.6 * GRID[3] / rows)
+    text = " · ".join(part for part in parts if part)
+    yield Text(x + 1.0, base - above, text, 3.6, "alert" if fault else "text", bold=True)
 
 
 def _trace(content: SheetContent, cell: _Cell, base: float, level: float, scale: Scale) -> Iterator[Item]:
@@ -268,13 +274,41 @@ def _header(content: SheetContent) -> list[Item]:
 
 
 def _statements(content: SheetContent, most: int = 6) -> list[Item]:
-    x, shown = GRID[0] + 168.0, content.statements
-    more = len(shown) - most
-    if more > 0:
-        shown = (*shown[: most - 1], Statement(word("more", content.language, n=more + 1)))
+    """The statements, wrapped; those that do not fit are counted."""
+    x, size = GRID[0] + 168.0, 3.3
+    lines: list[tuple[Statement, str]] = []
+    for k, statement in enumerate(content.statements):
+        pieces = wrapped(statement.text, (GRID[2] - 168.0) / size)
+        left = len(content.statements) - k
+        if len(lines) + len(pieces) > most - (left > 1):
+            more = Statement(word("more", content.language, n=left), alert=statement.alert)
+            lines = [*lines[: most - 1], (more, more.text)]
+            break
+        lines += [(statement, piece) for piece in pieces]
     return [
-        Text(x, 19.8 + 4.6 * k, s.text, 3.3, "alert" if s.alert else "text", bold=s.alert) for k, s in enumerate(shown)
+        Text(x, 19.8 + 4.6 * k, text, size, "alert" if s.alert else "text", bold=s.alert)
+        for k, (s, text) in enumerate(lines)
     ]
+
+
+def wrapped(text: str, ems: float) -> list[str]:
+    """``text`` in lines of at most ``ems`` font sizes, as far as its spaces and Chinese characters allow."""
+    lines, line, width = [], "", 0.0
+    for piece in re.findall(r"[\u2e80-\uffef]|[^\s\u2e80-\uffef]+\s*|\s+", text):
+        wide = sum(_em(c) for c in piece.rstrip())
+        if line and width + wide > ems:
+            lines.append(line.rstrip())
+            line, width = "", 0.0
+        line += piece
+        width += sum(_em(c) for c in piece)
+    return [*lines, line.rstrip()]
+
+
+def _em(character: str) -> float:
+    """Generous width of a character in font sizes."""
+    if character >= "\u2e80":
+        return 1.0
+    return 0.72 if character.isupper() else 0.55
 
 
 def _footer(content: SheetContent, scale: Scale, part: str, page: int, pages: int) -> list[Item]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from teleread.signal.ecg.beat_shapes import Mask, decimated
-from teleread.signal.ecg.fibrillation import HOP_S, WINDOW_S, WORK_FS_HZ, ChaosMeasures, measures
+from teleread.signal.ecg.fibrillation import HOP_S, WINDOW_S, WORK_FS_HZ, ChaosMeasures, measures, repetition
 from teleread.signal.ecg.filters import Samples, run_lengths
 
 Span = tuple[float, float]
@@ -13,8 +13,9 @@ Span = tuple[float, float]
 _CHUNK_S = 300.0
 _LIVE_MV = 0.12
 _FLAT_MV = 0.08
-_STANDSTILL_S = 4.0
 _LEAST_VF_S = 3.0
+_ORDERLY_MATCH = 0.85
+_REPEATS = 0.9
 
 
 def chaotic(m: ChaosMeasures) -> Samples:
@@ -86,6 +87,46 @@ def _flat_spans(height: Samples, duration_s: float) -> list[tuple[float, float, 
         end = duration_s if last == height.size - 1 else last * HOP_S + WINDOW_S
         spans.append((float(first * HOP_S), float(end), float(height[first : last + 1].max())))
     return spans
+
+
+def disordered(spans: list[Span], r_s: Samples, match: Samples) -> tuple[list[Span], Mask]:
+    """The spans without those that like beats fill, 100 to 240/min, and the beats of the latter.
+
+    Such broad beats leave no base line (ventricular tachycardia, pre-excited fibrillation); in ventricular fibrillation no two
+    beats are alike.
+    """
+    kept: list[Span] = []
+    orderly = np.zeros(r_s.size, dtype=np.bool_)
+    for start, end in spans:
+        inside = (r_s >= start) & (r_s < end)
+        rr = np.diff(r_s[inside])
+        if rr.size >= 3:
+            usual = float(np.median(rr))
+            whole = float(rr.sum()) > 0.6 * (end - start)
+            if 0.25 <= usual <= 0.6 and whole and float(np.median(match[inside])) > _ORDERLY_MATCH:
+                orderly |= inside
+                continue
+        kept.append((start, end))
+    return kept, orderly
+
+
+def repeating(
+    spans: list[Span], signals_mv: Samples, fs_hz: float, rows: list[int]
+) -> tuple[list[tuple[float, float, float]], list[Span]]:
+    """Spans whose signal repeats itself at up to 240/min, with that rate: tachycardia; and the others."""
+    step = max(1, round(fs_hz / WORK_FS_HZ))
+    turning: list[tuple[float, float, float]] = []
+    rest: list[Span] = []
+    for start, end in spans:
+        middle = 0.5 * (start + end)
+        lo = max(0, round((max(start, middle - 4.0)) * fs_hz))
+        hi = min(signals_mv.shape[1], round(min(end, middle + 4.0) * fs_hz))
+        repeats, period = repetition(decimated(signals_mv[rows, lo:hi], step), fs_hz / step)
+        if repeats > _REPEATS and period >= 0.25:
+            turning.append((start, end, 60.0 / period))
+        else:
+            rest.append((start, end))
+    return turning, rest
 
 
 def beats_within(r_s: Samples, spans: list[Span]) -> Mask:

@@ -9,11 +9,12 @@ one between T and P where beats are far apart: the isoelectric points of Meyer a
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline, PchipInterpolator
-from scipy.ndimage import maximum_filter1d
+from scipy.ndimage import maximum_filter1d, median_filter
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
 Samples = NDArray[np.float64]
@@ -47,12 +48,14 @@ def wander(x: Samples, fs_hz: float, r_peaks: Indices | None = None) -> Samples:
 
 
 def _slow(work: Samples, fs: float) -> Samples:
-    """The course of the medians of quarter seconds, below half a hertz."""
+    """The course of the medians of quarter seconds, and of five of these, below half a hertz."""
     leads, n = work.shape
     width = round(_BLOCK_S * fs)
     blocks = n // width
     medians = np.median(work[:, : blocks * width].reshape(leads, blocks, width), axis=2)
-    smooth = sosfiltfilt(_low_pass(fs / width), medians, axis=1, padlen=min(blocks - 1, 12))
+    # a T wave fills one or two of five blocks; at the ends a strip that stops within ST must not be carried on
+    medians = median_filter(medians, size=(1, 5), mode="nearest")
+    smooth = sosfiltfilt(_low_pass(fs / width), medians, axis=1, padtype="even", padlen=min(blocks - 1, 12))
     centres = (np.arange(blocks) + 0.5) * width - 0.5
     at = np.clip(np.arange(n), centres[0], centres[-1])
     course: Samples = CubicSpline(centres, smooth, axis=1)(at)
@@ -89,7 +92,7 @@ def _silent(activity: Samples, beats: Indices, fs: float) -> Indices:
     half = width // 2
     still[half : half + activity.size - width + 1] = total[width:] - total[:-width]
     spans = [(b - round(0.12 * fs), b - round(0.04 * fs)) for b in beats]
-    for a, b in zip(beats[:-1], beats[1:], strict=True):
+    for a, b in pairwise(beats):
         if b - a > _LONG_RR_S * fs:
             middle = b - round(0.3 * fs) - (b - a - round(0.75 * fs)) // 2
             spans.append((middle - round(0.04 * fs), middle + round(0.05 * fs)))

@@ -172,8 +172,12 @@ def _lead_pattern(rule: Rule, limit: Limit) -> tuple[FlagInputs, FlagInputs]:
             if item.name in LEAD_QUANTITIES or item.name == "lead_count":
                 continue
             level = value if item.name == changed else _sides(item)[0]
-            name = f"st_j_mv.{rule.params['witness'][0]}" if item.name.startswith("witness") else item.name
-            found[name] = M(level, item.unit)
+            if not item.name.startswith("witness_"):
+                found[item.name] = M(level, item.unit)
+                continue
+            quantity = {"st_j_mv": "st_j_mv", "t_mv": "t_amplitude_mv"}[item.name.removeprefix("witness_")]
+            witness = next(lead for lead in rule.params["witness"] if lead not in leads)
+            found[f"{quantity}.{witness}"] = M(level, "mV", witness)
         return inputs(measurements=found, **patient)
 
     inside = build(None, 0.0, used)
@@ -195,7 +199,8 @@ def _lead_values(lead: str, wanted: dict[str, float]) -> dict[str, M]:
     late = -wanted["depression_80_mv"] if "depression_80_mv" in wanted else j + wanted.get("upslope_mv", 0.0)
     net = wanted.get("net_qrs_mv", 0.0)
     values = {"st_j_mv": j, "st_j80_mv": late, "t_amplitude_mv": wanted.get("t_mv", 0.05)}
-    values |= {"r_amplitude_mv": max(net, 0.0), "s_amplitude_mv": min(net, 0.0)}
+    up = wanted.get("r_mv", max(net, 0.0))
+    values |= {"r_amplitude_mv": up, "s_amplitude_mv": net - up}
     return {f"{name}.{lead}": M(value, "mV", lead) for name, value in values.items()}
 
 

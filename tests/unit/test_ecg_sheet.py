@@ -18,7 +18,7 @@ from PIL import Image
 from teleread.reading.sheet_files import DPI, chinese_font, pdf_files, png_files, svg_files
 from teleread.signal.ecg import STANDARD_LEADS, EcgRecord, Filters, Patient, analyse, simulate
 from teleread.signal.ecg.flag_types import Flag, NotJudged
-from teleread.signal.ecg.sheet import GRID, LAYOUTS, PAPER_MM, Scale, SheetContent, Statement, draw_sheet
+from teleread.signal.ecg.sheet import GRID, LAYOUTS, PAPER_MM, Scale, SheetContent, Statement, draw_sheet, wrapped
 from teleread.signal.ecg.sheet_page import Page, Polyline, Text
 from teleread.signal.ecg.sheet_text import facts, filter_text, flag_line, sheet_content
 from teleread.signal.ecg.sheet_words import WORDS, word
@@ -370,6 +370,18 @@ def test_more_statements_than_fit_are_counted() -> None:
     assert "line 4" in said
     assert "line 5" not in said
     assert "and 4 more" in said
+
+
+def test_long_statements_are_wrapped_within_the_paper() -> None:
+    english = "ST elevation, inferior: II +0.21, III +0.24 mV (0.10); unknown: age, sex, most sensitive limit used"
+    for text, language in ((english, "en"), ("下壁ST段抬高" * 12, "zh")):
+        lines_ = wrapped(text, 30.0)
+        assert len(lines_) > 1
+        assert "".join(lines_).replace(" ", "") == text.replace(" ", "")
+        (page,) = draw_sheet(replace(square(), statements=(Statement(text),), language=language))
+        assert set(wrapped(text, 102.0 / 3.3)) <= set(texts(page))
+    many = draw_sheet(replace(square(), statements=(Statement(english), Statement(english), Statement(english * 2))))[0]
+    assert "and 1 more" in texts(many)
 
 
 def test_what_changed_since_an_earlier_recording_is_printed() -> None:
