@@ -188,8 +188,9 @@ def test_the_rate_can_be_set(condition: str, rate: float) -> None:
 
 def test_qtc_can_be_set() -> None:
     for wanted in (549.0, 551.0):
-        _, truth = simulate("normal", 2, qtc_ms=wanted, rate_bpm=60.0, regular=True)
-        assert truth.intervals_ms["qt_ms"] == pytest.approx(wanted, abs=0.01)
+        for rate in (60.0, 105.0):
+            _, truth = simulate("normal", 2, qtc_ms=wanted, rate_bpm=rate, regular=True)
+            assert truth.intervals_ms["qt_ms"] == pytest.approx(wanted * np.cbrt(60 / rate), abs=0.01)
 
 
 @pytest.mark.parametrize("value", [-0.2, 0.099, 0.101, 0.25, 0.4])
