@@ -97,7 +97,7 @@ notices = Table(
     Column("account", String(64)),
     Column("site_id", String(32)),
     Column("case_id", String(32), nullable=False),
-    Column("code", String(32), nullable=False),  # identity_under_correction | identity_corrected | identity_confirmed
+    Column("code", String(32), nullable=False),  # see web/texts.py, IDENTITY_NOTICES
     Column("created_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime),
     Column("seen_by", String(64)),
