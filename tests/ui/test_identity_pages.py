@@ -134,6 +134,9 @@ def test_the_engineers_page_counts_and_shows_conflicts(seen: Watched) -> None:
     seen.sign_in("engineer")
     expect(page.locator("#conflicts tbody tr td.mono")).to_have_count(2)
     check(page)
+    # no backup was ever made, and no recovery key
+    expect(page.locator("#safekeeping .state.bad")).to_have_count(2)
+    expect(page.locator("#safekeeping tbody tr")).to_have_count(5)
     picture(page, "engineer")
     leave(seen)
     seen.sign_in("reader")
