@@ -47,6 +47,7 @@ _BLOCK_S = 900.0
 _MARGIN_S = 15.0
 _LOCATE = 10
 _EXACT_S = 0.006
+_EDGE_S = 0.025
 
 
 def detect_qrs(ecg_mv: NDArray[np.floating], fs_hz: float) -> Indices:
@@ -119,7 +120,9 @@ def _beats(x: Samples, fs_hz: float, start: int, stop: int, networks: Networks) 
     likely = np.flatnonzero(logits > 0.0)
     kept = likely[strongest(at[likely], logits[likely], judge.REFRACTORY)]
     peaks = _locate(leads, at[kept], fs_hz)
-    return peaks[(peaks >= start) & (peaks < stop)]
+    # a largest deflection at the very end is the flank of something that lies beyond
+    edge = round(_EDGE_S * fs_hz)
+    return peaks[(peaks >= max(start, edge)) & (peaks < min(stop, x.shape[1] - edge))]
 
 
 def _leads(x: Samples, fs_hz: float) -> _Leads | None:
@@ -191,7 +194,8 @@ def _locate(leads: _Leads, beats: Indices, fs_hz: float) -> Indices:
         magnitude += np.square(wave[around] * part)
     top = np.clip(np.argmax(magnitude, axis=1), 1, magnitude.shape[1] - 2)
     row = np.arange(beats.size)
-    left, middle, right = np.sqrt(magnitude[row, np.stack((top - 1, top, top + 1))]).astype(np.float64)
+    size = np.sqrt(magnitude.astype(np.float64))
+    left, middle, right = size[row, top - 1], size[row, top], size[row, top + 1]
     bend = left - 2.0 * middle + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
     peak = around[row, top]

@@ -25,7 +25,7 @@ _LEVEL_WINDOW = 168
 _LEVEL_REACH = 4
 _FLOOR = np.float32(0.06)
 _NEAR = 9
-_END = 8
+_END = 4
 _SPIKE_REACH = 2
 _QUIET = np.float32(0.05)
 
