@@ -16,6 +16,7 @@ Mask = NDArray[np.bool_]
 SAME_SHAPE = 0.90
 """Least correlation of two beats' QRS, all leads together, that makes them one class."""
 
+_MUCH_LIKE = 0.75
 _FINEST_FS_HZ = 1000.0
 _COARSEST_FS_HZ = 400.0
 _QRS_S = (0.07, 0.10)  # before and after R: the stretch by which shapes are compared
@@ -189,6 +190,20 @@ def shape_classes(cuts: Cuts, usable: Mask, premature: Mask, most: int = 6) -> I
         classes[members] = number
         free &= ~members
     return classes
+
+
+def nearest_class(cuts: Cuts, classes: Indices) -> Indices:
+    """``classes`` with beats of no class given to the class they are most like, when they are much like it."""
+    strays, count = np.flatnonzero(classes < 0), int(classes.max(initial=-1)) + 1
+    if strays.size == 0 or count == 0:
+        return classes
+    features = _features(cuts)
+    centres = np.array([features[classes == number].mean(axis=0) for number in range(count)])
+    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
+    fits = features[strays] @ centres.T
+    given = classes.copy()
+    given[strays] = np.where(fits.max(axis=1) > _MUCH_LIKE, np.argmax(fits, axis=1), -1)
+    return given
 
 
 def premature_beats(rr_before: Samples) -> Mask:

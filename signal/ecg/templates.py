@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from teleread.signal.ecg.beat_cuts import Cuts, Indices, Mask, cut_beats, premature_beats, shape_classes, usual_beat
+from teleread.signal.ecg.beat_cuts import (
+    Cuts,
+    Indices,
+    Mask,
+    cut_beats,
+    nearest_class,
+    premature_beats,
+    shape_classes,
+    usual_beat,
+)
 from teleread.signal.ecg.boundaries import Boundaries, find_boundaries
 from teleread.signal.ecg.delineation import ABSENT
 from teleread.signal.ecg.filters import Samples
@@ -62,8 +71,12 @@ def sort_beats(
     premature = premature_beats(rr[:, 0])
     fit = usable & cuts.whole
     classes = shape_classes(cuts, fit if fit.any() else usable, premature)
-    found = range(int(classes.max(initial=-1)) + 1)
-    return cuts, [_template(cuts, np.flatnonzero(classes == number), premature, rr) for number in found]
+    wider = nearest_class(cuts, classes)
+    found = []
+    for number in range(int(classes.max(initial=-1)) + 1):
+        made = _template(cuts, np.flatnonzero(classes == number), premature, rr)
+        found.append(replace(made, members=np.flatnonzero(wider == number)))
+    return cuts, found
 
 
 def _window(rr: Samples) -> tuple[float, float]:
