@@ -1,48 +1,191 @@
-"""Boundaries of P, QRS and T in one lead."""
+"""Boundaries of P, QRS and T in one lead: a network's probabilities, read beat by beat.
+
+The network (``delineate_net``) says for each 8 ms how likely P, QRS and T are there; it learned from LUDB (Kalyakulina
+et al., doi:10.1109/ACCESS.2020.3029211), where cardiologists marked each lead by itself. A wave ends where its
+probability falls below one half, to a fraction of a frame: half of the marks lie before, half behind.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from teleread.signal.ecg.delineate_net import FRAME_HZ, Planes, Weights, wave_probabilities
 from teleread.signal.ecg.delineation import ABSENT, Delineation
-from teleread.signal.ecg.filters import Samples, band_pass, moving_mean
+from teleread.signal.ecg.filters import Samples, bridge_gaps, moving_mean, run_lengths
 
 Indices = NDArray[np.int64]
 
+P, QRS, T = 1, 2, 3
+"""Rows of the probabilities."""
 
-def delineate_lead(ecg_mv: NDArray[np.floating], fs_hz: float, r_peaks: NDArray[np.integer]) -> Delineation:
-    """On- and offsets of one lead, (n,), for the beats at ``r_peaks``: slope thresholds around each beat."""
-    x = band_pass(np.asarray(ecg_mv, dtype=np.float64), fs_hz, 0.5, 40.0)
+_FLOOR = 0.3
+_ENOUGH = 0.5
+_QRS_REACH_S = 0.08
+_LONGEST_PR_S = 0.8
+_LATEST_T_S = 0.8
+_QRS_HALF_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waves:
+    """Stretches that look like one kind of wave, ascending, in seconds; ``mass`` is probability times seconds."""
+
+    on: Samples
+    off: Samples
+    mass: Samples
+    top: Samples
+
+    @property
+    def middle(self) -> Samples:
+        """Half way from on- to offset."""
+        return np.asarray(0.5 * (self.on + self.off), dtype=np.float64)
+
+
+def delineate_lead(
+    ecg_mv: NDArray[np.floating],
+    fs_hz: float,
+    r_peaks: NDArray[np.integer],
+    weights: Weights | None = None,
+) -> Delineation:
+    """On-, offset and peak of each beat's P, QRS and T in one lead.
+
+    A wave that is not seen whole, because the recording ends or has a gap there, is absent. A P wave belongs to the
+    beat that follows; of several between two beats the last is told.
+
+    Args:
+        ecg_mv: (n,), any unit, polarity and offset; NaN marks missing samples.
+        fs_hz: sampling rate, 100 to 2000 Hz by design.
+        r_peaks: sample indices of the beats, ascending; a beat without a QRS in this lead stays, all absent.
+        weights: other weights than the package's own, for judging on recordings that they have not seen.
+    """
+    x = np.asarray(ecg_mv, dtype=np.float64)
     peaks = np.asarray(r_peaks, dtype=np.int64)
-    slope = moving_mean(np.abs(np.gradient(x)) if x.size > 1 else np.zeros(x.size), max(1, round(0.02 * fs_hz)))
-    found = {name: np.full(peaks.size, ABSENT, dtype=np.int64) for name in _NAMES}
-    for i, r in enumerate(peaks):
-        before = (r - peaks[i - 1]) / fs_hz if i else 1.0
-        after = (peaks[i + 1] - r) / fs_hz if i + 1 < peaks.size else 1.0
-        qrs = _extent(slope, r - round(0.08 * fs_hz), r + round(0.1 * fs_hz), 0.1)
-        p = _extent(slope, r - round(min(0.28, 0.45 * before) * fs_hz), r - round(0.07 * fs_hz), 0.3)
-        t = _extent(slope, r + round(0.12 * fs_hz), r + round(min(0.55, 0.65 * after) * fs_hz), 0.25)
-        for wave, span in (("p", p), ("qrs", qrs), ("t", t)):
-            if span is not None:
-                found[f"{wave}_on"][i], found[f"{wave}_off"][i] = span
-                if wave != "qrs":
-                    found[f"{wave}_peak"][i] = span[0] + int(np.argmax(np.abs(_lifted(x[span[0] : span[1] + 1]))))
-    return Delineation(r_peaks=peaks, **found)
+    if x.size < 2 or peaks.size == 0:
+        nothing = np.full(peaks.size, ABSENT, dtype=np.int64)
+        return Delineation(peaks, *([nothing] * 8))
+    bridged = bridge_gaps(x)
+    planes = masked(wave_probabilities(bridged, fs_hz, weights), x, fs_hz)
+    return from_probabilities(planes, bridged, fs_hz, peaks)
 
 
-_NAMES = ("p_on", "p_peak", "p_off", "qrs_on", "qrs_off", "t_on", "t_peak", "t_off")
+def p_waves(ecg_mv: NDArray[np.floating], fs_hz: float) -> tuple[Indices, Indices]:
+    """On- and offsets of every P wave of one lead (n,), also of those that no QRS follows."""
+    x = np.asarray(ecg_mv, dtype=np.float64)
+    if x.size < 2:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    found = waves(masked(wave_probabilities(bridge_gaps(x), fs_hz), x, fs_hz)[P])
+    return _samples(found.on, fs_hz, x.size), _samples(found.off, fs_hz, x.size)
 
 
-def _extent(slope: Samples, start: int, stop: int, part: float) -> tuple[int, int] | None:
-    """First and last sample in [start, stop) whose slope exceeds a part of the steepest one there."""
-    start, stop = max(0, start), min(slope.size, stop)
-    if stop - start < 3 or slope[start:stop].max() <= 0:
-        return None
-    above = np.flatnonzero(slope[start:stop] > part * slope[start:stop].max())
-    return (start + int(above[0]), start + int(above[-1])) if above[-1] > above[0] else None
+def masked(planes: Planes, x: Samples, fs_hz: float) -> Planes:
+    """The probabilities with none of any wave where samples are missing."""
+    missing = ~np.isfinite(x)
+    if not missing.any():
+        return planes
+    at = np.clip(np.rint((np.arange(planes.shape[1]) + 0.25) / FRAME_HZ * fs_hz), 0, x.size - 1).astype(np.int64)
+    # a wave that a gap cuts gets NaN beside it, by which ``waves`` knows it
+    return np.where(missing[at], np.float32(np.nan), planes)
 
 
-def _lifted(wave: Samples) -> Samples:
-    """A wave above the line from its first to its last sample."""
-    return np.asarray(wave - np.linspace(wave[0], wave[-1], wave.size), dtype=np.float64)
+def waves(probability: NDArray[np.floating]) -> Waves:
+    """Runs above a floor that reach one half, with their ends where the probability crosses one half."""
+    p = np.concatenate(([np.nan], np.asarray(probability, dtype=np.float64), [np.nan]))
+    starts, stops = run_lengths(np.nan_to_num(p) > _FLOOR)
+    whole = np.isfinite(p[starts - 1]) & np.isfinite(p[np.minimum(stops, p.size - 1)])
+    starts, stops = starts[whole], stops[whole]
+    if starts.size == 0:
+        return Waves(*([np.empty(0)] * 4))
+    filled = np.nan_to_num(p)
+    top = np.maximum.reduceat(filled, np.ravel(np.column_stack((starts, stops))))[::2]
+    starts, stops, top = starts[top >= _ENOUGH], stops[top >= _ENOUGH], top[top >= _ENOUGH]
+    total = np.concatenate(([0.0], np.cumsum(filled)))
+    above = np.flatnonzero(filled >= _ENOUGH)
+    first = above[np.searchsorted(above, starts)]
+    last = above[np.searchsorted(above, stops) - 1]
+    on = first - (filled[first] - _ENOUGH) / (filled[first] - filled[first - 1])
+    off = last + (filled[last] - _ENOUGH) / (filled[last] - filled[last + 1])
+    # one frame was put before the first; frame k stands for (k + 0.25) / 125 s
+    return Waves((on - 0.75) / FRAME_HZ, (off - 0.75) / FRAME_HZ, (total[stops] - total[starts]) / FRAME_HZ, top)
+
+
+def from_probabilities(planes: Planes, x: Samples, fs_hz: float, peaks: Indices) -> Delineation:
+    """Each beat's waves, in physiological order: its P before the QRS, its T behind it and before the next P."""
+    r = peaks / fs_hz
+    qrs, p, t = waves(planes[QRS]), waves(planes[P]), waves(planes[T])
+    of_qrs = _nearest(qrs, r)
+    begin = np.where(of_qrs >= 0, _at(qrs.on, of_qrs), r - _QRS_HALF_S)
+    end = np.where(of_qrs >= 0, _at(qrs.off, of_qrs), r + _QRS_HALF_S)
+    of_t = _first_rank(t, np.searchsorted(r, t.middle) - 1, begin, end)
+    t_end = np.where(of_t >= 0, _at(t.off, of_t), end)
+    beat = np.searchsorted(r, p.middle)
+    inside = np.minimum(beat, r.size - 1)
+    after = np.where(beat > 0, t_end[np.maximum(beat - 1, 0)], -np.inf)
+    fits = (beat < r.size) & (p.middle < begin[inside]) & (p.middle > after) & (begin[inside] - p.on < _LONGEST_PR_S)
+    of_p = np.full(r.size, -1)
+    of_p[beat[fits]] = np.flatnonzero(fits)  # the last one stays
+
+    def ends(wave: Waves, which: NDArray[np.intp]) -> tuple[Indices, Indices]:
+        there = which >= 0
+        on, off = _samples(_at(wave.on, which), fs_hz, x.size), _samples(_at(wave.off, which), fs_hz, x.size)
+        return np.where(there, on, ABSENT), np.where(there, off, ABSENT)
+
+    (p_on, p_off), (qrs_on, qrs_off), (t_on, t_off) = ends(p, of_p), ends(qrs, of_qrs), ends(t, of_t)
+    smooth = moving_mean(x, max(1, round(0.02 * fs_hz)))
+    p_peak, t_peak = _tops(smooth, p_on, p_off), _tops(smooth, t_on, t_off)
+    return Delineation(peaks, p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
+
+
+def _nearest(qrs: Waves, r: Samples) -> NDArray[np.intp]:
+    """For each beat the run of QRS that it lies in or next to, -1 for none; a run serves one beat only."""
+    chosen = np.full(r.size, -1)
+    if qrs.on.size == 0:
+        return chosen
+    k = np.searchsorted(qrs.middle, r)
+    sides = np.stack((np.clip(k - 1, 0, qrs.on.size - 1), np.clip(k, 0, qrs.on.size - 1)))
+    distance = np.maximum(qrs.on[sides] - r, r - qrs.off[sides])
+    side = np.argmin(distance, axis=0)
+    run, near = sides[side, np.arange(r.size)], distance.min(axis=0)
+    taken: dict[int, int] = {}
+    for i in np.flatnonzero(near < _QRS_REACH_S):
+        other = taken.get(int(run[i]))
+        if other is None or near[i] < near[other]:
+            if other is not None:
+                chosen[other] = -1
+            taken[int(run[i])], chosen[i] = int(i), run[i]
+    return chosen
+
+
+def _first_rank(t: Waves, beat: NDArray[np.intp], begin: Samples, end: Samples) -> NDArray[np.intp]:
+    """For each beat the weightiest run of T between its QRS and the next, -1 for none."""
+    chosen = np.full(begin.size, -1)
+    if t.on.size == 0:
+        return chosen
+    inside = np.maximum(beat, 0)
+    following = np.append(begin[1:], np.inf)[inside]
+    fits = (beat >= 0) & (t.middle > end[inside]) & (t.on < begin[inside] + _LATEST_T_S) & (t.middle < following)
+    order = np.argsort(t.mass, kind="stable")
+    order = order[fits[order]]
+    chosen[beat[order]] = order  # ascending, so the weightiest stays
+    return chosen
+
+
+def _at(values: Samples, which: NDArray[np.intp]) -> Samples:
+    """Values by index, 0 where the index is -1 (and not to be used)."""
+    return np.append(values, 0.0)[which]
+
+
+def _samples(seconds: Samples, fs_hz: float, n: int) -> Indices:
+    return np.clip(np.rint(seconds * fs_hz), 0, n - 1).astype(np.int64)
+
+
+def _tops(smooth: Samples, on: Indices, off: Indices) -> Indices:
+    """Where each wave is farthest from the line between its ends."""
+    peak = np.full(on.size, ABSENT, dtype=np.int64)
+    for i in np.flatnonzero((on >= 0) & (off > on)):
+        wave = smooth[on[i] : off[i] + 1]
+        line = np.linspace(wave[0], wave[-1], wave.size)
+        peak[i] = on[i] + int(np.argmax(np.abs(wave - line)))
+    return peak

@@ -6,17 +6,160 @@ and what lies in the gap must not be measured (see ``missing``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
+from scipy.optimize import brentq
 from scipy.signal import butter, sosfiltfilt
+
+from teleread.signal.ecg.mains import mains_of, without_mains
+from teleread.signal.ecg.wander import wander
 
 Samples = NDArray[np.float64]
 
 DIAGNOSTIC_BAND_HZ = (0.05, 150.0)
 """Pass band for measurements (AHA/ACC/HRS 2007, doi:10.1161/CIRCULATIONAHA.106.180200)."""
+
+CHILD_LOW_PASS_HZ = 250.0
+MONITORING_BAND_HZ = (0.5, 40.0)
+
+_BLOCK_S = 60.0
+_MARGIN_S = 5.0
+_LONG_S = 120.0
+_MAINS_LOOK_S = 60.0
+_NYQUIST_PART = 0.45
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedFilters:
+    """What was done to the samples. None: nothing was cut off on that side, or no mains was found and removed.
+
+    Args:
+        high_pass_hz: lower edge of the band. With ``baseline_removed`` the baseline was a curve through the silent
+            points before the beats and not what a linear filter of this edge would take away.
+        low_pass_hz: upper edge, 3 dB down forward and backward together; None also where the sampling rate has no room.
+        notch_hz: the mains that was subtracted, with its harmonics; not a notch filter.
+        baseline_removed: baseline wander was subtracted.
+    """
+
+    high_pass_hz: float | None
+    low_pass_hz: float | None
+    notch_hz: float | None
+    baseline_removed: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filtered:
+    """Filtered samples, shaped as they came, NaN where they were missing, and what was done."""
+
+    signals_mv: Samples
+    applied: AppliedFilters
+
+
+def diagnostic(
+    ecg_mv: NDArray[np.floating], fs_hz: float, *, child: bool = False, mains_hz: float | None = None
+) -> Filtered:
+    """The band for measurements, 0.05 to 150 Hz (250 Hz for a child), without wander and mains, zero-phase.
+
+    ST keeps its level relative to the point before the QRS within 25 µV (tests/unit/test_ecg_filters.py).
+    Bands: AHA/ACC/HRS 2007, doi:10.1161/CIRCULATIONAHA.106.180200; IEC 60601-2-25.
+
+    Args:
+        ecg_mv: (n,) or (n_leads, n); NaN is bridged and given back as NaN.
+        fs_hz: sampling rate.
+        mains_hz: known mains frequency; None looks for it.
+    """
+    top_hz = CHILD_LOW_PASS_HZ if child else DIAGNOSTIC_BAND_HZ[1]
+    low_pass = top_hz if top_hz < _NYQUIST_PART * fs_hz else None
+    notch = _mains(ecg_mv, fs_hz, mains_hz)
+
+    def work(x: Samples) -> Samples:
+        x = x if notch is None else without_mains(x, fs_hz, notch)
+        x -= wander(x, fs_hz)
+        return x if low_pass is None else _low_passed(x, fs_hz, low_pass)
+
+    applied = AppliedFilters(DIAGNOSTIC_BAND_HZ[0], low_pass, notch, baseline_removed=True)
+    return Filtered(_in_blocks(ecg_mv, fs_hz, work), applied)
+
+
+def monitoring(ecg_mv: NDArray[np.floating], fs_hz: float) -> Filtered:
+    """The band for looking at rhythm, 0.5 to 40 Hz, zero-phase, mains removed when found. ST must not be read here."""
+    low_hz, high_hz = MONITORING_BAND_HZ
+    notch = _mains(ecg_mv, fs_hz, None)
+    low_pass = high_hz if high_hz < _NYQUIST_PART * fs_hz else None
+
+    def work(x: Samples) -> Samples:
+        return band_pass(x if notch is None else without_mains(x, fs_hz, notch), fs_hz, low_hz, high_hz)
+
+    return Filtered(_in_blocks(ecg_mv, fs_hz, work), AppliedFilters(low_hz, low_pass, notch, baseline_removed=False))
+
+
+def find_mains(ecg_mv: NDArray[np.floating], fs_hz: float) -> float | None:
+    """50.0 or 60.0 when interference of that frequency runs coherently through a lead, None otherwise.
+
+    Of a long recording the minute in its middle is looked at.
+    """
+    x = np.atleast_2d(np.asarray(ecg_mv, dtype=np.float64))
+    length = int(_MAINS_LOOK_S * fs_hz)
+    start = max(0, (x.shape[-1] - length) // 2)
+    part = x[:, start : start + length]
+    return mains_of(bridge_gaps(part), fs_hz) if part.size else None
+
+
+def _mains(ecg_mv: NDArray[np.floating], fs_hz: float, known_hz: float | None) -> float | None:
+    hz = find_mains(ecg_mv, fs_hz) if known_hz is None else known_hz
+    return hz if hz is not None and hz < _NYQUIST_PART * fs_hz else None
+
+
+def _in_blocks(ecg_mv: NDArray[np.floating], fs_hz: float, work: Callable[[Samples], Samples]) -> Samples:
+    """``work`` on a copy (n_leads, n) without NaN that it may change, a long recording minute by minute; then NaN back."""
+    given = np.asarray(ecg_mv, dtype=np.float64)
+    x = np.atleast_2d(given)
+    n = x.shape[-1]
+    if x.size == 0:
+        return given.copy()
+    if n <= _LONG_S * fs_hz:
+        out = work(bridge_gaps(x))
+    else:
+        out = np.empty_like(x)
+        block, margin = int(_BLOCK_S * fs_hz), int(_MARGIN_S * fs_hz)
+        for start, stop in pairwise([*range(0, n - block // 2, block), n]):
+            first, last = max(0, start - margin), min(n, stop + margin)
+            out[:, start:stop] = work(bridge_gaps(x[:, first:last]))[:, start - first : stop - first]
+    present = np.isfinite(x)
+    if not present.all():
+        out[~present] = np.nan
+    return out.reshape(given.shape)
+
+
+def _low_passed(x: Samples, fs_hz: float, edge_hz: float) -> Samples:
+    """A short symmetric filter, 3 dB down at the edge; beyond the ends the first and the last sample are held. In place."""
+    taps = _low_pass_taps(float(fs_hz), float(edge_hz))
+    reach = taps.size // 2
+    for row in x:
+        held = np.concatenate((np.repeat(row[:1], reach), row, np.repeat(row[-1:], reach)))
+        row[:] = np.convolve(held, taps, "valid")
+    return x
+
+
+@lru_cache(maxsize=16)
+def _low_pass_taps(fs_hz: float, edge_hz: float) -> Samples:
+    """A Hamming-windowed sinc whose gain at the edge is the root of one half."""
+    reach = max(3, round(1.5 * fs_hz / edge_hz))
+    k = np.arange(-reach, reach + 1)
+    at_edge = np.cos(2.0 * np.pi * edge_hz / fs_hz * k)
+
+    def taps(corner: float) -> Samples:
+        h = np.sinc(2.0 * corner * k) * np.hamming(k.size)
+        return np.asarray(h / h.sum(), dtype=np.float64)
+
+    corner = float(brentq(lambda c: float(taps(c) @ at_edge) - np.sqrt(0.5), 0.3 * edge_hz / fs_hz, 0.5))
+    return taps(corner)
 
 
 def bridge_gaps(ecg_mv: Samples) -> Samples:

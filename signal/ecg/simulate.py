@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -19,13 +18,24 @@ import numpy as np
 from teleread.signal.ecg.record import STANDARD_LEADS, Device, EcgRecord, Filters, Patient
 from teleread.signal.ecg.simulation.conditions import CONDITIONS, NORMAL_VARIANTS, plan_of
 from teleread.signal.ecg.simulation.electrodes import EXTRA_LEADS, lead_names, leads_of, potentials
+from teleread.signal.ecg.simulation.faults import FAULT_KINDS, apply_fault, lay_noise
 from teleread.signal.ecg.simulation.heart import check, draw_anatomy, draw_heart, write_score
 from teleread.signal.ecg.simulation.noise import clinic_noise
 from teleread.signal.ecg.simulation.play import dipole_of, independent_leads, truth_of
 from teleread.signal.ecg.simulation.score import Settings
 from teleread.signal.ecg.simulation.truth import Truth
 
-__all__ = ["CONDITIONS", "EXTRA_LEADS", "NORMAL_VARIANTS", "Settings", "Truth", "simulate"]
+__all__ = [
+    "CONDITIONS",
+    "EXTRA_LEADS",
+    "FAULT_KINDS",
+    "NORMAL_VARIANTS",
+    "Settings",
+    "Truth",
+    "apply_fault",
+    "lay_noise",
+    "simulate",
+]
 
 
 def simulate(
@@ -38,6 +48,7 @@ def simulate(
     noise: float = 0.3,
     mains_hz: float = 50.0,
     extra_leads: Sequence[str] = (),
+    faults: Sequence[str] = (),
     patient: Patient = Patient(),  # noqa: B008 - frozen
     **settings: Unpack[Settings],
 ) -> tuple[EcgRecord, Truth]:
@@ -53,6 +64,7 @@ def simulate(
         lead: the chest lead whose electrode is off, for ``lead_off`` only.
         noise: 0 none, 0.3 quiet, 1 an ordinary day in a clinic.
         mains_hz: 50 or 60.
+        faults: any of ``FAULT_KINDS``, one after the other; ``apply_fault`` says where and how strongly.
         extra_leads: any of ``EXTRA_LEADS``, after the standard twelve.
         settings: what is fixed, see ``Settings``.
 
@@ -64,6 +76,8 @@ def simulate(
         raise ValueError("only a chest electrode can be off alone")
     if not (100 <= fs_hz <= 2000 and 2 <= duration_s <= 3600 * 25):
         raise ValueError("100 to 2000 Hz and 2 s to 25 h")
+    if not noise >= 0 or mains_hz not in (50.0, 60.0):
+        raise ValueError("noise from 0, mains of 50 or 60 Hz")
     if any(name not in EXTRA_LEADS for name in extra_leads):
         raise ValueError(f"extra leads are {', '.join(EXTRA_LEADS)}")
     check(settings)
@@ -84,21 +98,10 @@ def simulate(
         patient=patient,
         device=Device(manufacturer="teleread", model="simulator"),
     )
-    truth = truth_of(condition, score, anatomy, heart.p_s, n, fs_hz, ())
-    for where, kind in plan.faults:
-        record, faults = _spoiled(record, electrodes, where or lead, kind, [*key, 4])
-        truth = replace(truth, faults=(*truth.faults, *faults))
+    found: tuple[tuple[str, str], ...] = ()
+    for i, (where, kind) in enumerate((*plan.faults, *((None, kind) for kind in faults))):
+        record, more = apply_fault(record, kind, seed + i, where=lead if where == "" else where, mains_hz=mains_hz)
+        found += more
+    # a fault may have cut or thinned the recording
+    truth = truth_of(condition, score, anatomy, heart.p_s, record.signals_mv.shape[1], record.fs_hz, found)
     return record, truth
-
-
-def _spoiled(
-    record: EcgRecord, electrodes: np.ndarray[tuple[int, ...], np.dtype[np.float64]], lead: str, kind: str,
-    key: list[int],
-) -> tuple[EcgRecord, tuple[tuple[str, str], ...]]:  # fmt: skip
-    if kind == "ra_la":
-        electrodes[[0, 1]] = electrodes[[1, 0]]
-        return replace(record, signals_mv=leads_of(electrodes)), (("I", "limb_reversal"),)
-    rng = np.random.default_rng(key)
-    signals = record.signals_mv
-    signals[record.leads.index(lead)] = 0.0006 * rng.standard_normal(signals.shape[1])  # the amplifier's own noise
-    return record, ((lead, "flat"),)

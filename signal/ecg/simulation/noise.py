@@ -71,6 +71,21 @@ def mains(electrodes: int, n: int, fs_hz: float, mains_hz: float, size_mv: float
     return whole
 
 
+def white(n: int, fs_hz: float, rng: np.random.Generator) -> Samples:
+    """White noise up to 250 Hz, standard deviation 1."""
+    freqs = _freqs(n, fs_hz, _HIGHEST_HZ)
+    row: Samples = _shaped(1, n, freqs, np.where(freqs > 0, 1.0, 0.0), 1.0, rng)[0]
+    return row
+
+
+def banded(n: int, fs_hz: float, low_hz: float, high_hz: float, rng: np.random.Generator) -> Samples:
+    """Noise between two frequencies, standard deviation 1."""
+    freqs = _freqs(n, fs_hz, 4 * high_hz)
+    size = np.where(freqs < low_hz, 0.0, 1.0 / (1.0 + (freqs / high_hz) ** 4))
+    row: Samples = _shaped(1, n, freqs, size, 1.0, rng)[0]
+    return row
+
+
 def _motion(out: Samples, fs_hz: float, level: float, rng: np.random.Generator) -> None:
     """Now and then an electrode is pulled and creeps back."""
     n = out.shape[1]
@@ -82,7 +97,8 @@ def _motion(out: Samples, fs_hz: float, level: float, rng: np.random.Generator) 
 
 
 def _freqs(n: int, fs_hz: float, highest_hz: float) -> Samples:
-    return np.arange(min(n // 2, int(highest_hz * n / fs_hz)) + 1) * (fs_hz / n)
+    freqs: Samples = np.arange(min(n // 2, int(highest_hz * n / fs_hz)) + 1, dtype=np.float64) * (fs_hz / n)
+    return freqs
 
 
 def _shaped(rows: int, n: int, freqs: Samples, size: Samples, rms: float, rng: np.random.Generator) -> Samples:

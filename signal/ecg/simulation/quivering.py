@@ -25,10 +25,10 @@ def add_waves(dipole: Samples, fs_hz: float, waves: Waves, rng: np.random.Genera
 def _flutter(t: Samples, waves: Waves, rng: np.random.Generator) -> Samples:
     """The saw tooth of typical flutter: a slow fall and a quick rise in II, III and aVF, upright in V1."""
     turn = np.mod((t - waves.phase_s) * waves.rate_bpm / 60.0, 1.0)
-    fall = float(rng.uniform(0.60, 0.70))
-    down = 0.5 - 0.5 * np.cos(np.pi * np.clip(turn / fall, 0.0, 1.0))
+    fall = float(rng.uniform(0.66, 0.74))
+    down = np.clip(turn / fall, 0.0, 1.0) ** 1.5
     up = 0.5 + 0.5 * np.cos(np.pi * np.clip((turn - fall) / (1.0 - fall), 0.0, 1.0))
-    saw = np.where(turn < fall, down**1.3, up) - 0.5
+    saw = np.where(turn < fall, down, up) - 0.45
     vector = np.array(_FLUTTER) * rng.uniform(0.85, 1.25, 3)
     return np.asarray(vector[:, None] * saw[None, :] * 1.3)
 
@@ -54,7 +54,7 @@ def _ventricular(t: Samples, _waves: Waves, rng: np.random.Generator) -> Samples
         swell = np.exp(0.35 * np.sin(2 * np.pi * rng.uniform(0.15, 0.5) * t + rng.uniform(0, 6.28)))
         vector = rng.standard_normal(3) * np.array([0.8, 1.0, 0.6])
         vector /= np.sqrt((vector * vector).sum())
-        train = np.sin(phase + 0.5 * np.sin(phase + rng.uniform(0, 6.28)))
+        train = np.sin(phase) + 0.25 * np.sin(2 * phase + rng.uniform(0, 6.28))
         whole += np.sqrt(2.0) * size * vector[:, None] * (swell * train)
     return whole
 
