@@ -24,6 +24,7 @@ _SLACK_S = 0.024  # how far a detected R may lie from where the shape says
 _LEVEL_S = (0.11, 0.05)  # before R: the stretch that tells a beat's level
 _NEIGHBOURS_S = 2.5  # beats farther apart say nothing about each other's wander
 _PREMATURE = 0.85  # of the usual RR
+_BEFORE_A_PAUSE = 0.70
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,12 +207,20 @@ def nearest_class(cuts: Cuts, classes: Indices) -> Indices:
     return given
 
 
-def premature_beats(rr_before: Samples) -> Mask:
-    """Beats that come at less than 0.85 of the usual distance after the one before; NaN where that is not known."""
-    known = rr_before[np.isfinite(rr_before)]
+def premature_beats(rr: Samples) -> Mask:
+    """Beats that come at less than 0.85 of the usual distance, or at less than 0.7 of the distance that follows.
+
+    Args:
+        rr: (n_beats, 2), the distance of the beat before and of the one after; NaN where not known.
+    """
+    before, after = rr[:, 0], rr[:, 1]
+    known = before[np.isfinite(before)]
     if known.size < 2:
-        return np.zeros(rr_before.size, dtype=np.bool_)
-    early: Mask = np.nan_to_num(rr_before, nan=np.inf) < _PREMATURE * np.median(known)
+        return np.zeros(before.size, dtype=np.bool_)
+    known_before = np.nan_to_num(before, nan=np.inf)
+    early: Mask = known_before < _PREMATURE * np.median(known)
+    # in bigeminy the usual distance is no guide, but a pause follows each premature beat
+    early |= known_before < _BEFORE_A_PAUSE * np.nan_to_num(after, nan=0.0)
     return early
 
 
