@@ -59,7 +59,8 @@ class _Tuning:
     p_trim_s: tuple[float, float] = (0.002, 0.004)
     p_farthest_s: float = 0.36
     p_crowded_part: float = 0.15
-    crowded_s: float = 0.22
+    p_touch_s: float = 0.016
+    p_longest_s: float = 0.135
     overlap_s: float = 0.08
 
 
@@ -84,12 +85,13 @@ def find_boundaries(beat: Samples, fs_hz: float, r_index: int, rr_before_s: floa
         return Boundaries()
     t_on, t_peak, t_off = _t_wave(beat, fs_hz, r_index, qrs_on, qrs_off, rr_after_s)
     ended = (t_off if t_off != ABSENT else qrs_off) - round(rr_before_s * fs_hz)
-    if t_off != ABSENT and qrs_on - ended < _TUNING.crowded_s * fs_hz:
+    p_on, p_peak, p_off = _p_wave(beat, beat, fs_hz, qrs_on, ended)
+    if t_off != ABSENT and p_on <= ended + round(_TUNING.p_touch_s * fs_hz):
         # at a high rate P begins on T, which is taken away by looking across the direction that it moves in
         across = _across(beat, t_peak, t_off)
-        p_on, p_peak, p_off = _p_wave(beat, across, fs_hz, qrs_on, ended - round(_TUNING.overlap_s * fs_hz))
-    else:
-        p_on, p_peak, p_off = _p_wave(beat, beat, fs_hz, qrs_on, ended)
+        crowded = _p_wave(beat, across, fs_hz, qrs_on, ended - round(_TUNING.overlap_s * fs_hz))
+        if p_on == ABSENT or 0 <= crowded[2] - crowded[0] <= _TUNING.p_longest_s * fs_hz:
+            p_on, p_peak, p_off = crowded
     return Boundaries(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
 
 
