@@ -213,9 +213,10 @@ def test_st_can_be_set_lead_by_lead() -> None:
 @pytest.mark.parametrize("length", [2.98, 3.02, 5.0])
 def test_a_pause_is_exactly_as_long_as_set(length: float) -> None:
     for seed in range(5):
-        record, truth = simulate("pause", seed, pause_s=length)
-        assert np.diff(truth.r_peaks).max() / record.fs_hz == pytest.approx(length, abs=0.0021)
-        assert "pause" in truth.findings
+        for condition in ("pause", "af"):
+            record, truth = simulate(condition, seed, pause_s=length)
+            assert np.diff(truth.r_peaks).max() / record.fs_hz == pytest.approx(length, abs=0.0021)
+            assert "pause" in truth.findings
 
 
 @pytest.mark.parametrize("shortest", [240.0, 260.0])
@@ -524,7 +525,8 @@ def test_a_setting_changes_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("options", [
-    {"rate_bpm": 5.0}, {"rate_bpm": float("nan")}, {"pause_s": 9.0, "duration_s": 10.0}, {"pattern": "trigeminy"},
+    {"rate_bpm": 5.0}, {"rate_bpm": float("nan")}, {"pause_s": 9.0, "duration_s": 10.0}, {"pause_s": 9.0, "condition": "af"},
+    {"pattern": "trigeminy"},
     {"pacing": "left"}, {"escape": "none"}, {"ratio": 9}, {"episode_s": (5.0, 4.0)}, {"extra_leads": ["V10"]},
     {"st_mv": {"I": 0.1, "II": 0.1, "III": 0.1}}, {"st_mv": 0.2, "st_lead": "II", "condition": "posterior_stemi"},
         {"st_mv": 0.2, "st_lead": "V10"}, {"st_mv": {"V10": 0.1}},

@@ -183,7 +183,7 @@ _REPOLARISATION: dict[str, dict[str, Any]] = {
     },
     "long_qt": {"qtc_ms": (560.0, 640.0), "rate_bpm": (50.0, 68.0), "t": _t((0.26, 0.20, -0.18), on=0.22)},
     "short_qt": {"qtc_ms": (285.0, 318.0), "t": _t((0.36, 0.28, -0.30), on=0.15, peak=0.62)},
-    "low_voltage": {"size": (0.24, 0.31)},
+    "low_voltage": {"size": (0.24, 0.31), "p_size": (0.50, 0.75)},
     "lvh": {
         "size": (1.75, 2.15),
         "frontal_deg": (-34.0, -6.0),
@@ -222,7 +222,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
         "st_lead": "V3",
         "st_range_mv": (0.05, 0.10),
         "st_bend": 1.6,
-        "t": _t((0.42, 0.32, -0.30)),
+        "t": _t((0.38, 0.28, -0.24)),
     },
     "child": {
         "rate_bpm": (92.0, 138.0),
