@@ -1,7 +1,6 @@
 """How fast the object store is, beside what it cannot beat.
 
     python -m benchmarks.object_store files     durable sealed puts into the file store, beside plain files
-    python -m benchmarks.object_store scrub     reading everything through, beside hashing alone
 
 Every round does all kinds of work, so that a busy moment meets all of them; the first round warms up and does not
 count; figures are medians.
@@ -10,7 +9,6 @@ count; figures are medians.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -27,7 +25,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from teleread.storage.objects import FileBlobs, SealedStore, measure_many
+from teleread.storage.objects import FileBlobs, SealedStore
 from tests.contract.keys import TestKeys
 
 SMALL, LARGE = 4096, 1 << 19
@@ -142,43 +140,7 @@ def files(folder: Path, *, threads: int, rounds: int, scale: float) -> list[Figu
     return measure(works, rounds)
 
 
-# scrub
-
-
-def scrub(folder: Path, *, threads: int, rounds: int, scale: float) -> list[Figure]:
-    """Reading everything through by several threads, beside hashing the same bytes in memory."""
-    store = SealedStore(FileBlobs(folder / "objects"), TestKeys())
-    works = []
-    for size, objects in ((SMALL, 5000), (LARGE, 400)):
-        objects = max(threads, int(objects * scale))
-        rest = os.urandom(size - 8)
-        data = [i.to_bytes(8, "big") + rest for i in range(objects)]
-        with ThreadPoolExecutor(8) as pool:
-            stored = list(pool.map(store.put_raw, data))
-        keys = [one.key for one in stored]
-        found = {(one.key, one.sha256) for one in measure_many(store, keys, threads=threads)}
-        assert found == {(one.key, one.sha256) for one in stored}
-
-        def scan(_: object, keys: list[str] = keys, threads: int = threads) -> None:
-            assert not any(one.failure for one in measure_many(store, keys, threads=threads))
-
-        def hash_all(_: object, data: list[bytes] = data) -> None:
-            for one in data:
-                hashlib.sha256(one).digest()
-
-        def measure_each(_: object, keys: list[str] = keys) -> None:
-            for key in keys:
-                store.measure(key)
-
-        works += [
-            Work("hashlib in memory, 1 thread", size, objects, hash_all),
-            Work("scrub, 1 thread", size, objects, measure_each, "hashlib in memory, 1 thread"),
-            Work(f"scrub, {threads} threads", size, objects, scan, "hashlib in memory, 1 thread", "80 %"),
-        ]
-    return measure(works, rounds)
-
-
-PARTS: dict[str, Callable[..., list[Figure]]] = {"files": files, "scrub": scrub}
+PARTS: dict[str, Callable[..., list[Figure]]] = {"files": files}
 
 
 @contextmanager
@@ -207,7 +169,7 @@ def _table(figures: Sequence[Figure]) -> Iterator[str]:
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.object_store", description=__doc__)
     parser.add_argument("part", choices=sorted(PARTS))
-    parser.add_argument("--threads", type=int, help="8 for files, one for each core for scrub")
+    parser.add_argument("--threads", type=int, help="8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of objects")
     parser.add_argument("--folder", type=Path, default=Path(), help="where to write; its disk is what is measured")

@@ -21,22 +21,21 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from teleread.alliance import PRIORITIES
-from teleread.errors import Conflict, InputRejected, PeerError, StorageError, TelereadError
+from teleread.errors import Conflict, PeerError, StorageError, TelereadError
 from teleread.pipeline import certificates
 from teleread.pipeline.deletion_rows import Study, delete_patient, delete_study, studies_of
 from teleread.pipeline.identifiers import derived_id
 from teleread.pipeline.intake_keys import keep_for_owners
 from teleread.pipeline.notes import note_key
-from teleread.pipeline.retention import Decision, Policy, checked_name, decide, facts_of
+from teleread.pipeline.retention import Decision, Policy, decide, facts_of
 from teleread.pipeline.services import Services
-from teleread.reading.persons import lock_patients
+from teleread.reading.persons import checked_name, checked_reason, lock_patients
 from teleread.storage import audit
 from teleread.storage.backup.rings import stored_generations
 from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.schema import arrivals, backups, deletions, derived, objects, swept_objects
 from teleread.storage.objects.raw import raw_root
 
-_REASON_LIMIT = 500
 _FORGET_REASON = "retention"
 Step = Callable[[str], None]
 
@@ -68,10 +67,7 @@ def begin(services: Services, pseudonym: str, policy: Policy, *, who: str, reaso
         Conflict: ``not_due``, with why.
     """
     who = checked_name(who)
-    if not reason.strip():
-        raise InputRejected("reason_missing", "A reason is needed.")
-    if len(reason) > _REASON_LIMIT:
-        raise InputRejected("reason_too_long", f"A reason has at most {_REASON_LIMIT} characters.")
+    reason = checked_reason(reason)
     now = services.clock()
     with services.catalogue.read() as conn:
         person = facts_of(conn, pseudonym).pseudonyms
@@ -80,7 +76,7 @@ def begin(services: Services, pseudonym: str, policy: Policy, *, who: str, reaso
         decision = decide(facts_of(conn, pseudonym), policy, now)
         if not decision.due or decision.pseudonyms != person:
             raise Conflict("not_due", f"This person's records are not due: {', '.join(decision.reasons) or 'changed'}.")
-        return [_insert(conn, name, decision, policy, who, reason.strip(), now) for name in person]
+        return [_insert(conn, name, decision, policy, who, reason, now) for name in person]
 
 
 def run(services: Services, deletion_id: str, *, step: Step = _no_step) -> str:

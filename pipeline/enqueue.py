@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from sqlalchemy import Row, select, update
 
-from teleread.alliance import Priority
+from teleread.alliance import EcgRules, Priority
 from teleread.errors import Conflict
 from teleread.pipeline.services import Services
 from teleread.reading import corrections, queue
@@ -38,6 +38,7 @@ def enqueue(services: Services, arrival_id: str) -> str:
                 studies.c.patient_age_years,
                 recordings.c.quality_acceptable,
                 recordings.c.heart_rate_bpm,
+                recordings.c.flags,
             )
             .outerjoin(studies, studies.c.id == arrivals.c.study_id)
             .outerjoin(recordings, recordings.c.arrival_id == arrivals.c.id)
@@ -49,7 +50,10 @@ def enqueue(services: Services, arrival_id: str) -> str:
             raise Conflict("no_such_arrival", "No arrival has this id.")
         facts = _facts(row)
         decision = decide(
-            cast(Priority, row.clinic_priority), analysed=facts.analysed, acceptable=facts.quality_acceptable
+            cast(Priority, row.clinic_priority),
+            analysed=facts.analysed,
+            acceptable=facts.quality_acceptable,
+            severities=_severities(row, services.alliance.ecg_rules(now.date())),
         )
         new = queue.put_item(conn, facts, decision, now, joined=row.case_id != facts.case_id)
         if row.case_id != facts.case_id:
@@ -69,6 +73,10 @@ def enqueue(services: Services, arrival_id: str) -> str:
                 detail={"priority": decision.priority},
             )
     return facts.case_id
+
+
+def _severities(row: Row[Any], rules: EcgRules) -> list[str]:
+    return [severity for _code, kind, severity in row.flags or () if rules.takes(kind)]
 
 
 def _facts(row: Row[Any]) -> queue.CaseFacts:

@@ -6,7 +6,7 @@ everyone who acknowledged is told, at the beginning and at the end. A signed rep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from itertools import islice
@@ -133,7 +133,7 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
     would be shown the names. A known patient's name stays whatever is typed; where it differs, a reader is asked.
 
     Raises:
-        InputRejected: ``patient_id_missing``, ``issuer_foreign``.
+        InputRejected: ``patient_id_missing``; ``issuer_foreign`` for a clinic, ``issuer_unknown`` for a reader.
         AccessDenied: ``not_found``.
         Conflict: ``no_open_correction``; ``case_without_study``: nothing could be read, so that it names nobody.
         StorageError: nothing was corrected; try again.
@@ -149,8 +149,7 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
     if not any(row.study_id for row in rows):
         raise Conflict("case_without_study", "Nothing of this case could be read, so it names nobody.")
     now = services.clock()
-    if site_id is not None:
-        _refuse_foreign(services, identity.issuer, current, who, now)
+    _check_issuer(services, identity.issuer, current, site_id, who, now)
     roots = sorted({row.sha256 for row in rows})
     try:
         whose = _enroll(services, identity, case_id, rows, who, now)
@@ -238,13 +237,29 @@ def _opened_since(conn: Connection, case_id: str, at: datetime) -> bool:
     return conn.execute(query.limit(1)).first() is not None
 
 
-def _refuse_foreign(services: Services, issuer: str, current: Correction, who: str, at: datetime) -> None:
-    if issuer == current.site_id:
+def issuers(services: Services, own: Iterable[str | None], site_id: str | None = None) -> list[str]:
+    """Whose patient numbers somebody may name, the likeliest first.
+
+    Args:
+        own: the issuer of the number that the case has, and the case's site, as far as they are known.
+        site_id: of a clinic's account, which names these alone; None for a reader, who may name every known one.
+    """
+    known = [*services.alliance.sites, *services.alliance.issuers] if site_id is None else []
+    return list(dict.fromkeys(one for one in (*own, *known) if one))
+
+
+def _check_issuer(
+    services: Services, issuer: str, current: Correction, site_id: str | None, who: str, at: datetime
+) -> None:
+    if issuer in issuers(services, [current.site_id], site_id):
         return
     cases = [current.case_id]
     known = services.vault.join([current.pseudonym], who=who, why="correct_identity", case_ids=cases, at=at)
-    if issuer not in {one.issuer for one in known.values()}:
+    if issuer in {one.issuer for one in known.values()}:
+        return
+    if site_id is not None:
         raise InputRejected("issuer_foreign", "A clinic names its own patients; a reader names another issuer's.")
+    raise InputRejected("issuer_unknown", "Nobody of this alliance issues patient numbers under this name.")
 
 
 def _ask_name(conn: Connection, current: Correction, arrival_id: str, pseudonym: str, at: datetime) -> None:
@@ -344,7 +359,8 @@ def _close(
 ) -> None:
     cases = corrections.family(conn, current.case_id)
     corrections.close_all(conn, cases, outcome=outcome, new_pseudonym=pseudonym, who=who, at=at)
-    questions.settle_case(conn, current.case_id, who=who, at=at)
+    left = current.pseudonym if outcome == "corrected" else None
+    questions.settle_case(conn, current.case_id, who=who, at=at, left=left)
     conn.execute(
         update(deliveries)
         .where(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -73,7 +73,13 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
             raise
         # waiting mends nothing here: an operator and a reader must see it
         return _set_aside(services, arrival_id, error.code, error.safe_message)
-    lineage = Lineage(str(arrival.site_id), services.alliance.utc_offset_minutes)
+    on = arrival.arrived_at.date()
+    lineage = Lineage(
+        str(arrival.site_id),
+        services.alliance.utc_offset_minutes,
+        ecg_profile=services.alliance.ecg_rules(on).profile,
+        ecg_profile_on=on.isoformat(),
+    )
     try:
         product = products.derive(services, data, lineage, timeout_s=timeout_s)
     except InputRejected as error:
@@ -102,7 +108,7 @@ def _store(
     whose = _enroll(services, arrival, facts)
     blobs = {name: (blob, lineage) for name, blob in product.blobs.items()}
     if facts["failure"] is None:
-        exported = replace(lineage, project=EXPORT_PROJECT)
+        exported = Lineage(lineage.issuer, lineage.utc_offset_minutes, EXPORT_PROJECT)
         try:
             copies = products.pseudonymise(services, data, exported, whose.pseudonym, timeout_s=timeout_s)
             blobs |= {name: (blob, exported) for name, blob in copies.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +23,7 @@ from teleread.pipeline.services import Services
 EXPORT_PROJECT = "default-export"
 _LIBRARIES = ("numpy", "scipy", "pydicom", "pillow", "pylibjpeg", "pylibjpeg-openjpeg")
 _DECIDING = ("signal", "ingest", "pipeline/derive.py")  # the code that decides on derived bytes
+_DECIDING_KINDS = ("py", "toml", "npz")  # with its limits and weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +31,29 @@ class Lineage:
     """Where derived bytes come from; all that is needed to make them again.
 
     ``project`` is None for what holds no pseudonym. The pseudonym and the shift of dates themselves are not stored:
-    the vault gives them again.
+    the vault gives them again. ``ecg_profile`` names the limits that judge an ECG, ``ecg_profile_on`` the day (ISO
+    8601) whose edition of them; None where they decide on nothing.
     """
 
     issuer: str
     utc_offset_minutes: int
     project: str | None = None
+    ecg_profile: str | None = None
+    ecg_profile_on: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As the catalogue keeps it."""
-        plain: dict[str, Any] = {"issuer": self.issuer, "utc_offset_minutes": self.utc_offset_minutes}
-        return plain if self.project is None else {**plain, "project": self.project}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def derive(services: Services, data: bytes, lineage: Lineage, *, timeout_s: float | None = None) -> Product:
     """Read and analyse. Raises ``InputRejected`` when nothing could be read."""
-    options = {"issuer": lineage.issuer, "utc_offset_minutes": lineage.utc_offset_minutes}
+    options = {
+        "issuer": lineage.issuer,
+        "utc_offset_minutes": lineage.utc_offset_minutes,
+        "ecg_profile": lineage.ecg_profile,
+        "ecg_profile_on": lineage.ecg_profile_on,
+    }
     return services.pool.run("teleread.pipeline.derive:derive", data, options, timeout_s=timeout_s)
 
 
@@ -85,6 +93,7 @@ def _code() -> str:
     digest = hashlib.sha256()
     for part in _DECIDING:
         place = root / part
-        for file in [place] if place.is_file() else sorted(place.rglob("*.py")):
+        files = [file for kind in _DECIDING_KINDS for file in place.rglob(f"*.{kind}")]
+        for file in [place] if place.is_file() else sorted(files):
             digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:32]

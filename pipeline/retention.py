@@ -1,6 +1,7 @@
 """How long a person's records must be kept, and whose may be deleted.
 
 ``decide`` is pure: facts and a policy in, an answer out. Nothing is deleted here or by itself; see ``deletion.py``.
+What people say that counts here, holds and visits, is written down by ``keeping.py``.
 A person is all patients linked to one another: the last visit of any of them counts for all.
 """
 
@@ -13,11 +14,10 @@ from datetime import UTC, date, datetime, timedelta
 from importlib import resources
 from typing import Any, Literal, cast
 
-from sqlalchemy import Connection, func, insert, or_, select, union, update
+from sqlalchemy import Connection, func, or_, select, union
 
-from teleread.errors import Conflict, InputRejected, Misconfigured
-from teleread.reading.persons import lock_person, person_of
-from teleread.storage import audit
+from teleread.errors import Misconfigured
+from teleread.reading.persons import person_of
 from teleread.storage.catalogue.schema import (
     arrivals,
     deletions,
@@ -37,8 +37,6 @@ KINDS: tuple[Kind, ...] = ("outpatient", "inpatient")
 # a recording within so much of the end of a visit was made at it; an inpatient's lies anywhere before the discharge
 _VISIT = timedelta(days=1)
 _PAGE = 500
-_REASON_LIMIT = 500
-NAME_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,91 +245,6 @@ def due(conn: Connection, policy: Policy, now: datetime) -> Iterator[Decision]:
         seen_after = page[-1]
 
 
-def place_hold(conn: Connection, pseudonym: str, *, who: str, reason: str, at: datetime) -> int:
-    """Keep a person's records whatever their age, until the hold is lifted. Returns its number.
-
-    Raises:
-        InputRejected: ``reason_missing`` or ``reason_too_long``; as :func:`checked_name`.
-        Conflict: ``no_such_patient``; ``being_deleted`` when the deletion of anybody who is the person has begun.
-    """
-    placed_by = checked_name(who)
-    lock_person(conn, pseudonym)
-    _known(conn, pseudonym)
-    row = insert(legal_holds).values(pseudonym=pseudonym, reason=_reason(reason), placed_by=placed_by, placed_at=at)
-    number = int(conn.execute(row.returning(legal_holds.c.id)).scalar_one())
-    _record(conn, at, who, "hold", pseudonym, {"hold": number})
-    return number
-
-
-def lift_hold(conn: Connection, number: int, *, who: str, at: datetime) -> str:
-    """Lift a hold; others on the same patient stay. Returns the patient's pseudonym.
-
-    Raises:
-        InputRejected: as :func:`checked_name`.
-        Conflict: ``no_such_hold``, also for one that was lifted already.
-    """
-    lifted_by = checked_name(who)
-    pseudonym = conn.execute(
-        update(legal_holds)
-        .where(legal_holds.c.id == number, legal_holds.c.lifted_at.is_(None))
-        .values(lifted_by=lifted_by, lifted_at=at)
-        .returning(legal_holds.c.pseudonym)
-    ).scalar_one_or_none()
-    if pseudonym is None:
-        raise Conflict("no_such_hold", "No legal hold of this number stands.")
-    _record(conn, at, who, "lift_hold", pseudonym, {"hold": number})
-    return str(pseudonym)
-
-
-def record_encounter(
-    conn: Connection, pseudonym: str, kind: Kind, ended_at: datetime | None, *, who: str, at: datetime
-) -> int:
-    """Record a visit, or a stay; a stay that is recorded without its end is ended by :func:`end_encounter`.
-
-    Raises:
-        InputRejected: as :func:`checked_name`.
-        Conflict: ``no_such_patient``; ``being_deleted`` as for a hold.
-    """
-    recorded = {"recorded_by": checked_name(who), "recorded_at": at}
-    lock_person(conn, pseudonym)
-    _known(conn, pseudonym)
-    row = insert(encounters).values(pseudonym=pseudonym, kind=kind, ended_at=ended_at, **recorded)
-    number = int(conn.execute(row.returning(encounters.c.id)).scalar_one())
-    _record(conn, at, who, "encounter", pseudonym, {"encounter": number, "kind": kind})
-    return number
-
-
-def end_encounter(conn: Connection, number: int, ended_at: datetime, *, who: str, at: datetime) -> None:
-    """Say when a stay ended.
-
-    Raises:
-        Conflict: ``no_such_encounter``, also for one that has ended.
-    """
-    pseudonym = conn.execute(
-        update(encounters)
-        .where(encounters.c.id == number, encounters.c.ended_at.is_(None))
-        .values(ended_at=ended_at)
-        .returning(encounters.c.pseudonym)
-    ).scalar_one_or_none()
-    if pseudonym is None:
-        raise Conflict("no_such_encounter", "No stay of this number lasts.")
-    _record(conn, at, who, "discharge", pseudonym, {"encounter": number})
-
-
-def checked_name(who: str) -> str:
-    """The name of the person who decides.
-
-    Raises:
-        InputRejected: ``name_missing`` or ``name_too_long``.
-    """
-    name = who.strip()
-    if not name:
-        raise InputRejected("name_missing", "A named person decides.")
-    if len(name) > NAME_LIMIT:
-        raise InputRejected("name_too_long", f"A name has at most {NAME_LIMIT} characters.")
-    return name
-
-
 def _study_times(conn: Connection, names: Collection[str]) -> Iterable[datetime]:
     rows = conn.execute(
         select(studies.c.acquired_at, studies.c.created_at, func.max(arrivals.c.arrived_at).label("arrived_at"))
@@ -429,20 +342,3 @@ def _not_shorter(rule: Rule, base: Policy) -> None:
 
 def _invalid(why: str) -> Misconfigured:
     return Misconfigured("retention_invalid", f"Retention policy: {why}.")
-
-
-def _known(conn: Connection, pseudonym: str) -> None:
-    if conn.execute(select(patients.c.pseudonym).where(patients.c.pseudonym == pseudonym)).first() is None:
-        raise Conflict("no_such_patient", "The catalogue has no patient of this pseudonym.")
-
-
-def _reason(text: str) -> str:
-    if not text.strip():
-        raise InputRejected("reason_missing", "A reason is needed.")
-    if len(text) > _REASON_LIMIT:
-        raise InputRejected("reason_too_long", f"A reason has at most {_REASON_LIMIT} characters.")
-    return text.strip()
-
-
-def _record(conn: Connection, at: datetime, who: str, action: str, pseudonym: str, detail: dict[str, Any]) -> None:
-    audit.record(conn, at=at, actor=who, action=action, object_type="patient", object_id=pseudonym, detail=detail)

@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -30,8 +28,7 @@ from teleread.pipeline.services import PIPELINE_VERSION, Services
 from teleread.storage import audit
 from teleread.storage.backup import rings
 from teleread.storage.catalogue.schema import objects, scrub_findings, scrubs
-from teleread.storage.objects.measuring import Measured
-from teleread.storage.objects.protocol import ObjectStore
+from teleread.storage.objects.measuring import Measured, measure_batches
 from teleread.storage.objects.raw import raw_root
 
 SLICE_BYTES = 64 << 20
@@ -88,7 +85,7 @@ def scrub(
     services: Services,
     *,
     fresh: bool = False,
-    threads: int | None = None,
+    workers: int | None = None,
     tell: Callable[[Fault], None] = lambda _fault: None,
     progress: Callable[[int, int], None] = lambda _objects, _bytes: None,
     step: Callable[[str], None] = lambda _name: None,
@@ -97,7 +94,7 @@ def scrub(
 
     Args:
         fresh: from the beginning.
-        threads: how many objects are read at once; one for each processor unless said.
+        workers: how many processes read; one for each processor unless said.
         tell: called with each fault, at first those that this scrub found before it was stopped.
         progress: called with the objects and bytes read so far, before it was stopped too.
         step: called with the name of each step after it was done; crash tests end the process there.
@@ -110,7 +107,7 @@ def scrub(
         before = conn.execute(select(scrub_findings).where(scrub_findings.c.scrub_id == row.id)).all()
     for known in before:
         tell(Fault(known.key, known.code))
-    run = _Run(services, row, threads or os.cpu_count() or 1, tell, progress, step)
+    run = _Run(services, row, workers or os.cpu_count() or 1, tell, progress, step)
     return run.go(None)
 
 
@@ -196,13 +193,13 @@ class _Run:
         self,
         services: Services,
         row: Row[Any],
-        threads: int,
+        workers: int,
         tell: Callable[[Fault], None],
         progress: Callable[[int, int], None],
         step: Callable[[str], None],
     ) -> None:
         self._services = services
-        self._threads = threads
+        self._workers = workers
         self._tell = tell
         self._progress = progress
         self._step = step
@@ -239,26 +236,17 @@ class _Run:
         return replace(self._report, faults=self._count(), ended=ended)
 
     def _measured(self) -> Generator[tuple[_Member, Measured], None, None]:
-        """Every object from the position on, read by several threads, in order.
+        """Every object from the position on, in order.
 
-        Handing an object to a thread costs about as much as reading a small one, so they are handed over in batches.
+        Handing an object over costs about as much as reading a small one, so they are handed over in batches.
         """
         store = self._services.store
         versions = {PIPELINE_VERSION, *stored_versions(store)} if self._in_slices else None
         found = pairs(self._services.catalogue, store, after=self._row.position, versions=versions)
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="scrub") as pool:
-            ahead: deque[tuple[list[_Member], Future[list[Measured]]]] = deque()
-            try:
-                for batch in _batches(found):
-                    ahead.append((batch, pool.submit(_read, store, batch)))
-                    if len(ahead) > 2 * self._threads:
-                        members, future = ahead.popleft()
-                        yield from zip(members, future.result(), strict=True)
-                for members, future in ahead:
-                    yield from zip(members, future.result(), strict=True)
-            finally:
-                for _, future in ahead:
-                    future.cancel()
+        batches = measure_batches(store, _batches(found), _keys, workers=self._workers)
+        with closing(batches):
+            for members, measured in batches:
+                yield from zip(members, measured, strict=True)
 
     def _judge(self, found: Measured, row: Row[Any] | None) -> None:
         try:
@@ -352,14 +340,8 @@ def _batches(found: Iterable[Pair]) -> Iterator[list[_Member]]:
         yield batch
 
 
-def _read(store: ObjectStore, batch: Sequence[_Member]) -> list[Measured]:
-    measured: list[Measured] = []
-    for member in batch:
-        try:
-            measured.append(Measured(member.key, *store.measure(member.key)))
-        except TelereadError as error:
-            measured.append(Measured(member.key, "", -1, error))
-    return measured
+def _keys(batch: Sequence[_Member]) -> list[str]:
+    return [member.key for member in batch]
 
 
 def _pages(keys: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -34,6 +34,14 @@ class Correction:
     case_state: str
 
 
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """The newest correction that gave a case another identity."""
+
+    by: str
+    at: datetime
+
+
 def is_under_correction(case_id: Column[Any]) -> ColumnElement[bool]:
     """The condition that the case of a row is under correction."""
     return (
@@ -65,6 +73,18 @@ def how_often_corrected(conn: Connection, case_id: str) -> int:
         identity_corrections.c.case_id == case_id, identity_corrections.c.outcome == "corrected"
     )
     return int(conn.execute(query).scalar_one())
+
+
+def last_corrected(conn: Connection, case_id: str) -> Corrected | None:
+    """Who corrected the case's identity last, and when; None where it stands as it came."""
+    query = (
+        select(identity_corrections.c.closed_by, identity_corrections.c.closed_at)
+        .where(identity_corrections.c.case_id.in_(family(conn, case_id)), identity_corrections.c.outcome == "corrected")
+        .order_by(identity_corrections.c.closed_at.desc(), identity_corrections.c.id)
+        .limit(1)
+    )
+    row = conn.execute(query).one_or_none()
+    return None if row is None else Corrected(row.closed_by, row.closed_at)
 
 
 def count_open(conn: Connection) -> int:

@@ -22,7 +22,13 @@ from teleread.storage.catalogue.schema import (
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One notice to an account, or to all of a site."""
+    """What an account, or its site, must be told of a case, however often it was said and nobody has looked.
+
+    Args:
+        id: of the newest.
+        created_at: of the newest.
+        times: how many there are.
+    """
 
     id: int
     case_id: str
@@ -30,6 +36,7 @@ class Notice:
     created_at: datetime
     receipt: str
     site_id: str
+    times: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +105,7 @@ def tell(conn: Connection, case_id: str, code: str, names: Iterable[str], site_i
 
 
 def unseen(conn: Connection, account: str, site_id: str | None, limit: int = 50) -> list[Notice]:
-    """What this account has not seen yet, of its own or of its site, the newest first."""
+    """What this account has not seen yet, of its own or of its site, the newest first; the same twice is one."""
     latest = (
         select(func.max(work_items.c.seq))
         .where(work_items.c.case_id == notices.c.case_id)
@@ -107,48 +114,56 @@ def unseen(conn: Connection, account: str, site_id: str | None, limit: int = 50)
     )
     query = (
         select(
-            notices.c.id,
+            func.max(notices.c.id).label("id"),
             notices.c.case_id,
             notices.c.code,
-            notices.c.created_at,
+            func.max(notices.c.created_at).label("created_at"),
             arrivals.c.receipt,
             arrivals.c.site_id,
+            func.count().label("times"),
         )
         .join(work_items, (work_items.c.case_id == notices.c.case_id) & (work_items.c.seq == latest))
         .join(arrivals, arrivals.c.id == work_items.c.arrival_id)
         .where(notices.c.seen_at.is_(None), _addressed(account, site_id))
-        .order_by(notices.c.created_at.desc(), notices.c.id.desc())
+        .group_by(notices.c.case_id, notices.c.code, arrivals.c.receipt, arrivals.c.site_id)
+        .order_by(func.max(notices.c.created_at).desc(), func.max(notices.c.id).desc())
         .limit(limit)
     )
     return [Notice(**row._mapping) for row in conn.execute(query)]
 
 
 def count_unseen(conn: Connection, account: str | None = None, site_id: str | None = None) -> int:
-    """How many notices nobody has seen: of one account and its site, or of everybody."""
-    query = select(func.count()).select_from(notices).where(notices.c.seen_at.is_(None))
+    """How many notices nobody has seen: as one account and its site are shown them, or all."""
+    query = select(notices.c.case_id, notices.c.code).where(notices.c.seen_at.is_(None))
     if account is not None:
-        query = query.where(_addressed(account, site_id))
-    return int(conn.execute(query).scalar_one())
+        query = query.where(_addressed(account, site_id)).distinct()
+    return int(conn.execute(select(func.count()).select_from(query.subquery())).scalar_one())
 
 
 def mark_seen(conn: Connection, notice_id: int, account: str, site_id: str | None, at: datetime) -> bool:
-    """Note that somebody has seen it, with an audit event; False when it is not theirs or was seen before."""
-    case_id = conn.execute(
-        update(notices)
-        .where(notices.c.id == notice_id, notices.c.seen_at.is_(None), _addressed(account, site_id))
-        .values(seen_at=at, seen_by=account)
-        .returning(notices.c.case_id)
-    ).scalar_one_or_none()
-    if case_id is None:
+    """Note that somebody has seen it and the same of before, with an audit event.
+
+    Returns:
+        False when it is not theirs or was seen before.
+    """
+    mine = notices.c.seen_at.is_(None), _addressed(account, site_id)
+    query = select(notices.c.case_id, notices.c.code).where(notices.c.id == notice_id, *mine)
+    shown = conn.execute(query.with_for_update()).one_or_none()
+    if shown is None:
         return False
+    seen = conn.execute(
+        update(notices)
+        .where(notices.c.case_id == shown.case_id, notices.c.code == shown.code, notices.c.id <= notice_id, *mine)
+        .values(seen_at=at, seen_by=account)
+    ).rowcount
     audit.record(
         conn,
         at=at,
         actor=account,
         action="notice_seen",
         object_type="case",
-        object_id=case_id,
-        detail={"notice": notice_id},
+        object_id=shown.case_id,
+        detail={"notice": notice_id, "times": seen},
     )
     return True
 

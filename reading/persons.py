@@ -7,6 +7,7 @@ and what a person took back no program makes again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,8 +31,10 @@ from teleread.storage.catalogue.schema import (
 # an id that so many share is a placeholder, not a person; it also bounds every walk over links
 LARGEST_PERSON = 64
 REASON_LIMIT = 500
+NAME_LIMIT = 64
 _LOCK_CLASS = 0x7E1E5EB
 _MOST_PRIORS = 50
+_RECEIPT = re.compile(r"[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,34 @@ def person_of(conn: Connection, pseudonym: str) -> frozenset[str]:
         if len(found) > 2 * LARGEST_PERSON:
             raise Conflict("person_too_large", "More patients are linked than one person can be.")
     return frozenset(found)
+
+
+def find_patient(conn: Connection, words: str) -> str:
+    """The pseudonym of the patient whom somebody names by it, or by the receipt number of one of its recordings.
+
+    Raises:
+        Conflict: ``no_such_patient``; ``no_such_arrival`` for an unknown receipt number; ``arrival_without_patient``
+            for one of a recording that says nothing of a patient, or that is not prepared yet.
+    """
+    receipt = words.strip().upper()
+    if _RECEIPT.fullmatch(receipt) is None:
+        known = select(patients.c.pseudonym).where(patients.c.pseudonym == words)
+        # a version before wrote down no patients beside their studies
+        if (
+            conn.execute(
+                known.union(select(studies.c.patient_pseudonym).where(studies.c.patient_pseudonym == words))
+            ).first()
+            is None
+        ):
+            raise Conflict("no_such_patient", "The catalogue has no patient of this pseudonym.")
+        return words
+    query = select(studies.c.patient_pseudonym).select_from(arrivals).outerjoin(studies)
+    found = conn.execute(query.where(arrivals.c.receipt == receipt)).one_or_none()
+    if found is None:
+        raise Conflict("no_such_arrival", "No arrival has this receipt number.")
+    if found.patient_pseudonym is None:
+        raise Conflict("arrival_without_patient", "What this receipt number is for names no patient, or not yet.")
+    return str(found.patient_pseudonym)
 
 
 def lock_patients(conn: Connection, pseudonyms: Iterable[str]) -> None:
@@ -206,6 +237,20 @@ def checked_reason(reason: str) -> str:
     if len(text) > REASON_LIMIT:
         raise InputRejected("reason_too_long", f"A reason has at most {REASON_LIMIT} characters.")
     return text
+
+
+def checked_name(who: str) -> str:
+    """The name of the person who decides.
+
+    Raises:
+        InputRejected: ``name_missing`` or ``name_too_long``.
+    """
+    name = who.strip()
+    if not name:
+        raise InputRejected("name_missing", "A named person decides.")
+    if len(name) > NAME_LIMIT:
+        raise InputRejected("name_too_long", f"A name has at most {NAME_LIMIT} characters.")
+    return name
 
 
 def _studies(conn: Connection, pseudonyms: Iterable[str], before: datetime) -> list[Prior]:

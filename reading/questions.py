@@ -162,13 +162,23 @@ def settle_linked(conn: Connection, pseudonym: str, *, who: str, at: datetime) -
         close_question(conn, key, answer="noted", who=who, reason=None, at=at)
 
 
-def settle_case(conn: Connection, case_id: str, *, who: str, at: datetime) -> None:
-    """Close what was asked about a case's own identity, because somebody has now said whose it is."""
+def settle_case(conn: Connection, case_id: str, *, who: str, at: datetime, left: str | None = None) -> None:
+    """Close what was asked about a case's own identity, because somebody has now said whose it is.
+
+    Args:
+        left: the patient whose the case is no more; whether two recordings of theirs are one patient's is then no
+            question either, where this case was the earlier of the two.
+    """
     ours = select(arrivals.c.id).where(or_(arrivals.c.case_id == case_id, arrivals.c.id == case_id))
+    stale = and_(
+        identity_questions.c.code == "same_id_soon",
+        identity_questions.c.pseudonym == (left or ""),
+        identity_questions.c.other_arrival_id.in_(ours),
+    )
     query = select(identity_questions.c.id).where(
         identity_questions.c.code.in_(OF_ONE_SITE),
         identity_questions.c.answered_at.is_(None),
-        identity_questions.c.arrival_id.in_(ours),
+        or_(identity_questions.c.arrival_id.in_(ours), stale),
     )
     for key in conn.scalars(query).all():
         close_question(conn, key, answer="noted", who=who, reason=None, at=at)

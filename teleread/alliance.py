@@ -18,6 +18,10 @@ two entries of one kind for one site (or one specialty) may not overlap, so that
     [[connection]]
     site = "county"          kind = "dicom"           valid_from = 2026-01-01
     host = "127.0.0.1"       port = 11112             ae_title = "COUNTY"
+
+    [[ecg]]                  # without any, the embedded profile holds and everything is on
+    valid_from = 2026-01-01  profile = "standard"     measurement = true
+    order = true             diagnosis_like = true
 """
 
 from __future__ import annotations
@@ -103,6 +107,31 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class EcgRules:
+    """What is done with the automatic reading of an ECG, and when this holds.
+
+    Args:
+        profile: which list of limits judges.
+        measurement: whether readers see the measurements and the flags on them.
+        order: whether flags that put a case before others are shown and do so; nothing ever lowers one.
+        diagnosis_like: whether flags that read like a diagnosis are shown and raise a case.
+    """
+
+    valid_from: date
+    valid_to: date | None = None
+    profile: str = "standard"
+    measurement: bool = True
+    order: bool = True
+    diagnosis_like: bool = True
+
+    def takes(self, kind: str) -> bool:
+        """Whether flags of a kind count; those of an unknown kind do, because hiding one is the unsafe side."""
+        return {"measurement": self.measurement, "order": self.order, "diagnosis_like": self.diagnosis_like}.get(
+            kind, True
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Alliance:
     """The checked alliance file."""
 
@@ -113,6 +142,12 @@ class Alliance:
     sites: Mapping[str, Site]
     leads: tuple[Lead, ...]
     connections: tuple[Connection, ...]
+    ecg: tuple[EcgRules, ...] = ()
+    issuers: tuple[str, ...] = ()  # of patient numbers that several sites share, as headers state them
+
+    def ecg_rules(self, on: date) -> EcgRules:
+        """The rules for automatic readings on a day."""
+        return next((rules for rules in self.ecg if _holds(rules, on)), EcgRules(on))
 
     def connection(self, site_id: str, on: date) -> Connection | None:
         """The connection of a site on a day, or none."""
@@ -138,7 +173,7 @@ def parse_alliance(text: str) -> Alliance:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured("alliance_invalid", f"The alliance file is not TOML: {error}.") from error
-    unknown = set(document) - {"alliance", "site", "lead", "connection"}
+    unknown = set(document) - {"alliance", "site", "lead", "connection", "ecg"}
     if unknown:
         raise _invalid("file", f"unknown table {sorted(unknown)[0]!r}")
     head = document.get("alliance", {})
@@ -149,11 +184,13 @@ def parse_alliance(text: str) -> Alliance:
     connections = [
         _entry(Connection, _renamed(raw), f"connection {n}") for n, raw in enumerate(_tables(document, "connection"), 1)
     ]
+    ecg = [_entry(EcgRules, raw, f"ecg {n}") for n, raw in enumerate(_tables(document, "ecg"), 1)]
     _check_sites(sites, leads, connections)
     for connection in connections:
         _check_connection(connection)
     _check_periods(((c.site_id, c) for c in connections), "connection")
     _check_periods(((entry.specialty, entry) for entry in leads), "lead")
+    _check_periods((("all", entry) for entry in ecg), "ecg")
     return Alliance(
         name_zh=_text(head, "name_zh"),
         name_en=_text(head, "name_en"),
@@ -162,10 +199,12 @@ def parse_alliance(text: str) -> Alliance:
         sites={site.id: site for site in sites},
         leads=tuple(leads),
         connections=tuple(connections),
+        ecg=tuple(ecg),
+        issuers=_issuers(head, sites),
     )
 
 
-def _holds(entry: Connection | Lead, on: date) -> bool:
+def _holds(entry: Connection | Lead | EcgRules, on: date) -> bool:
     return entry.valid_from <= on and (entry.valid_to is None or on < entry.valid_to)
 
 
@@ -211,8 +250,8 @@ def _fits(value: object, kind: str) -> bool:
         return isinstance(value, str) and f'"{value}"' in kind.replace("'", '"')
     if kind == "Priority":
         return value in PRIORITIES
-    if isinstance(value, bool):
-        return False
+    if isinstance(value, bool) or kind == "bool":
+        return isinstance(value, bool) and kind == "bool"
     wanted: dict[str, tuple[type, ...]] = {
         "str": (str,),
         "int": (int,),
@@ -228,6 +267,15 @@ def _text(head: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str) or not value:
         raise _invalid("alliance", f"{key} is missing")
     return value
+
+
+def _issuers(head: Mapping[str, Any], sites: list[Site]) -> tuple[str, ...]:
+    found = head.get("issuers", [])
+    if not isinstance(found, list) or not all(isinstance(one, str) and one.strip() == one != "" for one in found):
+        raise _invalid("alliance", "issuers must be a list of names")
+    if {one.casefold() for one in found} & {*(site.id for site in sites), "teleread"}:
+        raise _invalid("alliance", "issuers are others than the sites, which issue numbers anyway")
+    return tuple(found)
 
 
 def _offset(head: Mapping[str, Any]) -> int:
@@ -272,8 +320,8 @@ def _check_connection(connection: Connection) -> None:
         raise _invalid(where, "limits and times must be above zero")
 
 
-def _check_periods(entries: Iterable[tuple[str, Connection | Lead]], kind: str) -> None:
-    by_owner: dict[str, list[Connection | Lead]] = {}
+def _check_periods(entries: Iterable[tuple[str, Connection | Lead | EcgRules]], kind: str) -> None:
+    by_owner: dict[str, list[Connection | Lead | EcgRules]] = {}
     for owner, entry in entries:
         if entry.valid_to is not None and entry.valid_to <= entry.valid_from:
             raise _invalid(f"{kind} of {owner!r}", "valid_to is not after valid_from")

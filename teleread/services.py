@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 
 from teleread.alliance import Alliance, parse_alliance
 from teleread.errors import Misconfigured, StorageError
@@ -15,7 +15,7 @@ from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.settings import Settings, load_settings
 from teleread.storage.catalogue.database import Database
-from teleread.storage.catalogue.schema import objects
+from teleread.storage.catalogue.schema import objects, studies
 from teleread.storage.objects import open_store
 from teleread.storage.vault import KeyRing, Vault
 
@@ -32,7 +32,7 @@ def open_services(settings: Settings) -> Services:
     A vault that does not answer stops nobody: what arrives is landed and queued without it.
 
     Raises:
-        Misconfigured: the alliance file is missing or wrong.
+        Misconfigured: the alliance file is missing or wrong; ``key_file_missing``, ``vault_missing``.
         StorageError: something cannot be opened.
     """
     alliance = read_alliance(settings)
@@ -45,7 +45,7 @@ def open_services(settings: Settings) -> Services:
             "or run `teleread restore`.",
         )
     ring = KeyRing.open(settings.key_file, clock=utc_now)
-    vault = Vault(settings.vault_url, ring)
+    vault = open_vault(settings, ring, catalogue)
     vault.migrate_when_it_answers()
 
     def make_pool() -> BoundedPool:
@@ -65,6 +65,15 @@ def open_services(settings: Settings) -> Services:
         clock=utc_now,
         anchors=settings.home / "anchors",
     )
+
+
+def open_vault(settings: Settings, ring: KeyRing, catalogue: Database) -> Vault:
+    """The vault, not migrated yet; refused where its database is gone and the catalogue shows that there was one.
+
+    Raises:
+        Misconfigured: ``vault_missing``, here or when it is migrated.
+    """
+    return Vault(settings.vault_url, ring, expected=lambda: _knows_patients(catalogue))
 
 
 @contextmanager
@@ -100,3 +109,11 @@ def _holds_sealed_objects(catalogue: Database) -> bool:
     """Whether anything was sealed yet: a new key ring would only stand in the way of the right one."""
     with catalogue.read() as conn:
         return conn.execute(select(objects.c.key).where(objects.c.intake_key.is_not(None)).limit(1)).first() is not None
+
+
+def _knows_patients(catalogue: Database) -> bool:
+    """Whether anything was prepared yet: then the vault has held entries."""
+    with catalogue.read() as conn:
+        if not inspect(conn).has_table(studies.name):
+            return False
+        return conn.execute(select(studies.c.id).limit(1)).first() is not None

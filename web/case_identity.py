@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from teleread.errors import Conflict
 from teleread.reading import conflicts, corrections, persons, questions
 from teleread.reading.conflicts import ConflictRow
-from teleread.reading.corrections import Correction
+from teleread.reading.corrections import Corrected, Correction
 from teleread.reading.persons import Prior
 from teleread.reading.questions import Question
 from teleread.reading.reports import given_back
@@ -22,6 +22,7 @@ class CaseIdentity:
     """What the catalogue knows about a case's identity, without the identity."""
 
     correction: Correction | None
+    corrected: Corrected | None  # it names another patient than it did when it came
     given_back: bool  # a report of the case has left already
     questions: tuple[Question, ...]
     conflicts: tuple[ConflictRow, ...]
@@ -44,6 +45,7 @@ def read(conn: Connection, item: WorkItem, acquired_at: datetime | None, now: da
             pass  # linked beyond measure: no study is called theirs
     return CaseIdentity(
         correction=correction,
+        corrected=corrections.last_corrected(conn, item.case_id),
         given_back=given_back(conn, item.case_id),
         questions=tuple(questions.questions_of_case(conn, item.case_id)),
         conflicts=tuple(conflicts.conflicts_of_case(conn, item.case_id)),

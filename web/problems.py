@@ -159,6 +159,9 @@ _SINGLE: dict[str, Problem] = {
     "patient_id_missing": Problem(
         N_("The patient's number, or whose number it is, is missing."), N_("Go back and fill in both.")
     ),
+    "issuer_unknown": Problem(
+        N_("Nobody of this alliance issues patient numbers under this name."), N_("Go back and choose again.")
+    ),
     "issuer_foreign": Problem(
         N_("That number is another issuer's: you can name patients of your own site."),
         N_("Go back and give your own number, or ask a reader by telephone to name the patient."),
@@ -172,6 +175,7 @@ _SINGLE: dict[str, Problem] = {
     "sex_invalid": Problem(N_("The sex is not one of those to choose from."), N_("Go back and choose again.")),
     "no_such_patient": Problem(N_("There is no such patient."), _RELOAD),
     "same_patient": Problem(N_("These are one patient already."), _RELOAD),
+    "arrival_without_patient": Problem(N_("This recording names no patient, or is not prepared yet."), _RELOAD),
     "being_deleted": Problem(N_("This patient's records are being deleted, as somebody has decided."), _TELL_ENGINEER),
     "no_such_link": Problem(N_("These two are not linked directly any more."), _RELOAD),
     "person_too_large": Problem(

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 
 from teleread.alliance import Alliance
 from teleread.reading.worklist import WorkItem
-from teleread.web import findings, texts
+from teleread.web import findings, readings, texts
 from teleread.web import format as formats
 from teleread.web.i18n import HTML_LANG, LANGUAGES, load_translations
 from teleread.web.security import SAFE_METHODS, Seat
@@ -30,8 +30,13 @@ _TABLES = {
     "identity_notice": texts.IDENTITY_NOTICES,
     "fault": findings.FAULTS,
     "remedy": findings.REMEDIES,
+    "electrode": findings.ELECTRODES,
     "measurement": findings.MEASUREMENTS,
     "unit": findings.UNITS,
+    "rhythm": readings.RHYTHMS,
+    "rhythm_finding": readings.RHYTHM_FINDINGS,
+    "flag": readings.FLAGS,
+    "not_judged": readings.NOT_JUDGED,
     "window": findings.WINDOWS,
     "connection_kind": findings.CONNECTIONS,
     "kind": findings.KINDS,

@@ -21,6 +21,7 @@ REASONS = {
     "clinic": N_("marked by the clinic"),
     "not_analysed": N_("not analysed"),
     "poor_quality": N_("recording quality is poor"),
+    "flagged": N_("the program flags a possible critical value"),
 }
 
 CASE_STATES = {

@@ -5,130 +5,94 @@ Same record, same result, to the last digit: no clock, no random numbers, no env
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from teleread.signal.ecg.analysis import ANALYSIS_VERSION, JSON_SHAPE, Analysis
 from teleread.signal.ecg.filters import Samples, run_lengths
-from teleread.signal.ecg.measure import Measured as Measured
+from teleread.signal.ecg.flags import Flag, FlagInputs, Profile, flag, load_profile
+from teleread.signal.ecg.measure import Measured
 from teleread.signal.ecg.qrs import detect_qrs
 from teleread.signal.ecg.quality import Quality, assess_quality
 from teleread.signal.ecg.record import CALIBRATION_PULSE, EcgRecord
+from teleread.signal.ecg.rhythm import Rhythm
+from teleread.signal.ecg.stretches import look, whole
 
-ANALYSIS_VERSION = "1"
-"""Rises whenever the same record may give another result."""
-
-JSON_SHAPE = "teleread.ecg/1"
-"""Names the shape of ``Analysis.to_json``. A field may be added under the same name, never changed or removed."""
+__all__ = ["ANALYSIS_VERSION", "JSON_SHAPE", "Analysis", "Flag", "Measured", "analyse"]
 
 _LONGEST_RR_S = 10.0
-_FEWEST_RR = 2  # one interval is as easily an artefact as a rhythm
+_CHILD_YEARS = 12.0
+"""Below this the band goes up to 250 Hz (AHA/ACC/HRS 2007, doi:10.1161/CIRCULATIONAHA.106.180200)."""
+_NO_HEARTBEAT = frozenset({"undetermined", "asystole", "ventricular_fibrillation"})
+_YEAR_DAYS = 365.25
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """A rule that fired: which, in which version, where, and the value beside its limit."""
+def analyse(record: EcgRecord, profile: Profile | None = None) -> Analysis:
+    """Judges, finds beats, measures, names the rhythm and flags. Never fails for a bad recording.
 
-    rule_id: str
-    version: str
-    lead: str
-    value: float
-    limit: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Analysis:
-    """The automatic result, always unconfirmed.
+    Spans annotated as calibration pulse are skipped: no beat is sought there and no RR interval crosses one. Leads are
+    measured in the diagnostic band whatever is displayed. What cannot be measured is left out.
 
     Args:
-        quality: the verdict about the recording itself.
-        r_peaks: sample indices into the record as stored.
-        measurements: by name; a quantity that could not be measured is absent, never zero and never guessed.
-        rhythm: spans (start_s, end_s, code); code is ``regular`` or ``irregular`` and says nothing about the cause.
-        flags: rules that fired; none yet, and none never means normal.
+        profile: the rules that flag; by default the newest edition of the standard ones.
     """
-
-    quality: Quality
-    r_peaks: NDArray[np.int64]
-    measurements: Mapping[str, Measured]
-    rhythm: tuple[tuple[float, float, str], ...]
-    flags: tuple[Flag, ...]
-    fs_hz: float
-    duration_s: float
-    leads: tuple[str, ...]
-    derived_leads: tuple[str, ...]
-    source_format: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The shape of ``teleread ecg --json``, made of dict, list, str, int, float, bool and None only, no NaN.
-
-        Keys, always all of them, in this order (docs/ecg-json.md explains each)::
-
-            shape, analysis_version, unconfirmed,
-            recording    {source_format, fs_hz, duration_s, leads, derived_leads}
-            quality      {acceptable, score, findings: [{lead, fault, remedy}]}
-            measurements {name: {value, unit, lead, confidence}}
-            r_peaks      [sample index]
-            rhythm       [{start_s, end_s, code}]
-            flags        [{rule_id, version, lead, value, limit}]
-        """
-        return {
-            "shape": JSON_SHAPE,
-            "analysis_version": ANALYSIS_VERSION,
-            "unconfirmed": True,
-            "recording": {
-                "source_format": self.source_format,
-                "fs_hz": self.fs_hz,
-                "duration_s": round(self.duration_s, 3),
-                "leads": list(self.leads),
-                "derived_leads": list(self.derived_leads),
-            },
-            "quality": {
-                "acceptable": self.quality.acceptable,
-                "score": self.quality.score,
-                "findings": [{"lead": f.lead, "fault": f.fault, "remedy": f.remedy} for f in self.quality.findings],
-            },
-            "measurements": {
-                name: {"value": m.value, "unit": m.unit, "lead": m.lead, "confidence": m.confidence}
-                for name, m in sorted(self.measurements.items())
-            },
-            "r_peaks": [int(r) for r in self.r_peaks],
-            "rhythm": [{"start_s": start, "end_s": end, "code": code} for start, end, code in self.rhythm],
-            "flags": [
-                {"rule_id": f.rule_id, "version": f.version, "lead": f.lead, "value": f.value, "limit": f.limit}
-                for f in self.flags
-            ],
-        }
-
-
-def analyse(record: EcgRecord) -> Analysis:
-    """Judges, finds beats and measures. Never fails for a bad recording: what cannot be measured is left out.
-
-    Spans annotated as calibration pulse are skipped: no beat is sought there and no RR interval crosses one.
-    """
+    rules = load_profile() if profile is None else profile
+    age = _age_years(record)
     signals = _without_calibration(record)
-    start, stop = _longest_stretch(signals)
-    quality = assess_quality(signals[:, start:stop], record.fs_hz, record.leads)
+    present = _present(signals)
     peaks = detect_qrs(signals, record.fs_hz)
-    if any(finding.fault == "all_leads_bad" for finding in quality.findings):
-        peaks = peaks[:0]
-    rr_ms = _rr_intervals(signals, peaks, record.fs_hz)
+    quality = _quality(signals, present, peaks, record)
+    seen = whole(
+        look(signals, record.fs_hz, record.leads, peaks, child=age is not None and age < _CHILD_YEARS),
+        _rr_intervals(present, peaks, record.fs_hz),
+        quality.score,
+    )
+    measurements = seen.measurements if _beats(quality, seen.rhythm) else {}
+    judged = flag(
+        FlagInputs(
+            measurements=measurements,
+            rhythm=seen.rhythm,
+            beat=seen.beat,
+            quality=quality,
+            age_years=age,
+            sex=record.patient.sex,
+            filters=record.filters,
+            leads=record.leads,
+            applied=seen.applied,
+            r_peaks_s=tuple((peaks / record.fs_hz).tolist()),
+        ),
+        rules,
+    )
     return Analysis(
         quality=quality,
         r_peaks=peaks,
-        measurements=MappingProxyType(_rates(rr_ms, quality)),
-        rhythm=_rhythm(rr_ms, peaks, record.fs_hz),
-        flags=(),
+        measurements=MappingProxyType(measurements),
+        rhythm=seen.rhythm.spans,
+        flags=judged.flags,
         fs_hz=record.fs_hz,
         duration_s=record.duration_s,
         leads=record.leads,
         derived_leads=record.derived_leads,
         source_format=record.source_format,
+        beats=seen.rhythm.beats,
+        delineation=seen.delineation,
+        rhythm_findings=seen.rhythm.findings,
+        not_judged=judged.not_judged,
+        filters_applied=seen.applied,
+        profile=(rules.name, rules.version),
+        beat=seen.beat,
     )
+
+
+def _age_years(record: EcgRecord) -> float | None:
+    """As the file states it, or from birth and recording; None when unknown."""
+    born, at = record.patient.birth_date, record.acquired_at
+    if record.age_years is not None or born is None or at is None:
+        return record.age_years
+    days = (at.date() - born).days
+    return days / _YEAR_DAYS if days >= 0 else None
 
 
 def _without_calibration(record: EcgRecord) -> Samples:
@@ -143,52 +107,42 @@ def _without_calibration(record: EcgRecord) -> Samples:
     return signals
 
 
-def _longest_stretch(signals: Samples) -> tuple[int, int]:
-    """The longest span in which at least one lead has samples; the whole when there is none."""
-    starts, stops = run_lengths(_present(signals))
-    if starts.size == 0:
-        return 0, signals.shape[1]
-    longest = int(np.argmax(stops - starts))
-    return int(starts[longest]), int(stops[longest])
-
-
 def _present(signals: Samples) -> NDArray[np.bool_]:
-    return np.asarray(np.isfinite(signals).any(axis=0), dtype=np.bool_)
+    """Where at least one lead has a sample; row by row, because a long recording fills the memory by itself."""
+    present = np.zeros(signals.shape[1], dtype=np.bool_)
+    for row in signals:
+        present |= np.isfinite(row)
+    return present
 
 
-def _rr_intervals(signals: Samples, peaks: NDArray[np.int64], fs_hz: float) -> Samples:
+def _quality(
+    signals: Samples, present: NDArray[np.bool_], peaks: NDArray[np.int64], record: EcgRecord
+) -> Quality:
+    """Of the longest span in which at least one lead has samples; of the whole when there is none."""
+    starts, stops = run_lengths(present)
+    start, stop = 0, signals.shape[1]
+    if starts.size:
+        longest = int(np.argmax(stops - starts))
+        start, stop = int(starts[longest]), int(stops[longest])
+    inside = peaks[(peaks >= start) & (peaks < stop)] - start
+    return assess_quality(signals[:, start:stop], record.fs_hz, record.leads, r_peaks=inside)
+
+
+def _rr_intervals(present: NDArray[np.bool_], peaks: NDArray[np.int64], fs_hz: float) -> Samples:
     """RR intervals in ms, without those that cross a stretch where no lead has samples, or that last over 10 s."""
     if peaks.size < 2:
         return np.empty(0)
-    gaps = np.concatenate(([0], np.cumsum(~_present(signals))))
-    whole = gaps[peaks[1:]] == gaps[peaks[:-1]]
     rr = np.diff(peaks)
-    kept: Samples = 1000.0 * rr[whole & (rr < _LONGEST_RR_S * fs_hz)] / fs_hz
+    usable = rr < _LONGEST_RR_S * fs_hz
+    if not present.all():
+        missing = np.concatenate(([0], np.cumsum(~present, dtype=np.int32)))
+        usable &= missing[peaks[1:]] == missing[peaks[:-1]]
+    kept: Samples = 1000.0 * rr[usable] / fs_hz
     return kept
 
 
-def _rates(rr_ms: Samples, quality: Quality) -> dict[str, Measured]:
-    if rr_ms.size < _FEWEST_RR:
-        return {}
-    # few beats and a poor trace both make a rate less sure
-    confidence = round(max(0.05, quality.score) * min(1.0, rr_ms.size / 5.0), 3)
-
-    def of(value: float, unit: str) -> Measured:
-        return Measured(round(float(value), 1), unit, "global", confidence)
-
-    return {
-        "heart_rate_bpm": of(60000.0 / rr_ms.mean(), "bpm"),
-        "rr_mean_ms": of(rr_ms.mean(), "ms"),
-        "rr_sd_ms": of(rr_ms.std(), "ms"),
-        "rr_min_ms": of(rr_ms.min(), "ms"),
-        "rr_max_ms": of(rr_ms.max(), "ms"),
-    }
-
-
-def _rhythm(rr_ms: Samples, peaks: NDArray[np.int64], fs_hz: float) -> tuple[tuple[float, float, str], ...]:
-    if rr_ms.size < 4:
-        return ()
-    # breathing moves RR by a few per cent; three quarters of the intervals must lie within a tenth of the median
-    spread = float(np.percentile(np.abs(rr_ms / np.median(rr_ms) - 1.0), 75))
-    code = "regular" if spread < 0.10 else "irregular"
-    return ((round(float(peaks[0]) / fs_hz, 3), round(float(peaks[-1]) / fs_hz, 3), code),)
+def _beats(quality: Quality, rhythm: Rhythm) -> bool:
+    """Whether what was taken for beats may be measured: not where no lead shows any and no rhythm was recognised."""
+    if not any(finding.fault == "all_leads_bad" for finding in quality.findings):
+        return True
+    return any(code not in _NO_HEARTBEAT for _, _, code in rhythm.spans)

@@ -1,60 +1,154 @@
-"""Electrodes on the wrong limb, found from the median beat."""
+"""Electrodes in the wrong place, found from the usual beat.
+
+Each guess about which electrodes were exchanged is put right in thought, and a small network tells how much the
+outcome looks like a heart with its electrodes in place: P, QRS and T in every lead, how well the chest leads foretell
+the limb leads and each other. It learned from real recordings alone, each against its own exchanges
+(training/ecg_electrodes.py). A guess is said only when it is far likelier than the recording as it is: most odd
+hearts are hearts, and to be told twice a day to check electrodes that are right is to be told nothing.
+
+An arm electrode exchanged with the right leg leaves one bipolar lead all but empty, because both legs carry the same
+potential; that is seen without learning.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
 
 import numpy as np
 from numpy.typing import NDArray
 
-from teleread.signal.ecg.filters import Samples, band_pass
+from teleread.signal.ecg import electrode_features as look
+from teleread.signal.ecg.beat_measures import BeatMeasures
+from teleread.signal.ecg.filters import Samples
+from teleread.signal.ecg.lead_measures import to_work_rate
+from teleread.signal.ecg.quality_types import Finding, finding
 
-_BEFORE_S, _AFTER_S = 0.25, 0.40
-_MIRRORED = -0.6
-_VISIBLE_P_MV = 0.02
+_LIMB_CODES = (
+    None,
+    "limb_reversal",
+    "limb_reversal_la_ll",
+    "limb_reversal_ra_ll",
+    "limb_reversal_rotated",
+    "limb_reversal_rotated",
+)
+_EMPTY = {"I": "limb_reversal_legs", "II": "limb_reversal_ra_rl", "III": "limb_reversal_la_rl"}
+_EMPTY_RATIO = 0.09
+_EMPTY_MV = 0.10
+_OTHERS_MV = 0.25
+_LEAST_LIKENESS = 0.85
+_CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 
 
-def median_beat(ecg_mv: Samples, fs_hz: float, r_peaks: NDArray[np.int64]) -> Samples | None:
-    """The usual beat from 0.25 s before to 0.40 s after R, shape (n_leads, m); None with fewer than three beats.
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A layer of tanh over standardised features, and a score; and how far ahead a guess must be to be said."""
 
-    The median over beats drops what does not recur: noise, ectopic beats and P waves that are dissociated.
-    """
-    before, after = round(_BEFORE_S * fs_hz), round(_AFTER_S * fs_hz)
-    whole = r_peaks[(r_peaks >= before) & (r_peaks + after < ecg_mv.shape[1])]
-    if whole.size < 3:
+    mean: Samples
+    scale: Samples
+    inner: Samples
+    inner_bias: Samples
+    outer: Samples
+    maps: look.Maps
+    margin: Samples
+
+    def scores(self, features: Samples) -> Samples:
+        """(guesses,) from (guesses, k), higher is likelier: a mean over networks, shape of ``inner`` (nets, k, m)."""
+        standard = (features - self.mean) / self.scale
+        hidden = np.tanh(standard @ self.inner + self.inner_bias[:, None])
+        total: Samples = np.einsum("ngm,nm->g", hidden, self.outer) / self.inner.shape[0]
+        return total
+
+
+@lru_cache(maxsize=2)
+def network(kind: str) -> Network:
+    """The network for ``limb`` or ``chest``, from the package's weights."""
+    source = resources.files("teleread.signal.ecg").joinpath("weights", "electrodes.npz")
+    with source.open("rb") as file, np.load(file, allow_pickle=False) as held:
+
+        def of(name: str) -> Samples:
+            return np.asarray(held[f"{kind}_{name}"], dtype=np.float64)
+
+        maps = tuple(of(f"map{wave}") for wave in range(len(look.WAVES)))
+        return Network(of("mean"), of("scale"), of("inner"), of("inner_bias"), of("outer"), maps, of("margin"))
+
+
+def misplaced_electrodes(beats: BeatMeasures, leads: Sequence[str], dead: NDArray[np.bool_]) -> list[Finding]:
+    """At most one finding about the limbs and one about the chest, for twelve-lead recordings with clear beats."""
+    usable = {lead: row for row, lead in enumerate(leads) if not dead[row]}
+    empty = _empty_lead(beats, {lead: row for row, lead in enumerate(leads)})
+    if empty is not None:
+        return [finding(empty, _EMPTY[empty], "RL")]
+    if beats.likeness < _LEAST_LIKENESS or any(lead not in usable for lead in look.LEADS):
+        return []
+    shape = look.describe(beats, np.array([usable[lead] for lead in look.LEADS]))
+    if shape is None:
+        return []
+    found: list[Finding] = []
+    limb = network("limb")
+    scores = limb.scores(look.limb_features(look.limb_versions(shape[None]), limb.maps)[0])
+    guess = int(np.argmax(scores - np.concatenate(([0.0], limb.margin))))
+    code = _LIMB_CODES[guess]
+    if code is not None:
+        found.append(finding("II" if guess == 3 else "I" if guess in (1, 2) else None, code))
+        shape = look.limb_versions(shape[None])[0, guess]
+    chest = network("chest")
+    scores = chest.scores(look.chest_features(look.chest_versions(shape[None]), chest.maps)[0])
+    guess = int(np.argmax(scores - np.concatenate(([0.0], chest.margin))))
+    if guess:
+        first, second = look.CHEST_PAIRS[guess - 1]
+        found += [finding(_CHEST[i], "precordial_swap", _CHEST[i]) for i in (first, second)]
+    return found
+
+
+def _empty_lead(beats: BeatMeasures, rows: dict[str, int]) -> str | None:
+    """The bipolar lead that hardly shows the beats which the two others show well."""
+    if not {"I", "II", "III"} <= set(rows):
         return None
-    beats = ecg_mv[:, whole[:, None] + np.arange(-before, after)[None, :]]
-    beat: Samples = np.median(beats, axis=1)
-    return beat
+    names = ("I", "II", "III")
+    band = beats.beat_mv[[rows[lead] for lead in names]]
+    sizes = np.ptp(band, axis=1)
+    least = int(np.argmin(sizes))
+    others = float(np.delete(sizes, least).min())
+    if others < _OTHERS_MV or sizes[least] > _EMPTY_MV or sizes[least] > _EMPTY_RATIO * others:
+        return None
+    return names[least]
 
 
-def arms_look_exchanged(ecg_mv: Samples, fs_hz: float, leads: Sequence[str], r_peaks: NDArray[np.int64]) -> bool:
-    """Whether the right and left arm electrodes look exchanged.
+def limb_leads_disagree(whole_mv: Samples, leads: Sequence[str], limit_mv: float) -> tuple[str, ...]:
+    """Which limb leads are not as Einthoven and Goldberger say; empty where all agree or cannot be checked.
 
-    The exchange turns lead I upside down and swaps aVR with aVL, while the chest leads stay as they are. So: the beat
-    in I mirrors the one in V6 (V5 in its place), and P is negative in I or, where no P can be seen, aVR runs with V6.
-    A heart on the right side turns V6 too and is not reported here.
+    One lead alone is named where the others agree without it; otherwise all that were looked at.
     """
-    if r_peaks.size < 3 or "I" not in leads or "aVR" not in leads:
-        return False
-    lateral = next((lead for lead in ("V6", "V5") if lead in leads), None)
-    if lateral is None:
-        return False
-    rows = [list(leads).index(lead) for lead in ("I", "aVR", lateral)]
-    beat = median_beat(band_pass(ecg_mv[rows], fs_hz, 0.5, 40.0), fs_hz, r_peaks)
-    if beat is None:
-        return False
-    one, avr, chest = beat - np.median(beat, axis=1, keepdims=True)
-    r = round(_BEFORE_S * fs_hz)
-    p_wave = one[r - round(0.22 * fs_hz) : r - round(0.06 * fs_hz)]
-    p_wave = p_wave - np.median(p_wave)
-    p_peak = float(p_wave[np.argmax(np.abs(p_wave))])
-    if p_peak > _VISIBLE_P_MV or float(chest.max()) < -float(chest.min()):
-        return False
-    p_turned = p_peak < -_VISIBLE_P_MV
-    return _likeness(one, chest) < _MIRRORED and (p_turned or _likeness(avr, chest) > 0)
+    rows = [list(leads).index(lead) for lead in _FROM_I_II if lead in leads]
+    names = [lead for lead in _FROM_I_II if lead in leads]
+    if len(names) < 3:
+        return ()
+    seen, _ = to_work_rate(whole_mv[rows], float(max(1.0, whole_mv.shape[1] / 1000)), 1.0)
+    seen = seen - np.median(seen, axis=1, keepdims=True)
+    told = np.array([_FROM_I_II[lead] for lead in names])
+    if _misfit(seen, told) <= limit_mv:
+        return ()
+    without = [_misfit(np.delete(seen, k, axis=0), np.delete(told, k, axis=0)) for k in range(len(names))]
+    if len(names) >= 4 and min(without) <= 0.5 * limit_mv:
+        return (names[int(np.argmin(without))],)
+    return tuple(names)
 
 
-def _likeness(a: Samples, b: Samples) -> float:
-    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum()) / norm if norm > 0 else 0.0
+_FROM_I_II = {
+    "I": (1.0, 0.0),
+    "II": (0.0, 1.0),
+    "III": (-1.0, 1.0),
+    "aVR": (-0.5, -0.5),
+    "aVL": (1.0, -0.5),
+    "aVF": (-0.5, 1.0),
+}
+
+
+def _misfit(seen: Samples, told: Samples) -> float:
+    """Rms in mV of what the best two leads cannot explain; the largest over leads."""
+    best, *_ = np.linalg.lstsq(told, seen, rcond=None)
+    left = seen - told @ best
+    return float(np.sqrt((left * left).mean(axis=1)).max())

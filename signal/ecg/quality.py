@@ -1,119 +1,75 @@
 """Is this recording good enough to be read, and if not, what should the person beside the patient do?
 
 Every lead is cut into half-second windows and judged by simple, explainable measures: how much is missing, flat or
-railed, how strong mains hum, muscle and baseline wander are, whether the lead carries beats. Rules with fixed
-limits in physical units decide; nothing is learned. Where *all* leads are bad the advice is to look at the patient
-first: a stopped or fibrillating heart looks like loose electrodes.
+railed, how strong mains hum, muscle and baseline wander are, whether the lead carries beats. Fixed limits in physical
+units name the faults. Whether a short twelve-lead recording with faults is still acceptable was learned from experts
+(quality_judge); everything else is decided by the limits alone. Where *all* leads are bad the advice is to look at
+the patient first: a stopped or fibrillating heart looks like loose electrodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from teleread.signal.ecg.electrodes import arms_look_exchanged
-from teleread.signal.ecg.filters import Samples, bridge_gaps
-from teleread.signal.ecg.lead_measures import WINDOW_S, LeadMeasures, beat_likeness, measure_leads
+from teleread.signal.ecg.beat_measures import BeatMeasures, measure_beats
+from teleread.signal.ecg.electrodes import limb_leads_disagree, misplaced_electrodes
+from teleread.signal.ecg.filters import Samples
+from teleread.signal.ecg.lead_faults import (
+    LIMB_LEADS,
+    LeadFaults,
+    find_faults,
+    lead_scores,
+    name_findings,
+    worst_finding,
+)
+from teleread.signal.ecg.lead_measures import (
+    WINDOW_S,
+    MeasureLimits,
+    measure_leads,
+    silent_above,
+    views,
+)
 from teleread.signal.ecg.qrs import detect_qrs
-
-FAULTS = (
-    "flat",
-    "off",
-    "saturated",
-    "mains",
-    "drift",
-    "burst",
-    "low_amplitude",
-    "too_short",
-    "undersampled",
-    "limb_reversal",
-    "all_leads_bad",
+from teleread.signal.ecg.quality_judge import unacceptable_to_experts
+from teleread.signal.ecg.quality_long import LONG_S, judge_in_stretches
+from teleread.signal.ecg.quality_types import (
+    ELECTRODES,
+    FAULTS,
+    LIMITS,
+    REMEDIES,
+    Finding,
+    Limits,
+    Quality,
+    finding,
 )
-"""Every fault code that a finding may carry."""
 
-REMEDIES = (
-    "reattach_electrode",
-    "check_limb_electrodes",
-    "move_away_from_mains",
-    "ask_to_lie_still",
-    "repeat_longer",
-    "check_device_settings",
-    "look_at_patient",
-)
-"""Every remedy code that a finding may carry."""
+__all__ = ["ELECTRODES", "FAULTS", "LIMITS", "REMEDIES", "Finding", "Limits", "Quality", "assess_quality"]
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One fault. ``lead`` is None when it concerns the whole recording."""
-
-    lead: str | None
-    fault: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """The verdict: may it be read, how good is it (0 unusable … 1 clean), and what is wrong.
-
-    Findings stand in order of urgency, then of leads. A finding alone does not make a recording unacceptable.
-    """
-
-    acceptable: bool
-    score: float
-    findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits in physical units. ``severe`` ones make a recording unacceptable, the others only a finding."""
-
-    min_duration_s: float = 5.0
-    min_fs_hz: float = 100.0
-    good_fs_hz: float = 250.0
-    flat_mv: float = 0.006
-    flat_share: float = 0.06
-    missing_share: float = 0.05
-    rail_share: float = 0.01
-    off_level_mv: float = 50.0
-    low_qrs_mv: float = 0.08
-    no_heart_mv: float = 0.025
-    mains_mv: float = 0.05
-    mains_severe_mv: float = 0.20
-    drift_mv: float = 1.0
-    drift_severe_mv: float = 3.0
-    noise_mv: float = 0.05
-    noise_share: float = 0.25
-    noise_severe_mv: float = 0.15
-    jump_mv: float = 6.0
-    jump_share: float = 0.2
-    beat_likeness: float = 0.6
-    min_rate_bpm: float = 20.0
-    max_rate_bpm: float = 280.0
-
-
-LIMITS = Limits()
-
-_DERIVED = frozenset({"III", "aVR", "aVL", "aVF"})
-_DEAD = frozenset({"flat", "off", "saturated"})
+_MIN_FS_HZ = 20.0
 
 
 def assess_quality(
-    ecg_mv: NDArray[np.floating], fs_hz: float, leads: Sequence[str], limits: Limits = LIMITS
+    ecg_mv: NDArray[np.floating],
+    fs_hz: float,
+    leads: Sequence[str],
+    limits: Limits = LIMITS,
+    r_peaks: NDArray[np.integer] | None = None,
 ) -> Quality:
     """Judges a recording before anybody reads it.
 
     Args:
-        ecg_mv: shape (n,) or (n_leads, n), millivolts, NaN where missing.
+        ecg_mv: shape (n,) or (n_leads, n), millivolts, NaN where missing. Any number of leads.
         fs_hz: sampling rate in Hz.
-        leads: one name per row; the standard spelling lets limb leads be checked against each other.
+        leads: one name per row; the standard spelling lets leads be checked against each other.
         limits: the limits to judge by.
+        r_peaks: sample indices of beats where they are known already, as from ``detect_qrs``; found here otherwise.
 
     Returns:
-        A verdict; it never fails for a bad recording, however bad.
+        A verdict; it never fails for a bad recording, however bad. Over a minute, the recording is judged in
+        stretches of ten seconds and the verdict is about most of it.
 
     Raises:
         ValueError: names and rows differ in number, or ``fs_hz`` is not a positive number.
@@ -123,107 +79,96 @@ def assess_quality(
         raise ValueError("one lead name per row of samples")
     if not (np.isfinite(fs_hz) and fs_hz > 0):
         raise ValueError("fs_hz must be a positive number")
-    x = np.where(np.isfinite(x), x, np.nan)
-    if x.shape[0] == 0 or x.shape[1] < 2 * WINDOW_S * fs_hz or fs_hz < 20:
-        fault = Finding(None, "too_short", "repeat_longer")
-        if fs_hz < 20:
-            fault = Finding(None, "undersampled", "check_device_settings")
-        return Quality(False, 0.0, (fault,))
-    measures = measure_leads(x, fs_hz, limits.flat_mv, limits.noise_mv, limits.jump_mv)
-    per_lead = [_judge(m, lead, limits) for m, lead in zip(measures, leads, strict=True)]
-    whole, whole_is_bad = _judge_whole(x, fs_hz, leads, per_lead, limits)
-    findings = [
-        *whole,
-        *(Finding(lead, f, _REMEDY[f]) for lead, (fs, _) in zip(leads, per_lead, strict=True) for f in fs),
-    ]
-    severe = whole_is_bad or any(bad for _, bad in per_lead)
-    score = float(
-        np.mean([_lead_score(m, faults, bad, limits) for m, (faults, bad) in zip(measures, per_lead, strict=True)])
-    )
-    if whole_is_bad:
+    if fs_hz < _MIN_FS_HZ:
+        return Quality(False, 0.0, (finding(None, "undersampled"),))
+    if x.shape[0] == 0 or x.shape[1] < 2 * WINDOW_S * fs_hz:
+        return Quality(False, 0.0, (finding(None, "too_short"),))
+    if x.shape[1] > LONG_S * fs_hz:
+        return judge_in_stretches(x, fs_hz, r_peaks, lambda part, peaks: _judge(part, fs_hz, leads, limits, peaks))
+    return _judge(x, fs_hz, leads, limits, r_peaks)
+
+
+def _judge(
+    ecg_mv: Samples, fs_hz: float, leads: Sequence[str], limits: Limits, r_peaks: NDArray[np.integer] | None
+) -> Quality:
+    seen = views(ecg_mv, fs_hz)
+    measures = measure_leads(seen, MeasureLimits(limits.flat_mv, limits.noise_mv, limits.jump_mv, limits.jolt_mv))
+    faults = find_faults(measures, leads, limits)
+    peaks = _beats(seen.whole, fs_hz, np.flatnonzero(~faults.dead()), r_peaks)
+    beats = measure_beats(seen, peaks)
+    duration_s = ecg_mv.shape[1] / fs_hz
+    hopeless = bool(faults.dead().all()) or _chaotic(duration_s, fs_hz, peaks, beats, limits)
+    findings = _about_all(seen.whole, fs_hz, leads, faults, beats, hopeless, limits)
+    about_leads = name_findings(faults, measures, leads)
+    refused = hopeless or duration_s < limits.min_duration_s or fs_hz < limits.min_fs_hz
+    spoilt = bool(faults.severe.any())
+    if about_leads and not refused:
+        # where no limit is passed at all there is nothing that a nurse could mend, whatever experts might have said
+        verdict = unacceptable_to_experts(measures, beats, seen.band, leads)
+        spoilt = spoilt if verdict is None else verdict or bool((measures.flat > limits.dead_share).any())
+    if spoilt and not refused and all(one.fault == "low_amplitude" for one in about_leads):
+        about_leads.append(worst_finding(measures, leads, limits))
+    acceptable = not (refused or spoilt)
+    findings += about_leads
+    score = float(lead_scores(faults).mean())
+    if hopeless:
         score = min(score, 0.2)
-    return Quality(not severe, round(score, 3), tuple(findings))
+    return Quality(acceptable, round(score, 3), tuple(findings))
 
 
-_REMEDY = {
-    "flat": "reattach_electrode",
-    "off": "reattach_electrode",
-    "saturated": "reattach_electrode",
-    "low_amplitude": "reattach_electrode",
-    "mains": "move_away_from_mains",
-    "drift": "ask_to_lie_still",
-    "burst": "ask_to_lie_still",
-}
+def _beats(
+    whole_mv: Samples, fs_hz: float, live: NDArray[np.intp], r_peaks: NDArray[np.integer] | None
+) -> NDArray[np.int64]:
+    """The beats, sought in leads that are not dead only: a loose lead has plenty of its own."""
+    if live.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if r_peaks is None:
+        found: NDArray[np.int64] = detect_qrs(whole_mv[live], fs_hz)
+        return found
+    known = np.asarray(r_peaks, dtype=np.int64)
+    inside: NDArray[np.int64] = known[(known >= 0) & (known < whole_mv.shape[1])]
+    return inside
 
 
-def _judge(m: LeadMeasures, lead: str, limits: Limits) -> tuple[tuple[str, ...], bool]:
-    """(faults of one lead, whether one of them alone spoils the recording)."""
-    # a derived limb lead may lie across the heart's axis and be empty in health; the electrode shows elsewhere
-    silent = m.qrs_mv < limits.no_heart_mv and lead not in _DERIVED
-    if m.missing > 0.5 or (m.flat > 0.5 and m.level_mv > limits.off_level_mv):
-        return ("off",), True
-    faults, severe = [], False
-    if m.missing > limits.missing_share:
-        faults, severe = ["off"], True
-    if m.flat > limits.flat_share:
-        faults, severe = [*faults, "flat"], True
-    if m.railed > limits.rail_share:
-        faults, severe = [*faults, "saturated"], True
-    if (m.level_mv > limits.off_level_mv or silent) and not severe:
-        faults, severe = ["off"], True
-    if m.mains_mv > limits.mains_mv:
-        faults, severe = [*faults, "mains"], severe or m.mains_mv > limits.mains_severe_mv
-    if m.drift_mv > limits.drift_mv:
-        faults, severe = [*faults, "drift"], severe or m.drift_mv > limits.drift_severe_mv
-    if m.noisy > limits.noise_share or m.jumps > 0:
-        bad = m.noise_mv > limits.noise_severe_mv or m.jumps > limits.jump_share
-        faults, severe = [*faults, "burst"], severe or bad
-    if m.qrs_mv < limits.low_qrs_mv and not faults:
-        faults = ["low_amplitude"]
-    return tuple(faults), severe
-
-
-def _lead_score(m: LeadMeasures, faults: tuple[str, ...], severe: bool, limits: Limits) -> float:
-    if severe and _DEAD.intersection(faults):
-        return 0.0
-    worst = max(
-        m.mains_mv / limits.mains_severe_mv,
-        m.drift_mv / limits.drift_severe_mv,
-        m.noise_mv / limits.noise_severe_mv,
-        m.jumps / limits.jump_share,
-    )
-    return float(np.clip(1.0 - 0.6 * min(worst, 1.0) - (0.3 if severe else 0.0), 0.0, 1.0))
-
-
-def _judge_whole(
-    x: Samples, fs_hz: float, leads: Sequence[str], per_lead: list[tuple[tuple[str, ...], bool]], limits: Limits
-) -> tuple[list[Finding], bool]:
-    """(findings about the whole recording, whether one of them spoils it)."""
+def _about_all(
+    whole_mv: Samples,
+    fs_hz: float,
+    leads: Sequence[str],
+    faults: LeadFaults,
+    beats: BeatMeasures | None,
+    hopeless: bool,
+    limits: Limits,
+) -> list[Finding]:
+    """Findings about the recording as a whole, the most urgent first."""
     findings: list[Finding] = []
-    bad = False
-    live = [i for i, (faults, _) in enumerate(per_lead) if not _DEAD.intersection(faults)]
-    peaks = detect_qrs(x[live], fs_hz) if live else np.empty(0, dtype=np.int64)
-    if not live or _chaotic(x[live], fs_hz, peaks, limits):
-        findings.append(Finding(None, "all_leads_bad", "look_at_patient"))
-        bad = True
-    elif arms_look_exchanged(bridge_gaps(x), fs_hz, leads, peaks):
-        findings.append(Finding("I", "limb_reversal", "check_limb_electrodes"))
-    if x.shape[1] < limits.min_duration_s * fs_hz:
-        findings.append(Finding(None, "too_short", "repeat_longer"))
-        bad = True
+    if hopeless:
+        findings.append(finding(None, "all_leads_bad"))
+    if whole_mv.shape[1] < limits.min_duration_s * fs_hz:
+        findings.append(finding(None, "too_short"))
     if fs_hz < limits.good_fs_hz:
-        findings.append(Finding(None, "undersampled", "check_device_settings"))
-        bad = bad or fs_hz < limits.min_fs_hz
-    return findings, bad
+        findings.append(finding(None, "undersampled"))
+    if hopeless:
+        return findings
+    odd = limb_leads_disagree(whole_mv, leads, limits.einthoven_mv)
+    limb_faults = any(faults.any_fault()[i] for i, lead in enumerate(leads) if lead in LIMB_LEADS)
+    if odd and not limb_faults:
+        findings += [finding(odd[0] if len(odd) == 1 else None, "einthoven")]
+    if beats is not None and not odd:
+        findings += misplaced_electrodes(beats, leads, faults.dead())
+    if silent_above(whole_mv, fs_hz, faults.dead()) < limits.silent_band_mv:
+        findings.append(finding(None, "band_limited"))
+    return findings
 
 
-def _chaotic(x: Samples, fs_hz: float, peaks: NDArray[np.int64], limits: Limits) -> bool:
+def _chaotic(
+    duration_s: float, fs_hz: float, peaks: NDArray[np.int64], beats: BeatMeasures | None, limits: Limits
+) -> bool:
     """No beats, or what was taken for beats is too rare, too fast or of no common shape (as in fibrillation)."""
-    if x.shape[1] < 3 * fs_hz:
+    if duration_s < 3:
         return False
     if peaks.size < 2:
         return True
     rate_bpm = 60.0 * fs_hz / float(np.median(np.diff(peaks)))
     if not limits.min_rate_bpm <= rate_bpm <= limits.max_rate_bpm:
         return True
-    return beat_likeness(x, fs_hz, peaks) < limits.beat_likeness
+    return beats is not None and beats.likeness < limits.beat_likeness

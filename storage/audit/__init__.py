@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from teleread.storage.audit.anchors import Anchor, read_anchors, write_anchor
 from teleread.storage.audit.recording import record
-from teleread.storage.audit.sealing import Sealer, Trail, seal
+from teleread.storage.audit.renewing import begin_section
+from teleread.storage.audit.sealing import Sealer, Trail, read_head, seal
+from teleread.storage.audit.sections import Section
 from teleread.storage.audit.verifying import Break, Verdict, verify
 
 __all__ = [
     "Anchor",
     "Break",
     "Sealer",
+    "Section",
     "Trail",
     "Verdict",
+    "begin_section",
     "read_anchors",
+    "read_head",
     "record",
     "seal",
     "verify",

@@ -90,6 +90,11 @@ def genesis(events: str) -> bytes:
     return hashlib.sha256(b"teleread audit 1\0" + events.encode()).digest()
 
 
+def section_genesis(events: str) -> bytes:
+    """What stands before the first link of a section that begins behind a break."""
+    return hashlib.sha256(b"teleread audit section 1\0" + events.encode()).digest()
+
+
 def link(previous: bytes, event: bytes) -> bytes:
     """The hash of a link: over the one before it and the event's canonical bytes."""
     return hashlib.sha256(previous + event).digest()

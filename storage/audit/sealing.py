@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, delete, insert, text, update
 
 from teleread.errors import StorageError
-from teleread.storage.audit import encoding
+from teleread.storage.audit import encoding, sections
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import AuditTables
 
@@ -160,7 +160,7 @@ def _seal(
     with database.snapshot() as conn:
         head = read_head(conn, tables, key, database.is_sqlite)
         if known is not None:
-            _check_not_set_back(conn, tables, known)
+            _check_not_set_back(conn, tables, known, database.is_sqlite)
         rows = conn.exec_driver_sql(_unsealed(tables, database.is_sqlite, limit)).all()
     if not rows:
         return 0, head
@@ -174,7 +174,7 @@ def _seal(
     new = Head(seq, end, f"{at:%Y-%m-%d %H:%M:%S.%f}")
     mac = encoding.head_mac(key, tables.events.name, seq, end, new.sealed_at)
     with database.write() as conn:
-        if not database.is_sqlite and not _only_one(conn, tables):
+        if not database.is_sqlite and not only_one(conn, tables):
             return 0, head
         if read_head(conn, tables, key, database.is_sqlite) != head:
             return 0, head
@@ -196,13 +196,17 @@ def _unsealed(tables: AuditTables, is_sqlite: bool, limit: int) -> str:
     )
 
 
-def _check_not_set_back(conn: Connection, tables: AuditTables, known: Head) -> None:
+def _check_not_set_back(conn: Connection, tables: AuditTables, known: Head, is_sqlite: bool) -> None:
     found = conn.execute(text(f"SELECT hash FROM {tables.chain.name} WHERE seq = :seq"), {"seq": known.seq}).scalar()
-    if not encoding.same(found, known.hash):
+    if encoding.same(found, known.hash):
+        return
+    # it was broken, and somebody with the key put that on record: what was known lies before
+    later = conn.exec_driver_sql(sections.linked(tables, is_sqlite, sections.of_sections(known.seq)))
+    if next(sections.sections(tables.events.name, (tuple(row) for row in later)), None) is None:
         raise _broken()
 
 
-def _only_one(conn: Connection, tables: AuditTables) -> bool:
+def only_one(conn: Connection, tables: AuditTables) -> bool:
     """Take PostgreSQL's lock until the end of the transaction, unless another sealer has it."""
     number = int.from_bytes(hashlib.sha256(b"seal " + tables.chain.name.encode()).digest()[:8], "big", signed=True)
     return bool(conn.execute(text("SELECT pg_try_advisory_xact_lock(:number)"), {"number": number}).scalar_one())

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from teleread.storage.audit import encoding
 from teleread.storage.audit.anchors import Anchor
+from teleread.storage.audit.sections import Section, digest, linked, of_sections, sections
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import AuditTables
 
@@ -28,6 +29,7 @@ Kind = Literal[
     "unsealed_changed",
     "head_mismatch",
     "anchor_mismatch",
+    "section_changed",
 ]
 Progress = Callable[[int, int], None]
 
@@ -57,13 +59,15 @@ class Verdict:
         links: how many links fit, counted from the first.
         hash: of the last of them, hexadecimal; what a person may copy onto paper.
         anchored: highest link that an anchor confirms, 0 without one.
-        broken: None when all is sound.
+        broken: None when all is sound, or what is not was put on record when a section was begun behind it.
+        sections: begun behind breaks, each with what it left behind.
     """
 
     links: int
     hash: str
     anchored: int
     broken: Break | None
+    sections: tuple[Section, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +90,7 @@ class _Walk:
 
     def linked(self, condition: str = "") -> str:
         """SQL for links with their events, in the chain's order."""
-        found = encoding.bytes_column("c.hash", self.is_sqlite)
-        return (
-            f"SELECT c.seq, c.event_id, {found}, e.id, {encoding.columns(self.is_sqlite)} "
-            f"FROM {self.tables.chain.name} c LEFT JOIN {self.tables.events.name} e ON e.id = c.event_id "
-            f"{condition} ORDER BY c.seq"
-        )
+        return linked(self.tables, self.is_sqlite, condition)
 
 
 def verify(
@@ -120,29 +119,58 @@ def verify(
         given = sorted(anchors, key=lambda anchor: anchor.seq)
         head = _read_head(walk)
         total = head[1] if head else 0
-        broken, links, end, anchored = _chain_break(walk, given, total, progress)
+        begun = tuple(sections(tables.events.name, walk.rows(walk.linked(of_sections()))))
+        closed = _closed_break(walk, begun, given)
+        if begun:
+            given = [anchor for anchor in given if anchor.seq >= begun[-1].seq]
+        broken, links, end, anchored = _chain_break(walk, begun[-1] if begun else None, given, total, progress)
         broken = (
-            broken
+            closed
+            or broken
             or _head_break(walk, head, links, end)
             or _late_anchor_break(given, links)
             or _unchained_break(walk, now)
             or _unsealed_break(walk)
         )
-    return Verdict(links, end.hex(), anchored, broken)
+    return Verdict(links, end.hex(), anchored, broken, begun)
+
+
+def _closed_break(walk: _Walk, begun: Sequence[Section], anchors: Sequence[Anchor]) -> Break | None:
+    """What lies before the last section is as it was found then, and says what the anchors say where it fitted."""
+    if not begun:
+        return None
+    if (bad := _bad_anchor(walk, anchors)) is not None:
+        return bad
+    last = begun[-1]
+    if digest(walk.rows(walk.linked(f"WHERE c.seq < {last.seq}"))) != last.before:
+        message = f"what lies before link {last.seq} is not what it was when the section began there"
+        return Break("section_changed", last.seq, None, message)
+    doubted = [(one.broken_seq, one.seq) for one in begun if one.kind == "anchor_mismatch" and one.broken_seq]
+    for anchor in anchors:
+        closing = next((one for one in begun if one.seq > anchor.seq), None)
+        if closing is None or anchor.seq > closing.links or any(a <= anchor.seq < b for a, b in doubted):
+            continue
+        stored = next(iter(walk.rows(walk.linked(f"WHERE c.seq = {anchor.seq}"))), None)
+        if stored is None or not encoding.same(stored[2], bytes.fromhex(anchor.hash)):
+            message = f"link {anchor.seq} is not what it was when the anchor was written"
+            return Break("anchor_mismatch", anchor.seq, None, message)
+    return None
 
 
 def _chain_break(
-    walk: _Walk, anchors: Sequence[Anchor], total: int, progress: Progress | None
+    walk: _Walk, section: Section | None, anchors: Sequence[Anchor], total: int, progress: Progress | None
 ) -> tuple[Break | None, int, bytes, int]:
     """The first link that does not follow; else how many do, the last one's hash and the last anchor that fits."""
     link, canonical = encoding.link, encoding.canonical
     done, anchored, end = 0, 0, encoding.genesis(walk.tables.events.name)
+    if section is not None:
+        done, end = section.seq - 1, encoding.section_genesis(walk.tables.events.name)
     waiting = list(reversed(anchors))
     if (broken := _bad_anchor(walk, anchors)) is not None:
-        return broken, 0, end, 0
+        return broken, done, end, 0
     while waiting and waiting[-1].seq < 1:
         waiting.pop()
-    for seq, event_id, found, present, *fields in walk.rows(walk.linked()):
+    for seq, event_id, found, present, *fields in walk.rows(walk.linked(f"WHERE c.seq > {done}" if section else "")):
         if seq != done + 1:
             return _gap(seq, done + 1), done, end, anchored
         if present is None:

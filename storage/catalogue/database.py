@@ -52,7 +52,7 @@ class Database:
         self._wait_s = wait_s
         self._secure_delete = secure_delete
         self._migrations = migrations
-        self._path = Path(address.database or "") if address.get_backend_name() == "sqlite" else None
+        self._path = sqlite_path(url)
         if self._path is not None:
             _make_private(self._path)
             self._engine = _sqlite_engine(address, wait_s, secure_delete=secure_delete)
@@ -180,6 +180,16 @@ def insert_missing(
     statement = build(table).on_conflict_do_nothing(index_elements=list(key_columns) or None)
     inserted = statement.returning(*table.primary_key.columns)
     return len(connection.execute(inserted, [dict(row) for row in rows]).all())
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file that a SQLite URL names, whether or not it is there; None for PostgreSQL.
+
+    Raises:
+        Misconfigured: ``bad_database_url``.
+    """
+    address = _address(url)
+    return Path(address.database or "") if address.get_backend_name() == "sqlite" else None
 
 
 def _address(url: str) -> URL:

@@ -208,6 +208,7 @@ recordings = Table(
     Column("quality_score", Float, nullable=False),
     Column("quality_findings", Integer, nullable=False),  # how many, also on an acceptable recording
     Column("code_version", String(32)),  # of the derived analysis that these values were read from
+    Column("flags", JSON),  # what the automatic reading flagged: [code, kind, severity] each; absent before version 3
 )
 
 derived = Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from teleread.storage.objects.filesystem import FileBlobs
-from teleread.storage.objects.measuring import Measured, measure_many
+from teleread.storage.objects.measuring import Measured, measure_batches
 from teleread.storage.objects.protocol import (
     Blobs,
     DataKey,
@@ -34,7 +34,7 @@ __all__ = [
     "check_key",
     "check_raw",
     "get_raw",
-    "measure_many",
+    "measure_batches",
     "open_blobs",
     "open_store",
     "put_raw",

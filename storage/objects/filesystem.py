@@ -282,8 +282,10 @@ class _File(io.FileIO):
     """A file that fails with our errors."""
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
-        with _os_errors():
+        try:  # half the cost of the context manager, and every read of every object passes here
             return super().readinto(buffer)
+        except OSError as error:
+            raise os_failure(error) from error
 
     def readall(self) -> bytes:
         with _os_errors():

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 _AT_ONCE = 4  # chunks in one read
 
 
-def chunks_of(file: BinaryIO, content: bytes, key: str, *, first: int = 0) -> Iterator[bytes]:
+def chunks_of(
+    file: BinaryIO, content: bytes, key: str, *, first: int = 0, begun: bytes | memoryview = b""
+) -> Iterator[bytes]:
     """The plaintext of a sealed stream from the chunk on before which it stands, chunk by chunk.
+
+    Args:
+        file: the sealed stream.
+        content: the content key.
+        key: of the object, for errors.
+        first: number of the chunk.
+        begun: what was read of it already, no more than three chunks.
 
     Raises:
         StorageError: ``object_corrupt``.
@@ -31,7 +40,8 @@ def chunks_of(file: BinaryIO, content: bytes, key: str, *, first: int = 0) -> It
     # One byte more than the chunks says whether anything follows them; it stays for the next round. One buffer for
     # all, because a new one for each round costs as much as to open what is in it.
     buffer = bytearray(_AT_ONCE * SEALED_CHUNK_BYTES + 1)
-    view, kept, ends = memoryview(buffer), 0, False
+    view, kept, ends = memoryview(buffer), len(begun), False
+    view[:kept] = begun
     while not ends:
         filled = kept + read_into(file, view[kept:])
         ends = filled < len(buffer)

@@ -51,9 +51,10 @@ from teleread.storage.objects.sealing import (
     unpack_header,
     unwrap,
 )
-from teleread.storage.objects.streams import blocks, bytes_left
+from teleread.storage.objects.streams import blocks, bytes_left, read_full
 
 _BLOCK_BYTES = 4 * CHUNK_BYTES
+_SMALL_BYTES = HEADER_BYTES + SEALED_CHUNK_BYTES + 1  # fewer are the whole object, in one chunk
 _HEADERS = 4096
 _ENDLESS = 1 << 50
 
@@ -164,9 +165,15 @@ class SealedStore:
     def measure(self, key: str) -> tuple[str, int]:
         """See :meth:`ObjectStore.measure`."""
         digest, size = hashlib.sha256(), 0
-        file, content = self._opened(key)
-        with file:
-            for chunk in chunks_of(file, content, key):
+        with self.blobs.open(key) as file:
+            start = read_full(file, _SMALL_BYTES)
+            content = self._content_key(key, self._seen(key, start))
+            sealed = memoryview(start)[HEADER_BYTES:]
+            if len(start) < _SMALL_BYTES:
+                chunks = open_chunks(sealed, content, key, first=0, ends=True)
+            else:
+                chunks = chunks_of(file, content, key, begun=sealed)
+            for chunk in chunks:
                 digest.update(chunk)
                 size += len(chunk)
         return digest.hexdigest(), size

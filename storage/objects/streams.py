@@ -25,14 +25,15 @@ def blocks(source: BinaryIO, size: int) -> Iterator[tuple[bytes, bool]]:
     Only the last block may be shorter; it is empty only where nothing was left at all. One block is read ahead.
     Errors of the source are the caller's own and pass unchanged.
     """
-    block = _full(source, size)
-    while len(block) == size and (ahead := _full(source, size)):
+    block = read_full(source, size)
+    while len(block) == size and (ahead := read_full(source, size)):
         yield block, False
         block = ahead
     yield block, True
 
 
-def _full(source: BinaryIO, size: int) -> bytes:
+def read_full(source: BinaryIO, size: int) -> bytes:
+    """So many bytes of the stream, fewer only at its end."""
     piece = source.read(size)
     if len(piece) == size or not piece:
         return piece

@@ -22,10 +22,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, inspect, select
 
-from teleread.errors import Conflict, StorageError
-from teleread.storage.catalogue.database import Database
+from teleread.errors import Conflict, Misconfigured, StorageError
+from teleread.storage.catalogue.database import Database, sqlite_path
 from teleread.storage.objects.protocol import DataKey, ObjectKeys
 from teleread.storage.vault import entries, older, recovery, rotation
 from teleread.storage.vault.database import VaultDatabase
@@ -56,6 +56,10 @@ class Vault:
         wait_s: how long a writer waits for another.
         page_wait_s: how long a page waits for its names; see :meth:`join`.
         random_bytes: source of pseudonyms and keys.
+        expected: whether this database must hold something: then one that is gone or has no tables is not made anew.
+
+    Raises:
+        Misconfigured: ``vault_missing``; ``bad_database_url``.
     """
 
     def __init__(
@@ -66,8 +70,13 @@ class Vault:
         wait_s: float = 30.0,
         page_wait_s: float = 2.0,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        expected: Callable[[], bool] = lambda: False,
     ) -> None:
+        path = sqlite_path(url)
+        if path is not None and not path.exists() and expected():  # opening it would make the file
+            raise _missing()
         self.ring = ring
+        self._expected = expected
         self._late = False
         self._here = threading.local()
         self._database = VaultDatabase(url, wait_s=wait_s, before_use=self._catch_up)
@@ -90,7 +99,7 @@ class Vault:
         """Bring the vault's tables up to date; see :meth:`Database.migrate`. Seals what the older version wrote.
 
         Raises:
-            Misconfigured: ``key_ring_foreign``: the key ring does not belong to this database.
+            Misconfigured: ``key_ring_foreign``: the key ring does not belong to this database; ``vault_missing``.
         """
         self._migrate(self._database)
 
@@ -419,6 +428,11 @@ class Vault:
         return rotation.status(self._database)
 
     def _migrate(self, database: VaultDatabase) -> None:
+        # through a plain connection: this one migrates before its first use
+        with Database.read(database) as conn:
+            made = inspect(conn).has_table(identities.name)
+        if not made and self._expected():
+            raise _missing()
         database.migrate()
         rotation.check_ring(database, self.ring)
         older.seal(database, self._entries, self._projects)
@@ -451,6 +465,14 @@ class Vault:
         if new:
             record(conn, at, "intake", "enroll", made.pseudonym, {})
         return made, new
+
+
+def _missing() -> Misconfigured:
+    return Misconfigured(
+        "vault_missing",
+        "The vault's database is gone, and the catalogue knows patients whose names it held. Put the database back, "
+        "or restore a backup with `teleread restore`.",
+    )
 
 
 class _VaultKeys:

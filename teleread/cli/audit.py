@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from teleread import __version__
-from teleread.errors import Misconfigured, StorageError
+from teleread.cli.terminal import actor, say
+from teleread.errors import Conflict, Misconfigured, StorageError
+from teleread.reading.persons import checked_name, checked_reason
 from teleread.services import running_services
 from teleread.settings import load_settings
 from teleread.storage import audit
@@ -45,6 +46,22 @@ def add_commands(commands: Any) -> None:
     verify.add_argument("--json", action="store_true")
     verify.set_defaults(run=run_verify)
 
+    section = actions.add_parser(
+        "new-section",
+        help="after a break that was looked into: put it on record and let sealing go on behind it",
+        description="Begins a new section of each chain that `verify` calls broken. Who decides and why stands in an "
+        "audit event with the break; nothing is removed, the old part is pinned as it is, and `verify` names the break "
+        "ever after. Keep a copy of the database before: it is the evidence. Refused (exit code 3) where nothing is "
+        "broken.",
+    )
+    section.add_argument("--who", required=True, metavar="NAME", help="the person who decides")
+    section.add_argument("--why", required=True, metavar="TEXT", help="what was found out, without anybody's name")
+    section.add_argument(
+        "--anchors", type=Path, action="append", metavar="FOLDER", help="anchors to compare with, beside the home's own"
+    )
+    section.add_argument("--json", action="store_true")
+    section.set_defaults(run=run_new_section)
+
     seal = actions.add_parser("seal", help="chain what is not chained yet; the running service does it by itself")
     seal.add_argument("--json", action="store_true")
     seal.set_defaults(run=run_seal)
@@ -71,15 +88,7 @@ def add_commands(commands: Any) -> None:
 
 def run_verify(options: argparse.Namespace) -> int:
     """``teleread audit verify``."""
-    settings = load_settings()
-    folders = [settings.home / "anchors", *(options.anchors or ())]
-    given = [parse_anchor(words) for words in options.paper]
-    for folder in folders:
-        found = list(audit.read_anchors(folder))
-        if not found and folder in (options.anchors or ()):
-            # a stick that is not mounted must not pass for one whose anchors fit
-            raise Misconfigured("no_anchors", f"There is no anchor in {folder}; is the disk mounted?")
-        given += found
+    given = [*(parse_anchor(words) for words in options.paper), *_anchors(options.anchors or ())]
     with running_services() as services:
         key = services.audit_key
         # what was recorded a moment ago, by the last command of a stopped service too, is no fault of the chain
@@ -93,6 +102,33 @@ def run_verify(options: argparse.Namespace) -> int:
     for name in sorted(unknown):
         print(f"teleread: an anchor names a database that is not here: {name}", file=sys.stderr)
     return MISMATCH if unknown or any(verdict.broken for verdict in verdicts) else 0
+
+
+def run_new_section(options: argparse.Namespace) -> int:
+    """``teleread audit new-section``. Exit code 3 when nothing is broken."""
+    who, why = checked_name(options.who), checked_reason(options.why)
+    given = _anchors(options.anchors or ())
+    begun: list[tuple[str, audit.Section]] = []
+    with running_services() as services:
+        for trail in services.trails:
+            _drain(trail, services.audit_key, services.clock)
+            anchors = [anchor for anchor in given if anchor.database == trail.name]
+            try:
+                section = audit.begin_section(
+                    trail, services.audit_key, services.clock(), who=who, reason=why, anchors=anchors
+                )
+            except Conflict as error:
+                if error.code != "audit_not_broken":
+                    raise
+                continue
+            begun.append((trail.name, section))
+            _drain(trail, services.audit_key, services.clock)
+    if not begun:
+        raise Conflict("audit_not_broken", "No audit chain is broken: nothing was begun.")
+    for name, section in begun:
+        words = f"{name}: a new section begins with link {section.seq}; on record: [{section.kind}] {section.message}"
+        say(options, {"database": name, **asdict(section)}, words)
+    return 0
 
 
 def run_seal(options: argparse.Namespace) -> int:
@@ -128,7 +164,7 @@ def run_export(options: argparse.Namespace) -> int:
             audit.record(
                 conn,
                 at=services.clock(),
-                actor=f"cli:{getpass.getuser()}",
+                actor=actor(),
                 action="export_audit",
                 object_type="audit",
                 object_id="all",
@@ -147,6 +183,18 @@ def run_export(options: argparse.Namespace) -> int:
                 for resource in resources:
                     print(json.dumps(resource, ensure_ascii=False))
     return 0
+
+
+def _anchors(more: Iterable[Path]) -> list[Anchor]:
+    """The home's own anchors, and those of further folders."""
+    given = list(audit.read_anchors(load_settings().home / "anchors"))
+    for folder in more:
+        found = list(audit.read_anchors(folder))
+        if not found:
+            # a stick that is not mounted must not pass for one whose anchors fit
+            raise Misconfigured("no_anchors", f"There is no anchor in {folder}; is the disk mounted?")
+        given += found
+    return given
 
 
 def _drain(trail: Trail, key: bytes, clock: Callable[[], datetime]) -> None:
@@ -180,6 +228,12 @@ def _print_verdict(name: str, verdict: audit.Verdict, as_json: bool) -> None:
         print(f"{name}: sound, {verdict.links} links{anchored}")
     else:
         print(f"{name}: BROKEN [{verdict.broken.kind}] {verdict.broken.message}; {verdict.links} links before it fit")
+    if not as_json:
+        for one in verdict.sections:
+            print(
+                f"{name}: an older break [{one.kind}] {one.message}; {one.links} links before it fit. On record since "
+                f"{one.begun_at[:16]} UTC by {one.begun_by}: {one.reason}. A new section begins with link {one.seq}"
+            )
 
 
 def _time(text: str) -> datetime:

@@ -1,22 +1,19 @@
-"""Backups and their restoring."""
+"""Backups: making them, listing them, saying that one is gone."""
 
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
-import sys
-from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from teleread.errors import InputRejected, Misconfigured, StorageError
+from teleread.cli.terminal import Line, actor
+from teleread.errors import Misconfigured, StorageError
 from teleread.settings import load_settings
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``backup`` and ``restore``."""
+    """Add ``backup``; ``restore`` is beside it."""
     backup = commands.add_parser(
         "backup",
         help="catalogue, vault, objects and key ring, whole and consistent, while the system runs",
@@ -32,29 +29,6 @@ def add_commands(commands: Any) -> None:
     )
     backup.add_argument("--json", action="store_true")
     backup.set_defaults(run=run_backup)
-
-    restore = commands.add_parser(
-        "restore",
-        help="a backup into empty databases, by the two halves of the recovery key",
-        description="Restores key ring, vault, catalogue and missing objects, then catches up with what the store "
-        "holds from after the backup. Everything is checked before anything is changed; a restore that was stopped "
-        "can be run again. The halves are asked for, or read from files; they never stand on the command line. "
-        "Databases, store and key file are those of the settings; stop every service first.",
-    )
-    restore.add_argument("folder", type=Path, metavar="FOLDER")
-    restore.add_argument("--id", metavar="ID", help="which backup (default: the newest)")
-    restore.add_argument(
-        "--half",
-        type=Path,
-        action="append",
-        metavar="FILE",
-        help="a half of the recovery key; said twice, or asked for",
-    )
-    restore.add_argument(
-        "--without-broken", action="store_true", help="go on although copies are missing or damaged, and name them"
-    )
-    restore.add_argument("--json", action="store_true")
-    restore.set_defaults(run=run_restore)
 
 
 def _check_folder(folder: Path) -> None:
@@ -86,10 +60,12 @@ def run_backup(options: argparse.Namespace) -> int:
         store = services.store.blobs
         parts = Parts(services.catalogue, services.vault.database, store, services.ring, services.clock)
         if options.dropped:
-            note_dropped(parts, options.dropped, who=_who())
+            note_dropped(parts, options.dropped, who=actor())
             print(json.dumps({"dropped": options.dropped}) if options.json else f"{options.dropped} is gone for good")
             return 0
-        made = make_backup(parts, options.folder, keep=options.keep, verify=options.verify, progress=_Progress())
+        shown = Line()
+        made = make_backup(parts, options.folder, keep=options.keep, verify=options.verify, progress=shown.count)
+    shown.clear()
     facts = {
         "id": made.manifest.id,
         "manifest_sha256": made.manifest_sha256,
@@ -121,57 +97,6 @@ def run_backup(options: argparse.Namespace) -> int:
     return 3 if made.kept or made.manifest.lost or made.broken or made.unproven else 0
 
 
-def run_restore(options: argparse.Namespace) -> int:
-    """``teleread restore FOLDER``. Exit code 3 when something could not be brought back."""
-    from teleread.pipeline.restored import catch_up
-    from teleread.services import read_alliance, running_services
-    from teleread.storage.backup.restore import Target, note_restored, restore_backup
-    from teleread.storage.catalogue.database import Database
-    from teleread.storage.objects.urls import open_blobs
-    from teleread.storage.vault.schema import VAULT
-
-    settings = load_settings()
-    read_alliance(settings)  # said before anything is changed: it is no part of a backup
-    halves = _halves(options)
-    with (
-        closing(Database(settings.catalogue_url)) as catalogue,
-        closing(Database(settings.vault_url, migrations=VAULT)) as vault,
-        closing(open_blobs(settings.store_url)) as blobs,
-    ):
-        target = Target(catalogue, vault, blobs, settings.key_file, _now)
-        restored = restore_backup(
-            target,
-            options.folder,
-            halves,
-            identifier=options.id,
-            without_broken=options.without_broken,
-            actor=_who(),
-            progress=_Progress(),
-        )
-        with running_services(settings) as services:
-            caught_up = catch_up(services, restored.manifest.audit, actor=_who(), progress=_Progress())
-        facts = {
-            "id": restored.manifest.id,
-            "made_at": restored.manifest.made_at.isoformat(),
-            "copied": restored.copied,
-            "missing": list(restored.missing),
-            "ring_newer": restored.ring_newer,
-            "deleted_again": len(caught_up.replayed.deleted),
-            "unreadable_certificates": list(caught_up.replayed.unreadable),
-            "caught_up": dict(caught_up.compared.mended),
-            "left": caught_up.compared.left,
-            "audit_links": dict(caught_up.links),
-        }
-        note_restored(target, restored.manifest, actor=_who(), detail={"copied": restored.copied})
-    if options.json:
-        print(json.dumps(facts))
-    else:
-        for name, value in facts.items():
-            print(f"{name:<24} {value}")
-        print("anchors of the audit that you keep elsewhere: compare them with `teleread audit verify`")
-    return 3 if restored.missing or caught_up.compared.left or caught_up.replayed.unreadable else 0
-
-
 def _list(options: argparse.Namespace) -> int:
     from teleread.storage.backup.folder import finished
     from teleread.storage.backup.manifest import read_manifest
@@ -199,46 +124,6 @@ def _list(options: argparse.Namespace) -> int:
         else:
             print(f"{identifier}  {manifest.made_at:%Y-%m-%d %H:%M} UTC  {manifest.object_count} objects")
     return code
-
-
-def _halves(options: argparse.Namespace) -> tuple[str, str]:
-    if options.half is None:
-        if not sys.stdin.isatty():
-            raise Misconfigured("usage", "Give both halves as files with --half, or run this on a terminal.")
-        return getpass.getpass("one half of the recovery key: "), getpass.getpass("the other half: ")
-    if len(options.half) != 2:
-        raise Misconfigured("usage", "Say --half twice.")
-    return _read(options.half[0]), _read(options.half[1])
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise InputRejected("recovery_half_unreadable", f"{path} cannot be read as text.") from None
-
-
-class _Progress:
-    """One line on a terminal, rewritten as the work goes on."""
-
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-        self._last = ""
-
-    def __call__(self, what: str, done: int) -> None:
-        if not self._shown:
-            return
-        line = f"{what}: {done}"
-        print(f"\r{line:<{len(self._last)}}", end="", file=sys.stderr, flush=True)
-        self._last = line
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _who() -> str:
-    return f"cli:{getpass.getuser()}"
 
 
 def _count(text: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import logging
 import secrets
@@ -14,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from teleread.cli.terminal import actor, plain, say
 from teleread.errors import Conflict, Misconfigured
 from teleread.services import running_services
 from teleread.settings import load_settings
@@ -137,7 +137,7 @@ def run_pull(options: argparse.Namespace) -> int:
         "unrecognised": outcome.unrecognised,
         **done,
     }
-    print(json.dumps(facts) if options.json else ", ".join(f"{name} {value}" for name, value in facts.items()))
+    say(options, facts, ", ".join(f"{name} {value}" for name, value in facts.items()))
     return 0
 
 
@@ -155,7 +155,7 @@ def run_sites(options: argparse.Namespace) -> int:
             row = rows.get(site_id)
             if options.json:
                 facts = {"site": site_id, "kind": connection.kind if connection else None}
-                facts |= {name: _plain(value) for name, value in row._mapping.items()} if row else {}
+                facts |= {name: plain(value) for name, value in row._mapping.items()} if row else {}
                 print(json.dumps(facts))
             elif connection is None or connection.kind == "web":
                 print(f"{site_id}: {'sends by itself' if connection else 'not connected'}")
@@ -175,7 +175,7 @@ def run_worklist(options: argparse.Namespace) -> int:
     for item in items:
         waited_min = (now - item.arrived_at).total_seconds() / 60
         if options.json:
-            facts = {name: _plain(getattr(item, name)) for name in item.__slots__}
+            facts = {name: plain(getattr(item, name)) for name in item.__slots__}
             print(json.dumps({**facts, "waiting_min": round(waited_min, 1)}))
         else:
             quality = {None: "-", True: "good", False: "poor"}[item.quality_acceptable]
@@ -193,7 +193,7 @@ def run_quarantine_list(options: argparse.Namespace) -> int:
         rows = conn.execute(_quarantined()).all()
     for row in rows:
         if options.json:
-            print(json.dumps({name: _plain(value) for name, value in row._mapping.items()}))
+            print(json.dumps({name: plain(value) for name, value in row._mapping.items()}))
         else:
             print(f"{row.arrival_id}  {row.site_id:<20} {row.quarantined_at:%Y-%m-%d %H:%M} UTC  {row.code}")
     if not rows and not options.json:
@@ -218,12 +218,12 @@ def run_quarantine_show(options: argparse.Namespace) -> int:
                 audit.record(
                     conn,
                     at=services.clock(),
-                    actor=f"cli:{getpass.getuser()}",
+                    actor=actor(),
                     action="export_raw",
                     object_type="arrival",
                     object_id=row.arrival_id,
                 )
-    facts = {name: _plain(value) for name, value in row._mapping.items()}
+    facts = {name: plain(value) for name, value in row._mapping.items()}
     if options.json:
         print(json.dumps(facts))
     else:
@@ -238,7 +238,7 @@ def run_quarantine_retry(options: argparse.Namespace) -> int:
 
     if bool(options.arrival) == bool(options.all):
         raise Misconfigured("usage", "Name one arrival, or say --all.")
-    actor = f"cli:{getpass.getuser()}"
+    who = actor()
     with running_services() as services:
         ids = [options.arrival]
         if options.all:
@@ -247,7 +247,7 @@ def run_quarantine_retry(options: argparse.Namespace) -> int:
         if not ids and not options.json:
             print("nothing is in quarantine")
         for arrival_id in ids:
-            state = retry_quarantined(services, arrival_id, actor)
+            state = retry_quarantined(services, arrival_id, who)
             print(json.dumps({"arrival_id": arrival_id, "state": state}) if options.json else f"{arrival_id}  {state}")
     return 0
 
@@ -258,7 +258,7 @@ def run_account_password(options: argparse.Namespace) -> int:
 
     password = secrets.token_urlsafe(9)
     with running_services() as services, services.catalogue.write() as conn:
-        set_password(conn, options.name, password, services.clock(), actor=f"cli:{getpass.getuser()}")
+        set_password(conn, options.name, password, services.clock(), actor=actor())
     print(f"{options.name}: {password}")
     return 0
 
@@ -321,7 +321,3 @@ def _save_private(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise Misconfigured("file_unwritable", f"{path} cannot be written: {error.strerror}.") from None
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else value

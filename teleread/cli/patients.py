@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from teleread.cli.terminal import actor, plain, say
 from teleread.errors import Conflict, InputRejected
 from teleread.services import running_services
 
@@ -59,8 +59,8 @@ def add_commands(commands: Any) -> None:
         "correct",
         help="correct whose a case is",
         description="open: its report is held until the identity is settled. confirm: it was right. name: the right "
-        "patient, read as JSON from standard input (issuer, patient_id, name, birth_date, sex), because a command "
-        "line is kept by the shell and seen by others.",
+        "patient, read as JSON from standard input (issuer, patient_id, name, birth_date, sex; the issuer is a site's "
+        "id or one of the alliance file's issuers), because a command line is kept by the shell and seen by others.",
     )
     correct.add_argument("receipt", metavar="RECEIPT")
     correct.add_argument("act", choices=_ACTS)
@@ -77,7 +77,7 @@ def run_questions(options: argparse.Namespace) -> int:
         rows = open_questions(conn, site_id=options.site, limit=options.limit)
     for one in rows:
         if options.json:
-            print(json.dumps({name: _plain(getattr(one, name)) for name in one.__slots__}))
+            print(json.dumps({name: plain(getattr(one, name)) for name in one.__slots__}))
         else:
             sides = " / ".join(part for part in (one.receipt, one.other_receipt) if part)
             print(f"{one.id}  {one.code:<22} {one.site_id:<16} {one.asked_at:%Y-%m-%d %H:%M} UTC  {sides}")
@@ -91,9 +91,9 @@ def run_answer(options: argparse.Namespace) -> int:
     from teleread.pipeline.identity_questions import answer
 
     with running_services() as services:
-        case_id = answer(services, options.question, answer=options.answer, reason=options.reason, who=_actor())
+        case_id = answer(services, options.question, answer=options.answer, reason=options.reason, who=actor())
     opened = f", case {case_id} is under correction" if case_id else ""
-    _say(
+    say(
         options,
         {"question": options.question, "answer": options.answer, "under_correction": case_id},
         f"{options.question}  {options.answer}{opened}",
@@ -114,10 +114,10 @@ def run_person(options: argparse.Namespace) -> int:
         links = standing_links(conn, person, limit=1000)
     facts = {
         "person": person,
-        "links": [{name: _plain(getattr(one, name)) for name in one.__slots__} for one in links],
+        "links": [{name: plain(getattr(one, name)) for name in one.__slots__} for one in links],
     }
     lines = [f"{one.pseudonym} = {one.other_pseudonym}  {one.ground}  {one.linked_by}" for one in links]
-    _say(options, facts, "\n".join(lines) or f"{options.pseudonym} is linked with nobody")
+    say(options, facts, "\n".join(lines) or f"{options.pseudonym} is linked with nobody")
     return 0
 
 
@@ -126,8 +126,8 @@ def run_link(options: argparse.Namespace) -> int:
     from teleread.pipeline.identity_questions import link
 
     with running_services() as services:
-        made = link(services, options.one, options.other, reason=options.reason, who=_actor())
-    _say(options, {"linked": made}, "linked" if made else "they were linked already")
+        made = link(services, options.one, options.other, reason=options.reason, who=actor())
+    say(options, {"linked": made}, "linked" if made else "they were linked already")
     return 0
 
 
@@ -136,8 +136,8 @@ def run_unlink(options: argparse.Namespace) -> int:
     from teleread.pipeline.identity_questions import unlink
 
     with running_services() as services:
-        unlink(services, options.one, options.other, reason=options.reason, who=_actor())
-    _say(options, {"unlinked": True}, "unlinked")
+        unlink(services, options.one, options.other, reason=options.reason, who=actor())
+    say(options, {"unlinked": True}, "unlinked")
     return 0
 
 
@@ -148,9 +148,9 @@ def run_corrections(options: argparse.Namespace) -> int:
     with running_services() as services, services.catalogue.read() as conn:
         rows = open_corrections(conn, limit=1000)
     for one in rows:
-        facts = {name: _plain(getattr(one, name)) for name in one.__slots__ if name != "reason"}
+        facts = {name: plain(getattr(one, name)) for name in one.__slots__ if name != "reason"}
         line = f"{one.receipt}  {one.site_id:<16} {one.priority:<8} {one.opened_at:%Y-%m-%d %H:%M} UTC  {one.opened_by}"
-        _say(options, facts, line)
+        say(options, facts, line)
     if not rows and not options.json:
         print("no case's identity is under correction")
     return 0
@@ -168,7 +168,7 @@ def run_correct(options: argparse.Namespace) -> int:
             row = conn.execute(query).one_or_none()
         if row is None:
             raise Conflict("no_such_arrival", "No arrival has this receipt number.")
-        case_id, who = row.case_id or row.id, _actor()
+        case_id, who = row.case_id or row.id, actor()
         facts: dict[str, Any] = {"receipt": options.receipt.upper(), "case_id": case_id, "act": options.act}
         if options.act == "open":
             facts["correction"] = identity_corrections.open_correction(
@@ -179,7 +179,7 @@ def run_correct(options: argparse.Namespace) -> int:
         else:
             named = identity_from(_from_standard_input(), services.clock().date())
             facts["pseudonym"] = identity_corrections.correct(services, case_id, identity=named, who=who)
-    _say(options, facts, f"{facts['receipt']}  {options.act}")
+    say(options, facts, f"{facts['receipt']}  {options.act}")
     return 0
 
 
@@ -198,15 +198,3 @@ def _from_standard_input() -> Mapping[str, str]:
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise InputRejected("identity_invalid", "Standard input holds no JSON object of texts.")
     return found
-
-
-def _actor() -> str:
-    return f"cli:{getpass.getuser()}"
-
-
-def _say(options: argparse.Namespace, facts: Mapping[str, Any], words: str) -> None:
-    print(json.dumps(facts) if options.json else words)
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -7,12 +7,14 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 
+from teleread.cli.terminal import plain, say
 from teleread.errors import Conflict, Misconfigured
 from teleread.pipeline.services import Services
 from teleread.services import running_services
@@ -25,34 +27,18 @@ def add_commands(commands: Any) -> None:
         "retention",
         help="whose records may be deleted, and deleting them by a named person's decision",
         description="Nothing is ever deleted by itself. The law's periods ship with teleread; an alliance adds longer "
-        "ones in retention.toml beside its alliance file (docs/retention.md).",
+        "ones in retention.toml beside its alliance file (docs/retention.md). A PATIENT is named by pseudonym, or by "
+        "the receipt number of one of its recordings.",
     )
     actions = retention.add_subparsers(metavar="ACTION", required=True)
 
     due = actions.add_parser("due", help="the persons whose records may be deleted now")
     due.add_argument("--plan", type=Path, metavar="FILE", help="also write the plan that `delete` asks for")
-    due.add_argument("--patient", metavar="PSEUDONYM", help="this person alone, due or not, with the reasons")
+    due.add_argument("--patient", metavar="PATIENT", help="this person alone, due or not, with the reasons")
     due.add_argument("--json", action="store_true", help="one JSON object a line")
     due.set_defaults(run=run_due)
-
-    hold = actions.add_parser("hold", help="keep a person's records whatever their age (dispute, inquiry)")
-    hold.add_argument("patient", metavar="PSEUDONYM")
-    _signed(hold)
-    hold.set_defaults(run=run_hold)
-
-    lift = actions.add_parser("lift", help="lift a hold by its number")
-    lift.add_argument("number", type=int, metavar="NUMBER")
-    lift.add_argument("--who", required=True, metavar="NAME")
-    lift.add_argument("--json", action="store_true")
-    lift.set_defaults(run=run_lift)
-
-    encounter = actions.add_parser("encounter", help="record a visit or a stay, or the end of a stay")
-    encounter.add_argument("patient", metavar="PSEUDONYM", help="or the number of a stay with --ended")
-    encounter.add_argument("--kind", choices=["outpatient", "inpatient"])
-    encounter.add_argument("--ended", type=_day, metavar="YYYY-MM-DD", help="visit or discharge; absent: it lasts")
-    encounter.add_argument("--who", required=True, metavar="NAME")
-    encounter.add_argument("--json", action="store_true")
-    encounter.set_defaults(run=run_encounter)
+    _add_holds(actions)
+    _add_encounters(actions)
 
     delete = actions.add_parser(
         "delete",
@@ -75,16 +61,65 @@ def add_commands(commands: Any) -> None:
     certificates.set_defaults(run=run_certificates)
 
 
+def _add_holds(actions: Any) -> None:
+    hold = actions.add_parser("hold", help="keep a person's records whatever their age (dispute, inquiry)")
+    hold.add_argument("patient", metavar="PATIENT", help="pseudonym or receipt number")
+    hold.add_argument("--who", required=True, metavar="NAME", help="the person who decides")
+    hold.add_argument("--reason", required=True, metavar="TEXT", help="without anybody's name")
+    hold.add_argument("--json", action="store_true")
+    hold.set_defaults(run=run_hold)
+
+    holds = actions.add_parser("holds", help="the legal holds that stand, with their numbers")
+    holds.add_argument("--patient", metavar="PATIENT", help="on this person alone")
+    holds.add_argument("--all", action="store_true", help="also those that were lifted")
+    holds.add_argument("--json", action="store_true", help="one JSON object a line")
+    holds.set_defaults(run=run_holds)
+
+    lift = actions.add_parser("lift", help="lift a hold by its number")
+    lift.add_argument("number", type=int, metavar="NUMBER")
+    _signed(lift)
+    lift.set_defaults(run=run_lift)
+
+
+def _add_encounters(actions: Any) -> None:
+    encounter = actions.add_parser("encounter", help="record a visit or a stay, or the end of a stay")
+    encounter.add_argument("patient", metavar="PATIENT", help="pseudonym, receipt number, or a stay's number to end it")
+    encounter.add_argument("--kind", choices=["outpatient", "inpatient"])
+    encounter.add_argument("--ended", type=_day, metavar="YYYY-MM-DD", help="visit or discharge; absent: it lasts")
+    _signed(encounter)
+    encounter.set_defaults(run=run_encounter)
+
+    listed = actions.add_parser("encounters", help="a person's visits and stays, with their numbers")
+    listed.add_argument("patient", metavar="PATIENT", help="pseudonym or receipt number")
+    listed.add_argument("--json", action="store_true", help="one JSON object a line")
+    listed.set_defaults(run=run_encounters)
+
+    amend = actions.add_parser("amend", help="correct a visit or a stay that was recorded wrongly")
+    amend.add_argument("number", type=int, metavar="NUMBER")
+    amend.add_argument("--kind", choices=["outpatient", "inpatient"])
+    ended = amend.add_mutually_exclusive_group()
+    ended.add_argument("--ended", type=_day, metavar="YYYY-MM-DD", help="the right day")
+    ended.add_argument("--lasts", action="store_true", help="the stay has not ended")
+    _signed(amend)
+    amend.set_defaults(run=run_amend)
+
+    withdraw = actions.add_parser("withdraw", help="take back a visit or a stay that there never was")
+    withdraw.add_argument("number", type=int, metavar="NUMBER")
+    _signed(withdraw)
+    withdraw.set_defaults(run=run_withdraw)
+
+
 def run_due(options: argparse.Namespace) -> int:
     """``teleread retention due``."""
     from teleread.pipeline.deletion import digest
     from teleread.pipeline.retention import decide, due, facts_of
+    from teleread.reading.persons import find_patient
 
     with _opened() as (services, policy):
         now = services.clock()
         with services.catalogue.read() as conn:
             found = (
-                [decide(facts_of(conn, options.patient), policy, now)]
+                [decide(facts_of(conn, find_patient(conn, options.patient)), policy, now)]
                 if options.patient
                 else list(due(conn, policy, now))
             )
@@ -111,27 +146,47 @@ def run_due(options: argparse.Namespace) -> int:
 
 def run_hold(options: argparse.Namespace) -> int:
     """``teleread retention hold``."""
-    from teleread.pipeline.retention import place_hold
+    from teleread.pipeline.keeping import place_hold
+    from teleread.reading.persons import find_patient
 
     with _opened() as (services, _), services.catalogue.write() as conn:
-        number = place_hold(conn, options.patient, who=options.who, reason=options.reason, at=services.clock())
-    print(json.dumps({"hold": number}) if options.json else f"hold {number} stands")
+        patient = find_patient(conn, options.patient)
+        number = place_hold(conn, patient, who=options.who, reason=options.reason, at=services.clock())
+    say(options, {"hold": number, "patient": patient}, f"hold {number} stands on {patient}")
+    return 0
+
+
+def run_holds(options: argparse.Namespace) -> int:
+    """``teleread retention holds``."""
+    from teleread.pipeline.keeping import holds
+    from teleread.reading.persons import find_patient
+
+    with _opened() as (services, _), services.catalogue.read() as conn:
+        patient = find_patient(conn, options.patient) if options.patient else None
+        found = holds(conn, patient, lifted=options.all)
+    for one in found:
+        lifted = f"  lifted {one.lifted_at:%Y-%m-%d} by {one.lifted_by}" if one.lifted_at else ""
+        line = f"{one.id}  {one.pseudonym}  {one.placed_at:%Y-%m-%d}  {one.placed_by}  {one.reason}{lifted}"
+        say(options, _facts(one), line)
+    if not found and not options.json:
+        print("no legal hold stands" if not options.all else "there never was a legal hold")
     return 0
 
 
 def run_lift(options: argparse.Namespace) -> int:
     """``teleread retention lift``."""
-    from teleread.pipeline.retention import lift_hold
+    from teleread.pipeline.keeping import lift_hold
 
     with _opened() as (services, _), services.catalogue.write() as conn:
         pseudonym = lift_hold(conn, options.number, who=options.who, at=services.clock())
-    print(json.dumps({"lifted": options.number, "patient": pseudonym}) if options.json else f"lifted for {pseudonym}")
+    say(options, {"lifted": options.number, "patient": pseudonym}, f"lifted for {pseudonym}")
     return 0
 
 
 def run_encounter(options: argparse.Namespace) -> int:
     """``teleread retention encounter``."""
-    from teleread.pipeline.retention import end_encounter, record_encounter
+    from teleread.pipeline.keeping import end_encounter, record_encounter
+    from teleread.reading.persons import find_patient
 
     with _opened() as (services, _), services.catalogue.write() as conn:
         now = services.clock()
@@ -143,8 +198,51 @@ def run_encounter(options: argparse.Namespace) -> int:
         elif options.kind is None:
             raise Misconfigured("usage", "Say --kind outpatient or inpatient.")
         else:
-            number = record_encounter(conn, options.patient, options.kind, options.ended, who=options.who, at=now)
-    print(json.dumps({"encounter": number}) if options.json else f"encounter {number} recorded")
+            patient = find_patient(conn, options.patient)
+            number = record_encounter(conn, patient, options.kind, options.ended, who=options.who, at=now)
+    say(options, {"encounter": number}, f"encounter {number} recorded")
+    return 0
+
+
+def run_encounters(options: argparse.Namespace) -> int:
+    """``teleread retention encounters``."""
+    from teleread.pipeline.keeping import encounters_of
+    from teleread.reading.persons import find_patient
+
+    with _opened() as (services, _), services.catalogue.read() as conn:
+        found = encounters_of(conn, find_patient(conn, options.patient))
+    for one in found:
+        say(options, _facts(one), f"{one.id}  {one.pseudonym}  {_stay(one.kind, one.ended_at)}  {one.recorded_by}")
+    if not found and not options.json:
+        print("no visit or stay is recorded")
+    return 0
+
+
+def run_amend(options: argparse.Namespace) -> int:
+    """``teleread retention amend``."""
+    from teleread.pipeline.keeping import amend_encounter, encounter
+
+    if options.kind is None and options.ended is None and not options.lasts:
+        raise Misconfigured("usage", "Say what is right: --kind, --ended DAY or --lasts.")
+    with _opened() as (services, _), services.catalogue.write() as conn:
+        was = encounter(conn, options.number)
+        kind = options.kind or was.kind
+        ended_at = None if options.lasts else options.ended or was.ended_at
+        amend_encounter(conn, was.id, kind=kind, ended_at=ended_at, who=options.who, at=services.clock())
+    facts = {"encounter": was.id, "patient": was.pseudonym, "kind": kind, "ended_at": plain(ended_at)}
+    words = f"encounter {was.id}: {_stay(kind, ended_at)}; it was {_stay(was.kind, was.ended_at)}"
+    say(options, facts, words)
+    return 0
+
+
+def run_withdraw(options: argparse.Namespace) -> int:
+    """``teleread retention withdraw``."""
+    from teleread.pipeline.keeping import withdraw_encounter
+
+    with _opened() as (services, _), services.catalogue.write() as conn:
+        pseudonym = withdraw_encounter(conn, options.number, who=options.who, at=services.clock())
+    facts = {"withdrawn": options.number, "patient": pseudonym}
+    say(options, facts, f"encounter {options.number} of {pseudonym} is taken back")
     return 0
 
 
@@ -230,9 +328,16 @@ def _opened() -> Iterator[tuple[Services, Any]]:
 
 
 def _signed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--who", required=True, metavar="NAME", help="the person who decides")
-    parser.add_argument("--reason", required=True, metavar="TEXT", help="without anybody's name")
+    parser.add_argument("--who", required=True, metavar="NAME", help="the person who says so")
     parser.add_argument("--json", action="store_true")
+
+
+def _facts(one: Any) -> dict[str, Any]:
+    return {name: plain(value) for name, value in asdict(one).items()}
+
+
+def _stay(kind: str, ended_at: datetime | None) -> str:
+    return f"{kind}, {f'ended {ended_at:%Y-%m-%d}' if ended_at else 'lasts'}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
-import sys
 import time
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import func, select
 
+from teleread.cli.terminal import Line, actor, say
 from teleread.services import running_services
 
 _MISMATCH = 3
-_SHOW_EVERY_S = 0.5
 
 
 def add_commands(commands: Any) -> None:
@@ -43,7 +41,7 @@ def add_commands(commands: Any) -> None:
     )
     scrub.add_argument("--fresh", action="store_true", help="begin anew, not where the last one was stopped")
     scrub.add_argument(
-        "--threads", type=_threads, metavar="N", help="objects read at once (default: one for each processor)"
+        "--workers", type=_workers, metavar="N", help="processes that read (default: one for each processor)"
     )
     scrub.add_argument("--json", action="store_true", help="one JSON object a line; the last one sums up")
     scrub.set_defaults(run=run_scrub)
@@ -53,7 +51,7 @@ def run_reconcile(options: argparse.Namespace) -> int:
     """``teleread storage reconcile``."""
     from teleread.pipeline.reconcile import Finding, reconcile
 
-    shown = _Line()
+    shown = Line()
 
     def tell(finding: Finding) -> None:
         shown.clear()
@@ -65,9 +63,9 @@ def run_reconcile(options: argparse.Namespace) -> int:
             services,
             repair=options.repair,
             headers=not options.quick,
-            actor=f"cli:{getpass.getuser()}"[:64],
+            actor=actor(),
             tell=tell,
-            progress=lambda part, count: shown.show(f"{part}: {count}"),
+            progress=shown.count,
         )
     shown.clear()
     facts = {
@@ -79,7 +77,7 @@ def run_reconcile(options: argparse.Namespace) -> int:
         "mended": report.mended.total(),
         "left": report.left,
     }
-    print(json.dumps(facts) if options.json else ", ".join(f"{name} {value}" for name, value in facts.items()))
+    say(options, facts, ", ".join(f"{name} {value}" for name, value in facts.items()))
     return _MISMATCH if report.left else 0
 
 
@@ -88,7 +86,7 @@ def run_scrub(options: argparse.Namespace) -> int:
     from teleread.pipeline.scrub import Fault, scrub
     from teleread.storage.catalogue.schema import objects
 
-    shown = _Line()
+    shown = Line()
     begun = time.monotonic()
     first: list[int] = []
 
@@ -105,10 +103,10 @@ def run_scrub(options: argparse.Namespace) -> int:
                 first.append(read)
             shown.show(_scrub_line(count, read, read - first[0], expected, time.monotonic() - begun))
 
-        report = scrub(services, fresh=options.fresh, threads=options.threads, tell=tell, progress=progress)
+        report = scrub(services, fresh=options.fresh, workers=options.workers, tell=tell, progress=progress)
     shown.clear()
     facts = {"objects": report.objects, "bytes": report.bytes, "faults": report.faults}
-    print(json.dumps(facts) if options.json else ", ".join(f"{name} {value}" for name, value in facts.items()))
+    say(options, facts, ", ".join(f"{name} {value}" for name, value in facts.items()))
     return _MISMATCH if report.faults else 0
 
 
@@ -118,29 +116,7 @@ def _scrub_line(count: int, read: int, read_now: int, expected: int, seconds: fl
     return f"{count} objects, {read / 1e6:.0f} of {expected / 1e6:.0f} MB, {speed / 1e6:.0f} MB/s{left}"
 
 
-class _Line:
-    """One line of progress, for a person who watches; nothing otherwise."""
-
-    def __init__(self) -> None:
-        self._watched = sys.stderr.isatty()
-        self._next = 0.0
-        self._width = 0
-
-    def show(self, text: str) -> None:
-        """Show the text, but not too often."""
-        if self._watched and time.monotonic() >= self._next:
-            self._next = time.monotonic() + _SHOW_EVERY_S
-            print(f"\r{text:<{self._width}}", end="", file=sys.stderr, flush=True)
-            self._width = max(self._width, len(text))
-
-    def clear(self) -> None:
-        """Leave the line empty, for what is printed next."""
-        if self._watched and self._width:
-            print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)
-            self._next = 0.0
-
-
-def _threads(text: str) -> int:
+def _workers(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= 64:
         raise argparse.ArgumentTypeError("must be a whole number from 1 to 64")
     return int(text)

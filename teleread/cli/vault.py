@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from teleread.cli.terminal import actor
 from teleread.errors import Conflict, InputRejected, Misconfigured
-from teleread.services import running_services
+from teleread.services import open_vault, running_services
 from teleread.settings import load_settings
 from teleread.storage.catalogue.database import Database
 from teleread.storage.vault import KeyRing, Vault, recovery
@@ -86,7 +87,10 @@ def run_status(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     ring = _ring()
-    with closing(Vault(settings.vault_url, ring)) as vault, closing(Database(settings.catalogue_url)) as catalogue:
+    with (
+        closing(Database(settings.catalogue_url)) as catalogue,
+        closing(open_vault(settings, ring, catalogue)) as vault,
+    ):
         facts = vault.status()
         waiting = unkept(catalogue, vault)
     masters = [
@@ -128,7 +132,7 @@ def run_rotate(options: argparse.Namespace) -> int:
             print(f"\rwrapping {done} of {total}", end="", file=sys.stderr, flush=True)
 
     with _vault(_ring()) as vault:
-        wrapped = vault.rotate(progress, who=_who())
+        wrapped = vault.rotate(progress, who=actor())
         newest = vault.ring.master()[0].hex()
         _keep_copy(vault.ring)
     if wrapped and sys.stderr.isatty():
@@ -161,7 +165,7 @@ def run_recovery_key(options: argparse.Namespace) -> int:
         _show(halves)
     # last, so that no backup is sealed to a key whose halves nobody has seen
     with _vault(ring) as vault:
-        vault.set_recovery_key(public, who=_who())
+        vault.set_recovery_key(public, who=actor())
     _keep_copy(ring)
     facts = {"recovery_key": recovery.fingerprint(public)}
     print(json.dumps(facts) if options.json else f"backups are sealed to recovery key {facts['recovery_key']} from now")
@@ -190,7 +194,7 @@ def run_new_intake_key(options: argparse.Namespace) -> int:
     """``teleread vault new-intake-key``."""
     ring = _ring()
     with _vault(ring) as vault:
-        made = vault.new_intake_key(who=_who()).hex()
+        made = vault.new_intake_key(who=actor()).hex()
     _keep_copy(ring)
     print(json.dumps({"intake_key": made}) if options.json else f"new objects' keys are wrapped with {made} from now")
     return 0
@@ -202,7 +206,7 @@ def run_retire_intake_keys(options: argparse.Namespace) -> int:
     from teleread.pipeline.restored import store_ring
 
     with running_services() as services:
-        outcomes = retire_intake_keys(services, older_than=timedelta(days=options.older_than_days), who=_who())
+        outcomes = retire_intake_keys(services, older_than=timedelta(days=options.older_than_days), who=actor())
         store_ring(services)
     for one in outcomes:
         if options.json:
@@ -217,7 +221,11 @@ def run_retire_intake_keys(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _vault(ring: KeyRing) -> Iterator[Vault]:
-    with closing(Vault(load_settings().vault_url, ring)) as vault:
+    settings = load_settings()
+    with (
+        closing(Database(settings.catalogue_url)) as catalogue,
+        closing(open_vault(settings, ring, catalogue)) as vault,
+    ):
         vault.migrate()
         yield vault
 
@@ -243,10 +251,6 @@ def _ring() -> KeyRing:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _who() -> str:
-    return f"cli:{getpass.getuser()}"
 
 
 def _key(one: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from teleread.storage.objects import (
     StoredObject,
     check_raw,
     get_raw,
-    measure_many,
+    measure_batches,
     raw_key,
 )
 from teleread.storage.objects.sealing import CHUNK_BYTES, HEADER_BYTES, SEALED_CHUNK_BYTES, sealed_size
@@ -643,7 +643,8 @@ class ObjectStoreContract:
         for key, plain in data.items():
             store.put(key, plain)
         forge(blobs, "a/007", b"rotten" * 100)
-        found = list(measure_many(store, [*data, "a/100"], threads=3))
+        batches = [[key] for key in [*data, "a/100"]]
+        found = [one for _, ones in measure_batches(store, batches, list, workers=3) for one in ones]
         assert [one.key for one in found] == [*data, "a/100"]
         assert [(one.key, one.failure and one.failure.code) for one in found if one.failure] == [
             ("a/007", "object_corrupt"),

@@ -18,7 +18,8 @@ from teleread.alliance import Alliance
 from teleread.errors import Conflict
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline import deletion, land
-from teleread.pipeline.retention import law, place_hold
+from teleread.pipeline.keeping import place_hold
+from teleread.pipeline.retention import law
 from teleread.pipeline.services import Services
 from teleread.storage.backup.make import make_backup
 from teleread.storage.backup.restore import restore_backup

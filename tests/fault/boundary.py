@@ -34,7 +34,7 @@ class Boundary:
         return self.sweep.steps.count("before commit")
 
     def fail(self, **fault: Any) -> list[str]:
-        """Meet the fault; returns the codes that came out.
+        """Meet the fault; returns the codes that came out, and what was logged.
 
         Raises:
             Caught: a bare exception, a hang, no recovery, or another state than without the fault.
@@ -48,7 +48,7 @@ class Boundary:
             self.sweep.compare(self.sweep.go_on(world, first), about)
             slowest = max(first.said("seconds"), default=0.0)
             assert slowest < 30, f"{about}: an answer took {slowest:.0f} s"
-            return [str(code) for code in first.said("error")]
+            return [str(code) for code in (*first.said("error"), *first.said("logged"))]
 
 
 def _small_pages(world: World) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import select
 import signal
@@ -187,6 +188,7 @@ def _live(request: dict[str, Any], pool: Any, jobs: Any, inside: int, begins: in
             while data:
                 data = data[os.writev(inside, [data]) :]
 
+        logging.getLogger("teleread").addHandler(_Heard(say))
         try:
             job(request, say, pool)
             status = 0
@@ -194,6 +196,17 @@ def _live(request: dict[str, Any], pool: Any, jobs: Any, inside: int, begins: in
             say({"bare": type(error).__name__, "traceback": traceback.format_exc()[-2000:]})
     finally:
         os._exit(status)
+
+
+class _Heard(logging.Handler):
+    """What the product says to its log of a failure that stops nothing."""
+
+    def __init__(self, say: Callable[[dict[str, Any]], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say({"logged": record.getMessage()})
 
 
 class _Elsewhere:

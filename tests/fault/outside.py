@@ -100,7 +100,7 @@ class Outside:
             about = f"{call} {number} {error}"
             judge(first, about)
             self.sweep.compare(self.sweep.go_on(world, first), about)
-            return [str(code) for code in first.said("error")]
+            return [str(code) for code in (*first.said("error"), *first.said("logged"))]
 
     def caught_by_deaths(self, call: str, numbers: Iterable[int]) -> Counter[str]:
         """Which checks saw something after a death at each of these."""

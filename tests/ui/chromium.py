@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -21,6 +23,17 @@ _ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+UNLABELLED = """() => [...document.querySelectorAll('input, select, textarea')]
+  .filter(e => e.type !== 'hidden' && !(e.labels && e.labels.length) && !e.getAttribute('aria-label'))
+  .map(e => e.outerHTML)"""
+SMALL = """() => [...document.querySelectorAll('a, button, select, input, textarea, label.seg')]
+  .filter(e => e.offsetParent && !e.closest('.sr, .skip') && !e.matches('.sr, .skip, .seg input'))
+  .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
+  .filter(([_, r]) => r.width < 24 || r.height < 24).map(([h, r]) => `${h} ${r.width}×${r.height}`)"""
+# inline links in a table's or a sentence's text are exempt (2.5.8), but ours are large anyway
+WITHOUT_CAPTION = "() => [...document.querySelectorAll('table')].filter(t => !t.caption).map(t => t.outerHTML)"
+WIDER_THAN_SCREEN = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 
 def find_chromium() -> str:
@@ -86,3 +99,22 @@ def watched(started: Browser, web: Web, language: str = "zh", *, scheme: str = "
     finally:
         context.close()
     assert found.complaints == []
+
+
+def check(page: Page) -> None:
+    """What holds on every page."""
+    page.wait_for_load_state("load")  # a form's answer is there before its styles are
+    assert page.evaluate(UNLABELLED) == []
+    assert page.evaluate(SMALL) == []
+    assert page.evaluate(WITHOUT_CAPTION) == []
+    assert not page.evaluate(WIDER_THAN_SCREEN)
+    assert page.locator("h1").count() == 1
+    assert page.locator("html").get_attribute("lang") in LANGUAGES.values() or page.locator("html[lang=en]").count()
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep what the page looks like where somebody wants to see it."""
+    folder = os.environ.get("PICTURES")
+    if folder:
+        language = page.locator("html").get_attribute("lang")
+        page.screenshot(path=str(Path(folder) / f"{name}-{language}.png"), full_page=True)

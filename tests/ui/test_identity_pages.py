@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
 from tests.conftest import Clock
 from tests.ecgs import ecg
-from tests.ui.chromium import LANGUAGES, Watched, browser, watched
-from tests.ui.live import Web, running, upload
-from tests.ui.test_pages import check
+from tests.ui.chromium import Watched, check, picture
+from tests.ui.live import upload
 
 pytestmark = pytest.mark.peers
 
 MARK = {"zh-CN": "身份更正中", "en": "Identity under correction"}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as started:
-        yield started
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
-
-
-@pytest.fixture(params=list(LANGUAGES))
-def seen(request: pytest.FixtureRequest, chromium: Browser, web: Web) -> Iterator[Watched]:
-    with watched(chromium, web, request.param) as found:
-        yield found
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep what the page looks like where somebody wants to see it."""
-    folder = os.environ.get("PICTURES")
-    if folder:
-        language = page.locator("html").get_attribute("lang")
-        page.screenshot(path=str(Path(folder) / f"{name}-{language}.png"), full_page=True)
 
 
 def press(page: Page, selector: str) -> None:

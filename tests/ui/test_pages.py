@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,26 +10,15 @@ from playwright.sync_api import Browser, Page, expect
 from pydicom.data import get_testdata_file
 
 from teleread.ingest.formats import write_wfdb
-from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
 from teleread.reading.worklist import list_items
 from teleread.signal.ecg import simulate
 from tests.conftest import Clock
-from tests.ui.chromium import LANGUAGES, Watched, browser, watched
-from tests.ui.live import BROKEN_DICOM, PASSWORD, Web, named_ecg, running, upload, wfdb
+from tests.ui.chromium import Watched, check, watched
+from tests.ui.live import BROKEN_DICOM, PASSWORD, Web, named_ecg, upload, wfdb
 
 pytestmark = pytest.mark.peers
 
-UNLABELLED = """() => [...document.querySelectorAll('input, select, textarea')]
-  .filter(e => e.type !== 'hidden' && !(e.labels && e.labels.length) && !e.getAttribute('aria-label'))
-  .map(e => e.outerHTML)"""
-SMALL = """() => [...document.querySelectorAll('a, button, select, input, textarea, label.seg')]
-  .filter(e => e.offsetParent && !e.closest('.sr, .skip') && !e.matches('.sr, .skip, .seg input'))
-  .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
-  .filter(([_, r]) => r.width < 24 || r.height < 24).map(([h, r]) => `${h} ${r.width}×${r.height}`)"""
-# inline links in a table's or a sentence's text are exempt (2.5.8), but ours are large anyway
-WITHOUT_CAPTION = "() => [...document.querySelectorAll('table')].filter(t => !t.caption).map(t => t.outerHTML)"
-WIDER_THAN_SCREEN = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
 INK = """() => { const c = document.getElementById('trace'); const d = c.getContext('2d')
   .getImageData(0, 0, c.width, c.height).data; let dark = 0, pink = 0;
   for (let i = 0; i < d.length; i += 4) { const s = d[i] + d[i + 1] + d[i + 2];
@@ -42,41 +30,6 @@ DARK_INK = """() => { const c = document.getElementById('trace'); const d = c.ge
   .getImageData(0, 0, c.width, c.height).data; let paper = 0, bright = 0;
   for (let i = 0; i < d.length; i += 4) { const s = d[i] + d[i + 1] + d[i + 2];
     if (s > 600) bright++; else if (s < 120) paper++; } return [paper, bright]; }"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with browser() as started:
-        yield started
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
-
-
-@pytest.fixture(params=list(LANGUAGES))
-def seen(request: pytest.FixtureRequest, chromium: Browser, web: Web) -> Iterator[Watched]:
-    with watched(chromium, web, request.param) as found:
-        yield found
-
-
-@pytest.fixture
-def english(chromium: Browser, web: Web) -> Iterator[Watched]:
-    with watched(chromium, web, "en") as found:
-        yield found
-
-
-def check(page: Page) -> None:
-    """What holds on every page."""
-    page.wait_for_load_state("load")  # a form's answer is there before its styles are
-    assert page.evaluate(UNLABELLED) == []
-    assert page.evaluate(SMALL) == []
-    assert page.evaluate(WITHOUT_CAPTION) == []
-    assert not page.evaluate(WIDER_THAN_SCREEN)
-    assert page.locator("h1").count() == 1
-    assert page.locator("html").get_attribute("lang") in LANGUAGES.values() or page.locator("html[lang=en]").count()
 
 
 def open_first(page: Page) -> None:

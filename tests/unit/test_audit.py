@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from teleread.errors import InputRejected, StorageError
+from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.storage import audit
 from teleread.storage.audit import Trail, encoding, verifying
 from teleread.storage.audit.anchors import parse_anchor, read_anchor
@@ -210,3 +210,159 @@ class TestAnchors:
         assert (broken.kind, broken.seq) == ("anchor_mismatch", 29)
         with pytest.raises(InputRejected):
             parse_anchor("catalogue:1:abc")
+
+
+BREAKS = [
+    ("UPDATE audit_events SET actor = 'x' WHERE id = 7", "event_changed"),
+    ("DELETE FROM audit_events WHERE id = 7", "event_missing"),
+    ("DELETE FROM audit_events WHERE id = 30", "event_missing"),
+    ("UPDATE audit_chain SET hash = zeroblob(32) WHERE seq = 30", "link_changed"),
+    ("DELETE FROM audit_chain WHERE seq = 7", "link_missing"),
+    ("DELETE FROM audit_chain WHERE seq > 20", "head_mismatch"),
+    ("DELETE FROM audit_chain", "head_mismatch"),
+    ("UPDATE audit_head SET mac = zeroblob(32)", "head_mismatch"),
+    ("DELETE FROM audit_head", "head_mismatch"),
+    ("UPDATE audit_chain SET seq = seq + 100 WHERE seq > 25", "link_missing"),
+    ("DELETE FROM audit_unsealed", "unchained_event"),
+    ("INSERT INTO audit_unsealed VALUES (3)", "unsealed_changed"),
+]
+
+
+def tamper(database: Database, statement: str) -> None:
+    """What somebody with all rights in the database does; the triggers are there again afterwards."""
+    with database._engine.connect() as conn:
+        raw: Any = conn.connection.dbapi_connection
+        raw.execute("PRAGMA query_only = 0")
+        raw.execute("PRAGMA foreign_keys = 0")
+        made = raw.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for name, _sql in made:
+            raw.execute(f"DROP TRIGGER {name}")
+        raw.execute(statement)
+        for _name, sql in made:
+            raw.execute(sql)
+        raw.execute("PRAGMA foreign_keys = 1")
+        raw.commit()
+
+
+def renew(database: Database, anchors: Any = ()) -> audit.Section:
+    trail = Trail("catalogue", database, schema.audit)
+    return audit.begin_section(trail, KEY, NOW, who="Dr Wang", reason="looked into", anchors=anchors)
+
+
+class TestSections:
+    @pytest.fixture
+    def broken(self, world: World) -> Iterator[Database]:
+        database = Database(world.copy())
+        yield database
+        database.close()
+
+    def test_none_is_begun_where_nothing_is_broken(self, broken: Database) -> None:
+        with pytest.raises(Conflict) as refused:
+            renew(broken)
+        assert refused.value.code == "audit_not_broken"
+
+    @pytest.mark.parametrize(("statement", "kind"), BREAKS)
+    def test_sealing_goes_on_and_the_old_break_is_named_ever_after(
+        self, broken: Database, statement: str, kind: str
+    ) -> None:
+        tamper(broken, statement)
+        found = real_verdict(broken, ()).broken
+        assert found is not None
+        assert found.kind == kind
+        renew(broken)
+        act(broken, "after")
+        assert audit.seal(broken, schema.audit, KEY, NOW)
+        verdict = real_verdict(broken, ())
+        assert verdict.broken is None
+        (section,) = verdict.sections
+        assert (section.kind, section.message) == (kind, found.message)
+        assert (section.begun_by, section.reason) == ("Dr Wang", "looked into")
+        with broken.read() as conn:
+            assert conn.scalar(text("SELECT count(*) FROM audit_unsealed")) == 0
+            last = conn.scalar(text("SELECT max(seq) FROM audit_chain"))
+        assert verdict.links == last
+
+    def test_a_second_break_makes_a_second_section(self, broken: Database) -> None:
+        tamper(broken, BREAKS[0][0])
+        first = renew(broken)
+        act(broken, "after")
+        audit.seal(broken, schema.audit, KEY, NOW)
+        tamper(broken, f"DELETE FROM audit_chain WHERE seq > {first.seq}")
+        assert real_verdict(broken, ()).broken is not None
+        renew(broken)
+        audit.seal(broken, schema.audit, KEY, NOW)
+        verdict = real_verdict(broken, ())
+        assert verdict.broken is None
+        assert [one.kind for one in verdict.sections] == ["event_changed", "head_mismatch"]
+
+    @pytest.mark.parametrize(
+        ("statement", "kind"),
+        [
+            ("UPDATE audit_events SET actor = 'y' WHERE id = 3", "section_changed"),
+            ("UPDATE audit_events SET actor = 'y' WHERE id = 7", "section_changed"),
+            ("UPDATE audit_events SET actor = 'y' WHERE id = 20", "section_changed"),
+            ("DELETE FROM audit_chain WHERE seq = 29", "section_changed"),
+            (
+                "UPDATE audit_events SET detail = replace(detail, 'looked', 'liked') WHERE action = 'audit_section'",
+                None,
+            ),
+            ("DELETE FROM audit_events WHERE action = 'audit_section'", None),
+            ("UPDATE audit_events SET actor = 'y' WHERE object_id = 'after'", None),
+        ],
+    )
+    def test_what_is_changed_after_a_section_began_is_found(
+        self, broken: Database, statement: str, kind: str | None
+    ) -> None:
+        tamper(broken, BREAKS[0][0])
+        renew(broken)
+        act(broken, "after")
+        audit.seal(broken, schema.audit, KEY, NOW)
+        tamper(broken, statement)
+        found = real_verdict(broken, ()).broken
+        assert found is not None
+        assert kind is None or found.kind == kind
+
+    def test_without_the_key_no_break_is_put_on_record(self, broken: Database) -> None:
+        tamper(broken, BREAKS[0][0])
+        audit.begin_section(
+            Trail("catalogue", broken, schema.audit), b"z" * 32, NOW, who="Mallory", reason="all is well"
+        )
+        found = real_verdict(broken, ()).broken
+        assert found is not None
+        act(broken, "after")
+        with pytest.raises(StorageError) as refused:
+            audit.seal(broken, schema.audit, KEY, NOW)
+        assert refused.value.code == "audit_broken"
+
+    def test_a_running_sealer_goes_on_by_itself(self, broken: Database) -> None:
+        clock = iter(NOW + timedelta(minutes=2 * n) for n in range(1000))
+        sealer = audit.Sealer([Trail("catalogue", broken, schema.audit)], KEY, lambda: next(clock))
+        act(broken, "before")
+        sealer.seal_all()
+        tamper(broken, "DELETE FROM audit_chain WHERE seq > 20")
+        act(broken, "meanwhile")
+        with pytest.raises(StorageError):
+            sealer.seal_all()
+        renew(broken)
+        sealer.seal_all()
+        act(broken, "after")
+        assert sealer.seal_all() == 1
+        assert real_verdict(broken, ()).broken is None
+
+    def test_anchors_of_the_old_part_still_count_where_it_fitted(self, broken: Database, world: World) -> None:
+        tamper(broken, "UPDATE audit_events SET actor = 'x' WHERE id = 25")
+        renew(broken, world.anchors)
+        good = real_verdict(broken, world.anchors)
+        assert good.broken is None
+        fitted = [anchor for anchor in world.anchors if 0 < anchor.seq < 25]
+        assert fitted
+        wrong = [audit.Anchor(one.database, one.seq, "0" * 64) for one in fitted]
+        found = real_verdict(broken, wrong).broken
+        assert found is not None
+        assert found.kind == "anchor_mismatch"
+
+    def test_a_chain_that_was_set_back_goes_on_behind_every_anchor(self, broken: Database, world: World) -> None:
+        late = audit.Anchor("catalogue", 40, "a" * 64)
+        assert audit.verify(broken, schema.audit, KEY, NOW, [late]).broken is not None
+        assert renew(broken, [late]).seq == 41
+        assert audit.verify(broken, schema.audit, KEY, NOW, [late]).broken is None

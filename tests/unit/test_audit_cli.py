@@ -16,6 +16,7 @@ import pytest
 
 from teleread.alliance import Alliance
 from teleread.cli import audit as commands
+from teleread.errors import Conflict, InputRejected
 from teleread.storage import audit
 from teleread.storage.catalogue import schema
 from teleread.storage.catalogue.database import Database
@@ -118,6 +119,30 @@ def test_a_broken_end_is_told_and_not_sealed_over(run: Run, tmp_path: Path, wire
     code, said = run("verify")
     assert code == 3
     assert "[head_mismatch]" in said
+
+
+def test_a_break_is_put_on_record_once_and_verify_names_it_ever_after(run: Run, tmp_path: Path, wired: Wired) -> None:
+    signed = ("--who", "Dr Wang", "--why", "disk replaced")
+    run("seal")
+    with pytest.raises(Conflict, match="audit_not_broken"):
+        run("new-section", *signed)
+    with sqlite3.connect(tmp_path / "catalogue.db") as conn:
+        conn.execute("UPDATE audit_head SET seq = 9")
+    conn.close()
+    act(wired.catalogue)
+    with pytest.raises(SystemExit):
+        run("new-section", "--who", "Dr Wang")
+    with pytest.raises(InputRejected, match="reason_missing"):
+        run("new-section", "--who", "Dr Wang", "--why", " ")
+    code, said = run("new-section", *signed, "--json")
+    section = json.loads(said)
+    assert code == 0
+    assert (section["database"], section["seq"], section["kind"]) == ("catalogue", 10, "head_mismatch")
+    code, said = run("verify")
+    assert code == 0
+    assert "catalogue: sound, 11 links" in said
+    assert "catalogue: an older break [head_mismatch]" in said
+    assert "by Dr Wang: disk replaced" in said
 
 
 def test_anchors_are_written_and_compared(run: Run, tmp_path: Path) -> None:

@@ -98,6 +98,69 @@ def test_backup_and_restore_by_two_files(home: Path, tmp_path: Path, capsys: pyt
     assert call(capsys, "audit", "verify")[0] == 0
 
 
+@pytest.fixture
+def halves(tmp_path: Path) -> list[str]:
+    """The options that name both halves of a recovery key, which the ring's copies are sealed to."""
+    private, public = recovery.new_pair()
+    said: list[str] = []
+    for number, half in enumerate(recovery.split(private)):
+        path = tmp_path / f"the-half-{number}"
+        path.write_text(half)
+        said += ["--half", str(path)]
+    return [*said, public.hex()]
+
+
+def lose_databases(home: Path) -> None:
+    """What a dead disk takes along; the store is on another one."""
+    shutil.rmtree(home / "vault")
+    shutil.rmtree(home / "keys")
+    for path in home.glob("catalogue.db*"):
+        path.unlink()
+
+
+def section(said: str, title: str) -> str:
+    """The lines of a summary under one title."""
+    return said.partition(f"\n{title}\n")[2].partition("\n\n")[0]
+
+
+def test_a_restore_says_what_came_back_what_is_missing_and_what_to_do_next(
+    home: Path, tmp_path: Path, halves: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, *options = tmp_path / "backups", *halves[:-1]
+    KeyRing.open(load_settings().key_file, clock=lambda: datetime.now(UTC)).set_recovery(bytes.fromhex(halves[-1]))
+    assert call(capsys, "backup", folder)[0] == 0
+    with running_services() as services:  # after the backup
+        said = {"source": "web", "clinic_priority": "routine", "actor": "nurse"}
+        land(services, site_id="village", files={"a": sample("MR_small.dcm")}, **said)
+        with services.catalogue.read() as conn:
+            first = conn.scalar(select(schema.arrivals.c.object_key).order_by(schema.arrivals.c.arrived_at))
+    lose_databases(home)
+    assert main(["restore", str(folder), *options]) == 0
+    shown = capsys.readouterr().out
+    assert "1 patients" in section(shown, "Came back")
+    assert "1 arrivals from after the backup" in section(shown, "Caught up with")
+    assert len(section(shown, "Still missing").splitlines()) == 1
+    assert "teleread audit verify --anchors" in section(shown, "Next")
+
+    lose_databases(home)
+    for copy in (home / "objects" / str(first), folder / "objects" / "0" / str(first)):
+        copy.chmod(0o600)
+        copy.unlink()
+    code, (refused,), _ = call(capsys, "restore", folder, *options)
+    assert (code, refused["error"]["code"]) == (3, "backup_copies_broken")
+    assert main(["restore", str(folder), *options, "--without-broken"]) == 3
+    shown = capsys.readouterr().out
+    assert str(first) in section(shown, "Still missing")
+    assert "teleread storage reconcile" in section(shown, "Next")
+
+
+def test_a_folder_without_a_backup_is_the_callers_mistake(
+    home: Path, tmp_path: Path, halves: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, (refused,), _ = call(capsys, "restore", tmp_path / "nothing-here", *halves[:-1])
+    assert (code, refused["error"]["code"]) == (3, "backup_missing")
+
+
 def test_retention_from_the_list_to_the_certificate(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +194,40 @@ def test_retention_from_the_list_to_the_certificate(
     with running_services() as services, services.catalogue.read() as conn:
         assert conn.scalar(select(func.count()).select_from(schema.arrivals)) == 0
     assert call(capsys, "storage", "reconcile")[0] == 0
+
+
+def test_retention_takes_a_receipt_number_for_a_patient_and_knows_who_is_unknown(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running_services() as services, services.catalogue.read() as conn:
+        patient = str(conn.scalar(select(schema.studies.c.patient_pseudonym)))
+        receipt = str(conn.scalar(select(schema.arrivals.c.receipt)))
+    by_pseudonym = call(capsys, "retention", "due", "--patient", patient)
+    assert by_pseudonym[0] == 0
+    assert call(capsys, "retention", "due", "--patient", receipt.lower()) == by_pseudonym
+    for words, code in (("P0NOBODY", "no_such_patient"), ("0000-0000-0000", "no_such_arrival")):
+        for asked in (["due", "--patient", words], ["holds", "--patient", words], ["encounters", words]):
+            returned, (refused,), _ = call(capsys, "retention", *asked)
+            assert (returned, refused["error"]["code"]) == (3, code)
+
+    _, (hold,), _ = call(capsys, "retention", "hold", receipt, "--who", "Dr Li", "--reason", "dispute")
+    assert hold["patient"] == patient
+    _, (listed,), _ = call(capsys, "retention", "holds", "--patient", receipt)
+    assert (listed["id"], listed["pseudonym"], listed["reason"]) == (hold["hold"], patient, "dispute")
+
+    said = ["--who", "ward"]
+    _, (made,), _ = call(
+        capsys, "retention", "encounter", receipt, "--kind", "inpatient", "--ended", "2026-03-01", *said
+    )
+    number = made["encounter"]
+    code, (refused,), _ = call(capsys, "retention", "amend", number, *said)
+    assert (code, refused["error"]["code"]) == (2, "usage")
+    _, (amended,), _ = call(capsys, "retention", "amend", number, "--ended", "2026-01-03", *said)
+    assert (amended["kind"], amended["ended_at"]) == ("inpatient", "2026-01-03T00:00:00+00:00")
+    _, (shown,), _ = call(capsys, "retention", "encounters", receipt)
+    assert shown["ended_at"] == amended["ended_at"]
+    assert call(capsys, "retention", "withdraw", number, *said)[0] == 0
+    assert call(capsys, "retention", "encounters", receipt)[1] == []
 
 
 def test_an_alliance_s_own_periods_are_read_beside_its_file(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,7 @@ def test_what_is_well_ends_with_0(services: Services, run: Run) -> None:
 def test_each_rotten_object_is_named_with_3(services: Services, run: Run) -> None:
     key = raw_key(arrive(services, files(1)).sha256)
     flip(services.store, key, 8 * 150)
-    code, lines = run("scrub", "--json", "--threads", "1")
+    code, lines = run("scrub", "--json", "--workers", "1")
     assert (code, json.loads(lines[0])) == (3, {"key": key, "code": "object_corrupt"})
     code, lines = run("scrub", "--fresh")
     assert (code, lines[0].split()) == (3, ["object_corrupt", key])
@@ -63,7 +63,7 @@ def test_repair_mends_and_what_is_lost_is_left_with_3(services: Services, run: R
     assert kept.arrival_id
 
 
-@pytest.mark.parametrize("arguments", [["scrub", "--threads", "0"], ["reconcile", "--mend"], []])
+@pytest.mark.parametrize("arguments", [["scrub", "--workers", "0"], ["reconcile", "--mend"], []])
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["storage", *arguments])

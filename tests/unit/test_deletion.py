@@ -17,11 +17,12 @@ from teleread.pipeline import certificates, deletion
 from teleread.pipeline.deletion import begin, finalise, refuse_deleted, remaining, replay, resume, run
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.intake_keys import retire_intake_keys
+from teleread.pipeline.keeping import amend_encounter, lift_hold, place_hold, record_encounter, withdraw_encounter
 from teleread.pipeline.orphans import sweep_orphans
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.reconcile import reconcile
 from teleread.pipeline.restored import catch_up, store_ring
-from teleread.pipeline.retention import law, lift_hold, place_hold, record_encounter
+from teleread.pipeline.retention import law
 from teleread.pipeline.scrub import scrub
 from teleread.pipeline.services import Services
 from teleread.reading import persons
@@ -491,11 +492,16 @@ def test_a_deletion_that_fails_does_not_stop_the_others(
 def test_nothing_that_counts_for_the_person_is_taken_once_the_deletion_has_begun(
     services: Services, due: dict[str, str]
 ) -> None:
-    begin(services, due["ecg"], LAW, who=WHO, reason="retention over")
     said: dict[str, Any] = {"who": WHO, "at": services.clock()}
+    long_ago = services.clock() - timedelta(days=365 * 60)
+    with services.catalogue.write() as conn:
+        stay = record_encounter(conn, due["ecg"], "inpatient", long_ago, **said)
+    begin(services, due["ecg"], LAW, who=WHO, reason="retention over")
     acts: tuple[Callable[[Connection], object], ...] = (
         lambda conn: place_hold(conn, due["ecg"], reason="dispute", **said),
         lambda conn: record_encounter(conn, due["ecg"], "outpatient", services.clock(), **said),
+        lambda conn: amend_encounter(conn, stay, kind="outpatient", ended_at=long_ago, **said),
+        lambda conn: withdraw_encounter(conn, stay, **said),
         lambda conn: persons.link(conn, due["one"], due["ecg"], reason="one person", **said),
     )
     for act in acts:

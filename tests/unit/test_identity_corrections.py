@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -471,12 +472,34 @@ def test_everyone_who_acknowledged_is_told_at_the_beginning_and_at_the_end(servi
     closed = [(None, "village"), ("opener", None), ("reader", None)]
     assert told(services) == sorted(opened + [(a, s, "identity_corrected") for a, s in closed], key=str)
     with services.catalogue.write() as conn:
-        assert notices.count_unseen(conn, "nurse", "village") == 3
+        assert notices.count_unseen(conn, "nurse", "village") == 2
         first = notices.unseen(conn, "nurse", "village")[0]
         assert not notices.mark_seen(conn, first.id, "stranger", "other", clock())
         assert notices.mark_seen(conn, first.id, "nurse", "village", clock())
         assert not notices.mark_seen(conn, first.id, "nurse", "village", clock())
-        assert notices.count_unseen(conn, "nurse", "village") == 2
+        assert notices.count_unseen(conn, "nurse", "village") == 1
+
+
+def test_what_is_said_twice_is_one_notice_until_it_is_seen(services: Services, clock: Clock) -> None:
+    people(services, "nurse", "reader")
+    case_id = arrive(services).arrival_id
+    with services.catalogue.write() as conn:
+        notices.tell(conn, case_id, "identity_under_correction", ["nurse"], "village", clock())
+        clock.advance(60)
+        notices.tell(conn, case_id, "identity_under_correction", ["nurse", "reader"], None, clock())
+        notices.tell(conn, case_id, "identity_confirmed", ["nurse"], None, clock())
+        listed = {one.code: one for one in notices.unseen(conn, "nurse", "village")}
+        assert {code: one.times for code, one in listed.items()} == {
+            "identity_under_correction": 3,
+            "identity_confirmed": 1,
+        }
+        stacked = listed["identity_under_correction"]
+        assert stacked.created_at == clock()
+        notices.tell(conn, case_id, "identity_under_correction", ["nurse"], None, clock())  # after it was shown
+        assert notices.mark_seen(conn, stacked.id, "nurse", "village", clock())
+        (left,) = [one for one in notices.unseen(conn, "nurse", "village") if one.code == stacked.code]
+        assert left.times == 1
+        assert notices.count_unseen(conn, "reader") == 1
 
 
 def view(services: Services, actor: str, arrival_id: str) -> None:
@@ -667,6 +690,18 @@ def test_a_clinic_names_patients_of_the_issuer_that_the_case_has(services: Servi
     assert name_of(services, case_id) == "Zhao Min"
 
 
+def test_a_reader_names_only_issuers_that_the_alliance_knows(services: Services) -> None:
+    case_id = arrive(services).arrival_id
+    open_correction(services, case_id, reason="mix-up", who="reader")
+    for mistyped in ("Village", "vilage", "region"):
+        with pytest.raises(InputRejected, match="issuer_unknown"):
+            correct(services, case_id, identity=Identity(mistyped, RIGHT, "Zhao Min"), who="reader")
+    shared = replace(services, alliance=replace(services.alliance, issuers=("region",)))
+    assert identity_corrections.issuers(shared, [None, "village"])[0] == "village"
+    correct(shared, case_id, identity=Identity("region", RIGHT, "Zhao Min"), who="reader")
+    assert name_of(services, case_id) == "Zhao Min"
+
+
 @pytest.mark.parametrize("issuer", ["lead", "LEAD", " lead "])
 def test_a_header_that_names_another_member_shows_nobody_that_member_s_patient(services: Services, issuer: str) -> None:
     theirs = arrive(services, site="lead", patient_id="777", name="Zhao Min")
@@ -803,6 +838,23 @@ def test_a_closed_correction_settles_what_was_asked_about_the_case(services: Ser
     correct(services, newer, identity=NAMED, who="reader")
     with services.catalogue.read() as conn:
         assert open_questions(conn) == []
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_a_question_about_the_old_number_is_closed_when_the_earlier_case_left_it(
+    services: Services, corrected: bool
+) -> None:
+    older = arrive(services, at="20261101100000").arrival_id
+    arrive(services, seed=1, at="20261101100300")
+    with services.catalogue.read() as conn:
+        assert [one.code for one in open_questions(conn)] == ["same_id_soon"]
+    open_correction(services, older, reason="x", who="reader")
+    if corrected:
+        correct(services, older, identity=NAMED, who="reader")
+    else:
+        confirm(services, older, who="reader")
+    with services.catalogue.read() as conn:
+        assert [one.code for one in open_questions(conn)] == ([] if corrected else ["same_id_soon"])
 
 
 def test_the_later_instances_of_a_corrected_study_follow_it(services: Services) -> None:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.object_store import main
 
 
-@pytest.mark.parametrize("part", ["files", "scrub"])
+@pytest.mark.parametrize("part", ["files"])
 def test_the_benchmark_gives_figures_beside_their_rival(
     part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,24 +7,22 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from teleread.errors import Conflict, Misconfigured
 from teleread.pipeline.enqueue import enqueue
-from teleread.pipeline.prepare import prepare
-from teleread.pipeline.retention import (
-    Encounter,
-    Facts,
-    decide,
-    due,
+from teleread.pipeline.keeping import (
+    amend_encounter,
+    encounters_of,
     end_encounter,
-    facts_of,
-    law,
+    holds,
     lift_hold,
-    parse_policy,
     place_hold,
     record_encounter,
+    withdraw_encounter,
 )
+from teleread.pipeline.prepare import prepare
+from teleread.pipeline.retention import Encounter, Facts, decide, due, facts_of, law, parse_policy
 from teleread.pipeline.services import Services
 from teleread.reading.persons import link
 from teleread.reading.reports import sign_report
@@ -231,3 +229,53 @@ def test_a_linked_patient_s_last_visit_counts_for_the_whole_person(services: Ser
     with services.catalogue.read() as conn:
         (decision,) = due(conn, LAW, clock())
     assert decision.pseudonyms == tuple(sorted((old, young)))
+
+
+def test_a_mistyped_discharge_can_be_corrected_and_the_audit_says_what_it_was(services: Services, clock: Clock) -> None:
+    patient = one_patient(services)
+    _later(clock, 31)
+    typed, right = clock() - timedelta(days=9), clock() - timedelta(days=9 + 365 * 30)
+    with services.catalogue.write() as conn:
+        number = record_encounter(conn, patient, "inpatient", typed, who="ward", at=clock())
+        with pytest.raises(Conflict) as refused:
+            end_encounter(conn, number, right, who="ward", at=clock())
+        assert refused.value.code == "encounter_ended"
+        assert not decide(facts_of(conn, patient), LAW, clock()).due
+        amend_encounter(conn, number, kind="inpatient", ended_at=None, who="ward", at=clock())
+        assert decide(facts_of(conn, patient), LAW, clock()).reasons == ("stay_not_ended",)
+        amend_encounter(conn, number, kind="outpatient", ended_at=right, who="ward", at=clock())
+        assert [(one.kind, one.ended_at) for one in encounters_of(conn, patient)] == [("outpatient", right)]
+        withdraw_encounter(conn, number, who="ward", at=clock())
+        assert encounters_of(conn, patient) == []
+        for act in (
+            lambda: withdraw_encounter(conn, number, who="ward", at=clock()),
+            lambda: amend_encounter(conn, number, kind="inpatient", ended_at=None, who="ward", at=clock()),
+        ):
+            with pytest.raises(Conflict) as refused:
+                act()
+            assert refused.value.code == "no_such_encounter"
+        events = conn.execute(
+            select(schema.audit_events.c.action, schema.audit_events.c.actor, schema.audit_events.c.detail)
+            .where(schema.audit_events.c.action.like("encounter_%"))
+            .order_by(schema.audit_events.c.id)
+        ).all()
+    assert [(row.action, row.actor) for row in events] == [
+        ("encounter_amended", "ward"),
+        ("encounter_amended", "ward"),
+        ("encounter_withdrawn", "ward"),
+    ]
+    assert events[0].detail["was"] == {"kind": "inpatient", "ended_at": typed.isoformat()}
+    assert events[2].detail["was"] == {"kind": "outpatient", "ended_at": right.isoformat()}
+
+
+def test_holds_are_listed_for_the_whole_person(services: Services, clock: Clock) -> None:
+    one, other = one_patient(services), one_patient(services, site="other")
+    with services.catalogue.write() as conn:
+        first = place_hold(conn, one, who="chief", reason="dispute", at=clock())
+        second = place_hold(conn, other, who="court", reason="inquiry", at=clock())
+        assert [hold.id for hold in holds(conn)] == [first, second]
+        assert [hold.id for hold in holds(conn, one)] == [first]
+        link(conn, one, other, reason="the same person", who="nurse", at=clock())
+        lift_hold(conn, first, who="chief", at=clock())
+        assert [(hold.id, hold.reason, hold.placed_by) for hold in holds(conn, one)] == [(second, "inquiry", "court")]
+        assert [hold.lifted_by for hold in holds(conn, one, lifted=True)] == ["chief", None]

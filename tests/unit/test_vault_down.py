@@ -15,7 +15,7 @@ import pytest
 
 from teleread import services as shell
 from teleread.alliance import Alliance
-from teleread.errors import StorageError
+from teleread.errors import Misconfigured, StorageError
 from teleread.pipeline.land import land
 from teleread.pipeline.notes import notes_of, read_note
 from teleread.pipeline.prepare import prepare
@@ -158,3 +158,36 @@ def test_a_page_opens_with_a_foreign_key_ring(services: Services, tmp_path: Path
     os.replace(other, services.ring.path)
     seat = cast(Any, SimpleNamespace(services=services, name="reader"))
     assert look_up(seat, [str(pseudonym)], "read", ["c"]) == ({}, False)
+
+
+def test_a_vault_that_is_gone_is_not_made_anew_empty(
+    tmp_path: Path, alliance: Alliance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "read_alliance", lambda _settings: alliance)
+    path = tmp_path / "vault" / "vault.db"
+    settings = cast(
+        Any,
+        SimpleNamespace(
+            catalogue_url=f"sqlite:///{tmp_path / 'c.db'}",
+            vault_url=f"sqlite:///{path}",
+            key_file=tmp_path / "keys" / "ring",
+            store_url=f"file://{tmp_path / 'store'}",
+            home=tmp_path,
+            parse_workers=1,
+            parse_memory_mb=1024,
+            parse_timeout_s=20,
+        ),
+    )
+    with closing(shell.open_services(settings)) as services:  # the very first start makes it
+        prepare(services, arrive(services))
+    kept = path.read_bytes()
+    for left in (lambda: path.unlink(), lambda: path.write_bytes(b"")):
+        left()
+        was_there = path.exists()
+        with pytest.raises(Misconfigured) as refused:
+            shell.open_services(settings).close()
+        assert refused.value.code == "vault_missing"
+        assert path.exists() == was_there  # nothing was put in its place
+        path.write_bytes(kept)
+    with closing(shell.open_services(settings)) as services:
+        assert services.vault.status().entries == 1

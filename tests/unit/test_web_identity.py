@@ -102,15 +102,16 @@ def test_whoever_read_the_report_sees_the_notice_and_says_so(web: Web) -> None:
         assert receipt in page
         assert receipt not in stranger.get("/identity").text
         numbers = re.findall(r"/identity/notices/(\d+)/seen", page)
-        assert len(numbers) == 2  # hers, and her site's
+        assert len(numbers) == 1  # hers and her site's are one line
+        assert "2 times" in page
         for number in numbers:
             assert stranger.post(f"/identity/notices/{number}/seen").status_code == 303
-        assert nurse.get("/identity").text.count("/seen") == 2
+        assert nurse.get("/identity").text.count("/seen") == 1
         for number in numbers:
             assert nurse.post(f"/identity/notices/{number}/seen").status_code == 303
         assert "/seen" not in nurse.get("/identity").text
     seen = [row.detail for row in rows(web, audit_events) if row.action == "notice_seen"]  # type: ignore[attr-defined]
-    assert [str(one["notice"]) for one in seen] == numbers
+    assert [(str(one["notice"]), one["times"]) for one in seen] == [(numbers[0], 2)]
 
 
 def test_a_clinic_cannot_touch_anothers_case(web: Web) -> None:
@@ -206,6 +207,39 @@ def test_a_clinic_neither_sees_nor_renames_anothers_patient_by_naming_it(web: We
     assert rows(web, studies) == before
 
 
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "Identity corrected on {} by reader."), ("zh", "身份已于 {} 由 reader 更正。")]
+)
+def test_that_an_identity_was_corrected_stays_on_the_case_and_the_receipt(web: Web, language: str, words: str) -> None:
+    receipt, case_id = send(web)
+    line = re.compile(re.escape(words).replace(re.escape("{}"), r"2026-\d\d-\d\d \d\d:\d\d"))
+    spoken = {"accept-language": language}
+    with web.signed_in("nurse", headers=spoken) as nurse, web.signed_in("reader", headers=spoken) as reader:
+        pages = ((nurse, f"/receipts/{receipt}"), (reader, f"/cases/{case_id}"))
+        act(reader, f"/cases/{case_id}/identity", act="open", reason="x")
+        act(reader, f"/cases/{case_id}/identity", act="confirm")
+        for client, address in pages:  # confirmed: nothing was corrected
+            assert not line.search(client.get(address).text)
+        act(reader, f"/cases/{case_id}/identity", act="open", reason="x")
+        act(reader, f"/cases/{case_id}/identity", **NAMED)
+        for client, address in pages:
+            assert line.search(client.get(address).text)
+            assert line.search(client.get(address).text), "looked at once, it is still there"
+
+
+def test_issuers_are_chosen_and_a_clinic_has_only_its_own_to_choose_from(web: Web) -> None:
+    receipt, case_id = send(web)
+    with web.signed_in("nurse") as nurse, web.signed_in("reader") as reader:
+        act(nurse, f"/receipts/{receipt}/identity", act="open", reason="x")
+        offered = {}
+        for client, address in ((nurse, f"/receipts/{receipt}"), (reader, f"/cases/{case_id}")):
+            form = client.get(address).text.partition('name="issuer"')[2].partition("</select>")[0]
+            offered[address[1:2]] = re.findall(r'<option value="([^"]*)"', form)
+    assert offered["r"] == ["village"]
+    assert offered["c"][0] == "village"
+    assert set(offered["c"]) == {"lead", "township", "village", "other"}
+
+
 def test_a_typed_name_is_asked_about_on_the_readers_page_alone(web: Web) -> None:
     send(web, patient_id="2002", name="Wang Wei")
     receipt, _case_id = send(web, seed=1, at="20261001100000")
@@ -223,6 +257,7 @@ def test_a_typed_name_is_asked_about_on_the_readers_page_alone(web: Web) -> None
     [
         ({"patient_id": " "}, "patient_id_missing"),
         ({"issuer": "teleread"}, "identity_invalid"),
+        ({"issuer": "Village"}, "issuer_unknown"),
         ({"name": "x" * 200}, "identity_invalid"),
         ({"name": "a\x1bb"}, "identity_invalid"),
         ({"birth_date": "1990-13-01"}, "birth_date_invalid"),

@@ -14,13 +14,14 @@ from starlette.responses import RedirectResponse, Response
 
 from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.imaging import WINDOW_PRESETS
+from teleread.pipeline import identity_corrections
 from teleread.pipeline.services import Services
 from teleread.reading import reports, worklist
 from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
-from teleread.web import case_identity, identity, queries
+from teleread.web import case_identity, identity, queries, readings
 from teleread.web.case_identity import CaseIdentity
 from teleread.web.errors import NotFound, answer
 from teleread.web.limits import small_form
@@ -52,20 +53,30 @@ def show(
     viewed = view(seat, lambda conn: _read(conn, case_id, services.clock()), "case", case_id)
     case, keys = viewed.value.case, viewed.value.keys
     people = identity.join(seat, [wanted(case.item)], "read")
+    person = people.by_case[case.item.case_id]
     common: dict[str, Any] = {
         "case": case,
         "item": case.item,
-        "person": people.by_case[case.item.case_id],
+        "person": person,
         "vault_answered": people.vault_answered,
         "acquired_at": viewed.value.acquired_at,
         "reports": viewed.value.reports,
         "about": viewed.value.about,
+        "issuers": identity_corrections.issuers(services, [person.issuer, case.item.site_id]),
         "unrecorded": not viewed.recorded,
     }
     if all(keys):
         display, analysis = (_json(services, str(key)) for key in keys)
         filters = dict.fromkeys(("high_pass_hz", "low_pass_hz", "notch_hz")) | display.get("filters", {})
-        return page(request, seat, "case_ecg.html", display=display, analysis=analysis, filters=filters, **common)
+        common |= {
+            "display": display,
+            "analysis": analysis,
+            "filters": filters,
+            "reading": readings.reading(analysis, services.alliance.ecg_rules(services.clock().date())),
+            "lead_columns": list(readings.LEAD_COLUMNS.values()),
+            "st_judged": readings.st_judged(filters),
+        }
+        return page(request, seat, "case_ecg.html", **common)
     found = _series(case)
     if found:
         shown = next((one for one in found if one.id == series), found[0])

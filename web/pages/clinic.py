@@ -8,8 +8,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from teleread.pipeline import identity_corrections
 from teleread.pipeline.verdict import Verdict, verdict
-from teleread.reading import notices, questions
+from teleread.reading import corrections, notices, questions
 from teleread.web import identity, queries
 from teleread.web.api.upload import take
 from teleread.web.errors import NotFound
@@ -44,14 +45,18 @@ def receipt_page(request: Request, seat: Annotated[Seat, allow("uploader", audit
     with seat.services.catalogue.write() as conn:
         seat.record(conn, "arrival", found.arrival_id)
         acquired, sex, age = queries.study_of(conn, found.arrival_id)
-        asked = questions.questions_of_case(conn, found.case_id or found.arrival_id, site_id=seat.site_id)
-    case_id = found.case_id or found.arrival_id
+        case_id = found.case_id or found.arrival_id
+        asked = questions.questions_of_case(conn, case_id, site_id=seat.site_id)
+        corrected = corrections.last_corrected(conn, case_id)
     people = identity.join(seat, [identity.Wanted(case_id, found.patient_pseudonym, sex, age)], "read_back")
+    person = people.by_case[case_id]
     return page(
         request,
         seat,
         "receipt.html",
-        person=people.by_case[case_id],
+        person=person,
+        corrected=corrected,
+        issuers=identity_corrections.issuers(seat.services, [person.issuer, seat.site_id], seat.site_id),
         vault_answered=people.vault_answered,
         acquired_at=acquired,
         questions=asked,

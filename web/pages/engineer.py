@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from teleread.pipeline.batches import retry_quarantined
+from teleread.pipeline.safekeeping import safekeeping
 from teleread.pipeline.scrub import scrub_state
 from teleread.reading.conflicts import count_conflicts, latest_conflicts
 from teleread.web import queries
@@ -20,7 +21,7 @@ router = APIRouter()
 
 @router.get("/engineer")
 def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)]) -> Response:
-    """Sites, open messages, quarantine and counts."""
+    """Sites, open messages, safekeeping, quarantine and counts."""
     services = seat.services
     connections = {
         site_id: services.alliance.connection(site_id, services.clock().date()) for site_id in services.alliance.sites
@@ -43,6 +44,7 @@ def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)])
         quarantined=failed,
         totals=totals,
         scrubbed=scrubbed,
+        kept=safekeeping(services),
         identity_counts=identity_counts,
         conflicts=contradictions,
         n_conflicts=n_conflicts,

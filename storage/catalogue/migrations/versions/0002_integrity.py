@@ -264,6 +264,7 @@ def upgrade() -> None:
 
     with op.batch_alter_table("recordings", schema=None) as batch_op:
         batch_op.add_column(sa.Column("code_version", sa.String(length=32), nullable=True))
+        batch_op.add_column(sa.Column("flags", sa.JSON(), nullable=True))
 
     op.execute(
         "INSERT INTO patients (pseudonym, site_id, first_seen_at, identified) "

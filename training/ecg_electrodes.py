@@ -1,0 +1,193 @@
+"""Trains the networks that find exchanged electrodes, and prints how they do on recordings they have not seen.
+
+    python training/ecg_electrodes.py --data DATA/ecg --out signal/ecg/weights/electrodes.npz
+
+Needs torch and wfdb. Every recording (LUDB, CinC 2020/2021, the acceptable ones of CinC 2011) is taken as recorded
+properly; the only wrong examples are its own exchanges, so nothing else about a recording can be learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import wfdb
+
+from teleread.signal.ecg import STANDARD_LEADS, detect_qrs
+from teleread.signal.ecg import electrode_features as look
+from teleread.signal.ecg.beat_measures import measure_beats
+from teleread.signal.ecg.lead_faults import find_faults
+from teleread.signal.ecg.lead_measures import MeasureLimits, measure_leads, views
+from teleread.signal.ecg.quality_types import LIMITS
+
+NETS = 2
+HIDDEN = 24
+EPOCHS = 45
+FOLDS = 5
+FALSE_ALARMS = {"limb": 0.008, "chest": 0.012}
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def recordings(data: Path) -> Iterator[tuple[str, np.ndarray, float]]:
+    for folder in ("ludb", "twelve"):
+        for header in sorted((data / folder).glob("*.hea")):
+            record = wfdb.rdrecord(str(header.with_suffix("")))
+            names = [name.lower() for name in record.sig_name]
+            x = record.p_signal.T[[names.index(lead.lower()) for lead in STANDARD_LEADS]]
+            yield folder, x[:, : int(10 * record.fs)], float(record.fs)
+    held = np.load(data / "cinc2011" / "set_a.npz")
+    for ecg, label in zip(held["ecg_int16"], held["acceptable"], strict=True):
+        if label == 1:
+            yield "cinc2011", ecg / 200.0, float(held["fs"])
+
+
+def shapes(data: Path, cache: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """(m, 8, 19) and where each comes from, of the recordings without a spoilt lead."""
+    if cache is not None and cache.exists():
+        held = np.load(cache)
+        return held["shapes"], held["source"]
+    found, source = [], []
+    for name, x, fs in recordings(data):
+        seen = views(np.nan_to_num(x), fs)
+        measures = measure_leads(seen, MeasureLimits(LIMITS.flat_mv, LIMITS.noise_mv, LIMITS.jump_mv, LIMITS.jolt_mv))
+        faults = find_faults(measures, STANDARD_LEADS, LIMITS)
+        if (faults.dead() | faults.present["burst"] | faults.present["muscle"]).any():
+            continue
+        beats = measure_beats(seen, detect_qrs(x, fs))
+        shape = None if beats is None else look.describe(beats, np.array([STANDARD_LEADS.index(n) for n in look.LEADS]))
+        if shape is not None:
+            found.append(shape)
+            source.append(name)
+    if cache is not None:
+        np.savez(cache, shapes=np.array(found), source=np.array(source))
+    return np.array(found), np.array(source)
+
+
+KINDS = {
+    "limb": (look.limb_versions, look.fit_limb_maps, look.limb_features),
+    "chest": (look.chest_versions, look.fit_chest_maps, look.chest_features),
+}
+
+
+def varied(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Other gains, a little noise, a little offset: other carts, other skins."""
+    gain = np.exp(0.12 * rng.standard_normal((len(x), 8, 1)))
+    gain[:, 0] = gain[:, 1]
+    return x * gain + 0.03 * rng.standard_normal(x.shape) + 0.02 * rng.standard_normal((len(x), 8, 1))
+
+
+def train(x: np.ndarray, kind: str, seed: int) -> dict[str, np.ndarray]:
+    """One network: the recording as it is must score above each of its exchanges (softmax over the guesses)."""
+    versions, fit, features = KINDS[kind]
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    maps = fit(x)
+    plain = features(versions(x), maps)
+    mean, scale = plain.mean(axis=(0, 1)), plain.std(axis=(0, 1)) + 1e-3
+    inner = torch.nn.Linear(plain.shape[-1], HIDDEN)
+    outer = torch.nn.Linear(HIDDEN, 1, bias=False)
+    net = torch.nn.Sequential(torch.nn.Dropout(0.1), inner, torch.nn.Tanh(), torch.nn.Dropout(0.3), outer)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, EPOCHS)
+    for epoch in range(EPOCHS):
+        if epoch % 3 == 0:
+            batch = torch.tensor((features(versions(varied(x, rng)), maps) - mean) / scale, dtype=torch.float32)
+        for part in np.array_split(rng.permutation(len(x)), max(1, len(x) // 32)):
+            loss = -torch.log_softmax(net(batch[part])[..., 0], 1)[:, 0].mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        schedule.step()
+    arrays = {f"map{k}": one for k, one in enumerate(maps)} | {"mean": mean, "scale": scale}
+    arrays |= {"inner": inner.weight.detach().numpy().T, "inner_bias": inner.bias.detach().numpy()}
+    return arrays | {"outer": outer.weight.detach().numpy()[0]}
+
+
+def ensemble(x: np.ndarray, kind: str) -> dict[str, np.ndarray]:
+    nets = [train(x, kind, seed) for seed in range(NETS)]
+    same = {name: one for name, one in nets[0].items() if name not in ("inner", "inner_bias", "outer")}
+    return same | {name: np.stack([net[name] for net in nets]) for name in ("inner", "inner_bias", "outer")}
+
+
+def scores(model: dict[str, np.ndarray], x: np.ndarray, kind: str) -> np.ndarray:
+    versions, _, features = KINDS[kind]
+    maps = tuple(model[f"map{k}"] for k in range(3))
+    standard = (features(versions(x), maps) - model["mean"]) / model["scale"]
+    return np.mean(
+        [
+            np.tanh(standard @ w + b) @ v
+            for w, b, v in zip(model["inner"], model["inner_bias"], model["outer"], strict=True)
+        ],
+        axis=0,
+    )
+
+
+def margins(ahead: np.ndarray, allowed: float) -> np.ndarray:
+    """How far ahead each guess must be, so that all together alarm falsely as often as allowed, each its share."""
+    share = allowed
+    for _ in range(40):
+        margin = np.maximum(np.quantile(ahead, 1 - share, axis=0), 0.5)
+        if (ahead > margin).any(axis=1).mean() <= allowed:
+            return margin
+        share *= 0.9
+    return margin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, help="keeps the beats between runs")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    x, source = shapes(args.data, args.cache)
+    say(f"{len(x)} recordings " + str(dict(zip(*np.unique(source, return_counts=True), strict=True))))
+    fold = np.random.default_rng(1).permutation(len(x)) % FOLDS
+    stored: dict[str, np.ndarray] = {}
+    for kind in KINDS:
+        models = [ensemble(x[fold != k], kind) for k in range(FOLDS)]
+        margin = report(kind, models, x, fold, source)
+        model = ensemble(x, kind) | {"margin": margin}
+        stored |= {f"{kind}_{name}": one.astype(np.float32) for name, one in model.items()}
+    note = "LUDB 1.0.1 (150), CinC 2020/2021 (81) and CinC 2011 set a (acceptable of 601); training/ecg_electrodes.py"
+    np.savez_compressed(args.out, sources=np.array(note), **stored)
+
+
+def report(
+    kind: str, models: list[dict[str, np.ndarray]], x: np.ndarray, fold: np.ndarray, source: np.ndarray
+) -> np.ndarray:
+    """Margins from the figures on unseen recordings, and how many exchanges they find and name."""
+    # some of CinC 2011 are exchanged indeed; they may train, not judge
+    real = source != "cinc2011"
+    versions = KINDS[kind][0]
+
+    def unseen(shown: np.ndarray) -> np.ndarray:
+        result = np.empty((len(x), versions(x[:1]).shape[1]))
+        for k, model in enumerate(models):
+            result[fold == k] = scores(model, shown[fold == k], kind)
+        return result
+
+    held_out = unseen(x)
+    ahead = held_out[:, 1:] - held_out[:, :1]
+    margin = margins(ahead[real], FALSE_ALARMS[kind])
+    handicap = np.concatenate(([0.0], margin))
+    false = (held_out - handicap).argmax(axis=1) > 0
+    say(f"{kind}: false alarms {false[real].mean():.3f}, in CinC 2011 {false[~real].mean():.3f}")
+    for h in range(1, handicap.size):
+        named = (unseen(versions(x)[:, h]) - handicap).argmax(axis=1)[real]
+        right = np.isin(named, (4, 5)) if kind == "limb" and h >= 4 else named == h
+        name = look.LIMB_GUESSES[h] if kind == "limb" else "V{}-V{}".format(*(1 + i for i in look.CHEST_PAIRS[h - 1]))
+        say(f"  {name:16s} margin {margin[h - 1]:5.2f}  said {(named > 0).mean():.3f}  named {right.mean():.3f}")
+    return margin
+
+
+if __name__ == "__main__":
+    main()
