@@ -1,4 +1,9 @@
-"""Boundaries of P, QRS and T in one lead: a network's probabilities, read beat by beat."""
+"""Boundaries of P, QRS and T in one lead: a network's probabilities, read beat by beat.
+
+The network (``delineate_net``) says for each 8 ms how likely P, QRS and T are there; it learned from LUDB (Kalyakulina
+et al., doi:10.1109/ACCESS.2020.3029211), where cardiologists marked each lead by itself. A wave ends where its
+probability falls below one half, to a fraction of a frame: half of the marks lie before, half behind.
+"""
 
 from __future__ import annotations
 
@@ -9,88 +14,178 @@ from numpy.typing import NDArray
 
 from teleread.signal.ecg.delineate_net import FRAME_HZ, Planes, Weights, wave_probabilities
 from teleread.signal.ecg.delineation import ABSENT, Delineation
-from teleread.signal.ecg.filters import Samples, bridge_gaps, run_lengths
+from teleread.signal.ecg.filters import Samples, bridge_gaps, moving_mean, run_lengths
 
 Indices = NDArray[np.int64]
 
 P, QRS, T = 1, 2, 3
-_FLOOR = (0.0, 0.3, 0.3, 0.3)
-_ENOUGH = (0.0, 0.5, 0.5, 0.5)
+"""Rows of the probabilities."""
+
+_FLOOR = 0.3
+_ENOUGH = 0.5
+_QRS_REACH_S = 0.08
+_LONGEST_PR_S = 0.8
+_LATEST_T_S = 0.8
+_QRS_HALF_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waves:
-    """The stretches that look like one kind of wave, in seconds, ascending; ``mass`` is probability times seconds."""
+    """Stretches that look like one kind of wave, ascending, in seconds; ``mass`` is probability times seconds."""
 
     on: Samples
     off: Samples
     mass: Samples
+    top: Samples
 
-
-def waves(probability: Samples, floor: float, enough: float) -> Waves:
-    """Runs above ``floor`` that reach ``enough``; their ends lie where the probability crosses one half."""
-    starts, stops = run_lengths(probability > floor)
-    if starts.size == 0:
-        return Waves(np.empty(0), np.empty(0), np.empty(0))
-    total = np.concatenate(([0.0], np.cumsum(probability)))
-    top = np.maximum.reduceat(np.append(probability, 0.0), np.ravel(np.column_stack((starts, stops))))[::2]
-    kept = top >= enough
-    starts, stops, top = starts[kept], stops[kept], top[kept]
-    level = np.minimum(0.5, 0.7 * top)
-    on = np.array([_crossing(probability, a, b, v, 1) for a, b, v in zip(starts, stops, level, strict=True)])
-    off = np.array([_crossing(probability, a, b, v, -1) for a, b, v in zip(starts, stops, level, strict=True)])
-    return Waves((on + 0.25) / FRAME_HZ, (off + 0.25) / FRAME_HZ, (total[stops] - total[starts]) / FRAME_HZ)
-
-
-def _crossing(probability: Samples, start: int, stop: int, level: float, way: int) -> float:
-    """Where, to a fraction of a frame, the run first (way 1) or last (way -1) reaches the level."""
-    above = np.flatnonzero(probability[start:stop] >= level)
-    k = start + int(above[0] if way == 1 else above[-1])
-    beyond = k - way
-    if not 0 <= beyond < probability.size:
-        return float(k)
-    inner, outer = probability[k], probability[beyond]
-    return float(k - way * (inner - level) / (inner - outer))
+    @property
+    def middle(self) -> Samples:
+        """Half way from on- to offset."""
+        return np.asarray(0.5 * (self.on + self.off), dtype=np.float64)
 
 
 def delineate_lead(
-    ecg_mv: NDArray[np.floating], fs_hz: float, r_peaks: NDArray[np.integer], weights: Weights | None = None
+    ecg_mv: NDArray[np.floating],
+    fs_hz: float,
+    r_peaks: NDArray[np.integer],
+    weights: Weights | None = None,
 ) -> Delineation:
+    """On-, offset and peak of each beat's P, QRS and T in one lead.
+
+    A wave that is not seen whole, because the recording ends or has a gap there, is absent. A P wave belongs to the
+    beat that follows; of several between two beats the last is told.
+
+    Args:
+        ecg_mv: (n,), any unit, polarity and offset; NaN marks missing samples.
+        fs_hz: sampling rate, 100 to 2000 Hz by design.
+        r_peaks: sample indices of the beats, ascending; a beat without a QRS in this lead stays, all absent.
+        weights: other weights than the package's own, for judging on recordings that they have not seen.
+    """
     x = np.asarray(ecg_mv, dtype=np.float64)
     peaks = np.asarray(r_peaks, dtype=np.int64)
+    if x.size < 2 or peaks.size == 0:
+        nothing = np.full(peaks.size, ABSENT, dtype=np.int64)
+        return Delineation(peaks, *([nothing] * 8))
     bridged = bridge_gaps(x)
-    return from_probabilities(wave_probabilities(bridged, fs_hz, weights), bridged, fs_hz, peaks)
+    planes = masked(wave_probabilities(bridged, fs_hz, weights), x, fs_hz)
+    return from_probabilities(planes, bridged, fs_hz, peaks)
+
+
+def p_waves(ecg_mv: NDArray[np.floating], fs_hz: float) -> tuple[Indices, Indices]:
+    """On- and offsets of every P wave of one lead (n,), also of those that no QRS follows."""
+    x = np.asarray(ecg_mv, dtype=np.float64)
+    if x.size < 2:
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    found = waves(masked(wave_probabilities(bridge_gaps(x), fs_hz), x, fs_hz)[P])
+    return _samples(found.on, fs_hz, x.size), _samples(found.off, fs_hz, x.size)
+
+
+def masked(planes: Planes, x: Samples, fs_hz: float) -> Planes:
+    """The probabilities with none of any wave where samples are missing."""
+    missing = ~np.isfinite(x)
+    if not missing.any():
+        return planes
+    at = np.clip(np.rint((np.arange(planes.shape[1]) + 0.25) / FRAME_HZ * fs_hz), 0, x.size - 1).astype(np.int64)
+    # a wave that a gap cuts gets NaN beside it, by which ``waves`` knows it
+    return np.where(missing[at], np.float32(np.nan), planes)
+
+
+def waves(probability: NDArray[np.floating]) -> Waves:
+    """Runs above a floor that reach one half, with their ends where the probability crosses one half."""
+    p = np.concatenate(([np.nan], np.asarray(probability, dtype=np.float64), [np.nan]))
+    starts, stops = run_lengths(np.nan_to_num(p) > _FLOOR)
+    whole = np.isfinite(p[starts - 1]) & np.isfinite(p[np.minimum(stops, p.size - 1)])
+    starts, stops = starts[whole], stops[whole]
+    if starts.size == 0:
+        return Waves(*([np.empty(0)] * 4))
+    filled = np.nan_to_num(p)
+    top = np.maximum.reduceat(filled, np.ravel(np.column_stack((starts, stops))))[::2]
+    starts, stops, top = starts[top >= _ENOUGH], stops[top >= _ENOUGH], top[top >= _ENOUGH]
+    total = np.concatenate(([0.0], np.cumsum(filled)))
+    above = np.flatnonzero(filled >= _ENOUGH)
+    first = above[np.searchsorted(above, starts)]
+    last = above[np.searchsorted(above, stops) - 1]
+    on = first - (filled[first] - _ENOUGH) / (filled[first] - filled[first - 1])
+    off = last + (filled[last] - _ENOUGH) / (filled[last] - filled[last + 1])
+    # one frame was put before the first; frame k stands for (k + 0.25) / 125 s
+    return Waves((on - 0.75) / FRAME_HZ, (off - 0.75) / FRAME_HZ, (total[stops] - total[starts]) / FRAME_HZ, top)
 
 
 def from_probabilities(planes: Planes, x: Samples, fs_hz: float, peaks: Indices) -> Delineation:
-    found = {c: waves(planes[c].astype(np.float64), _FLOOR[c], _ENOUGH[c]) for c in (P, QRS, T)}
+    """Each beat's waves, in physiological order: its P before the QRS, its T behind it and before the next P."""
     r = peaks / fs_hz
-    n = peaks.size
-    out = {name: np.full(n, np.nan) for name in ("p_on", "p_off", "qrs_on", "qrs_off", "t_on", "t_off")}
-    q = found[QRS]
-    for i in range(n):
-        gap = np.maximum(q.on - r[i], r[i] - q.off)
-        if gap.size and gap.min() < 0.08:
-            k = int(np.argmin(gap))
-            out["qrs_on"][i], out["qrs_off"][i] = q.on[k], q.off[k]
-    for i in range(n):
-        start = out["qrs_on"][i] if np.isfinite(out["qrs_on"][i]) else r[i] - 0.04
-        stop = out["qrs_off"][i] if np.isfinite(out["qrs_off"][i]) else r[i] + 0.05
-        after = r[i + 1] if i + 1 < n else np.inf
-        t = found[T]
-        mid = 0.5 * (t.on + t.off)
-        ok = np.flatnonzero((mid > stop) & (t.on < min(after, r[i] + 0.8)) & (mid < after))
-        if ok.size:
-            k = ok[np.argmax(t.mass[ok])]
-            out["t_on"][i], out["t_off"][i] = t.on[k], t.off[k]
-        p = found[P]
-        mid = 0.5 * (p.on + p.off)
-        before = out["t_off"][i - 1] if i and np.isfinite(out["t_off"][i - 1]) else (r[i - 1] + 0.1 if i else -1.0)
-        ok = np.flatnonzero((mid < start) & (mid > before))
-        if ok.size:
-            k = ok[-1]
-            out["p_on"][i], out["p_off"][i] = p.on[k], p.off[k]
-    whole = {
-        k: np.where(np.isfinite(v), np.rint(np.nan_to_num(v) * fs_hz), ABSENT).astype(np.int64) for k, v in out.items()
-    }
-    return Delineation(r_peaks=peaks, p_peak=whole["p_on"], t_peak=whole["t_on"], **whole)
+    qrs, p, t = waves(planes[QRS]), waves(planes[P]), waves(planes[T])
+    of_qrs = _nearest(qrs, r)
+    begin = np.where(of_qrs >= 0, _at(qrs.on, of_qrs), r - _QRS_HALF_S)
+    end = np.where(of_qrs >= 0, _at(qrs.off, of_qrs), r + _QRS_HALF_S)
+    of_t = _first_rank(t, np.searchsorted(r, t.middle) - 1, begin, end)
+    t_end = np.where(of_t >= 0, _at(t.off, of_t), end)
+    beat = np.searchsorted(r, p.middle)
+    inside = np.minimum(beat, r.size - 1)
+    after = np.where(beat > 0, t_end[np.maximum(beat - 1, 0)], -np.inf)
+    fits = (beat < r.size) & (p.middle < begin[inside]) & (p.middle > after) & (begin[inside] - p.on < _LONGEST_PR_S)
+    of_p = np.full(r.size, -1)
+    of_p[beat[fits]] = np.flatnonzero(fits)  # the last one stays
+
+    def ends(wave: Waves, which: NDArray[np.intp]) -> tuple[Indices, Indices]:
+        there = which >= 0
+        on, off = _samples(_at(wave.on, which), fs_hz, x.size), _samples(_at(wave.off, which), fs_hz, x.size)
+        return np.where(there, on, ABSENT), np.where(there, off, ABSENT)
+
+    (p_on, p_off), (qrs_on, qrs_off), (t_on, t_off) = ends(p, of_p), ends(qrs, of_qrs), ends(t, of_t)
+    smooth = moving_mean(x, max(1, round(0.02 * fs_hz)))
+    p_peak, t_peak = _tops(smooth, p_on, p_off), _tops(smooth, t_on, t_off)
+    return Delineation(peaks, p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
+
+
+def _nearest(qrs: Waves, r: Samples) -> NDArray[np.intp]:
+    """For each beat the run of QRS that it lies in or next to, -1 for none; a run serves one beat only."""
+    chosen = np.full(r.size, -1)
+    if qrs.on.size == 0:
+        return chosen
+    k = np.searchsorted(qrs.middle, r)
+    sides = np.stack((np.clip(k - 1, 0, qrs.on.size - 1), np.clip(k, 0, qrs.on.size - 1)))
+    distance = np.maximum(qrs.on[sides] - r, r - qrs.off[sides])
+    side = np.argmin(distance, axis=0)
+    run, near = sides[side, np.arange(r.size)], distance.min(axis=0)
+    taken: dict[int, int] = {}
+    for i in np.flatnonzero(near < _QRS_REACH_S):
+        other = taken.get(int(run[i]))
+        if other is None or near[i] < near[other]:
+            if other is not None:
+                chosen[other] = -1
+            taken[int(run[i])], chosen[i] = int(i), run[i]
+    return chosen
+
+
+def _first_rank(t: Waves, beat: NDArray[np.intp], begin: Samples, end: Samples) -> NDArray[np.intp]:
+    """For each beat the weightiest run of T between its QRS and the next, -1 for none."""
+    chosen = np.full(begin.size, -1)
+    if t.on.size == 0:
+        return chosen
+    inside = np.maximum(beat, 0)
+    following = np.append(begin[1:], np.inf)[inside]
+    fits = (beat >= 0) & (t.middle > end[inside]) & (t.on < begin[inside] + _LATEST_T_S) & (t.middle < following)
+    order = np.argsort(t.mass, kind="stable")
+    order = order[fits[order]]
+    chosen[beat[order]] = order  # ascending, so the weightiest stays
+    return chosen
+
+
+def _at(values: Samples, which: NDArray[np.intp]) -> Samples:
+    """Values by index, 0 where the index is -1 (and not to be used)."""
+    return np.append(values, 0.0)[which]
+
+
+def _samples(seconds: Samples, fs_hz: float, n: int) -> Indices:
+    return np.clip(np.rint(seconds * fs_hz), 0, n - 1).astype(np.int64)
+
+
+def _tops(smooth: Samples, on: Indices, off: Indices) -> Indices:
+    """Where each wave is farthest from the line between its ends."""
+    peak = np.full(on.size, ABSENT, dtype=np.int64)
+    for i in np.flatnonzero((on >= 0) & (off > on)):
+        wave = smooth[on[i] : off[i] + 1]
+        line = np.linspace(wave[0], wave[-1], wave.size)
+        peak[i] = on[i] + int(np.argmax(np.abs(wave - line)))
+    return peak

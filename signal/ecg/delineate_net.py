@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -52,7 +54,11 @@ def _window(ecg_mv: Samples, fs_hz: float, start: int, length: int, net: Weights
     x = network_input(without_baseline(resampled(ecg_mv, fs_hz, start, length)))
     padded = np.zeros((2, -(-length // _MULTIPLE) * _MULTIPLE), dtype=np.float32)
     padded[:, :length] = x
-    return forward(padded, net)
+    if x.any():
+        return forward(padded, net)
+    nothing = np.zeros((4, padded.shape[1] // 2), dtype=np.float32)
+    nothing[0] = 1.0
+    return nothing
 
 
 def resampled(ecg_mv: Samples, fs_hz: float, start: int, length: int) -> Samples:
@@ -67,7 +73,7 @@ def resampled(ecg_mv: Samples, fs_hz: float, start: int, length: int) -> Samples
     low, high = np.clip(at - half, grid[0], grid[-1]), np.clip(at + half, grid[0], grid[-1])
     span = high - low
     mean = (np.interp(high, grid, total) - np.interp(low, grid, total)) / np.where(span > 0, span, 1.0)
-    return np.where(span > 0, mean, part[-1])
+    return np.asarray(np.where(span > 0, mean, part[-1]), dtype=np.float64)
 
 
 def without_baseline(x: Samples) -> Samples:
@@ -128,7 +134,7 @@ def trained() -> Weights:
         return load(source)
 
 
-def load(source: object) -> Weights:
+def load(source: str | Path | IO[bytes]) -> Weights:
     """Weights by layer from an .npz file or its path."""
-    with np.load(source, allow_pickle=False) as stored:  # type: ignore[call-overload]
+    with np.load(source, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files if name.endswith((".w", ".b"))}

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
+from scipy.optimize import brentq
 from scipy.signal import butter, sosfiltfilt
 
 from teleread.signal.ecg.mains import mains_of, without_mains
@@ -78,7 +80,7 @@ def diagnostic(
 
     def work(x: Samples) -> Samples:
         x = x if notch is None else without_mains(x, fs_hz, notch)
-        x = x - wander(x, fs_hz)
+        x -= wander(x, fs_hz)
         return x if low_pass is None else _low_passed(x, fs_hz, low_pass)
 
     applied = AppliedFilters(DIAGNOSTIC_BAND_HZ[0], low_pass, notch, baseline_removed=True)
@@ -115,27 +117,49 @@ def _mains(ecg_mv: NDArray[np.floating], fs_hz: float, known_hz: float | None) -
 
 
 def _in_blocks(ecg_mv: NDArray[np.floating], fs_hz: float, work: Callable[[Samples], Samples]) -> Samples:
-    """``work`` on (n_leads, n) without NaN, a long recording minute by minute; NaN is put back where it was."""
+    """``work`` on a copy (n_leads, n) without NaN that it may change, a long recording minute by minute; then NaN back."""
     given = np.asarray(ecg_mv, dtype=np.float64)
     x = np.atleast_2d(given)
     n = x.shape[-1]
-    out = np.empty_like(x)
-    block, margin = int(_BLOCK_S * fs_hz), int(_MARGIN_S * fs_hz)
-    edges = [0, n] if n <= _LONG_S * fs_hz else [*range(0, n - block // 2, block), n]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        first, last = max(0, start - margin), min(n, stop + margin)
-        part = bridge_gaps(x[:, first:last])
-        out[:, start:stop] = work(part)[:, start - first : stop - first] if part.size else part
-    out[~np.isfinite(x)] = np.nan
+    if x.size == 0:
+        return given.copy()
+    if n <= _LONG_S * fs_hz:
+        out = work(bridge_gaps(x))
+    else:
+        out = np.empty_like(x)
+        block, margin = int(_BLOCK_S * fs_hz), int(_MARGIN_S * fs_hz)
+        for start, stop in pairwise([*range(0, n - block // 2, block), n]):
+            first, last = max(0, start - margin), min(n, stop + margin)
+            out[:, start:stop] = work(bridge_gaps(x[:, first:last]))[:, start - first : stop - first]
+    present = np.isfinite(x)
+    if not present.all():
+        out[~present] = np.nan
     return out.reshape(given.shape)
 
 
 def _low_passed(x: Samples, fs_hz: float, edge_hz: float) -> Samples:
-    """Second-order Butterworth forward and backward, so set that both passes together are 3 dB down at the edge."""
-    corner = min(edge_hz / (np.sqrt(2.0) - 1.0) ** 0.25, 0.49 * fs_hz)
-    sos = _design(float(fs_hz), None, float(corner), 2)
-    filtered: Samples = sosfiltfilt(sos, x, axis=-1, padlen=min(x.shape[-1] - 1, int(0.1 * fs_hz)))
-    return filtered
+    """A short symmetric filter, 3 dB down at the edge; beyond the ends the first and the last sample are held. In place."""
+    taps = _low_pass_taps(float(fs_hz), float(edge_hz))
+    reach = taps.size // 2
+    for row in x:
+        held = np.concatenate((np.repeat(row[:1], reach), row, np.repeat(row[-1:], reach)))
+        row[:] = np.convolve(held, taps, "valid")
+    return x
+
+
+@lru_cache(maxsize=16)
+def _low_pass_taps(fs_hz: float, edge_hz: float) -> Samples:
+    """A Hamming-windowed sinc whose gain at the edge is the root of one half."""
+    reach = max(3, round(1.5 * fs_hz / edge_hz))
+    k = np.arange(-reach, reach + 1)
+    at_edge = np.cos(2.0 * np.pi * edge_hz / fs_hz * k)
+
+    def taps(corner: float) -> Samples:
+        h = np.sinc(2.0 * corner * k) * np.hamming(k.size)
+        return np.asarray(h / h.sum(), dtype=np.float64)
+
+    corner = float(brentq(lambda c: float(taps(c) @ at_edge) - np.sqrt(0.5), 0.3 * edge_hz / fs_hz, 0.5))
+    return taps(corner)
 
 
 def bridge_gaps(ecg_mv: Samples) -> Samples:

@@ -9,6 +9,7 @@ a second with weights that leave blocks with a QRS out. Only what stays coherent
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +48,11 @@ def mains_of(x: Samples, fs_hz: float) -> float | None:
 
 
 def without_mains(x: Samples, fs_hz: float, mains_hz: float) -> Samples:
-    """(n_leads, n) less the mains and its second and third harmonic, where these are coherent."""
+    """(n_leads, n) less the mains and its second and third harmonic, where these are coherent; a new array."""
     n = x.shape[-1]
     if n < 5 * _BLOCK_S * fs_hz:
-        return x
-    clean = x
+        return x.copy()
+    clean = x.copy()
     for harmonic in (1, 2, 3):
         hz = harmonic * mains_hz
         if hz > _NYQUIST_PART * fs_hz:
@@ -63,7 +64,7 @@ def without_mains(x: Samples, fs_hz: float, mains_hz: float) -> Samples:
             continue
         step = _frequency_step(fit)
         phasors = np.where(there[:, None], _smoothed(fit, step), 0.0)
-        clean = clean - _wave(phasors, n, round(_BLOCK_S * fs_hz), 2.0 * np.pi * hz / fs_hz)
+        clean -= _wave(phasors, n, round(_BLOCK_S * fs_hz), 2.0 * np.pi * hz / fs_hz)
     return clean
 
 
@@ -71,18 +72,25 @@ def _fitted(x: Samples, fs_hz: float, hz: float) -> _Fit:
     """A sinusoid for each lead and block, and how little the block holds besides it."""
     width = round(_BLOCK_S * fs_hz)
     blocks = x.shape[-1] // width
-    y = x[:, : blocks * width].reshape(x.shape[0], blocks, width)
-    t = np.arange(width)
-    u = (t - 0.5 * (width - 1)) / width
     omega = 2.0 * np.pi * hz / fs_hz
-    columns = np.stack((np.ones(width), u, u * u, u**3, np.cos(omega * t), np.sin(omega * t)), axis=1)
-    basis, triangle = np.linalg.qr(columns)
+    y = np.ascontiguousarray(x[:, : blocks * width]).reshape(x.shape[0] * blocks, width)
+    basis, back = _basis(width, omega)
     parts = y @ basis
-    rest = np.maximum(np.einsum("lbt,lbt->lb", y, y) - np.einsum("lbk,lbk->lb", parts, parts), 0.0)
-    cosine, sine = (parts @ np.linalg.inv(triangle)[4:].T).transpose(2, 0, 1)
+    rest = np.maximum(np.einsum("bt,bt->b", y, y) - np.einsum("bk,bk->b", parts, parts), 0.0).reshape(-1, blocks)
+    cosine, sine = (parts @ back).T.reshape(2, -1, blocks)
     phasors = (cosine - 1j * sine) * np.exp(-1j * omega * width * np.arange(blocks))
     floor = np.median(rest, axis=1, keepdims=True) * 0.05 + 1e-12
     return _Fit(phasors, 1.0 / (rest + floor) ** 2)
+
+
+@lru_cache(maxsize=32)
+def _basis(width: int, omega: float) -> tuple[Samples, Samples]:
+    """An orthonormal basis of cubics and the sinusoid over one block, and how to get cosine and sine from it."""
+    t = np.arange(width)
+    u = (t - 0.5 * (width - 1)) / width
+    columns = np.stack((np.ones(width), u, u * u, u**3, np.cos(omega * t), np.sin(omega * t)), axis=1)
+    basis, triangle = np.linalg.qr(columns)
+    return basis, np.linalg.inv(triangle)[4:].T
 
 
 def _coherent_power(fit: _Fit) -> tuple[Samples, Samples]:

@@ -76,6 +76,8 @@ def simulate(
         raise ValueError("only a chest electrode can be off alone")
     if not (100 <= fs_hz <= 2000 and 2 <= duration_s <= 3600 * 25):
         raise ValueError("100 to 2000 Hz and 2 s to 25 h")
+    if not noise >= 0 or mains_hz not in (50.0, 60.0):
+        raise ValueError("noise from 0, mains of 50 or 60 Hz")
     if any(name not in EXTRA_LEADS for name in extra_leads):
         raise ValueError(f"extra leads are {', '.join(EXTRA_LEADS)}")
     check(settings)

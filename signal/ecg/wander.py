@@ -9,11 +9,12 @@ one between T and P where beats are far apart: the isoelectric points of Meyer a
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline, PchipInterpolator
-from scipy.ndimage import maximum_filter1d
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import maximum_filter1d, median_filter
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
 Samples = NDArray[np.float64]
@@ -35,7 +36,7 @@ def wander(x: Samples, fs_hz: float, r_peaks: Indices | None = None) -> Samples:
     whole = n // step
     if leads == 0 or whole < 4 * _BLOCK_S * fs:
         return np.repeat(np.median(x, axis=1, keepdims=True), n, axis=1) if n else np.zeros_like(x)
-    work = x[:, : whole * step].reshape(leads, whole, step).mean(axis=2)
+    work = x[:, : whole * step].reshape(leads, whole, step) @ np.full(step, 1.0 / step)
     slow = _slow(work, fs)
     rest = work - slow
     activity = _activity(rest, fs)
@@ -47,22 +48,35 @@ def wander(x: Samples, fs_hz: float, r_peaks: Indices | None = None) -> Samples:
 
 
 def _slow(work: Samples, fs: float) -> Samples:
-    """The course of the medians of quarter seconds, below half a hertz."""
+    """The course of the medians of quarter seconds, and of five of these, below half a hertz."""
     leads, n = work.shape
     width = round(_BLOCK_S * fs)
     blocks = n // width
-    medians = np.median(work[:, : blocks * width].reshape(leads, blocks, width), axis=2)
-    smooth = sosfiltfilt(_low_pass(fs / width), medians, axis=1, padlen=min(blocks - 1, 12))
-    centres = (np.arange(blocks) + 0.5) * width - 0.5
-    at = np.clip(np.arange(n), centres[0], centres[-1])
-    course: Samples = CubicSpline(centres, smooth, axis=1)(at)
-    return course
+    parts = work[:, : blocks * width].reshape(leads, blocks, width)
+    medians = np.partition(parts, width // 2, axis=2)[:, :, width // 2]
+    # a T wave fills one or two of five blocks; at the ends a strip that stops within ST must not be carried on
+    medians = median_filter(medians, size=(1, 5), mode="nearest")
+    smooth = medians @ _smoothing(blocks, fs / width)
+    # between block centres a cubic through four neighbours, beyond the first and the last centre held
+    held = np.concatenate((np.repeat(smooth[:, :1], 2, axis=1), smooth, np.repeat(smooth[:, -1:], 3, axis=1)), axis=1)
+    four = np.stack([held[:, k : k + blocks + 2] for k in range(4)], axis=2)
+    course: Samples = (four @ _cubic(width)).reshape(leads, -1)[:, width - width // 2 :]
+    return course[:, :n]
 
 
 @lru_cache(maxsize=16)
-def _low_pass(fs: float) -> Samples:
-    sos: Samples = butter(2, _SLOW_HZ, "lowpass", fs=fs, output="sos")
-    return sos
+def _smoothing(blocks: int, fs: float) -> Samples:
+    """A second-order Butterworth low-pass forward and backward, as a matrix that rows are multiplied by."""
+    sos = butter(2, _SLOW_HZ, "lowpass", fs=fs, output="sos")
+    matrix: Samples = sosfiltfilt(sos, np.eye(blocks), axis=1, padtype="even", padlen=min(blocks - 1, 12))
+    return matrix
+
+
+@lru_cache(maxsize=16)
+def _cubic(width: int) -> Samples:
+    """(4, width): Catmull and Rom's cubic from the second to the third of four equidistant points."""
+    t = np.arange(width) / width
+    return 0.5 * np.stack((-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, -(t**2) + t**3))
 
 
 def _activity(rest: Samples, fs: float) -> Samples:
@@ -89,7 +103,7 @@ def _silent(activity: Samples, beats: Indices, fs: float) -> Indices:
     half = width // 2
     still[half : half + activity.size - width + 1] = total[width:] - total[:-width]
     spans = [(b - round(0.12 * fs), b - round(0.04 * fs)) for b in beats]
-    for a, b in zip(beats[:-1], beats[1:], strict=True):
+    for a, b in pairwise(beats):
         if b - a > _LONG_RR_S * fs:
             middle = b - round(0.3 * fs) - (b - a - round(0.75 * fs)) // 2
             spans.append((middle - round(0.04 * fs), middle + round(0.05 * fs)))
@@ -111,17 +125,13 @@ def _through(rest: Samples, where: Indices, fs: float) -> Samples:
 
 def _spread(course: Samples, step: int, n: int) -> Samples:
     """From the working rate, where each sample stands for the middle of its ``step``, back to n samples; linearly."""
-    if step == 1 and course.shape[1] == n:
-        return course
     leads, whole = course.shape
-    first = (step - 1) / 2
-    ramp = (np.arange(step) - first) / step
-    before, after = course[:, :-1], course[:, 1:]
-    # sample j of stretch k lies (j - first) / step behind centre k
-    slope = np.zeros_like(course)
-    slope[:, 1:-1] = 0.5 * (course[:, 2:] - course[:, :-2])
-    slope[:, 0], slope[:, -1] = (after - before)[:, 0], (after - before)[:, -1]
-    filled = (course[:, :, None] + slope[:, :, None] * ramp).reshape(leads, whole * step)
+    ramp = (np.arange(step) - (step - 1) / 2) / step
+    both = np.empty((leads, whole, 2))
+    both[:, :, 0] = course
+    both[:, 1:-1, 1] = 0.5 * (course[:, 2:] - course[:, :-2])
+    both[:, 0, 1], both[:, -1, 1] = both[:, 1, 1], both[:, -2, 1]
+    filled: Samples = (both @ np.stack((np.ones(step), ramp))).reshape(leads, whole * step)
     if filled.shape[1] == n:
         return filled
     return np.concatenate((filled, np.repeat(filled[:, -1:], n - filled.shape[1], axis=1)), axis=1)

@@ -15,7 +15,6 @@ from scipy.signal import butter, sosfiltfilt
 from teleread.signal.ecg.filters import bridge_gaps
 from teleread.signal.ecg.record import EcgRecord
 from teleread.signal.ecg.simulation import noise
-from teleread.signal.ecg.simulation.electrodes import LIMBS
 from teleread.signal.ecg.simulation.montage import LIMB_LEADS, montage_of
 from teleread.signal.ecg.simulation.waves import Samples
 
@@ -245,7 +244,7 @@ def _added(
 ) -> tuple[EcgRecord, Faults]:
     """Noise at one electrode or, with "all", at each with its own strength; leads that show enough of it are named."""
     montage = montage_of(record)
-    where = how.where or ("all" if rng.uniform() < 0.5 or not montage.chest else _drawn_chest(record, rng))
+    where = how.where or ("all" if rng.uniform() < 0.5 else _drawn_chest(record, rng))
     names = montage.names() if where == "all" else (where,)
     for name in names:
         gain = 1.0 if where != "all" else float(rng.uniform(0.5, 1.1)) * (1.0 if rng.uniform() < 0.5 else -1.0)
@@ -351,5 +350,3 @@ _MAKERS: dict[str, Callable[[EcgRecord, How, np.random.Generator], tuple[EcgReco
 
 FAULT_KINDS = (*_MAKERS, *REVERSALS)
 """Faults by name; exchanges of two chest electrodes (``v1_v2`` … ``v5_v6``) come on top."""
-
-LIMB_ELECTRODES = tuple(LIMBS)

@@ -43,6 +43,7 @@ class Anatomy:
         spike_mv: of pacing.
         breath: how breathing changes the beats: rate in Hz, phase, part of size, degrees.
         spread: random change of size from beat to beat.
+        gains: how near each chest electrode is, a factor by lead.
     """
 
     forms: dict[str, Form]
@@ -52,6 +53,7 @@ class Anatomy:
     spike_mv: float
     breath: tuple[float, float, float, float]
     spread: float
+    gains: dict[str, float]
 
 
 def check(settings: Settings) -> None:
@@ -77,6 +79,8 @@ def draw_heart(plan: Plan, settings: Settings, duration_s: float, rng: np.random
     rate, pr, p, qtc = drawn(plan.rate_bpm), drawn(plan.pr_ms), drawn(plan.p_ms), drawn(plan.qtc_ms)
     usual_qrs, broad_qrs = drawn(plan.qrs_ms or plan.forms[0].qrs_ms), drawn(plan.broad[0].qrs_ms)
     rate = settings.get("rate_bpm", rate)
+    if plan.pr_ms[1] <= 210.0:
+        pr = min(pr, 20.0 + 0.32 * 60000.0 / rate)  # a fast heart conducts faster
     pr = settings.get("pr_ms", pr)
     p = settings.get("p_ms", min(p, pr - 12.0))
     qt = settings.get("qt_ms")
@@ -121,7 +125,7 @@ def draw_anatomy(plan: Plan, settings: Settings, rng: np.random.Generator) -> An
     p_size = float(rng.uniform(*plan.p_size)) * _p_left(plan, settings)
     form = plan.forms[int(rng.integers(0, len(plan.forms)))]
     broad = plan.broad[int(rng.integers(0, len(plan.broad)))]
-    t_size, st_mv = float(rng.uniform(0.8, 1.2)), rng.uniform(*(plan.st_range_mv or (0.0, 0.0)))
+    t_size, st_mv = float(rng.uniform(0.7, 1.25)), rng.uniform(*(plan.st_range_mv or (0.0, 0.0)))
     if plan.first is not None and not form.discordant:
         form = replace(form, qrs=(plan.first, *form.qrs[1:]))
     if plan.last is not None:
@@ -132,12 +136,13 @@ def draw_anatomy(plan: Plan, settings: Settings, rng: np.random.Generator) -> An
     # T is not the larger for a large muscle, but small where all is small
     t_scale = t_size * (min(size, 1.0) if plan.t is None or size < 0.5 else 1.0)
     usual = replace(usual, qrs=scaled(usual.qrs, size), t=scaled(usual.t, t_scale))
-    usual = _shift_st(usual, plan, settings, float(st_mv))
+    gains = _draw_gains(rng)
+    usual = _shift_st(usual, plan, settings, float(st_mv), gains)
     others = moved(broad, 0.5 * frontal, 0.5 * horizontal, rng)
     large = size if plan.size[1] < 1.3 else 1.0
     others = replace(others, qrs=scaled(others.qrs, large), t=scaled(others.t, large), st=_times(others.st, large))
     if _main_is_broad(plan) and "st_mv" in settings:
-        others = _shift_st(others, plan, settings, 0.0)
+        others = _shift_st(others, plan, settings, 0.0, gains)
     p_forms = {name: scaled(moved_p(bumps, frontal, rng), p_size) for name, bumps in P_FORMS.items()}
     breath = (float(rng.uniform(0.18, 0.32)), float(rng.uniform(0, 6.28)), float(rng.uniform(0.01, 0.04)),
               float(rng.uniform(0.5, 3.0)))  # fmt: skip
@@ -148,8 +153,24 @@ def draw_anatomy(plan: Plan, settings: Settings, rng: np.random.Generator) -> An
         breath = (breath[0], breath[1], 0.0, 0.0)
     return Anatomy(
         {"usual": usual, "broad": others}, p_forms, float(rng.uniform(0.7, 1.3)), quiver, spike, breath,
-        0.0 if still else 0.012,
+        0.0 if still else 0.012, gains,
     )  # fmt: skip
+
+
+_NEARNESS = {
+    "V1": (0.80, 1.10), "V2": (0.75, 1.10), "V3": (0.62, 1.00), "V4": (0.58, 0.94), "V5": (0.58, 0.90),
+    "V6": (0.64, 0.94), "V3R": (0.80, 1.10), "V4R": (0.80, 1.10), "V7": (0.80, 1.10), "V8": (0.80, 1.10),
+    "V9": (0.80, 1.10),
+}  # fmt: skip
+
+
+def _draw_gains(rng: np.random.Generator) -> dict[str, float]:
+    """Chest walls differ: neighbours alike, and all of them together."""
+    common = float(rng.uniform(0.0, 1.0))
+    return {
+        lead: low + (high - low) * (0.6 * common + 0.4 * float(rng.uniform(0.0, 1.0)))
+        for lead, (low, high) in _NEARNESS.items()
+    }
 
 
 _BROAD = frozenset({"vt", "idioventricular", "accelerated_idioventricular", "complete_block"})
@@ -166,7 +187,7 @@ def _p_left(plan: Plan, settings: Settings) -> float:
     return max(0.0, 1.0 - 1.4 * settings.get("severity", 0.6))
 
 
-def _shift_st(form: Form, plan: Plan, settings: Settings, drawn_mv: float) -> Form:
+def _shift_st(form: Form, plan: Plan, settings: Settings, drawn_mv: float, gains: dict[str, float]) -> Form:
     """ST at J as the caller or the condition wants it."""
     wanted = settings.get("st_mv")
     lead = settings.get("st_lead", plan.st_lead)
@@ -178,8 +199,8 @@ def _shift_st(form: Form, plan: Plan, settings: Settings, drawn_mv: float) -> Fo
         return with_st(form, plan.st, plan.st_bend if any(plan.st) else form.st_bend)
     target = drawn_mv if wanted is None else float(wanted)
     vector = np.array(plan.st if any(plan.st) else form.st)
-    seen = float(lead_vector(lead) @ vector)
-    if abs(seen) < 1e-3:
+    seen = float(lead_vector(lead) @ vector) * gains.get(lead, 1.0)
+    if abs(seen) < 0.1 * float(np.sqrt((vector * vector).sum())):
         raise ValueError("this ST shift cannot be seen in that lead")
     shifted = vector * (target / seen)
     t = form.t

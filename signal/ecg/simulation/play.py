@@ -43,13 +43,14 @@ def dipole_of(score: Score, anatomy: Anatomy, p_s: float, n: int, fs_hz: float, 
 
 def independent_leads(dipole: Samples, score: Score, anatomy: Anatomy, fs_hz: float, extra: tuple[str, ...]) -> Samples:
     """I, II, V1 … V6 and the extra leads, with ST shifts that were set lead by lead."""
-    signals: Samples = lead_matrix(extra) @ dipole
     names = (*INDEPENDENT[:8], *extra)
+    near = np.array([anatomy.gains.get(name, 1.0) for name in names])
+    signals: Samples = (near[:, None] * lead_matrix(extra)) @ dipole
     for key, form in anatomy.forms.items():
         beats = [b for b in score.beats if b.form == key]
         if form.chest_st and beats:
             at, qrs, jt = _times(beats)
-            add = np.tile(_lead_by_lead(form, names), (len(beats), 1))
+            add = np.tile(_lead_by_lead(form, names, anatomy.gains), (len(beats), 1))
             foot = -ST_FOOT_QRS * float(np.median(qrs / jt))
             pour_st(signals, fs_hz, at + qrs, jt, foot, form.st_bend, add)
     return signals
@@ -148,14 +149,14 @@ def _add_spike(dipole: Samples, fs_hz: float, at_s: float, height_mv: float) -> 
             dipole[:, k] += _SPIKE_VECTOR * height_mv * min(1.0, cover * max(fs_hz, 1 / _SPIKE_S))
 
 
-def _lead_by_lead(form: Form, names: tuple[str, ...]) -> Samples:
+def _lead_by_lead(form: Form, names: tuple[str, ...], gains: dict[str, float]) -> Samples:
     """What is missing in each independent lead to the ST level that was set for it; mV at J."""
     missing = np.zeros(len(names))
     rows, wanted = [], []
     one_and_two = {"I": (1.0, 0.0), "II": (0.0, 1.0), "III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5),
                    "aVF": (-0.5, 1.0)}  # fmt: skip
     for lead, level in form.chest_st:
-        gap = level - float(lead_vector(lead) @ np.array(form.st))
+        gap = level - gains.get(lead, 1.0) * float(lead_vector(lead) @ np.array(form.st))
         if lead in one_and_two:
             rows.append(one_and_two[lead])
             wanted.append(gap)

@@ -27,7 +27,7 @@ class Settings(TypedDict, total=False):
     axis_deg: float  # turns the heart in the frontal plane, 0 is usual
     scale: float  # of all ventricular amplitudes
     regular: bool  # no variation from beat to beat, neither in time nor in size
-    pause_s: float  # the longest RR of a pause
+    pause_s: float  # the longest RR, of a sinus pause or in fibrillation
     ratio: int  # flutter waves per beat; 0 for a varying one
     shortest_rr_ms: float  # of pre-excited fibrillation
     pattern: str  # premature beats: isolated, bigeminy, couplet

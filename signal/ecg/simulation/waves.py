@@ -80,7 +80,7 @@ def ramp_and_fall(u: Samples, foot: float, knee: float, bend: float) -> Samples:
     level = 1.0 + (bend - 1.0) * along * along * (3 - 2 * along)
     down = np.cos(0.5 * np.pi * np.clip((u - knee) / (1.0 - knee), 0.0, 1.0))
     down[u >= 1.0] = 0.0
-    course: Samples = up * level * np.maximum(down, 0.0) ** 1.3
+    course: Samples = up * level * np.maximum(down, 0.0) ** 1.2
     return course
 
 
