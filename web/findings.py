@@ -21,13 +21,7 @@ FAULTS = {
     "undersampled": N_("the sampling rate is too low"),
     "band_limited": N_("fine detail is missing: the device filters too strongly"),
     "einthoven": N_("the limb leads contradict each other"),
-    "limb_reversal": N_("left and right arm seem to be exchanged"),
-    "limb_reversal_la_ll": N_("left arm and left leg seem to be exchanged"),
-    "limb_reversal_ra_ll": N_("right arm and left leg seem to be exchanged"),
-    "limb_reversal_rotated": N_("all three limb electrodes seem to be in the wrong place"),
-    "limb_reversal_ra_rl": N_("right arm and right leg seem to be exchanged"),
-    "limb_reversal_la_rl": N_("left arm and right leg seem to be exchanged"),
-    "limb_reversal_legs": N_("the arm electrodes seem to sit on the legs"),
+    "limb_reversal": N_("electrodes seem to be exchanged"),
     "precordial_swap": N_("these chest electrodes may be exchanged: check"),
     "all_leads_bad": N_("no lead shows a usable heartbeat"),
 }
@@ -50,8 +44,15 @@ ELECTRODES = {
     "LA": N_("left arm electrode"),
     "LL": N_("left leg electrode"),
     "RL": N_("right leg electrode"),
+    "RA-LA": N_("right arm and left arm"),
+    "LA-LL": N_("left arm and left leg"),
+    "RA-LL": N_("right arm and left leg"),
+    "RA-LA-LL": N_("both arms and left leg"),
+    "RA-RL": N_("right arm and right leg"),
+    "LA-RL": N_("left arm and right leg"),
+    "arms-legs": N_("both arms and both legs"),
 }
-"""Limb electrodes that a finding may name; a chest electrode is called like its lead."""
+"""Limb electrodes that a finding may name, one that is loose or some that are exchanged."""
 
 MEASUREMENTS = {
     "heart_rate_bpm": N_("Heart rate"),
@@ -110,8 +111,7 @@ def grouped(findings: Iterable[Mapping[str, Any]]) -> list[Group]:
     """Findings of one kind together, in the order in which each kind first stands."""
     leads: dict[tuple[str, str, str | None], list[str]] = {}
     for one in findings:
-        # a chest electrode is called like its lead and needs no name of its own
-        electrode = one.get("electrode") if one.get("electrode") in ELECTRODES else None
+        electrode = str(one["electrode"]) if one.get("electrode") else None
         found = leads.setdefault((str(one["fault"]), str(one["remedy"]), electrode), [])
         if one.get("lead"):
             found.append(str(one["lead"]))

@@ -28,6 +28,7 @@ _T_S = (0.10, 0.16, 0.22, 0.28, 0.34, 0.42)
 WAVES = (slice(0, 4), slice(4, 14), slice(14, 19))
 _GAINS = (3.0, 1.0, 3.0)
 _FLOOR = 1e-3
+_RARE = 2.0
 _NO_QRS_MV = 1e-4
 
 Maps = tuple[Samples, ...]
@@ -55,9 +56,9 @@ def describe(beats: BeatMeasures, rows: NDArray[np.intp]) -> Samples | None:
         at = [min(max(r + round(edge * fs), 0), beat.shape[1] - 1) for edge in edges]
         pieces += [beat[:, a : max(b, a + 1)].mean(axis=1) for a, b in itertools.pairwise(at)]
     start, stop = r + round(_P_S[-1] * fs), max(r + round(_QRS_S[0] * fs), r + round(_P_S[-1] * fs) + 1)
-    shape: Samples = np.stack(pieces, axis=1) - beat[:, start:stop].mean(axis=1, keepdims=True)
+    shape: Samples = np.asarray(np.stack(pieces, axis=1) - beat[:, start:stop].mean(axis=1, keepdims=True))
     size = float(np.sqrt((shape[:, WAVES[1]] ** 2).mean()))
-    return np.asarray(shape / size) if size > _NO_QRS_MV else None
+    return shape / size if size > _NO_QRS_MV else None
 
 
 def limb_versions(shapes: Samples) -> Samples:
@@ -127,6 +128,20 @@ def chest_features(versions: Samples, maps: Maps) -> Samples:
     likeness = _likeness(every)
     parts += [likeness[..., rows, 6:].reshape(*versions.shape[:2], -1) for rows in (slice(6, 12), slice(0, 2))]
     return np.concatenate(parts, axis=-1)
+
+
+def said_guess(scores: Samples, margin: Samples, kind: str) -> int:
+    """The guess to be said, 0 for none: any must be its margin ahead of the recording as it is, the likeliest is named.
+
+    Two exchanges at once are rarer than one, so a guess about all three limbs must be likelier by far.
+    """
+    ahead = scores[1:] - scores[0]
+    if not (ahead > margin).any():
+        return 0
+    rare = np.zeros(ahead.size)
+    if kind == "limb":
+        rare[3:] = _RARE
+    return 1 + int(np.argmax(ahead - rare))
 
 
 def _all_leads(versions: Samples) -> Samples:

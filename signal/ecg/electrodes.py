@@ -26,20 +26,20 @@ from teleread.signal.ecg.filters import Samples
 from teleread.signal.ecg.lead_measures import to_work_rate
 from teleread.signal.ecg.quality_types import Finding, finding
 
-_LIMB_CODES = (
-    None,
-    "limb_reversal",
-    "limb_reversal_la_ll",
-    "limb_reversal_ra_ll",
-    "limb_reversal_rotated",
-    "limb_reversal_rotated",
+_EXCHANGED = (
+    (None, None),
+    ("I", "RA-LA"),
+    ("III", "LA-LL"),
+    ("II", "RA-LL"),
+    (None, "RA-LA-LL"),
+    (None, "RA-LA-LL"),
 )
-_EMPTY = {"I": "limb_reversal_legs", "II": "limb_reversal_ra_rl", "III": "limb_reversal_la_rl"}
+"""For each guess about the limbs, the lead that is turned over and what was exchanged."""
+_EMPTY = {"I": "arms-legs", "II": "RA-RL", "III": "LA-RL"}
 _EMPTY_RATIO = 0.09
 _EMPTY_MV = 0.10
 _OTHERS_MV = 0.25
 _LEAST_LIKENESS = 0.85
-_CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +80,7 @@ def misplaced_electrodes(beats: BeatMeasures, leads: Sequence[str], dead: NDArra
     usable = {lead: row for row, lead in enumerate(leads) if not dead[row]}
     empty = _empty_lead(beats, {lead: row for row, lead in enumerate(leads)})
     if empty is not None:
-        return [finding(empty, _EMPTY[empty], "RL")]
+        return [finding(empty, "limb_reversal", _EMPTY[empty])]
     if beats.likeness < _LEAST_LIKENESS or any(lead not in usable for lead in look.LEADS):
         return []
     shape = look.describe(beats, np.array([usable[lead] for lead in look.LEADS]))
@@ -89,17 +89,17 @@ def misplaced_electrodes(beats: BeatMeasures, leads: Sequence[str], dead: NDArra
     found: list[Finding] = []
     limb = network("limb")
     scores = limb.scores(look.limb_features(look.limb_versions(shape[None]), limb.maps)[0])
-    guess = int(np.argmax(scores - np.concatenate(([0.0], limb.margin))))
-    code = _LIMB_CODES[guess]
-    if code is not None:
-        found.append(finding("II" if guess == 3 else "I" if guess in (1, 2) else None, code))
+    guess = look.said_guess(scores, limb.margin, "limb")
+    if guess:
+        lead, exchanged = _EXCHANGED[guess]
+        found.append(finding(lead, "limb_reversal", exchanged))
         shape = look.limb_versions(shape[None])[0, guess]
     chest = network("chest")
     scores = chest.scores(look.chest_features(look.chest_versions(shape[None]), chest.maps)[0])
-    guess = int(np.argmax(scores - np.concatenate(([0.0], chest.margin))))
+    guess = look.said_guess(scores, chest.margin, "chest")
     if guess:
         first, second = look.CHEST_PAIRS[guess - 1]
-        found += [finding(_CHEST[i], "precordial_swap", _CHEST[i]) for i in (first, second)]
+        found += [finding(look.LEADS[2 + i], "precordial_swap") for i in (first, second)]
     return found
 
 

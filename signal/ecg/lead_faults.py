@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from teleread.signal.ecg.beat_measures import BeatMeasures
 from teleread.signal.ecg.filters import Samples
 from teleread.signal.ecg.lead_measures import LeadMeasures
 from teleread.signal.ecg.quality_types import Finding, Limits, finding
@@ -18,6 +19,7 @@ FAULT_ORDER = (*DEAD, *NOISE, "low_amplitude")
 
 LIMB_LEADS = frozenset({"I", "II", "III", "aVR", "aVL", "aVF"})
 _DERIVED = frozenset({"III", "aVR", "aVL", "aVF"})
+_BIPOLAR = frozenset({"I", "II", "III"})
 _SHARED = {frozenset({"I", "II"}): "RA", frozenset({"I", "III"}): "LA", frozenset({"II", "III"}): "LL"}
 
 
@@ -43,24 +45,28 @@ class LeadFaults:
 
 
 def find_faults(m: LeadMeasures, leads: Sequence[str], limits: Limits) -> LeadFaults:
-    """Judges every lead. Several faults may meet in one lead, but a lead that is wholly off has no other."""
-    derived = np.array([lead in _DERIVED for lead in leads])
-    # a derived limb lead may lie across the heart's axis and be empty in health; the electrode shows elsewhere
-    silent = (m.qrs_mv < limits.no_heart_mv) & ~derived
+    """Judges every lead. Several faults may meet in one lead, but one that is cut off or gone does not also wander."""
+    still = m.flat > limits.dead_share
     far = m.level_mv > limits.off_level_mv
-    gone = (m.missing > limits.dead_share) | ((m.flat > limits.dead_share) & far)
-    flat = (m.flat > limits.flat_share) & ~gone
-    railed = (m.railed > limits.rail_share) & ~gone
-    off = gone | (m.missing > limits.missing_share) | ((far | silent) & ~flat & ~railed)
-    live = ~gone
-    mains = (m.mains_mv > limits.mains_mv) & live
-    drift = (m.drift_mv > limits.drift_mv) & live
-    lasting = m.noise_mv > limits.noise_mv
-    jolted = (m.jumps > 0) | ((m.swing_mv > limits.swing_mv) & (m.swing_mv > 2.5 * m.drift_mv))
-    short = ~lasting & (m.noise_high_mv > limits.burst_mv)
-    burst = (jolted | short | (~lasting & (m.noisy > limits.noise_share))) & live
-    muscle = lasting & live
-    low = (m.qrs_mv < limits.low_qrs_mv) & ~(off | flat | railed | mains | drift | burst | muscle)
+    gone = (m.missing > limits.dead_share) | (still & far)
+    # a device that lost an electrode may hold the end of its range all the time
+    held = still & ~far & (m.level_mv > limits.held_mv)
+    railed = (held | (m.railed > limits.rail_share)) & ~gone
+    flat = (m.flat > limits.flat_share) & ~gone & ~railed
+    off = gone | (m.missing > limits.missing_share) | (far & ~flat & ~railed)
+    alive = ~(off | flat | railed)
+    muscle = (m.noise_low_mv > limits.noise_mv) & alive
+    jolted = (m.jumps > 0) | (m.swing_mv > np.maximum(limits.swing_mv, 2.5 * m.drift_mv))
+    shaken = (m.noise_high_mv > limits.burst_mv) | (m.noisy > limits.noise_share)
+    present = {
+        "off": off,
+        "flat": flat,
+        "saturated": railed,
+        "mains": (m.mains_mv > limits.mains_mv) & ~(gone | held),
+        "drift": (m.drift_mv > limits.drift_mv) & alive,
+        "muscle": muscle,
+        "burst": (jolted | shaken) & ~muscle & ~off,
+    }
     worst = np.maximum.reduce(
         [
             m.mains_mv / limits.mains_severe_mv,
@@ -69,17 +75,31 @@ def find_faults(m: LeadMeasures, leads: Sequence[str], limits: Limits) -> LeadFa
             m.jumps / limits.jump_share,
         ]
     )
-    severe = off | flat | railed | (worst > 1.0)
-    present = {"off": off, "flat": flat, "saturated": railed, "mains": mains, "drift": drift, "muscle": muscle}
-    present |= {"burst": burst, "low_amplitude": low & _low_counts(low, leads)}
-    return LeadFaults(present, severe, worst)
+    present["low_amplitude"] = np.zeros(len(leads), dtype=np.bool_)
+    return LeadFaults(present, ~alive | (worst > 1.0), worst)
+
+
+def judge_beats(
+    faults: LeadFaults, m: LeadMeasures, beats: BeatMeasures | None, leads: Sequence[str], limits: Limits
+) -> LeadFaults:
+    """Adds leads whose beats are small (low amplitude) or not there at all (off), once beats are known."""
+    free = ~faults.any_fault()
+    derived = np.array([lead in _DERIVED for lead in leads])
+    likeness = np.zeros(len(leads)) if beats is None else beats.lead_likeness
+    # a derived limb lead may lie across the heart's axis and be empty in health; the electrode shows elsewhere
+    silent = (m.qrs_mv < limits.no_heart_mv) & (likeness < limits.beat_likeness) & ~derived & ~faults.dead()
+    low = (m.qrs_mv < limits.low_qrs_mv) & free & ~silent
+    present = dict(faults.present)
+    present["off"] = present["off"] | silent
+    present["low_amplitude"] = low & _low_counts(low, leads)
+    return LeadFaults(present, faults.severe | silent, faults.badness)
 
 
 def _low_counts(low: NDArray[np.bool_], leads: Sequence[str]) -> NDArray[np.bool_]:
     """Where small beats mean something: one limb lead across the heart's axis is small in health, two are not."""
     limb = np.array([lead in LIMB_LEADS for lead in leads])
     few = int(limb.sum()) <= 1
-    bipolar = np.array([lead in ("I", "II", "III") for lead in leads])
+    bipolar = np.array([lead in _BIPOLAR for lead in leads])
     several = int((low & bipolar).sum()) >= 2
     return ~limb | few | several
 
@@ -113,19 +133,22 @@ def _culprit(
     """(the limb electrode behind a fault, the leads it explains).
 
     An electrode's noise stands whole in the two bipolar leads that use it and not at all in the third; it reaches
-    the augmented leads at half or whole strength and the chest leads at a third, through Wilson's terminal.
+    the augmented leads at half or whole strength and the chest leads at a third, through Wilson's terminal. Where it
+    is not so, the fault is in more than one place.
     """
-    names = {leads[row]: int(row) for row in rows}
-    if not {"I", "II", "III"} <= set(leads):
-        return None, frozenset()
-    electrode = _SHARED.get(frozenset({"I", "II", "III"} & set(names)))
-    if electrode is None:
+    names = {leads[row]: row for row in map(int, rows)}
+    electrode = _SHARED.get(frozenset(_BIPOLAR & set(names)))
+    if electrode is None or not set(leads) >= _BIPOLAR:
         return None, frozenset()
     size = _size(fault, m)
-    if size is None:
-        return electrode, frozenset(row for lead, row in names.items() if lead in LIMB_LEADS)
-    whole = min(size[names[lead]] for lead in ("I", "II", "III") if lead in names)
-    return electrode, frozenset(row for lead, row in names.items() if lead in LIMB_LEADS or size[row] < 0.5 * whole)
+    if size is not None:
+        whole = min(size[names[lead]] for lead in _BIPOLAR & set(names))
+        spared = size[list(leads).index(next(iter(_BIPOLAR - set(names))))]
+        elsewhere = [row for lead, row in names.items() if lead not in LIMB_LEADS and size[row] > 0.6 * whole]
+        if spared > 0.4 * whole or elsewhere:
+            return None, frozenset()
+        return electrode, frozenset(names.values())
+    return electrode, frozenset(row for lead, row in names.items() if lead in LIMB_LEADS)
 
 
 def _size(fault: str, m: LeadMeasures) -> Samples | None:

@@ -54,6 +54,8 @@ class LeadMeasures:
     """Largest peak-to-peak of the baseline within 2.5 s."""
     noise_mv: Samples
     """Usual rms above 30 Hz outside beats, hum taken out."""
+    noise_low_mv: Samples
+    """The same, exceeded in seven windows of ten."""
     noise_high_mv: Samples
     """The same in the second noisiest window."""
     noisy: Samples
@@ -140,6 +142,7 @@ def measure_leads(seen: Views, limits: MeasureLimits) -> LeadMeasures:
         drift_mv=np.median(drift, axis=1),
         swing_mv=drift.max(axis=1),
         noise_mv=np.median(rest, axis=1),
+        noise_low_mv=ordered[:, int(0.3 * (ordered.shape[1] - 1))],
         noise_high_mv=ordered[:, max(0, ordered.shape[1] - 2)],
         noisy=(rest > limits.noise_mv).mean(axis=1),
         jumps=(steps > limits.jump_mv).mean(axis=1),

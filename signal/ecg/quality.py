@@ -9,7 +9,7 @@ the patient first: a stopped or fibrillating heart looks like loose electrodes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,14 @@ from teleread.signal.ecg.lead_faults import (
     LIMB_LEADS,
     LeadFaults,
     find_faults,
+    judge_beats,
     lead_scores,
     name_findings,
     worst_finding,
 )
 from teleread.signal.ecg.lead_measures import (
     WINDOW_S,
+    LeadMeasures,
     MeasureLimits,
     measure_leads,
     silent_above,
@@ -37,6 +39,7 @@ from teleread.signal.ecg.quality_judge import unacceptable_to_experts
 from teleread.signal.ecg.quality_long import LONG_S, judge_in_stretches
 from teleread.signal.ecg.quality_types import (
     ELECTRODES,
+    EXCHANGES,
     FAULTS,
     LIMITS,
     REMEDIES,
@@ -46,9 +49,11 @@ from teleread.signal.ecg.quality_types import (
     finding,
 )
 
-__all__ = ["ELECTRODES", "FAULTS", "LIMITS", "REMEDIES", "Finding", "Limits", "Quality", "assess_quality"]
+__all__ = ["ELECTRODES", "EXCHANGES", "FAULTS", "LIMITS", "REMEDIES", "Finding", "Limits", "Quality", "assess_quality"]
 
 _MIN_FS_HZ = 20.0
+
+Experts = Callable[[LeadMeasures, BeatMeasures | None, Samples, Sequence[str]], bool | None]
 
 
 def assess_quality(
@@ -84,18 +89,27 @@ def assess_quality(
     if x.shape[0] == 0 or x.shape[1] < 2 * WINDOW_S * fs_hz:
         return Quality(False, 0.0, (finding(None, "too_short"),))
     if x.shape[1] > LONG_S * fs_hz:
-        return judge_in_stretches(x, fs_hz, r_peaks, lambda part, peaks: _judge(part, fs_hz, leads, limits, peaks))
-    return _judge(x, fs_hz, leads, limits, r_peaks)
+        return judge_in_stretches(
+            x, fs_hz, r_peaks, lambda part, peaks: judge_recording(part, fs_hz, leads, limits, peaks)
+        )
+    return judge_recording(x, fs_hz, leads, limits, r_peaks)
 
 
-def _judge(
-    ecg_mv: Samples, fs_hz: float, leads: Sequence[str], limits: Limits, r_peaks: NDArray[np.integer] | None
+def judge_recording(
+    ecg_mv: Samples,
+    fs_hz: float,
+    leads: Sequence[str],
+    limits: Limits,
+    r_peaks: NDArray[np.integer] | None,
+    experts: Experts = unacceptable_to_experts,
 ) -> Quality:
+    """Judges one stretch as a whole, with ``experts`` to say whether its faults spoil it (None: the limits decide)."""
     seen = views(ecg_mv, fs_hz)
     measures = measure_leads(seen, MeasureLimits(limits.flat_mv, limits.noise_mv, limits.jump_mv, limits.jolt_mv))
     faults = find_faults(measures, leads, limits)
     peaks = _beats(seen.whole, fs_hz, np.flatnonzero(~faults.dead()), r_peaks)
     beats = measure_beats(seen, peaks)
+    faults = judge_beats(faults, measures, beats, leads, limits)
     duration_s = ecg_mv.shape[1] / fs_hz
     hopeless = bool(faults.dead().all()) or _chaotic(duration_s, fs_hz, peaks, beats, limits)
     findings = _about_all(seen.whole, fs_hz, leads, faults, beats, hopeless, limits)
@@ -104,7 +118,7 @@ def _judge(
     spoilt = bool(faults.severe.any())
     if about_leads and not refused:
         # where no limit is passed at all there is nothing that a nurse could mend, whatever experts might have said
-        verdict = unacceptable_to_experts(measures, beats, seen.band, leads)
+        verdict = experts(measures, beats, seen.band, leads)
         spoilt = spoilt if verdict is None else verdict or bool((measures.flat > limits.dead_share).any())
     if spoilt and not refused and all(one.fault == "low_amplitude" for one in about_leads):
         about_leads.append(worst_finding(measures, leads, limits))

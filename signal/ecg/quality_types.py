@@ -18,16 +18,10 @@ FAULTS = (
     "band_limited",
     "einthoven",
     "limb_reversal",
-    "limb_reversal_la_ll",
-    "limb_reversal_ra_ll",
-    "limb_reversal_rotated",
-    "limb_reversal_ra_rl",
-    "limb_reversal_la_rl",
-    "limb_reversal_legs",
     "precordial_swap",
     "all_leads_bad",
 )
-"""Every fault code that a finding may carry. ``limb_reversal`` alone is right and left arm, the commonest."""
+"""Every fault code that a finding may carry."""
 
 REMEDIES = (
     "reattach_electrode",
@@ -41,8 +35,11 @@ REMEDIES = (
 )
 """Every remedy code that a finding may carry."""
 
-ELECTRODES = ("RA", "LA", "LL", "RL", "V1", "V2", "V3", "V4", "V5", "V6")
-"""Electrodes that a finding may name (AHA letters: right arm, left arm, left leg, right leg, chest)."""
+ELECTRODES = ("RA", "LA", "LL", "RL")
+"""Limb electrodes that a finding may name (AHA letters: right arm, left arm, left leg, right leg)."""
+
+EXCHANGES = ("RA-LA", "LA-LL", "RA-LL", "RA-LA-LL", "RA-RL", "LA-RL", "arms-legs")
+"""Limb electrodes that a finding may name as exchanged. Three: moved on in a ring. The last: arms with legs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,8 @@ class Finding:
     """One fault. ``lead`` is None when it concerns the whole recording.
 
     Where one limb electrode explains the fault in several leads, there is one finding: ``lead`` is the first of them
-    and ``electrode`` the culprit. ``electrode`` is None where the lead says it all.
+    and ``electrode`` the culprit (of ``ELECTRODES``). A limb reversal names what was exchanged (of ``EXCHANGES``).
+    ``electrode`` is None where the lead says it all.
     """
 
     lead: str | None
@@ -87,6 +85,7 @@ class Limits:
     off_level_mv: float = 50.0
     low_qrs_mv: float = 0.08
     no_heart_mv: float = 0.025
+    held_mv: float = 1.0
     mains_mv: float = 0.05
     mains_severe_mv: float = 0.20
     drift_mv: float = 1.0
