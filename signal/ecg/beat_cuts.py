@@ -16,6 +16,7 @@ Mask = NDArray[np.bool_]
 SAME_SHAPE = 0.90
 """Least correlation of two beats' QRS, all leads together, that makes them one class."""
 
+_MUCH_LIKE = 0.75
 _FINEST_FS_HZ = 1000.0
 _COARSEST_FS_HZ = 400.0
 _QRS_S = (0.07, 0.10)  # before and after R: the stretch by which shapes are compared
@@ -23,6 +24,7 @@ _SLACK_S = 0.024  # how far a detected R may lie from where the shape says
 _LEVEL_S = (0.11, 0.05)  # before R: the stretch that tells a beat's level
 _NEIGHBOURS_S = 2.5  # beats farther apart say nothing about each other's wander
 _PREMATURE = 0.85  # of the usual RR
+_BEFORE_A_PAUSE = 0.70
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,12 +193,34 @@ def shape_classes(cuts: Cuts, usable: Mask, premature: Mask, most: int = 6) -> I
     return classes
 
 
-def premature_beats(rr_before: Samples) -> Mask:
-    """Beats that come at less than 0.85 of the usual distance after the one before; NaN where that is not known."""
-    known = rr_before[np.isfinite(rr_before)]
+def nearest_class(cuts: Cuts, classes: Indices) -> Indices:
+    """``classes`` with beats of no class given to the class they are most like, when they are much like it."""
+    strays, count = np.flatnonzero(classes < 0), int(classes.max(initial=-1)) + 1
+    if strays.size == 0 or count == 0:
+        return classes
+    features = _features(cuts)
+    centres = np.array([features[classes == number].mean(axis=0) for number in range(count)])
+    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
+    fits = features[strays] @ centres.T
+    given = classes.copy()
+    given[strays] = np.where(fits.max(axis=1) > _MUCH_LIKE, np.argmax(fits, axis=1), -1)
+    return given
+
+
+def premature_beats(rr: Samples) -> Mask:
+    """Beats that come at less than 0.85 of the usual distance, or at less than 0.7 of the distance that follows.
+
+    Args:
+        rr: (n_beats, 2), the distance of the beat before and of the one after; NaN where not known.
+    """
+    before, after = rr[:, 0], rr[:, 1]
+    known = before[np.isfinite(before)]
     if known.size < 2:
-        return np.zeros(rr_before.size, dtype=np.bool_)
-    early: Mask = np.nan_to_num(rr_before, nan=np.inf) < _PREMATURE * np.median(known)
+        return np.zeros(before.size, dtype=np.bool_)
+    known_before = np.nan_to_num(before, nan=np.inf)
+    early: Mask = known_before < _PREMATURE * np.median(known)
+    # in bigeminy the usual distance is no guide, but a pause follows each premature beat
+    early |= known_before < _BEFORE_A_PAUSE * np.nan_to_num(after, nan=0.0)
     return early
 
 

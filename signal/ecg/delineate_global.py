@@ -15,7 +15,7 @@ from teleread.signal.ecg.beat_cuts import Cuts, Indices, Mask, premature_beats
 from teleread.signal.ecg.boundaries import Boundaries, find_boundaries, template_marks
 from teleread.signal.ecg.delineation import ABSENT, Delineation
 from teleread.signal.ecg.filters import Samples
-from teleread.signal.ecg.templates import Template, sort_beats
+from teleread.signal.ecg.templates import Template, rr_around, sort_beats
 
 BLOCK_BEATS = 256
 """Beats that are cut out, compared and delineated together: bounds memory, and a class may change over hours."""
@@ -67,7 +67,7 @@ def delineate_blocks(
 def _block(cuts: Cuts, templates: list[Template], peaks: Indices, fs_hz: float) -> Indices:
     """Marks (n_beats, 8) in samples of the recording."""
     found = np.full((peaks.size, 8), ABSENT, dtype=np.float64)
-    early = premature_beats(np.concatenate(([np.nan], np.diff(peaks).astype(np.float64))))
+    early = premature_beats(rr_around(peaks, fs_hz))
     lone = np.ones(peaks.size, dtype=np.bool_)
     for number, template in enumerate(templates):
         lone[template.members] = False

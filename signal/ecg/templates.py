@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from teleread.signal.ecg.beat_cuts import Cuts, Indices, Mask, cut_beats, premature_beats, shape_classes, usual_beat
+from teleread.signal.ecg.beat_cuts import (
+    Cuts,
+    Indices,
+    Mask,
+    cut_beats,
+    nearest_class,
+    premature_beats,
+    shape_classes,
+    usual_beat,
+)
 from teleread.signal.ecg.boundaries import Boundaries, find_boundaries
 from teleread.signal.ecg.delineation import ABSENT
 from teleread.signal.ecg.filters import Samples
@@ -53,17 +62,27 @@ def sort_beats(
         use: which of all beats may make classes; all by default.
     """
     pick = np.arange(r_peaks.size) if pick is None else pick
-    apart = np.diff(r_peaks) / fs_hz
-    rr = np.column_stack((np.concatenate(([np.nan], apart)), np.concatenate((apart, [np.nan]))))[pick]
+    rr = rr_around(r_peaks, fs_hz)[pick]
     before_s, after_s = _window(rr)
     cuts = cut_beats(ecg_mv, fs_hz, r_peaks[pick], before_s, after_s)
     usable = np.asarray(cuts.missing.min(axis=1) < 0.5)
     usable = usable & use[pick] if use is not None else usable
-    premature = premature_beats(rr[:, 0])
+    premature = premature_beats(rr)
     fit = usable & cuts.whole
     classes = shape_classes(cuts, fit if fit.any() else usable, premature)
-    found = range(int(classes.max(initial=-1)) + 1)
-    return cuts, [_template(cuts, np.flatnonzero(classes == number), premature, rr) for number in found]
+    wider = nearest_class(cuts, classes)
+    found = []
+    for number in range(int(classes.max(initial=-1)) + 1):
+        made = _template(cuts, np.flatnonzero(classes == number), premature, rr)
+        found.append(replace(made, members=np.flatnonzero(wider == number)))
+    return cuts, found
+
+
+def rr_around(r_peaks: Indices, fs_hz: float) -> Samples:
+    """(n_beats, 2): seconds to the beat before and to the one after, NaN where there is none."""
+    apart = np.diff(r_peaks) / fs_hz
+    around: Samples = np.column_stack((np.concatenate(([np.nan], apart)), np.concatenate((apart, [np.nan]))))
+    return around
 
 
 def _window(rr: Samples) -> tuple[float, float]:
