@@ -1,8 +1,9 @@
 """Trains the two small networks of the rhythm analysis and tells how they do on patients they have not seen.
 
-    python -m training.ecg_rhythm DATA [--leave-one-out] [--write]
+    python -m training.ecg_rhythm DATA [--folds FOLDER] [--write]
 
-``DATA`` holds ``mitdb``, ``cpsc2021s``, ``ludb`` and ``twelve``. Needs wfdb and torch. Seeded: the same data gives the same file.
+``DATA`` holds ``mitdb``, ``cpsc2021s``, ``ludb`` and ``twelve``. Needs wfdb and torch. Seeded: the same data gives
+the same file.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import wfdb
 
 from teleread.signal.ecg.beat_table import beat_features, beat_table, fibrillation_features
 from teleread.signal.ecg.qrs import detect_qrs
+from teleread.signal.ecg.simulate import CONDITIONS, simulate
 
 WEIGHTS = Path(__file__).parent.parent / "signal" / "ecg" / "weights" / "ecg_rhythm.npz"
 BEATS = "NLRBAaJSVrFejnE/fQ!"
 NORMAL, EARLY, VENTRICULAR = "NLRej", "AaJS", "VE!"
 STRIPS = {"mit": ((10, 1), (30, 1)), "cpsc": ((10, 1), (30, 1))}
+SIMULATED_KINDS = {"normal": 0, "junctional": 0, "supraventricular": 1, "ventricular": 2}
 TWELVE_CHOICES = ((0, 1, 6, 7, 8, 9, 10, 11), (0,), (1,), (6,), (10,), (0, 1), (1, 6, 10))
 
 
@@ -57,6 +60,28 @@ def parts(data: Path) -> Iterator[Part]:
         if diagnoses:
             label = 1 if "164889003" in diagnoses else -1 if "164890007" in diagnoses else 0
             yield from _twelve(str(header.with_suffix("")), header.stem, label)
+    yield from _simulated()
+
+
+def _simulated() -> Iterator[Part]:
+    """Ten seconds of each simulated rhythm with a beat, a dozen seeds; the benchmark uses seeds from 1000 on."""
+    for condition in CONDITIONS:
+        if condition in ("vf", "asystole", "paced", "lead_off", "ra_la_swap"):
+            continue
+        for seed in range(12):
+            record, truth = simulate(condition, seed)
+            r = truth.r_peaks
+            if r.size < 4:
+                continue
+            codes = {code for *_, code in truth.rhythm}
+            fib = 1 if "atrial_fibrillation" in codes else -1 if "atrial_flutter" in codes else 0
+            kinds = np.array([SIMULATED_KINDS.get(kind, -1) for kind in truth.beats])
+            if (kinds > 0).mean() > 0.5:  # nothing to compare with
+                kinds[:] = -1
+            for choice in ((0, 1, 6, 7, 8, 9, 10, 11), (1,), (6,), (0, 1)):
+                y = record.signals_mv[list(choice)]
+                tag = "-".join(map(str, choice))
+                yield _part(f"sim_{condition}", "sim", tag, 10, y, record.fs_hz, r, kinds, np.full(r.size, fib))
 
 
 def _annotated(path: str, name: str, source: str) -> Iterator[Part]:
@@ -162,14 +187,14 @@ def train_fibrillation(chosen: list[Part]) -> dict[str, np.ndarray]:
 
 def folds(everything: list[Part]) -> list[set[str]]:
     """One patient each for the long recordings, tenths for the ten-second ones."""
-    long = sorted({p.patient for p in everything if p.source != "twelve"})
+    long = sorted({p.patient for p in everything if p.source not in ("twelve", "sim")})
     short = np.random.default_rng(0).permutation(sorted({p.patient for p in everything if p.source == "twelve"}))
     return [{p} for p in long] + [set(short[k::10].tolist()) for k in range(10)]
 
 
 SOURCES = (
     "MIT-BIH Arrhythmia Database (half of the records), CPSC2021 (3 patients), LUDB 1.0.1 (150 records), "
-    "12-lead recordings of CinC 2020/2021 with diagnoses; made by training/ecg_rhythm.py"
+    "12-lead recordings of CinC 2020/2021 with diagnoses, simulated rhythms; made by training/ecg_rhythm.py"
 )
 
 

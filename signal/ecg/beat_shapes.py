@@ -112,7 +112,7 @@ def decimated(signals_mv: Samples, step: int) -> Samples:
 
 def cut(signals_mv: Samples, centres: Indices, offsets: Indices) -> Samples:
     """Windows (beats, leads, len(offsets)) around the centres; beyond the ends the last sample is repeated."""
-    where = np.clip(centres[:, None] + offsets[None, :], 0, signals_mv.shape[1] - 1)
+    where = np.minimum(np.maximum(centres[:, None] + offsets[None, :], 0), signals_mv.shape[1] - 1)
     windows: Samples = signals_mv[:, where].transpose(1, 0, 2)
     return windows
 
@@ -194,7 +194,7 @@ def _speed(windows: Samples) -> Samples:
     """Length of the step between samples over all leads, smoothed over three: (beats, m - 1)."""
     slope = np.diff(windows, axis=2)
     speed = np.sqrt(np.einsum("blm,blm->bm", slope, slope))
-    smooth = speed.copy()
+    smooth: Samples = speed.copy()
     smooth[:, 1:-1] = (speed[:, :-2] + speed[:, 1:-1] + speed[:, 2:]) / 3.0
     return smooth
 
@@ -225,11 +225,12 @@ def _bounds(speed: Samples) -> tuple[int, int]:
 
 
 def quiet_around(speed: Samples, limit: float, quiet: int) -> tuple[int, int]:
-    """From the top of the speed outwards to where it stays below the limit for ``quiet`` samples: a T wave beyond is not
-    reached. First sample, and one after the last."""
+    """From the top of the speed outwards to where it stays below the limit for ``quiet`` samples: a T wave beyond is
+    not reached. First sample, and one after the last."""
     top = int(np.argmax(speed))
-    low = np.concatenate((np.zeros(quiet), np.cumsum(speed > limit)))  # a moving count of samples over the limit
-    calm = low[quiet:] - low[:-quiet] == 0 if low.size > quiet else np.zeros(0, dtype=np.bool_)
+    # how many of the last samples are over the limit; before the window there is nothing
+    over = np.convolve(speed > limit, np.ones(quiet))[: speed.size]
+    calm = over == 0
     after = np.flatnonzero(calm[top:])
     before = np.flatnonzero(calm[:top])
     off = top + int(after[0]) - quiet + 1 if after.size else speed.size

@@ -63,7 +63,14 @@ def beat_table(signals_mv: Samples, fs_hz: float, leads: tuple[str, ...], r_peak
         r_peaks / fs_hz,
         rr,
         table[:, 0].astype(np.int64),
-        *(table[:, k] for k in range(1, 9)),
+        table[:, 1],
+        table[:, 2],
+        table[:, 3],
+        table[:, 4],
+        table[:, 5],
+        table[:, 6],
+        table[:, 7],
+        table[:, 8],
         np.concatenate(p_rows) if p_rows else np.empty((0, 8)),
     )
 

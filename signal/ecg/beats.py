@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from teleread.signal.ecg.beat_shapes import Mask
 from teleread.signal.ecg.beat_table import BeatTable, beat_features
-from teleread.signal.ecg.filters import Samples
+from teleread.signal.ecg.filters import Samples, run_lengths
 from teleread.signal.ecg.small_networks import network
 
 BEAT_KINDS = ("normal", "supraventricular", "ventricular", "paced", "junctional", "fusion", "unknown")
@@ -17,19 +17,21 @@ Kinds = NDArray[np.int64]
 
 _EARLY = 0.9
 _SURE_OF_EARLY = 0.6
-_CLEARLY_OTHER = 0.6
-_WIDER = 1.35
+_CLEARLY_OTHER = 0.5
+_FOREIGN = 0.65
+_QUICK_RR_S = 0.62
+_RUN_BEATS = 3
 
 
-def beat_kinds(table: BeatTable, paced: Mask, fibrillation: Mask) -> Kinds:
-    """Numbers into ``BEAT_KINDS``, one per beat.
+def beat_kinds(table: BeatTable, paced: Mask, fibrillation: Mask) -> tuple[Kinds, Samples]:
+    """Numbers into ``BEAT_KINDS``, one per beat, and how sure it is that each beat is ventricular (0 to 1).
 
     A small network judges shape, width, prematurity and the P wave before the beat; rules then correct what it cannot
     know: nothing is early in fibrillation, where a ventricular beat must differ clearly, and a paced beat is paced.
     """
     n = table.r_s.size
     if n == 0:
-        return np.empty(0, dtype=np.int64)
+        return np.empty(0, dtype=np.int64), np.empty(0)
     logits = network("beats").logits(beat_features(table))
     kinds = logits.argmax(axis=1).astype(np.int64)
     share = _softmax(logits)
@@ -38,17 +40,41 @@ def beat_kinds(table: BeatTable, paced: Mask, fibrillation: Mask) -> Kinds:
     kinds[(kinds == SUPRAVENTRICULAR) & (~early | fibrillation | (share[:, SUPRAVENTRICULAR] < _SURE_OF_EARLY))] = (
         NORMAL
     )
-    wider = table.spread_s > _WIDER * table.usual_spread_s
-    other = (table.match < _CLEARLY_OTHER) & (wider | (table.group > 0))
-    kinds[(kinds == VENTRICULAR) & fibrillation & ~other] = NORMAL
+    kinds[(kinds == VENTRICULAR) & fibrillation & (table.match > _CLEARLY_OTHER)] = NORMAL
     kinds[paced] = PACED
-    return kinds
+    sure = np.where(paced, 0.0, share[:, VENTRICULAR])
+    kinds[_foreign_runs(table, sure)] = VENTRICULAR
+    return kinds, sure
+
+
+def _foreign_runs(table: BeatTable, sure: Samples) -> Mask:
+    """Beats of fast runs (three and more at 100/min) of shapes foreign to the usual one: together they are surer
+    than each alone."""
+    foreign = (table.match < _FOREIGN) | (sure > 0.5)
+    in_run = np.zeros(sure.size, dtype=np.bool_)
+    quick = np.nan_to_num(table.rr_s, nan=9.0) <= _QUICK_RR_S
+    starts, stops = run_lengths(foreign & quick)
+    for first, last in zip(starts, stops, strict=True):
+        # the beat before the first short interval may begin the run
+        begin = first - 1 if first > 0 and foreign[first - 1] else first
+        if last - begin < _RUN_BEATS:
+            continue
+        mean = float(sure[begin:last].mean())
+        alike_each_other = float((table.group[begin:last] > 0).mean()) >= 0.6
+        if mean >= 0.4 or (alike_each_other and mean >= 0.2):
+            in_run[begin:last] = True
+    return in_run
 
 
 def _softmax(logits: Samples) -> Samples:
     power = np.exp(logits - logits.max(axis=1, keepdims=True))
     share: Samples = power / power.sum(axis=1, keepdims=True)
     return share
+
+
+def kinds_usual(kinds: Kinds) -> int:
+    """The most frequent kind."""
+    return int(np.bincount(kinds, minlength=len(BEAT_KINDS)).argmax())
 
 
 def kind_names(kinds: Kinds) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def slurred(beat: UsualBeat) -> float:
     speed = np.sqrt((slope * slope).sum(axis=0))
     if speed.size < 4 or speed.max() <= 0:
         return 0.0
-    return float(np.argmax(speed > 0.5 * speed.max())) / speed.size
+    return int(np.argmax(speed > 0.5 * speed.max())) / int(speed.size)
 
 
 def pre_excited(beat: UsualBeat, pr_s: float | None) -> bool:

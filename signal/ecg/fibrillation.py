@@ -1,9 +1,10 @@
 """Ventricular flutter and fibrillation, sought in the signal itself, whatever the beat detector made of it.
 
-Three measures per lead and window of four seconds, all free of gain: how well the signal equals minus itself half a period
-earlier (leakage of the VF filter, Kuo and Dillman, Computers in Cardiology 1978), how much of the time it is away from its
-base line (time-delay and threshold-crossing counts say the same: Arafat et al., doi:10.1007/s11760-009-0136-1), and how much steeper its steepest
-parts are than the rest. A ventricle that beats in an ordered way rests between narrow steep complexes.
+Three measures per lead and window of four seconds, all free of gain: how well the signal equals minus itself half a
+period earlier (leakage of the VF filter, Kuo and Dillman, Computers in Cardiology 1978), how much of the time it is
+away from its base line (time-delay and threshold-crossing counts say the same: Arafat et al.,
+doi:10.1007/s11760-009-0136-1), and how much steeper its steepest parts are than the rest. A ventricle that beats in
+an ordered way rests between narrow steep complexes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ WORK_FS_HZ = 125.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChaosMeasures:
-    """Each (windows, leads). ``height_mv`` is peak to peak without the extremes, ``rate_hz`` that of the strongest rhythm."""
+    """Each (windows, leads). ``height_mv`` is peak to peak without the extremes, ``rate_hz`` that of the strongest
+    rhythm."""
 
     leakage: Samples
     away: Samples
@@ -54,7 +56,8 @@ def measures(work_mv: Samples, fs_hz: float) -> ChaosMeasures:
 
 
 def repetition(window_mv: Samples, fs_hz: float) -> tuple[float, float]:
-    """How well a stretch (leads, n) repeats itself after some 0.24 to 0.62 s, all leads together, and that time in seconds.
+    """How well a stretch (leads, n) repeats itself after some 0.24 to 0.62 s, all leads together, and that time in
+    seconds.
 
     Near 1 the ventricles go round in one way (tachycardia, flutter), near 0 in none (fibrillation).
     """

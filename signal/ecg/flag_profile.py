@@ -20,7 +20,7 @@ from teleread.signal.ecg.flag_types import KINDS, SEVERITIES
 OPS = (">=", ">", "<=", "<")
 """How a value is compared with its limit, as the source writes it."""
 
-SUPPRESSORS = ("paced", "lbbb", "rbbb", "lvh", "pre_excitation")
+SUPPRESSORS = ("paced", "lbbb", "rbbb", "lvh", "pre_excitation", "ventricular_rhythm")
 """What may keep a rule from being judged."""
 
 DEFAULT_PROFILE = "standard"

@@ -167,8 +167,8 @@ class NotJudged:
     """A rule, or one lead of it, that was not judged, and why.
 
     Args:
-        reason: ``paced``, ``lbbb``, ``lvh``, ``pre_excitation``, ``filter_narrow``, ``lead_quality``,
-            ``lead_missing``, ``not_measured``, ``rhythm_unknown``, ``age_outside``, ``switched_off``.
+        reason: ``paced``, ``lbbb``, ``lvh``, ``pre_excitation``, ``ventricular_rhythm``, ``filter_narrow``,
+            ``lead_quality``, ``lead_missing``, ``not_measured``, ``rhythm_unknown``, ``age_outside``, ``switched_off``.
         lead: None when the whole rule was left out.
         met: True when the limits were reached all the same. It is not a flag; a reader should still look.
     """
@@ -206,5 +206,5 @@ class Flags:
         return tuple(dict.fromkeys(reasons))
 
 
-ST_REASONS = ("paced", "lbbb", "lvh", "pre_excitation", "rbbb", "filter_narrow")
+ST_REASONS = ("paced", "lbbb", "lvh", "pre_excitation", "rbbb", "ventricular_rhythm", "filter_narrow")
 """Reasons of ``NotJudged`` that concern the ST segment."""

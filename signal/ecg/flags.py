@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from teleread.errors import Misconfigured
 from teleread.signal.ecg.flag_profile import DEFAULT_PROFILE, LvhLimits, Profile, Rule, load_profile, profile_names
 from teleread.signal.ecg.flag_tests import TESTS
-from teleread.signal.ecg.flag_types import BandLike, Flag, FlagInputs, Flags, NotJudged
+from teleread.signal.ecg.flag_types import BandLike, Flag, FlagInputs, Flags, NotJudged, RhythmLike
 from teleread.signal.ecg.flag_verdict import Verdict
 
 __all__ = [
@@ -34,6 +34,14 @@ __all__ = [
 
 _HIGH_PASS_HZ = 0.05
 _LOW_PASS_HZ = 150.0
+_VENTRICULAR = frozenset(
+    {
+        "ventricular_tachycardia",
+        "ventricular_fibrillation",
+        "idioventricular_rhythm",
+        "accelerated_idioventricular_rhythm",
+    }
+)
 _ORDER = {"critical": 0, "urgent": 1, "note": 2}
 
 
@@ -58,17 +66,25 @@ def flag(inputs: FlagInputs, profile: Profile) -> Flags:
 
 
 def suppressors(inputs: FlagInputs, limits: LvhLimits) -> frozenset[str]:
-    """What is present of ``paced``, ``lbbb``, ``rbbb``, ``pre_excitation`` and ``lvh`` (suspected by voltage)."""
+    """What is present of ``SUPPRESSORS``; ``lvh`` is suspected by voltage."""
     found: set[str] = set()
     if inputs.rhythm is not None:
         codes = {f.code for f in inputs.rhythm.findings}
         found = codes & {"paced", "lbbb", "rbbb", "pre_excitation"}
         found |= {"pre_excitation"} if "pre_excited_af" in codes else set()
         found |= {"paced"} if any(code == "paced_rhythm" for _, _, code in inputs.rhythm.spans) else set()
+        found |= {"ventricular_rhythm"} if _mostly(inputs.rhythm, _VENTRICULAR) else set()
     # the voltage of a wide QRS says nothing about the muscle's thickness
-    if not found & {"paced", "lbbb", "pre_excitation"} and _lvh_suspected(inputs, limits):
+    if not found & {"paced", "lbbb", "pre_excitation", "ventricular_rhythm"} and _lvh_suspected(inputs, limits):
         found.add("lvh")
     return frozenset(found)
+
+
+def _mostly(rhythm: RhythmLike, codes: frozenset[str]) -> bool:
+    """Whether these rhythms last at least half of the time."""
+    lengths = [(end - start, code) for start, end, code in rhythm.spans]
+    total = sum(length for length, _ in lengths)
+    return total > 0 and sum(length for length, code in lengths if code in codes) >= 0.5 * total
 
 
 def _lvh_suspected(inputs: FlagInputs, limits: LvhLimits) -> bool:

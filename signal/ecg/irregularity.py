@@ -1,8 +1,9 @@
 """How irregular the beats follow each other around each beat, robust against single early beats and breathing.
 
 Measures of Lake and Moorman (sample entropy, doi:10.1152/ajpheart.00561.2010), of Dash et al. (turning points,
-doi:10.1007/s10439-009-9740-z) and plain quantiles of successive differences, all over windows of beats and relative to the
-local interval. Differences that touch a beat of another shape are left out: an ectopic beat is no irregular conduction.
+doi:10.1007/s10439-009-9740-z) and plain quantiles of successive differences, all over windows of beats and relative
+to the local interval. Differences that touch a beat of another shape are left out: an ectopic beat is no irregular
+conduction.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def quantiles(values: Samples, levels: tuple[float, ...]) -> Samples:
     count = np.isfinite(values).sum(axis=1)
     rows = np.arange(values.shape[0])
     picked = [ordered[rows, np.clip((count * level).astype(np.int64), 0, np.maximum(count - 1, 0))] for level in levels]
-    return np.nan_to_num(np.stack(picked, axis=1))
+    found: Samples = np.nan_to_num(np.stack(picked, axis=1))
+    return found
 
 
 def _entropy(scaled: Samples, known: Mask) -> tuple[Samples, Samples]:
@@ -113,7 +115,8 @@ def _entropy(scaled: Samples, known: Mask) -> tuple[Samples, Samples]:
 
 
 def _pattern(every: Samples) -> Samples:
-    """Highest autocorrelation at two to four beats: bigeminy, trigeminy and fixed blocks repeat, fibrillation does not."""
+    """Highest autocorrelation at two to four beats: bigeminy, trigeminy and fixed blocks repeat, fibrillation does
+    not."""
     known = np.isfinite(every)
     centred = np.where(known, every - quantiles(every, (0.5,)), 0.0)
     centred = np.clip(centred, -0.6, 0.6)

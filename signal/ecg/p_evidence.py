@@ -1,7 +1,7 @@
 """Evidence of P waves: what stands in the same place before each QRS, and what moves there without being tied to it.
 
 The window before the QRS onset is compared with the mean of its neighbours: a P wave repeats itself from beat to
-beat, fibrillatory waves do not (Slocum et al., doi:10.1161/01.CIR.85.5.1664 use the same idea on averaged beats).
+beat, fibrillatory waves do not.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ _FLOOR = 1e-9
 class PEvidence:
     """One entry per beat, all dimensionless.
 
-    ``match``: correlation with the mean of the neighbours. ``shared``: part of the energy that repeats, from 0 (nothing)
-    to 1. ``shared_best``: the same in the best lead. ``height``: size of what repeats beside the QRS. ``residue``: size of
-    what does not repeat beside the QRS. ``slow``: part of that residue below some 12 Hz (f waves rather than muscle).
-    ``bump``: height beside the QRS of the hump nearest to a P wave in the mean of the neighbours, ``bump_at_s``: how long before
-    the QRS onset it peaks (NaN: no hump stands alone there).
+    ``match``: correlation with the mean of the neighbours. ``shared``: part of the energy that repeats, from 0
+    (nothing) to 1. ``shared_best``: the same in the best lead. ``height``: size of what repeats beside the QRS.
+    ``residue``: size of what does not repeat beside the QRS. ``slow``: part of that residue below some 12 Hz (f
+    waves rather than muscle).
+    ``bump``: height beside the QRS of the hump nearest to a P wave in the mean of the neighbours, ``bump_at_s``: how
+    long before the QRS onset it peaks (NaN: no hump stands alone there).
     """
 
     match: Samples
@@ -112,7 +113,8 @@ def _level(part: Samples) -> Samples:
     left, right = part[:, :, :k].mean(axis=2), part[:, :, -k:].mean(axis=2)
     ramp = (np.arange(m) - (k - 1) / 2) / max(m - k, 1)
     flat: Samples = part - left[:, :, None] - (right - left)[:, :, None] * ramp
-    return flat - flat.mean(axis=2, keepdims=True)
+    flat -= flat.mean(axis=2, keepdims=True)
+    return flat
 
 
 def _smoothed(part: Samples) -> Samples:

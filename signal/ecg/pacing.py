@@ -1,8 +1,9 @@
 """Pacing spikes, sought in the signal as recorded, because every filter for measurements blunts them.
 
-A spike is a deflection of one to four milliseconds that stands alone: nothing as steep within 30 ms around it (AHA 2007,
-doi:10.1161/CIRCULATIONAHA.106.180200, asks for spikes of 0.5 ms to be kept; at 500 Hz they are one or two samples).
-A spike counts only when several lie at one distance before the QRS: a narrow R wave or a static discharge does not.
+A spike is a deflection of one to four milliseconds that stands alone: nothing as steep within 30 ms around it (AHA
+2007, doi:10.1161/CIRCULATIONAHA.106.180200, asks for spikes of 0.5 ms to be kept; at 500 Hz they are one or two
+samples). A spike counts only when several lie at one distance before the QRS: a narrow R wave or a static discharge
+does not.
 """
 
 from __future__ import annotations

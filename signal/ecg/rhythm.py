@@ -1,7 +1,8 @@
 """Rhythm: what the heart does over time, beat by beat, from one lead or many. Nothing here is a diagnosis.
 
-The parts: shapes of beats (``beat_shapes``), P waves (``p_evidence``), irregularity, fibrillation and flutter (``atrial``), disorder and
-standstill of the ventricles (``ventricular``), pacing spikes, conduction. Rules of safety: whatever cannot be told is
+The parts: shapes of beats (``beat_shapes``), P waves (``p_evidence``), irregularity, fibrillation and flutter
+(``atrial``), disorder and standstill of the ventricles (``ventricular``), pacing spikes, conduction. Rules of
+safety: whatever cannot be told is
 ``undetermined``, which never means normal; a regular fast rhythm with wide QRS and no visible P is called ventricular
 tachycardia, with lower confidence, because to take it for a harmless one would be the worse mistake.
 """
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 
 from teleread.signal.ecg import rhythm_spans as rs
 from teleread.signal.ecg.atrial import fibrillation_share, flutter_strength
+from teleread.signal.ecg.av_block import Block, av_block
 from teleread.signal.ecg.beat_shapes import Indices, Mask, chosen_leads
 from teleread.signal.ecg.beat_table import BeatTable, beat_table, local_mean
-from teleread.signal.ecg.beats import PACED, UNKNOWN, VENTRICULAR, Kinds, beat_kinds, kind_names
+from teleread.signal.ecg.beats import PACED, UNKNOWN, VENTRICULAR, Kinds, beat_kinds, kind_names, kinds_usual
 from teleread.signal.ecg.conduction import UsualBeat, averaged, from_median
 from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.filters import Samples
@@ -30,6 +32,8 @@ __all__ = ["FINDING_CODES", "SPAN_CODES", "Rhythm", "RhythmFinding", "classify_r
 
 _FLUTTER_WINDOW_S = 10.0
 _FEWEST_BEATS = 3
+_BLOCK_WINDOW_S = 10.0
+_NO_BLOCK = (rs.AF, rs.FLUTTER, rs.VT, rs.PACED_RHYTHM, rs.SVT)
 _STANDSTILL_S = 4.0
 
 
@@ -63,24 +67,47 @@ def classify_rhythm(
     rows = chosen_leads(names, x)
     if not rows or x.shape[1] == 0 or duration < 1.0:
         return Rhythm(_whole(duration), kind_names(np.full(r.size, UNKNOWN)), ())
-    chaos, flat = unordered_spans(x, fs_hz, rows)
+    chaos, flat = unordered_spans(x, fs_hz, _few(rows, names))
     raw = x if raw_mv is None else np.atleast_2d(np.asarray(raw_mv, dtype=np.float64))
     pacing = find_pacing(raw[rows] if raw.shape[0] == x.shape[0] and len(rows) < raw.shape[0] else raw, fs_hz, r)
     table = beat_table(x, fs_hz, names, r)
     chaos, orderly = disordered(chaos, table.r_s, table.match)
     turning, chaos = repeating(chaos, x, fs_hz, rows)
     standstill = _standstill(r / fs_hz, flat, duration)
-    kinds = beat_kinds(table, pacing.paced, fibrillation_share(table) > 0.5)
+    fibrillation = fibrillation_share(table)
+    kinds, sure = beat_kinds(table, pacing.paced, fibrillation > 0.5)
     usual = _usual_beat(x, fs_hz, names, r, table, beat)
-    spans, codes, e = _spans(x, fs_hz, names, r, table, kinds, delineation, usual, duration, orderly)
+    spans, codes, e = _spans(x, fs_hz, names, r, table, kinds, delineation, usual, duration, orderly, fibrillation)
     spans = rs.laid_over(spans, [s[:2] for s in standstill], "asystole")
     spans = rs.laid_over(spans, [t[:2] for t in turning], "ventricular_tachycardia")
     spans = rs.laid_over(spans, chaos, "ventricular_fibrillation")
     kinds = np.where(beats_within(table.r_s, chaos), UNKNOWN, kinds)
     in_tachycardia = [(a, b) for a, b, code in spans if code == "ventricular_tachycardia"]
     kinds = np.where(beats_within(table.r_s, in_tachycardia) & (kinds != PACED), VENTRICULAR, kinds)
-    seen = Seen(table, kinds, codes, e, pacing, usual, delineation, fs_hz, duration, tuple(chaos), tuple(standstill), tuple(turning))
+    blocks = _blocks(x, fs_hz, names, r, codes, kinds)
+    seen = Seen(
+        table,
+        kinds,
+        sure,
+        codes,
+        e,
+        pacing,
+        usual,
+        delineation,
+        fs_hz,
+        duration,
+        tuple(chaos),
+        tuple(standstill),
+        tuple(turning),
+        blocks,
+    )
     return Rhythm(tuple(spans), kind_names(kinds), findings_of(seen, tuple(spans)))
+
+
+def _few(rows: list[int], leads: tuple[str, ...]) -> list[int]:
+    """Four leads that look from different sides are enough to see disorder."""
+    wanted = [i for i in rows if leads[i] in ("I", "II", "V1", "V5")]
+    return wanted if len(wanted) == 4 else rows[:4]
 
 
 def _whole(duration_s: float) -> tuple[tuple[float, float, str], ...]:
@@ -105,15 +132,17 @@ def _spans(
     usual: UsualBeat | None,
     duration: float,
     orderly: Mask,
+    fibrillation: Samples,
 ) -> tuple[Spans, Indices, rs.Evidence]:
     p_share = None
     if delineation is not None and delineation.p_on.shape == r.shape:
         p_share = local_mean((delineation.p_on >= 0).astype(np.float64), np.ones(r.size), 6)
-    e = rs.evidence(table, usual.qrs_s if usual is not None and duration < 60.0 else None, p_share)
+    e = rs.evidence(table, usual.qrs_s if usual is not None and duration < 60.0 else None, p_share, fibrillation)
     if r.size < _FEWEST_BEATS:
         return list(_whole(duration)), np.full(r.size, rs.UNDETERMINED), e
     codes = rs.base_codes(e, kinds, _flutter(x, fs_hz, leads, r))
-    # broad beats without any base line between them are ventricular, unless they are irregular (pre-excited fibrillation)
+    # broad beats without any base line between them are ventricular, unless they are irregular (pre-excited
+    # fibrillation)
     codes[orderly & (codes != rs.AF)] = rs.VT
     codes = rs.with_arrhythmia(codes, table, kinds)
     codes = rs.overlaid(rs.settled(codes, table.rr_s), table, kinds)
@@ -129,11 +158,37 @@ def _flutter(x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices) -> Ma
         stop = n if start + 1.5 * width > n else start + width
         inside = (r >= start) & (r < stop)
         if inside.any() and stop - start >= 0.5 * min(width, n):
-            strength, _ = flutter_strength(x[:, start:stop], fs_hz, leads, r[inside] - start)
-            mask |= inside & (strength > rs.FLUTTER_STRENGTH)
+            strength, rate = flutter_strength(x[:, start:stop], fs_hz, leads, r[inside] - start)
+            # a line at the rate of the beats themselves is what is left of them
+            beats_per_min = 60.0 * inside.sum() * fs_hz / (stop - start)
+            if strength > rs.FLUTTER_STRENGTH and rate > 1.4 * beats_per_min:
+                mask |= inside
         if stop == n:
             break
     return mask
+
+
+def _blocks(
+    x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices, codes: Indices, kinds: Kinds
+) -> tuple[tuple[float, float, Block], ...]:
+    """AV block in stretches of ten seconds that are slow or miss beats."""
+    found: list[tuple[float, float, Block]] = []
+    n, width = x.shape[1], round(_BLOCK_WINDOW_S * fs_hz)
+    for start in range(0, n, width):
+        stop = n if start + 1.5 * width > n else start + width
+        inside = (r >= start) & (r < stop)
+        at = r[inside]
+        if at.size >= 3 and not np.isin(codes[inside], _NO_BLOCK).mean() > 0.5:
+            rr = np.diff(at) / fs_hz
+            if float(np.median(rr)) > 0.9 or float(rr.max()) > 1.35 * float(np.median(rr)):
+                block = av_block(
+                    x[:, start:stop], fs_hz, leads, at - start, kinds[inside] == kinds_usual(kinds[inside])
+                )
+                if block is not None:
+                    found.append((start / fs_hz, stop / fs_hz, block))
+        if stop == n:
+            break
+    return tuple(found)
 
 
 def _standstill(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from teleread.signal.ecg import rhythm_spans as rs
+from teleread.signal.ecg.av_block import Block
 from teleread.signal.ecg.beat_shapes import Indices
 from teleread.signal.ecg.beat_table import BeatTable
 from teleread.signal.ecg.beats import NORMAL, PACED, SUPRAVENTRICULAR, VENTRICULAR, Kinds
@@ -28,6 +29,7 @@ class Seen:
 
     table: BeatTable
     kinds: Kinds
+    sure: Samples
     codes: Indices
     evidence: rs.Evidence
     pacing: Pacing
@@ -38,11 +40,12 @@ class Seen:
     chaos: tuple[tuple[float, float], ...]
     standstill: tuple[tuple[float, float, float], ...]
     turning: tuple[tuple[float, float, float], ...]
+    blocks: tuple[tuple[float, float, Block], ...]
 
 
 def findings_of(seen: Seen, spans: tuple[tuple[float, float, str], ...]) -> tuple[RhythmFinding, ...]:
     """All findings, in order of time."""
-    found = [*_of_spans(seen, spans), *_standstills(seen)]
+    found = [*_of_spans(seen, spans), *_standstills(seen), *_blocked(seen)]
     if seen.kinds.size >= 3:
         found += [*_pauses(seen), *_rates(seen), *_early(seen), *_shape(seen)]
     return tuple(sorted(found, key=lambda f: (f.start_s, f.code, f.end_s)))
@@ -79,9 +82,11 @@ def _of_spans(seen: Seen, spans: tuple[tuple[float, float, str], ...]) -> list[R
 def _sure(seen: Seen, code: str, inside: np.ndarray) -> float:
     if code == "atrial_fibrillation":
         return float(seen.evidence.fibrillation[inside].mean())
+    if code == "ventricular_tachycardia" and not inside.any():
+        return 0.6
     if code == "ventricular_tachycardia":
         # a run of other beats is surer than a wide rhythm without anything to compare it with
-        return 0.9 if (seen.kinds[inside] == VENTRICULAR).mean() > 0.5 else 0.6
+        return 0.9 if (seen.sure[inside] > 0.5).mean() > 0.5 else 0.6
     return 0.7
 
 
@@ -91,6 +96,17 @@ def _standstills(seen: Seen) -> list[RhythmFinding]:
         _finding("asystole", start, end, end - start, "s", 0.6 if height > 0.02 else 0.3)
         for start, end, height in seen.standstill
     ]
+
+
+def _blocked(seen: Seen) -> list[RhythmFinding]:
+    """AV blocks, neighbouring stretches of one code together; the value is the rate of the P waves."""
+    found: list[RhythmFinding] = []
+    for start, end, block in seen.blocks:
+        if found and found[-1].code == block.code and start - found[-1].end_s < 0.1:
+            last = found.pop()
+            start = last.start_s
+        found.append(_finding(block.code, start, end, 60.0 / block.period_s, "bpm", block.confidence))
+    return found
 
 
 def _pauses(seen: Seen) -> list[RhythmFinding]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from teleread.signal.ecg.atrial import fibrillation_share, p_seen, steady
+from teleread.signal.ecg.atrial import p_seen, steady
 from teleread.signal.ecg.beat_shapes import Indices, Mask
 from teleread.signal.ecg.beat_table import BeatTable, local_mean, local_median
 from teleread.signal.ecg.beats import PACED, SUPRAVENTRICULAR, VENTRICULAR, Kinds
@@ -35,7 +35,7 @@ from teleread.signal.ecg.ventricular import Span, ventricular_runs
 BRADYCARDIA_BPM = 60.0
 TACHYCARDIA_BPM = 100.0
 WIDE_S = 0.12
-FLUTTER_STRENGTH = 0.43
+FLUTTER_STRENGTH = 0.40
 
 _SVT_BPM = 150.0
 _SVT_REGULAR_BPM = 120.0
@@ -44,12 +44,14 @@ _VT_BPM = 100.0
 _AF_BEATS = 5
 _RATE_REACH = 8
 _PAUSE_LIKE = 1.35
+_QUIET = 0.035
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """Per beat: how sure it is of fibrillation, of a P wave (see ``p_seen``), the local rate and how regular it is
-    (median step between intervals over their median), whether the usual beat there is wide."""
+    (median step between intervals over their median), whether the usual beat there is wide, how alike the beats are,
+    and whether it is quiet enough before the QRS to see a P wave if there were one."""
 
     fibrillation: Samples
     p: Samples
@@ -57,10 +59,12 @@ class Evidence:
     step: Samples
     wide: Mask
     clear: Samples
+    quiet: Mask
 
 
-def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | None) -> Evidence:
-    """``width_s`` is the duration of the usual QRS where it was measured, ``delineated_p`` the share of beats with a P."""
+def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | None, fibrillation: Samples) -> Evidence:
+    """``width_s`` is the duration of the usual QRS where it was measured, ``delineated_p`` the share of beats with a
+    P."""
     mean_rr = local_mean(np.nan_to_num(table.rr_s), np.isfinite(table.rr_s).astype(np.float64), _RATE_REACH)
     rate = np.where(mean_rr > 0.1, 60.0 / np.maximum(mean_rr, 0.1), 0.0)
     alike = table.alike & np.concatenate(([False], table.alike[:-1])) if table.r_s.size else table.alike
@@ -71,11 +75,12 @@ def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | No
         p = np.where((p > 0.4) & (p < 1.0) & (delineated_p > 0.7), 1.0, p)
     wide = np.full(table.r_s.size, width_s >= WIDE_S) if width_s is not None else table.usual_width_s >= WIDE_S
     return Evidence(
-        fibrillation=fibrillation_share(table),
+        fibrillation=fibrillation,
         p=p,
         rate_bpm=rate,
         step=local_median(step, _RATE_REACH, otherwise=0.0) / np.maximum(mean_rr, 0.1),
         wide=wide & (table.usual_spread_s > 0.026),
+        quiet=local_median(table.p[:, 4], _RATE_REACH, otherwise=0.0) < _QUIET,
         clear=local_mean(np.maximum(table.match, 0.0), np.ones(table.r_s.size), _RATE_REACH),
     )
 
@@ -91,8 +96,10 @@ def base_codes(e: Evidence, kinds: Kinds, flutter: Mask) -> Indices:
     quick = (e.rate_bpm >= _SVT_BPM) & ~seen | (e.rate_bpm >= _SVT_REGULAR_BPM) & absent & regular
     code[quick & ~e.wide] = SVT
     slow = (e.rate_bpm < TACHYCARDIA_BPM) & absent & regular
-    code[slow & ~e.wide] = JUNCTIONAL
-    code[slow & e.wide] = np.where(e.rate_bpm[slow & e.wide] < _IDIOVENTRICULAR_BPM, IDIOVENTRICULAR, ACCELERATED)
+    code[slow & ~e.wide] = np.where(e.quiet[slow & ~e.wide], JUNCTIONAL, UNDETERMINED)
+    own = slow & e.wide & e.quiet & (e.clear > 0.8)
+    code[slow & e.wide] = UNDETERMINED
+    code[own] = np.where(e.rate_bpm[own] < _IDIOVENTRICULAR_BPM, IDIOVENTRICULAR, ACCELERATED)
     code[(e.rate_bpm > TACHYCARDIA_BPM) & (e.rate_bpm < _SVT_BPM) & absent & ~quick & ~e.wide] = UNDETERMINED
     fast_wide = e.wide & ((e.rate_bpm >= 130.0) | (e.rate_bpm >= _VT_BPM) & ~seen)
     code[fast_wide] = VT
@@ -134,7 +141,8 @@ def overlaid(code: Indices, table: BeatTable, kinds: Kinds) -> Indices:
 
 
 def settled(code: Indices, rr_s: Samples, least_s: float = 8.0) -> Indices:
-    """Short stretches of a sinus code between others take the code of the longer neighbour, so that spans do not flicker."""
+    """Short stretches of a sinus code between others take the code of the longer neighbour, so that spans do not
+    flicker."""
     out = code.copy()
     for _ in range(2):
         edges = np.flatnonzero(np.diff(out)) + 1

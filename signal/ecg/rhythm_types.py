@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-
 from teleread.signal.ecg.filters import Samples
 
 SPAN_CODES = (
@@ -60,8 +59,8 @@ FINDING_CODES = (
 class RhythmFinding:
     """One thing found, from ``start_s`` to ``end_s``.
 
-    ``value`` with its ``unit``: a pause in ``"s"``, a rate in ``"bpm"``, a share of beats in ``"%"``, an interval in ``"ms"``, None
-    where there is nothing to count. ``confidence`` runs from 0 to 1.
+    ``value`` with its ``unit``: a pause in ``"s"``, a rate in ``"bpm"``, a share of beats in ``"%"``, an interval in
+    ``"ms"``, None where there is nothing to count. ``confidence`` runs from 0 to 1.
     """
 
     code: str
@@ -82,7 +81,8 @@ class Rhythm:
 
 
 class BeatLike(Protocol):
-    """What is needed of a median beat: (n_leads, m) signals, their leads and rate, boundaries in samples (-1 absent)."""
+    """What is needed of a median beat: (n_leads, m) signals, their leads and rate, boundaries in samples (-1
+    absent)."""
 
     @property
     def signals_mv(self) -> Samples: ...

@@ -61,7 +61,7 @@ def filter_text(filters: Filters, language: str) -> str:
         return f"{word('filter_unknown', language)} · {word('st_not_judged', language)}"
     band = f"{'?' if high is None else f'{high:g}'}–{'?' if low is None else f'{low:g}'} Hz"
     text = f"{word('device_filter', language)} {band}"
-    text += f", {filters.notch_hz:g} Hz" if filters.notch_hz is not None else ""
+    text += f", {filters.notch_hz:g} Hz" if filters.notch_hz else ""
     wide = high is not None and low is not None and high <= 0.05 and low >= 150.0
     return text if wide else f"{text} · {word('st_not_judged', language)}"
 

@@ -101,6 +101,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "rbbb": ("right bundle branch block", "右束支阻滞"),
     "lvh": ("hypertrophy suspected", "疑左室肥厚"),
     "pre_excitation": ("pre-excitation", "心室预激"),
+    "ventricular_rhythm": ("ventricular rhythm", "室性心律"),
     "filter_narrow": ("narrow filter", "滤波过窄"),
     "lead_quality": ("poor lead", "导联质量差"),
     "lead_missing": ("lead not recorded", "未采集该导联"),

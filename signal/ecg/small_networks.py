@@ -1,10 +1,11 @@
-"""The small trained networks of the rhythm analysis: one hidden layer each, weights made by ``training/ecg_rhythm.py``."""
+"""The small trained networks of the rhythm analysis: one hidden layer each, weights made by
+``training/ecg_rhythm.py``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
+from importlib.resources import as_file, files
 
 import numpy as np
 
@@ -16,7 +17,8 @@ _REACH = 4.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SmallNetwork:
-    """tanh layer, then linear: (n, features) → logits (n, classes). Features beyond four standard deviations are cut."""
+    """tanh layer, then linear: (n, features) → logits (n, classes). Features beyond four standard deviations are
+    cut."""
 
     mean: Samples
     scale: Samples
@@ -34,10 +36,14 @@ class SmallNetwork:
 @lru_cache(maxsize=4)
 def network(name: str) -> SmallNetwork:
     """``"beats"`` (normal, supraventricular, ventricular) or ``"fibrillation"`` (one logit)."""
-    with (
-        (files("teleread.signal.ecg") / "weights" / _FILE).open("rb") as source,
-        np.load(source, allow_pickle=False) as data,
-    ):
+    with as_file(files("teleread.signal.ecg") / "weights" / _FILE) as path:
+        return read_network(str(path), name)
+
+
+@lru_cache(maxsize=256)
+def read_network(path: str, name: str) -> SmallNetwork:
+    """A network of a weight file."""
+    with np.load(path, allow_pickle=False) as data:
         parts = [np.asarray(data[f"{name}_{part}"], dtype=np.float64) for part in _PARTS]
     return SmallNetwork(*parts)
 

@@ -16,10 +16,11 @@ _FLAT_MV = 0.08
 _LEAST_VF_S = 3.0
 _ORDERLY_MATCH = 0.85
 _REPEATS = 0.9
+_CHAOTIC = 1.5
 
 
 def chaotic(m: ChaosMeasures) -> Samples:
-    """Evidence per window and lead: above zero speaks for ventricular fibrillation or flutter."""
+    """Evidence per window and lead: above 1.5 speaks for ventricular fibrillation or flutter."""
     score = (0.62 - m.leakage) / 0.08 + (m.away - 0.40) / 0.10 + (7.0 - m.steep) / 2.5 + (m.narrow - 0.35) / 0.2
     in_range = (m.rate_hz >= 2.4) & (m.rate_hz <= 9.0)
     return np.where(in_range, score, np.minimum(score, -1.0))
@@ -63,7 +64,7 @@ def _fibrillating(m: ChaosMeasures) -> Mask:
     score = np.where(live, np.clip(chaotic(m), -6.0, 6.0), 0.0)
     count = live.sum(axis=1)
     mean = score.sum(axis=1) / np.maximum(count, 1)
-    return np.asarray((count > 0) & (mean > 0.0), dtype=np.bool_)
+    return np.asarray((count > 0) & (mean > _CHAOTIC), dtype=np.bool_)
 
 
 def _merged(hit: Mask, duration_s: float) -> list[Span]:
@@ -92,8 +93,8 @@ def _flat_spans(height: Samples, duration_s: float) -> list[tuple[float, float, 
 def disordered(spans: list[Span], r_s: Samples, match: Samples) -> tuple[list[Span], Mask]:
     """The spans without those that like beats fill, 100 to 240/min, and the beats of the latter.
 
-    Such broad beats leave no base line (ventricular tachycardia, pre-excited fibrillation); in ventricular fibrillation no two
-    beats are alike.
+    Such broad beats leave no base line (ventricular tachycardia, pre-excited fibrillation); in ventricular
+    fibrillation no two beats are alike.
     """
     kept: list[Span] = []
     orderly = np.zeros(r_s.size, dtype=np.bool_)

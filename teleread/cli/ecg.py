@@ -59,9 +59,9 @@ def run_ecg(options: argparse.Namespace) -> int:
 
 def _analyse(record: EcgRecord, profile: str | None) -> Mapping[str, Any]:
     from teleread.signal.ecg import analyse
+    from teleread.signal.ecg.flags import load_profile
 
-    found: Mapping[str, Any] = analyse(record).to_json()
-    return found
+    return analyse(record, load_profile(profile) if profile else None).to_json()
 
 
 def _plot(

@@ -218,6 +218,7 @@ HIGH = st(II=0.2, III=0.2, aVF=0.2)
     [
         (R(findings=(F("paced"),)), "paced"),
         (R(((0.0, 10.0, "paced_rhythm"),)), "paced"),
+        (R(((0.0, 4.0, "sinus_rhythm"), (4.0, 8.0, "ventricular_tachycardia"))), "ventricular_rhythm"),
         (R(findings=(F("lbbb"),)), "lbbb"),
         (R(findings=(F("pre_excitation"),)), "pre_excitation"),
         (R(findings=(F("pre_excited_af", 300.0, "ms"),)), "pre_excitation"),
@@ -229,6 +230,11 @@ def test_paced_blocked_and_pre_excited_traces_suppress_st_visibly(rhythm: R, rea
     assert result.st_not_judged == (reason,)
     assert [n.met for n in result.not_judged if n.rule_id == "udmi-2018.inferior"] == [True]
     assert [n.met for n in result.not_judged if n.rule_id == "udmi-2018.anterior"] == [False]
+
+
+def test_a_short_ventricular_run_does_not_hide_an_infarction() -> None:
+    rhythm = R(((0.0, 6.0, "sinus_rhythm"), (6.0, 9.0, "ventricular_tachycardia")))
+    assert "udmi-2018.inferior" in fired(inputs(measurements=HIGH, rhythm=rhythm))
 
 
 @pytest.mark.parametrize(

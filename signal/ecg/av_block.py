@@ -1,0 +1,209 @@
+"""AV block of second and third degree: P waves that no QRS follows.
+
+The usual QRS and T are subtracted, so that P waves stand out wherever they fall; a regular train of them is sought;
+then trains are compared with the beats. Sought only where beats are slow or missing, in stretches of some ten seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d
+
+from teleread.signal.ecg.beat_shapes import Indices, Mask, decimated
+from teleread.signal.ecg.filters import Samples
+
+_WORK_FS_HZ = 125.0
+_LEADS = ("II", "V1", "I", "III", "aVF", "V2")
+_MOST_LEADS = 4
+_PERIODS_S = (0.40, 1.30)
+_JITTER_S = 0.05
+_SURE = 1.05
+_CONTRAST = 1.4
+_LEAST_MV = 0.012
+_DROPPED = 1.4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PTrain:
+    """A train of P waves: its period, the peaks in working samples, how far they stand out (standard deviations) and by
+    how much the lower of them exceed what else is high (contrast)."""
+
+    period_s: float
+    peaks: Indices
+    score: float
+    contrast: float
+
+    @property
+    def real(self) -> bool:
+        return self.score > _SURE and self.contrast > _CONTRAST
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A code of the findings, the period of the P waves in s, and how sure it is."""
+
+    code: str
+    period_s: float
+    confidence: float
+
+
+def av_block(signals_mv: Samples, fs_hz: float, leads: tuple[str, ...], r_peaks: Indices, plain: Mask) -> Block | None:
+    """The block of one stretch, or None. ``plain`` marks the beats of the usual kind: only intervals between two of
+    them count."""
+    if plain.sum() < 3 or plain.mean() < 0.6:
+        return None
+    rows = [leads.index(lead) for lead in _LEADS if lead in leads][:_MOST_LEADS] or list(range(min(2, len(leads))))
+    step = max(1, round(fs_hz / _WORK_FS_HZ))
+    fs = fs_hz / step
+    r = r_peaks // step
+    rr = np.diff(r) / fs
+    usual_rr = float(np.median(rr))
+    hump = p_humps(decimated(signals_mv[rows], step), r, fs, usual_rr)
+    between = plain[1:] & plain[:-1]
+    if not between.any():
+        return None
+    dropped = between & (rr > _DROPPED * float(np.percentile(rr[between], 20)))
+    if dropped.any():
+        return _second_degree(hump, r, fs, rr, dropped)
+    if usual_rr < 0.9 or float(np.ptp(rr[between])) > 0.2 * usual_rr:
+        return None
+    return _slow_and_regular(hump, r, fs, usual_rr)
+
+
+def p_humps(x: Samples, r: Indices, fs: float, usual_rr_s: float) -> Samples:
+    """How much of a hump of some 80 ms there is at each sample once the usual QRS and T are gone; NaN over the QRS."""
+    before, after = round(0.08 * fs), round(min(0.46 * np.sqrt(max(usual_rr_s, 0.5)) + 0.04, usual_rr_s - 0.15) * fs)
+    offsets = np.arange(-before, after)
+    where = np.clip(r[:, None] + offsets[None, :], 0, x.shape[1] - 1)
+    cuts = x[:, where]
+    cuts = cuts - cuts[:, :, :2].mean(axis=2, keepdims=True)
+    usual = np.median(cuts, axis=1)
+    # down to nothing at the end, so that no step remains
+    ramp = np.linspace(0.0, 1.0, usual.shape[1])[None, :]
+    usual = usual - ramp * usual[:, -3:].mean(axis=1, keepdims=True)
+    y = x.copy()
+    inside = (r[:, None] + offsets[None, :] >= 0) & (r[:, None] + offsets[None, :] < x.shape[1])
+    for beat in range(r.size):
+        y[:, where[beat][inside[beat]]] -= usual[:, inside[beat]]
+    height = _hump(y, fs)
+    size: Samples = np.sqrt((height * height).mean(axis=0))
+    for beat in r:
+        size[max(0, beat - round(0.05 * fs)) : beat + round(0.09 * fs)] = np.nan
+    return size
+
+
+def _hump(y: Samples, fs: float) -> Samples:
+    core, side = max(1, round(0.028 * fs)), max(2, round(0.05 * fs))
+    n = y.shape[1]
+    total = np.concatenate((np.zeros((y.shape[0], 1)), np.cumsum(y, axis=1)), axis=1)
+    at = np.arange(n)
+
+    def sums(lo: Indices, hi: Indices) -> Samples:
+        return np.asarray(total[:, np.clip(hi, 0, n)] - total[:, np.clip(lo, 0, n)])
+
+    inner = sums(at - core, at + core + 1) / (2 * core + 1)
+    outer = sums(at - core - side, at - core) + sums(at + core + 1, at + core + side + 1)
+    height: Samples = inner - outer / (2 * side)
+    reach = core + side
+    height[:, :reach] = 0.0
+    height[:, n - reach :] = 0.0
+    return height
+
+
+def p_train(hump: Samples, fs: float, periods_s: tuple[float, float] = _PERIODS_S) -> PTrain | None:
+    """The regular train that stands out most; what lies over a QRS does not count for or against it."""
+    known = np.isfinite(hump)
+    if known.sum() < 2 * fs:
+        return None
+    filled = np.where(known, hump, 0.0)
+    wide = maximum_filter1d(filled, 2 * round(_JITTER_S * fs) + 1)
+    mean, spread = float(wide[known].mean()), float(wide[known].std())
+    if spread <= 0:
+        return None
+    best: tuple[float, int, int] | None = None
+    hop = max(1, round(0.024 * fs))
+    for period in range(round(periods_s[0] * fs), round(periods_s[1] * fs) + 1):
+        count = hump.size // period
+        if count < 4:
+            break
+        folded = np.where(known, wide, 0.0)[: count * period].reshape(count, period)[:, ::hop]
+        seen = known[: count * period].reshape(count, period)[:, ::hop].sum(axis=0)
+        score = np.where(seen >= 0.5 * count, folded.sum(axis=0) / np.maximum(seen, 1), 0.0)
+        k = int(np.argmax(score))
+        if best is None or score[k] > best[0]:
+            best = (float(score[k]), period, k * hop)
+    if best is None:
+        return None
+    peaks = _followed(filled, known, best[1], best[2], fs)
+    return PTrain(best[1] / fs, peaks, (best[0] - mean) / spread, _contrast(hump, known, peaks, fs))
+
+
+def _contrast(hump: Samples, known: Mask, peaks: Indices, fs: float) -> float:
+    reach = round(0.08 * fs)
+    own = np.zeros(hump.size, dtype=np.bool_)
+    own[np.clip(peaks[:, None] + np.arange(-reach, reach + 1)[None, :], 0, hump.size - 1)] = True
+    heights = hump[peaks]
+    heights = heights[np.isfinite(heights)]
+    other = hump[known & ~own]
+    if heights.size < 3 or other.size == 0 or float(np.median(heights)) < _LEAST_MV:
+        return 0.0
+    return float(np.percentile(heights, 25) / max(float(np.percentile(other, 90)), 1e-9))
+
+
+def _followed(hump: Samples, known: Mask, period: int, phase: int, fs: float) -> Indices:
+    """The summit near each place of the train; a place over a QRS keeps its own."""
+    reach = round(_JITTER_S * fs)
+    peaks = []
+    for at in range(phase, hump.size, period):
+        lo, hi = max(0, at - reach), min(hump.size, at + reach + 1)
+        peaks.append(lo + int(np.argmax(hump[lo:hi])) if known[at] else at)
+    return np.asarray(peaks, dtype=np.int64)
+
+
+def _slow_and_regular(hump: Samples, r: Indices, fs: float, rr_s: float) -> Block | None:
+    """Two P waves to each beat at fixed places, or P waves that know nothing of the beats."""
+    train = p_train(hump, fs, (_PERIODS_S[0], min(_PERIODS_S[1], 0.86 * rr_s)))
+    if train is None or not train.real:
+        return None
+    ratio = rr_s / train.period_s
+    nearest = round(ratio)
+    distance = _distance_before(train.peaks, r, fs)
+    if nearest >= 2 and abs(ratio - nearest) < 0.05 and float(np.nanstd(distance)) < 0.05:
+        return Block("av_block_2_1", train.period_s, min(0.9, 0.4 * train.score)) if nearest == 2 else None
+    if float(np.nanstd(distance)) > 0.08:
+        return Block("av_block_3", train.period_s, min(0.9, 0.4 * train.score))
+    return None
+
+
+def _distance_before(peaks: Indices, r: Indices, fs: float) -> Samples:
+    """From the last P wave to each beat in s, NaN for a beat without one before it."""
+    k = np.searchsorted(peaks, r) - 1
+    return np.where(k >= 0, (r - peaks[np.maximum(k, 0)]) / fs, np.nan)
+
+
+def _second_degree(hump: Samples, r: Indices, fs: float, rr_s: Samples, dropped: Mask) -> Block | None:
+    """A P wave in each long interval where the rhythm of the P waves goes on, and no beat after it."""
+    conducted = float(np.median(rr_s[~dropped])) if (~dropped).any() else float(rr_s.min())
+    train = p_train(hump, fs, (max(_PERIODS_S[0], 0.75 * conducted), min(_PERIODS_S[1], 1.15 * conducted)))
+    if train is None or train.score < _SURE:
+        return None
+    height = float(np.nanmedian(hump[train.peaks]))
+    if not height >= _LEAST_MV:
+        return None
+    blocked = 0
+    for k in np.flatnonzero(dropped):
+        # the last P wave before the beat was conducted, one before it was not; a pause of the sinus node has none
+        inside = train.peaks[(train.peaks > r[k] + 0.12 * fs) & (train.peaks < r[k + 1] - 0.35 * fs)]
+        blocked += int(inside.size > 0 and float(np.nan_to_num(hump[inside]).max()) > 0.5 * height)
+    if blocked < 0.6 * dropped.sum():
+        return None
+    at = _distance_before(train.peaks, r, fs)
+    growth = at[:-1][dropped] - at[1:][dropped]
+    growth = growth[np.isfinite(growth)]
+    longer = float(np.median(growth)) if growth.size else 0.0
+    # after a constant PR the long interval is twice the others; after a growing one it is shorter than that
+    short = float(np.median(rr_s[dropped])) < 1.94 * train.period_s
+    code = "av_block_2_mobitz_1" if longer > 0.06 or (longer > 0.02 and short) else "av_block_2_mobitz_2"
+    return Block(code, train.period_s, min(0.9, 0.4 * train.score))

@@ -1,0 +1,140 @@
+"""``teleread ecg``: a table for people, JSON for programs, and a sheet true to scale."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from teleread.cli import main
+from teleread.ingest.formats import write_wfdb
+from teleread.signal.ecg import EcgRecord, simulate
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stopped:
+            code = int(str(stopped.code))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def stored(folder: Path, name: str, condition: str = "inferior_stemi", seed: int = 3, **changes: Any) -> Path:
+    record, _ = simulate(condition, seed, **changes)
+    return written(folder, name, record)
+
+
+def written(folder: Path, name: str, record: EcgRecord) -> Path:
+    for file, data in write_wfdb(record, name).items():
+        (folder / file).write_bytes(data)
+    return folder / f"{name}.hea"
+
+
+def texts(svg: Path) -> Sequence[str]:
+    return [str(e.text) for e in ElementTree.parse(svg).iter() if e.tag.endswith("text")]
+
+
+def test_the_table_tells_quality_rhythm_numbers_flags_and_that_nobody_confirmed_it(run: Run, tmp_path: Path) -> None:
+    code, text, _ = run("ecg", stored(tmp_path, "rec"))
+    assert code == 0
+    for wanted in ("quality   acceptable", "rhythm    ", "sinus rhythm", "heart_rate_bpm", "qrs_duration_ms", "ST J"):
+        assert wanted in text
+    assert "flags     critical  ST elevation, inferior" in text
+    assert "udmi-2018.inferior 1" in text
+    assert "unconfirmed aid; a licensed reader decides" in text
+
+
+def test_a_quiet_recording_says_that_no_flag_is_not_normal(run: Run, tmp_path: Path) -> None:
+    _, text, _ = run("ecg", stored(tmp_path, "rec", "normal"))
+    assert "No flag. That does not mean normal." in text
+
+
+def test_a_rule_that_was_not_judged_is_in_the_table(run: Run, tmp_path: Path) -> None:
+    _, text, _ = run("ecg", stored(tmp_path, "rec", "paced", 5))
+    assert "udmi-2018.inferior: paced" in text.split("\nnot judged")[1]
+
+
+def test_another_profile_flags_by_its_own_limits(run: Run, tmp_path: Path) -> None:
+    file = stored(tmp_path, "rec")
+    found = json.loads(run("ecg", file, "--json", "--profile", "cn-shanxi-2017")[1])
+    assert found["profile"]["name"] == "cn-shanxi-2017"
+    assert {f["rule_id"].split(".")[0] for f in found["flags"]} == {"cn-shanxi-2017"}
+    code, _, problem = run("ecg", file, "--profile", "atlantis")
+    assert code == 2
+    assert "flag_profile_unknown" in problem
+
+
+def test_the_sheet_is_drawn_in_the_language_and_layout_asked_for(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.svg"
+    code, text, _ = run(
+        "ecg", stored(tmp_path, "rec"), "--plot", out, "--language", "zh", "--layout", "3x4+3", "--identity"
+    )
+    assert code == 0
+    assert f"drawn     {out}" in text
+    said = texts(out)
+    assert "十二导联心电图" in said
+    assert said.count("V5") == 2
+    assert any(text.startswith("姓名") for text in said)
+
+
+@pytest.mark.parametrize(("ending", "magic"), [(".svg", b"<svg"), (".pdf", b"%PDF"), (".png", b"\x89PNG")])
+def test_the_ending_chooses_the_format(run: Run, tmp_path: Path, ending: str, magic: bytes) -> None:
+    out = tmp_path / f"sheet{ending}"
+    assert run("ecg", stored(tmp_path, "rec", "normal"), "--plot", out)[0] == 0
+    assert out.read_bytes().startswith(magic)
+
+
+def test_further_pages_are_further_files(run: Run, tmp_path: Path) -> None:
+    file = stored(tmp_path, "rec", "normal", extra_leads=("V7", "V8", "V9"))
+    assert run("ecg", file, "--plot", tmp_path / "sheet.svg", "--json")[0] == 0
+    assert "V9" in texts(tmp_path / "sheet-2.svg")
+    assert not (tmp_path / "sheet-3.svg").exists()
+
+
+def test_leads_that_follow_from_others_are_drawn(run: Run, tmp_path: Path) -> None:
+    record, _ = simulate("normal", 1)
+    rows = [record.leads.index(lead) for lead in ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")]
+    eight = EcgRecord(record.signals_mv[rows], tuple(record.leads[k] for k in rows), record.fs_hz)
+    assert run("ecg", written(tmp_path, "rec", eight), "--plot", tmp_path / "sheet.svg")[0] == 0
+    assert {"III", "aVR", "aVL", "aVF"} <= set(texts(tmp_path / "sheet.svg"))
+
+
+def test_a_layout_that_does_not_fit_and_an_unknown_ending_are_refused(run: Run, tmp_path: Path) -> None:
+    record, _ = simulate("normal", 1)
+    one = written(tmp_path, "rec", EcgRecord(record.signals_mv[:1], ("I",), record.fs_hz))
+    code, _, problem = run("ecg", one, "--plot", tmp_path / "x.svg", "--layout", "3x4")
+    assert code == 3
+    assert "layout_unfit" in problem
+    assert not (tmp_path / "x.svg").exists()
+    code, _, problem = run("ecg", one, "--plot", tmp_path / "x.bmp")
+    assert code == 2
+    assert ".svg" in problem
+
+
+def test_a_chinese_png_without_a_chinese_font_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("teleread.reading.sheet_files.chinese_font", lambda: None)
+    code, _, problem = run("ecg", stored(tmp_path, "rec", "normal"), "--plot", tmp_path / "x.png", "--language", "zh")
+    assert code == 3
+    assert "font_missing" in problem
+
+
+def test_a_dead_recording_is_printed_all_the_same(run: Run, tmp_path: Path) -> None:
+    record, _ = simulate("normal", 1)
+    dead = EcgRecord(np.zeros_like(record.signals_mv), record.leads, record.fs_hz)
+    code, text, _ = run("ecg", written(tmp_path, "rec", dead))
+    assert code == 0
+    assert "look_at_patient" in text
