@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from training.ecg_qrs_data import Source, Variant, recorded_noise, silence, sources, variants
 
 from teleread.signal.ecg import qrs_judge as judge
-from teleread.signal.ecg.qrs_front import Floats, candidates, prepare
+from teleread.signal.ecg.qrs_front import Floats, alive, candidates, prepare, strongest
+from training.ecg_qrs_data import Source, Variant, recorded_noise, silence, sources, variants
 
 SEED = 20260
 FILTERS = 32
-LIKE = slice(judge.REACH - 14, judge.REACH + 15)
 
 
 @dataclass
@@ -62,19 +63,30 @@ def label(at: NDArray[np.int64], height: Floats, variant: Variant) -> tuple[Floa
 
 
 def piece(variant: Variant, source: int, fold: int, is_plain: bool, importance: float) -> Piece | None:
-    front = prepare(variant.signal, None)
-    if front is None:
+    work = variant.signal[None]
+    if not alive(work).all():
         return None
-    at = candidates(front.slope, front.level)
+    front = prepare(work)
+    slope, level = front.slope[0], front.level[0]
+    at = candidates(slope, level)
     if at.size < 2:
         return None
-    y, w = label(at, front.slope[at] / np.maximum(front.level[at], 1e-9), variant)
-    return Piece(source, fold, is_plain, at, judge.windows(front, at)[:, judge.COLUMNS].copy(), judge.bumps(front, at),
-                 front.slope[at], judge.first_scale(front, at), y, w * np.float32(importance), variant.beats)  # fmt: skip
+    y, w = label(at, slope[at] / np.maximum(level[at], 1e-9), variant)
+    seen = judge.windows(front, at)[0, :, judge.COLUMNS].T.copy()
+    return Piece(source, fold, is_plain, at, seen, judge.bumps(front, at)[0], slope[at],
+                 judge.first_scale(front, at)[0], y, w * np.float32(importance), variant.beats)  # fmt: skip
 
 
 def dataset(found: list[Source], folds: NDArray[np.int64], count: int, noise: NDArray[np.float64]) -> list[Piece]:
-    worth = {"mitdb": 1.0, "cpsc2019s": 6.0, "cpsc2021s": 0.7, "ludb": 1.5, "twelve": 1.0, "cinc2011": 1.0, "simulated": 0.7}
+    worth = {
+        "mitdb": 1.0,
+        "cpsc2019s": 6.0,
+        "cpsc2021s": 0.7,
+        "ludb": 1.5,
+        "twelve": 1.0,
+        "cinc2011": 1.0,
+        "simulated": 0.7,
+    }
     pieces = []
     for i, one in enumerate(found):
         many = {"cpsc2019s": 8 * count, "mitdb": count, "cpsc2021s": count}.get(one.database, max(1, count // 2))
@@ -95,7 +107,7 @@ class Net(torch.nn.Module):
         super().__init__()
         self.waveform = torch.nn.Linear(columns, FILTERS, bias=False)
         sizes = (FILTERS + others, *hidden, 1)
-        self.dense = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.dense = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in pairwise(sizes))
         self.drop = torch.nn.Dropout(0.1)
 
     def forward(self, windows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
@@ -137,7 +149,9 @@ def fit(windows: Floats, others: Floats, y: Floats, w: Floats, hidden: tuple[int
 
 def apply(net: dict[str, Floats], windows: Floats, others: Floats) -> Floats:
     layers = tuple((net[f"w{k}"], net[f"b{k}"]) for k in range(sum(key[0] == "b" for key in net)))
-    return judge.Network(net["waveform"], net["shift"], net["scale"], layers)(windows, np.ones(len(windows), np.float32), others)
+    return judge.Network(net["waveform"], net["shift"], net["scale"], layers)(
+        windows, np.ones(len(windows), np.float32), others
+    )
 
 
 _EASY = 0.3
@@ -162,7 +176,7 @@ def first_rows(pieces: list[Piece]) -> tuple[Floats, Floats, Floats, Floats]:
     return windows, bumps, y, w
 
 
-INNER = np.flatnonzero((judge.COLUMNS >= LIKE.start) & (judge.COLUMNS < LIKE.stop))
+INNER = np.flatnonzero(np.abs(judge.COLUMNS - judge.REACH) <= judge.LIKE_REACH)
 
 
 def second_inputs(p: Piece, logits: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
@@ -200,7 +214,7 @@ def score(p: Piece, ratio: float, found: NDArray[np.int64], tolerance: float, ig
 
 def decide(at: NDArray[np.int64], logits: Floats, threshold: float = 0.0) -> NDArray[np.int64]:
     likely = np.flatnonzero(logits > threshold)
-    return at[likely[judge.strongest(at[likely], logits[likely], judge.REFRACTORY)]]
+    return at[likely[strongest(at[likely], logits[likely], judge.REFRACTORY)]]
 
 
 def folds_of(found: list[Source], count: int) -> NDArray[np.int64]:
@@ -216,7 +230,14 @@ def folds_of(found: list[Source], count: int) -> NDArray[np.int64]:
 def report(name: str, pieces: list[Piece], found: list[Source], decisions: dict[int, NDArray[np.int64]]) -> None:
     rng = np.random.default_rng(0)
     print(f"## {name}")
-    for database, tolerance in (("mitdb", 18), ("cpsc2019s", 9), ("ludb", 18), ("cpsc2021s", 18)):
+    for database, tolerance in (
+        ("mitdb", 18),
+        ("cpsc2019s", 9),
+        ("ludb", 18),
+        ("cpsc2021s", 18),
+        ("cinc2011", 18),
+        ("simulated", 9),
+    ):
         rows = []
         for k, p in enumerate(pieces):
             if p.plain and p.source >= 0 and found[p.source].database == database and k in decisions:
@@ -230,7 +251,8 @@ def report(name: str, pieces: list[Piece], found: list[Source], decisions: dict[
         total = n.sum(axis=0)
         tp = total[0] - total[1]
         print(f"{database}: {int(total[0])} beats, missed {int(total[1])}, extra {int(total[2])}, "
-              f"DER {100 * (total[1] + total[2]) / total[0]:.3f} % ({np.percentile(der, 2.5):.3f} to {np.percentile(der, 97.5):.3f}), "
+              f"DER {100 * (total[1] + total[2]) / total[0]:.3f} % "
+              f"({np.percentile(der, 2.5):.3f} to {np.percentile(der, 97.5):.3f}), "
               f"F1 {200 * tp / (2 * tp + total[1] + total[2]):.3f}")  # fmt: skip
         worst = sorted(rows, key=lambda r: -(r[2] + r[3]) / max(1, r[1]))[:9]
         print("  worst:", ", ".join(f"{g} -{m} +{e}" for g, _, m, e in worst if m + e))
@@ -273,7 +295,8 @@ def main() -> int:
     parser.add_argument("--folds", type=int, default=8)
     parser.add_argument("--variants", type=int, default=6)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="weights trained on everything, as shipped")
+    parser.add_argument("--folds-out", type=Path, help="networks by fold, for benchmarks/ecg_qrs.py --folds")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = sources(options.data)
@@ -286,10 +309,27 @@ def main() -> int:
     seconds, decisions = second_stage(pieces, logits, options.folds, options.epochs)
     report("both networks", pieces, found, decisions)
     if options.out:
-        arrays = {f"first.{k}": v for k, v in firsts[-1].items()} | {f"second.{k}": v for k, v in seconds[-1].items()}
-        named = ", ".join(sorted({f"{s.database}/{s.group}" for s in found}))
-        np.savez(options.out, sources=np.array(f"trained on {named}; noise of nstdb/118e24"), **arrays)
+        named = ", ".join(f"{n} of {d}" for d, n in sorted(Counter(s.database for s in found).items()))
+        text = np.array(f"trained by training/ecg_qrs.py on {named}; noise of nstdb/118e24")
+        np.savez(options.out, sources=text, **pair(firsts[-1], seconds[-1]))
+    if options.folds_out:
+        save_folds(options.folds_out, found, folds, firsts, seconds)
     return 0
+
+
+def pair(first: dict[str, Floats], second: dict[str, Floats], prefix: str = "") -> dict[str, Floats]:
+    """Both networks' arrays under the names that the detector reads."""
+    named = {f"{prefix}first.{k}": v for k, v in first.items()}
+    return named | {f"{prefix}second.{k}": v for k, v in second.items()}
+
+
+def save_folds(path: Path, found: list[Source], folds: NDArray[np.int64], firsts: list[dict[str, Floats]],
+               seconds: list[dict[str, Floats]]) -> None:  # fmt: skip
+    """The networks of every fold and which recordings they did not see, for benchmarks/ecg_qrs.py."""
+    arrays: dict[str, Floats] = {}
+    for k in range(int(folds.max()) + 1):
+        arrays |= pair(firsts[k], seconds[k], f"{k}.")
+    np.savez(path, groups=np.array([s.group for s in found]), fold=folds, **arrays)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

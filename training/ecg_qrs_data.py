@@ -83,13 +83,16 @@ def sources(data: Path) -> list[Source]:
 
 def _simulated() -> Iterator[Source]:
     """The project's own simulator, for what the recordings hardly show: blocked P waves, dead electrodes."""
-    for number in range(20):
+    for number in range(12):
         for condition in CONDITIONS:
             record, truth = simulate(condition, 5000 + number, fs_hz=480.0, duration_s=20.0)
             work = np.array([to_work_rate(lead, 480.0)[0] for lead in record.signals_mv])
             beats = np.rint((truth.r_peaks - 1.5) / 4).astype(np.int64)
             n = work.shape[1]
             cut = tuple((b - 18.0, b + 18.0) for b in beats if b < 12 or b > n - 12)
+            cut += tuple(
+                (a * WORK_HZ, b * WORK_HZ) for a, b, code in truth.rhythm if code == "ventricular_fibrillation"
+            )
             yield Source("simulated", f"simulated{number}", work, beats, cut, 4.0)
 
 
@@ -250,7 +253,10 @@ def _premature(
         if rng.random() < share and rr > 54:
             at = int(beats[k] + max(36, rng.uniform(0.42, 0.7) * rr))
             if rng.random() < 0.75 or beats[k + 1] - at < 40:
-                low, high = int(beats[k + 1] - 0.25 * rr), int(beats[k + 1] + min(54, 0.4 * (beats[k + 2] - beats[k + 1])))
+                low, high = (
+                    int(beats[k + 1] - 0.25 * rr),
+                    int(beats[k + 1] + min(54, 0.4 * (beats[k + 2] - beats[k + 1]))),
+                )
                 fade = np.ones(x.size if high > x.size else high - low)
                 fade = 1.0 - np.minimum(1.0, np.minimum(np.arange(high - low), np.arange(high - low)[::-1]) / 8.0)
                 stop = min(high, x.size)
@@ -297,7 +303,9 @@ def _wide_beat(rng: np.random.Generator) -> Array:
     width = rng.uniform(0.02, 0.045)
     size = rng.uniform(0.4, 2.2) * rng.choice([-1, 1])
     first = np.exp(-0.5 * ((t - rng.uniform(-0.01, 0.01)) / width) ** 2)
-    second = rng.uniform(-0.9, 0.9) * np.exp(-0.5 * ((t - rng.uniform(0.05, 0.09)) / (width * rng.uniform(0.8, 1.3))) ** 2)
+    second = rng.uniform(-0.9, 0.9) * np.exp(
+        -0.5 * ((t - rng.uniform(0.05, 0.09)) / (width * rng.uniform(0.8, 1.3))) ** 2
+    )
     t_wave = rng.uniform(-0.6, 0.1) * np.exp(-0.5 * ((t - rng.uniform(0.26, 0.36)) / rng.uniform(0.04, 0.08)) ** 2)
     return size * (first + second + t_wave) * np.minimum(1, np.arange(108)[::-1] / 12)
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +25,19 @@ from teleread.signal.ecg import qrs_judge as judge
 from teleread.signal.ecg.filters import Samples, bridge_gaps
 from teleread.signal.ecg.qrs_front import (
     PAD,
-    WORK_HZ,
     Floats,
     Front,
     Indices,
+    alive,
     candidates,
     level_around,
     prepare,
+    strongest,
     to_work_rate,
     without_spikes,
 )
+
+Networks = tuple[judge.Network, judge.Network]
 
 MIN_FS_HZ = 50.0
 """Below this the QRS is not in the samples; nothing is detected."""
@@ -41,8 +45,9 @@ MIN_FS_HZ = 50.0
 _MIN_S = 0.5
 _BLOCK_S = 900.0
 _MARGIN_S = 15.0
-_INNER = 14
 _LOCATE = 10
+_EXACT_S = 0.006
+_EDGE_S = 0.025
 
 
 def detect_qrs(ecg_mv: NDArray[np.floating], fs_hz: float) -> Indices:
@@ -59,6 +64,11 @@ def detect_qrs(ecg_mv: NDArray[np.floating], fs_hz: float) -> Indices:
     Raises:
         ValueError: ``ecg_mv`` has more than two dimensions, or ``fs_hz`` is not a positive number.
     """
+    return detect_with(ecg_mv, fs_hz, judge.networks())
+
+
+def detect_with(ecg_mv: NDArray[np.floating], fs_hz: float, networks: Networks) -> Indices:
+    """``detect_qrs`` with networks other than those shipped, such as some that did not see this recording."""
     x = np.asarray(ecg_mv, dtype=np.float64)
     if x.ndim not in (1, 2):
         raise ValueError("ecg_mv must be (n,) or (n_leads, n)")
@@ -68,7 +78,10 @@ def detect_qrs(ecg_mv: NDArray[np.floating], fs_hz: float) -> Indices:
     nothing = np.empty(0, dtype=np.int64)
     if x.shape[0] == 0 or x.shape[1] < _MIN_S * fs_hz or fs_hz < MIN_FS_HZ:
         return nothing
-    found = [_beats(x[:, low:high], fs_hz, start - low, stop - low) + low for low, start, stop, high in _blocks(x, fs_hz)]
+    found = [
+        _beats(x[:, low:high], fs_hz, start - low, stop - low, networks) + low
+        for low, start, stop, high in _blocks(x, fs_hz)
+    ]
     beats = np.concatenate(found)
     if beats.size > 1:
         # the same beat can be placed differently by the two blocks that share a border
@@ -81,118 +94,121 @@ def _blocks(x: Samples, fs_hz: float) -> Iterator[tuple[int, int, int, int]]:
     n, length, margin = x.shape[1], round(_BLOCK_S * fs_hz), round(_MARGIN_S * fs_hz)
     count = max(1, round(n / length))
     edges = np.linspace(0, n, count + 1).astype(int)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges.tolist()):
         yield max(0, start - margin), start, stop, min(n, stop + margin)
 
 
 @dataclass(frozen=True, slots=True)
-class _Lead:
-    """A lead that is alive: its front end, its row, how much its word weighs, and its usual slope."""
+class _Leads:
+    """Living leads: their samples, front end, how much the word of each weighs (sums to 1), and its usual slope."""
 
+    samples: Samples
     front: Front
-    row: int
-    weight: np.float32
-    usual: np.float32
+    weight: Floats
+    usual: Floats
+    ratio: float
 
 
-def _beats(x: Samples, fs_hz: float, start: int, stop: int) -> Indices:
+def _beats(x: Samples, fs_hz: float, start: int, stop: int, networks: Networks) -> Indices:
     """R peaks of one block that lie in [start, stop)."""
-    leads, ratio = _leads(x, fs_hz)
-    if not leads:
+    leads = _leads(x, fs_hz)
+    if leads is None:
         return np.empty(0, dtype=np.int64)
     slope, level = _together(leads)
     at = candidates(slope, level)
-    logits = _judged(leads, slope, at)
+    logits = _judged(leads, slope, at, networks)
     likely = np.flatnonzero(logits > 0.0)
-    kept = likely[judge.strongest(at[likely], logits[likely], judge.REFRACTORY)]
-    peaks = _locate(x, leads, at[kept], ratio, fs_hz)
-    return peaks[(peaks >= start) & (peaks < stop)]
+    kept = likely[strongest(at[likely], logits[likely], judge.REFRACTORY)]
+    peaks = _locate(leads, at[kept], fs_hz)
+    # a largest deflection at the very end is the flank of something that lies beyond
+    edge = round(_EDGE_S * fs_hz)
+    return peaks[(peaks >= max(start, edge)) & (peaks < min(stop, x.shape[1] - edge))]
 
 
-def _leads(x: Samples, fs_hz: float) -> tuple[list[_Lead], float]:
-    """The leads that are not flat throughout, and original samples per working sample."""
-    fronts, ratio = [], 1.0
-    for row, lead in enumerate(x):
-        usable = None
-        if not np.isfinite(lead.sum()):
-            present = np.isfinite(lead)
-            if not present.any():
-                continue
-            gaps, _ = to_work_rate(present.astype(np.float64), fs_hz)
-            usable, lead = gaps > 0.999, bridge_gaps(lead)
-        work, ratio = to_work_rate(lead, fs_hz)
-        front = prepare(without_spikes(work, lead, fs_hz, ratio), usable)
-        if front is not None and front.level[0] > 0:
-            fronts.append((row, front))
-    if len(fronts) == 1:
-        row, front = fronts[0]
-        return [_Lead(front, row, np.float32(1), np.float32(1))], ratio
-    usual = [np.float32(np.median(front.level[::8])) for _, front in fronts]
-    rest = [np.float32(np.median(front.slope[::4])) for _, front in fronts]
-    stands_out = np.array([min(u / max(r, u * 0.05), 20.0) for u, r in zip(usual, rest, strict=True)])
-    weight = np.maximum(stands_out - 1.0, 0.05) ** 2
-    weight = (weight / weight.sum()).astype(np.float32) if weight.size else weight
-    return [_Lead(f, row, w, u) for (row, f), w, u in zip(fronts, weight, usual, strict=True)], ratio
+def _leads(x: Samples, fs_hz: float) -> _Leads | None:
+    """The leads that are not flat throughout, made ready."""
+    usable = None
+    if not np.isfinite(x.sum()):
+        present = np.isfinite(x)
+        x, present = x[present.any(axis=1)], present[present.any(axis=1)]
+        usable = to_work_rate(present.astype(np.float64), fs_hz)[0] > 0.999
+        x = bridge_gaps(x)
+    work, ratio = to_work_rate(x, fs_hz)
+    living = alive(work)
+    if not living.all():
+        x, work, usable = x[living], work[living], None if usable is None else usable[living]
+    if not living.any():
+        return None
+    front = prepare(without_spikes(work, x, fs_hz, ratio), usable)
+    if len(work) == 1:
+        one = np.ones(1, np.float32)
+        return _Leads(x, front, one, one, ratio) if front.level[0, 0] > 0 else None
+    usual = np.median(front.level[:, ::8], axis=1)
+    rest = np.median(front.slope[:, ::4], axis=1)
+    stands_out = np.minimum(usual / np.maximum(rest, 0.05 * usual + 1e-12), 20.0)
+    weight = np.asarray(np.maximum(stands_out - 1.0, 0.05) ** 2 * (usual > 0), dtype=np.float32)
+    if not weight.any():
+        return None
+    return _Leads(x, front, weight / weight.sum(), np.where(usual > 0, usual, 1), ratio)
 
 
-def _together(leads: list[_Lead]) -> tuple[Floats, Floats]:
+def _together(leads: _Leads) -> tuple[Floats, Floats]:
     """Slope of all leads, each in units of its usual beat, and the level of that."""
-    if len(leads) == 1:
-        return leads[0].front.slope, leads[0].front.level
-    slope = np.zeros_like(leads[0].front.slope)
-    for lead in leads:
-        slope += lead.front.slope * (lead.weight / lead.usual)
+    if leads.weight.size == 1:
+        return leads.front.slope[0], leads.front.level[0]
+    slope = np.asarray((leads.weight / leads.usual) @ leads.front.slope, dtype=np.float32)
     return slope, level_around(slope)
 
 
-def _judged(leads: list[_Lead], slope: Floats, at: Indices) -> Floats:
+def _judged(leads: _Leads, slope: Floats, at: Indices, networks: Networks) -> Floats:
     """Logit of each candidate after both networks."""
-    first, second = judge.networks()
-    n = at.size
-    weights = np.array([lead.weight for lead in leads], np.float32)
-    windows = _stacked([judge.windows(lead.front, at) for lead in leads])
-    scale = _stacked([judge.first_scale(lead.front, at) for lead in leads])
-    bumps = _stacked([judge.bumps(lead.front, at) for lead in leads])
-    logits = weights @ first(windows, scale, bumps).reshape(len(leads), n)
+    first, second = networks
+    count, n = leads.weight.size, at.size
+    windows = judge.windows(leads.front, at)
+    seen = windows.reshape(count * n, -1), judge.first_scale(leads.front, at).ravel()
+    logits = leads.weight @ first(*seen, judge.bumps(leads.front, at).reshape(count * n, -1)).reshape(count, n)
     kept = np.flatnonzero(logits > judge.HOPELESS)
     final = np.full(n, judge.HOPELESS, np.float32)
     if kept.size == 0:
         return final
-    shapes = windows.reshape(len(leads), n, -1)[:, kept]
-    near = shapes[:, :, judge.REACH - _INNER : judge.REACH + _INNER + 1]
-    if len(leads) == 1:
-        inner = np.ascontiguousarray(near[0])
-    else:
-        share = np.array([np.sqrt(lead.weight) / lead.usual for lead in leads], np.float32)
-        inner = np.concatenate(list(near * share[:, None, None]), axis=1)
-    around = judge.context(at[kept], logits[kept], slope[at[kept]], inner)
-    scale = judge.second_scale(around.usual, slope[at[kept]])
-    own = np.array([1 / lead.usual for lead in leads], np.float32)[:, None] * scale
-    others = _stacked([around.others] * len(leads))
-    judged = second(shapes.reshape(len(leads) * kept.size, -1), own.ravel(), others)
-    final[kept] = weights @ judged.reshape(len(leads), -1)
+    shapes = windows[:, kept]
+    near = shapes[:, :, judge.REACH - judge.LIKE_REACH : judge.REACH + judge.LIKE_REACH + 1]
+    if count > 1:
+        near = np.asarray(near * (np.sqrt(leads.weight) / leads.usual)[:, None, None], dtype=np.float32)
+    inner = np.ascontiguousarray(near.transpose(1, 0, 2)).reshape(kept.size, -1)
+    around = judge.context(at[kept], logits[kept], slope[at[kept]], inner, count)
+    scale = judge.second_scale(around.usual, slope[at[kept]]) / leads.usual[:, None]
+    others = around.others if count == 1 else np.tile(around.others, (count, 1))
+    final[kept] = leads.weight @ second(shapes.reshape(count * kept.size, -1), scale.ravel(), others).reshape(count, -1)
     return final
 
 
-def _stacked(parts: list[Floats]) -> Floats:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _locate(x: Samples, leads: list[_Lead], beats: Indices, ratio: float, fs_hz: float) -> Indices:
-    """The largest deflection near each candidate, at the working rate and then in the samples themselves."""
+def _locate(leads: _Leads, beats: Indices, fs_hz: float) -> Indices:
+    """The largest deflection near each candidate: at 120 Hz, then between samples, then in all samples."""
     if beats.size == 0:
         return beats
     around = beats[:, None] + np.arange(PAD - _LOCATE - 1, PAD + _LOCATE)
+    share = np.sqrt(leads.weight) / leads.usual
     magnitude = np.zeros(around.shape, np.float32)
-    for lead in leads:
-        magnitude += lead.weight * np.square(lead.front.wave[around] / lead.usual)
-    peak = around[np.arange(beats.size), np.argmax(magnitude, axis=1)]
-    heights = np.zeros((beats.size, 3), np.float32)
-    for lead in leads:
-        heights += lead.weight * np.square(lead.front.wave[peak[:, None] + np.arange(-1, 2)] / lead.usual)
-    left, middle, right = np.sqrt(heights).T.astype(np.float64)
+    for wave, part in zip(leads.front.wave, share, strict=True):
+        magnitude += np.square(wave[around] * part)
+    top = np.clip(np.argmax(magnitude, axis=1), 1, magnitude.shape[1] - 2)
+    row = np.arange(beats.size)
+    size = np.sqrt(magnitude.astype(np.float64))
+    left, middle, right = size[row, top - 1], size[row, top], size[row, top + 1]
     bend = left - 2.0 * middle + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
+    peak = around[row, top]
     # a working sample is the mean of `ratio` samples; the smoothing leans by half a working sample
-    exact = (peak - PAD + np.clip(shift, -0.5, 0.5)) * ratio - 0.5
-    return np.unique(np.clip(np.rint(exact), 0, x.shape[1] - 1).astype(np.int64))
+    exact = np.rint((peak - PAD + np.clip(shift, -0.5, 0.5)) * leads.ratio - 0.5).astype(np.int64)
+    reach = round(_EXACT_S * fs_hz)
+    n = leads.samples.shape[1]
+    near = np.clip(exact[:, None] + np.arange(-reach, reach + 1), 0, n - 1)
+    deflection = np.zeros(near.shape)
+    for wave, samples, weight in zip(leads.front.wave, leads.samples, leads.weight, strict=True):
+        close = samples[near]
+        # leads may differ in gain: each counts by what it does here
+        size = float(np.median(np.ptp(close, axis=1))) if share.size > 1 else 1.0
+        if size > 0:
+            deflection += close * (np.sign(wave[peak]) * (np.sqrt(weight) / size))[:, None]
+    return np.unique(near[row, np.argmax(deflection, axis=1)])

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from teleread.signal.ecg.qrs_front import PAD, Floats, Front, Indices
+from teleread.signal.ecg.qrs_front import PAD, Floats, Front, Indices, strongest
 
 REACH = 66
 """Working samples (120 Hz) of waveform on either side of a candidate."""
@@ -26,17 +26,21 @@ COLUMNS = np.concatenate((np.arange(0, 48, 3), np.arange(48, 85), np.arange(85, 
 COLUMNS = COLUMNS[COLUMNS <= 2 * REACH]
 """Where the networks look within the window: each sample near the candidate, each third farther off."""
 
+LIKE_REACH = 14
+"""Working samples on either side that are compared between beats."""
+
 BUMP_REACH, BUMP_STEP = 144, 8
 REFRACTORY = 24
 HOPELESS = -4.0
 """Candidates below this logit of the first network are not looked at again."""
 
-_INNER = 18
 _NEIGHBOURS = 8
 _FAR = 4.0
 _AWAY = 1e6
 _REMEMBERED = 1500.0
 _LONGEST_RR = 360.0
+_SCALE = np.float32(0.3)
+_TINY = np.float32(1e-12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +70,14 @@ class Network:
             hidden += biases
             np.maximum(hidden, 0, out=hidden)
         weights, biases = self.layers[-1]
-        logits: Floats = (hidden @ weights + biases)[:, 0]
-        return logits
+        return np.asarray((hidden @ weights + biases)[:, 0], dtype=np.float32)
 
 
 def network(arrays: Mapping[str, NDArray[np.float32]], name: str) -> Network:
     """The network called ``name`` from the arrays of a weights file, waveform filters spread over whole windows."""
     spread = np.zeros((2 * REACH + 1, arrays[f"{name}.waveform"].shape[1]), np.float32)
     spread[COLUMNS] = arrays[f"{name}.waveform"]
-    layers = []
+    layers: list[tuple[Floats, Floats]] = []
     while f"{name}.w{len(layers)}" in arrays:
         layers.append((arrays[f"{name}.w{len(layers)}"], arrays[f"{name}.b{len(layers)}"]))
     return Network(spread, arrays[f"{name}.shift"], arrays[f"{name}.scale"], tuple(layers))
@@ -90,40 +93,28 @@ def networks() -> tuple[Network, Network]:
 
 
 def windows(front: Front, at: Indices) -> Floats:
-    """Waveform around each candidate, (n, 2 REACH + 1), as stored."""
-    view = sliding_window_view(front.wave[PAD - REACH :], 2 * REACH + 1)
-    cut: Floats = view[at]
+    """Waveform around each candidate in each lead, (n_leads, n, 2 REACH + 1), as stored."""
+    view = sliding_window_view(front.wave[:, PAD - REACH :], 2 * REACH + 1, axis=1)
+    cut: Floats = view[:, at]
     return cut
 
 
 def bumps(front: Front, at: Indices) -> Floats:
-    """Logarithm of slope over the usual level at each ``BUMP_STEP`` around each candidate, (n, 37)."""
-    view = sliding_window_view(front.bumps[PAD - BUMP_REACH :], 2 * BUMP_REACH + 1)[:, ::BUMP_STEP]
-    cut: Floats = view[at]
+    """Logarithm of slope over the usual level at each ``BUMP_STEP`` around each candidate, (n_leads, n, 37)."""
+    view = sliding_window_view(front.bumps[:, (PAD - BUMP_REACH) // 2 :], BUMP_REACH + 1, axis=1)
+    cut: Floats = view[:, :, :: BUMP_STEP // 2][:, at // 2]
     return cut
 
 
 def first_scale(front: Front, at: Indices) -> Floats:
-    """What the first network's windows are multiplied with."""
-    return np.float32(0.3) / np.maximum(np.maximum(front.level[at], front.slope[at]), np.float32(1e-12))
+    """What the first network's windows are multiplied with, (n_leads, n)."""
+    strongest_here = np.maximum(np.maximum(front.level[:, at], front.slope[:, at]), _TINY)
+    return np.asarray(_SCALE / strongest_here, dtype=np.float32)
 
 
-def strongest(at: Indices, strength: Floats, apart: int) -> NDArray[np.int64]:
-    """Positions in ``at`` that are left when, of any two closer than ``apart``, the weaker goes."""
-    left = np.arange(at.size)
-    while True:
-        close = np.flatnonzero(np.diff(at[left]) < apart)
-        if close.size == 0:
-            return left
-        # a weaker one falls only to a neighbour that no stronger neighbour fells, or a chain would fall together
-        power = strength[left]
-        before, after = np.full(left.size, -np.inf), np.full(left.size, -np.inf)
-        after[close], before[close + 1] = power[close + 1], power[close]
-        wins = (power >= after) & (power > before)
-        fallen = np.zeros(left.size, bool)
-        fallen[1:] |= wins[:-1] & np.isfinite(before[1:])
-        fallen[:-1] |= wins[1:] & np.isfinite(after[:-1])
-        left = left[~fallen]
+def second_scale(usual: Floats, slope: Floats) -> Floats:
+    """What the second network's windows are multiplied with, (n,)."""
+    return np.asarray(_SCALE / np.maximum(np.maximum(usual, slope), _TINY), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +127,15 @@ class Context:
     usual: Floats
 
 
-def context(at: Indices, logits: Floats, slope: Floats, inner: Floats) -> Context:
+def context(at: Indices, logits: Floats, slope: Floats, inner: Floats, leads: int = 1) -> Context:
     """Context of each candidate from the first network's logits.
 
     Args:
         at: candidates, ascending working samples.
         logits: the first network's, one per candidate.
         slope: slope at each candidate.
-        inner: (n, m) waveform near each candidate, unscaled, for likeness.
+        inner: (n, leads * m) waveform near each candidate, one lead after the other, for likeness.
+        leads: how many.
     """
     likely = np.flatnonzero(logits > 0.0)
     beats = likely[strongest(at[likely], logits[likely], REFRACTORY)]
@@ -165,10 +157,9 @@ def context(at: Indices, logits: Floats, slope: Floats, inner: Floats) -> Contex
     strong = np.where(there, np.minimum(logits[who], np.float32(8)), np.float32(0))
     distance = np.minimum(t[:, c - 3 : c + 3] / usual_rr[:, None], np.float32(_FAR))
     gap = np.minimum((t[:, c] + t[:, c - 1]) / usual_rr, np.float32(2 * _FAR))
-    tiny = np.float32(1e-12)
     beside = np.where(there, heights, usual[:, None])[:, c - 1 : c + 1]
-    logs = np.column_stack((np.maximum(distance[:, 2:4], np.float32(0.05)), usual_rr / np.float32(96),
-                            np.maximum(np.column_stack((slope, beside)), tiny) / np.maximum(usual, tiny)[:, None]))  # fmt: skip
+    height = np.maximum(np.column_stack((slope, beside)), _TINY) / np.maximum(usual, _TINY)[:, None]
+    logs = np.column_stack((np.maximum(distance[:, 2:4], np.float32(0.05)), usual_rr / np.float32(96), height))
     np.log(logs, out=logs)
     others = np.column_stack(
         (
@@ -180,7 +171,7 @@ def context(at: Indices, logits: Floats, slope: Floats, inner: Floats) -> Contex
             count,
             strong[:, c - 2 : c + 2],
             strong.sum(axis=1) / np.maximum(count, 1),
-            _likeness(inner, beats, before, after, who, there),
+            _likeness(inner, leads, beats, before, after, who, there),
             _rivals(at, logits),
         )
     )
@@ -224,7 +215,7 @@ def _rivals(at: Indices, logits: Floats) -> Floats:
 
 
 def _likeness(
-    inner: Floats, beats: Indices, before: Indices, after: Indices, who: Indices, there: NDArray[np.bool_]
+    inner: Floats, leads: int, beats: Indices, before: Indices, after: Indices, who: Indices, there: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
     """(n, 4): correlation with the mean of the beats around (best of small shifts), with the most alike of the four
     nearest, with the one before, with the one after.
@@ -238,15 +229,11 @@ def _likeness(
     mean = near.astype(np.float32)
     mean /= (np.sqrt(np.einsum("ij,ij->i", mean, mean)) + np.float32(1e-6))[:, None]
     closest = np.einsum("ij,ij->i", unit, mean)
+    one, all_of_them = unit.reshape(len(unit), leads, -1), mean.reshape(len(unit), leads, -1)
     for lag in (2, 4):
-        np.maximum(closest, np.einsum("ij,ij->i", unit[:, lag:], mean[:, :-lag]), out=closest)
-        np.maximum(closest, np.einsum("ij,ij->i", unit[:, :-lag], mean[:, lag:]), out=closest)
+        np.maximum(closest, np.einsum("ijk,ijk->i", one[..., lag:], all_of_them[..., :-lag]), out=closest)
+        np.maximum(closest, np.einsum("ijk,ijk->i", one[..., :-lag], all_of_them[..., lag:]), out=closest)
     c = _NEIGHBOURS
     single = [np.einsum("ij,ij->i", unit, unit[who[:, k]]) * there[:, k] for k in range(c - 2, c + 2)]
     best = np.maximum(np.maximum(single[0], single[1]), np.maximum(single[2], single[3]))
     return np.column_stack((closest, best, single[1], single[2]))
-
-
-def second_scale(usual: Floats, slope: Floats) -> Floats:
-    """What the second network's windows are multiplied with."""
-    return np.float32(0.3) / np.maximum(np.maximum(usual, slope), np.float32(1e-12))
