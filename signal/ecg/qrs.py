@@ -1,53 +1,53 @@
 """QRS detection: one pure function, samples in, R-peak indices out.
 
-The way follows Pan and Tompkins (doi:10.1109/TBME.1985.325532): band-pass, slope, energy in a short window, then a
-threshold between signal and noise, a refractory time, T-wave rejection by slope and search-back after a long gap.
-Deviations, all because the whole record is at hand:
+Candidates are bumps of slope at 120 Hz (slope and moving window as in Pan and Tompkins,
+doi:10.1109/TBME.1985.325532, but any bump counts, however small); two small networks judge them. The first looks at
+each candidate alone, the second beside the beats that the first found around it, so that rhythm and likeness decide
+what shape leaves open. Deviations from the usual threshold detectors, all because the whole record is at hand:
 
-- filters are zero-phase, so nothing has to be shifted back;
-- the threshold rests on the median of the strongest peaks *around* a beat, before and after, so a sudden change of
-  gain or a single artefact does not deceive it, and it is a ratio throughout: the result does not depend on gain;
-- several leads are weighted by how far their beats stand out, then added up: a dead or noisy lead loses its vote.
+- nothing is adaptive in time: each stretch is judged with 15 s of context on both sides, so a recording may be cut,
+  joined or 24 h long and its beats stay;
+- all that is looked at is a ratio and free of sign: neither gain nor polarity matters;
+- several leads are weighted by how far their beats stand out; each is judged alone and the logits are averaged;
+- pacing spikes are sought in the samples as they are, before anything smooths them, and taken out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
 
-from teleread.signal.ecg.filters import Samples, band_pass, bridge_gaps, moving_mean
+from teleread.signal.ecg import qrs_judge as judge
+from teleread.signal.ecg.filters import Samples, bridge_gaps
+from teleread.signal.ecg.qrs_front import (
+    PAD,
+    Floats,
+    Front,
+    Indices,
+    alive,
+    candidates,
+    level_around,
+    prepare,
+    strongest,
+    to_work_rate,
+    without_spikes,
+)
 
-Indices = NDArray[np.int64]
+Networks = tuple[judge.Network, judge.Network]
 
 MIN_FS_HZ = 50.0
 """Below this the QRS is not in the samples; nothing is detected."""
 
-_WORK_FS_HZ = 250.0
 _MIN_S = 0.5
-_REFRACTORY_S = 0.2
-_T_WAVE_S = 0.36
-_P_WAVE_S = 0.26
-
-
-@dataclass(frozen=True, slots=True)
-class _Tuning:
-    band_hz: tuple[float, float] = (7.0, 30.0)
-    window_s: float = 0.1
-    accept: float = 0.26
-    search_back: float = 0.18
-    stand_out: float = 1.8
-    level_window_s: float = 1.4
-    level_reach: int = 4
-    t_ratio: float = 0.5
-    p_ratio: float = 0.6
-    locate_hz: tuple[float, float] = (4.0, 40.0)
-    locate_reach_s: float = 0.1
-
-
-_TUNING = _Tuning()
+_BLOCK_S = 900.0
+_MARGIN_S = 15.0
+_LOCATE = 10
+_EXACT_S = 0.006
+_EDGE_S = 0.025
 
 
 def detect_qrs(ecg_mv: NDArray[np.floating], fs_hz: float) -> Indices:
@@ -64,6 +64,11 @@ def detect_qrs(ecg_mv: NDArray[np.floating], fs_hz: float) -> Indices:
     Raises:
         ValueError: ``ecg_mv`` has more than two dimensions, or ``fs_hz`` is not a positive number.
     """
+    return detect_with(ecg_mv, fs_hz, judge.networks())
+
+
+def detect_with(ecg_mv: NDArray[np.floating], fs_hz: float, networks: Networks) -> Indices:
+    """``detect_qrs`` with networks other than those shipped, such as some that did not see this recording."""
     x = np.asarray(ecg_mv, dtype=np.float64)
     if x.ndim not in (1, 2):
         raise ValueError("ecg_mv must be (n,) or (n_leads, n)")
@@ -73,131 +78,139 @@ def detect_qrs(ecg_mv: NDArray[np.floating], fs_hz: float) -> Indices:
     nothing = np.empty(0, dtype=np.int64)
     if x.shape[0] == 0 or x.shape[1] < _MIN_S * fs_hz or fs_hz < MIN_FS_HZ:
         return nothing
-    step = max(1, int(fs_hz // _WORK_FS_HZ))
-    work, usable = _prepare(x, step)
-    fs = fs_hz / step
-    if not usable.any():
-        return nothing
-    energy, shape = _detection_function(work, usable, fs)
-    if not energy.any():
-        return nothing
-    beats = _pick_beats(energy, fs)
-    return _locate(x, shape, beats, fs_hz, step)
+    found = [
+        _beats(x[:, low:high], fs_hz, start - low, stop - low, networks) + low
+        for low, start, stop, high in _blocks(x, fs_hz)
+    ]
+    beats = np.concatenate(found)
+    if beats.size > 1:
+        # the same beat can be placed differently by the two blocks that share a border
+        beats = beats[np.concatenate(([True], np.diff(beats) >= 0.15 * fs_hz))]
+    return beats
 
 
-def _prepare(x: Samples, step: int) -> tuple[Samples, NDArray[np.bool_]]:
-    """Working copy at about 250 Hz, each lead centred and scaled, and which of its samples are really there."""
-    n = x.shape[1] // step * step
-    present: NDArray[np.bool_] = np.asarray(np.isfinite(x[:, :n]))
-    bridged = bridge_gaps(x[:, :n])
-    if step > 1:
-        bridged = bridged.reshape(x.shape[0], -1, step).mean(axis=2)
-        present = np.asarray(present.reshape(x.shape[0], -1, step).all(axis=2))
-    centred = bridged - np.median(bridged, axis=1, keepdims=True)
-    scale = np.abs(centred).max(axis=1, keepdims=True)
-    # a constant with rounding noise on top is flat, whatever its offset
-    alive = scale > 1e-9 * np.abs(bridged).max(axis=1, keepdims=True)
-    return np.where(alive, centred / np.where(alive, scale, 1.0), 0.0), present & alive
+def _blocks(x: Samples, fs_hz: float) -> Iterator[tuple[int, int, int, int]]:
+    """(low, start, stop, high): decide for [start, stop), look at [low, high)."""
+    n, length, margin = x.shape[1], round(_BLOCK_S * fs_hz), round(_MARGIN_S * fs_hz)
+    count = max(1, round(n / length))
+    edges = np.linspace(0, n, count + 1).astype(int)
+    for start, stop in pairwise(edges.tolist()):
+        yield max(0, start - margin), start, stop, min(n, stop + margin)
 
 
-def _detection_function(work: Samples, usable: NDArray[np.bool_], fs: float) -> tuple[Samples, Samples]:
-    """(slope energy, waveform magnitude), both (n,) and summed over leads by how far beats stand out in each."""
-    band = band_pass(work, fs, *_TUNING.band_hz)
-    wave = band_pass(work, fs, *_TUNING.locate_hz)
-    slope = np.gradient(band, axis=1)
-    energy = np.sqrt(np.maximum(moving_mean(slope * slope, round(_TUNING.window_s * fs)), 0.0))
-    energy[~usable] = 0.0
-    total, magnitude = np.zeros(work.shape[1]), np.zeros(work.shape[1])
-    for lead, lead_energy in enumerate(energy):
-        level = float(np.median(_window_maxima(lead_energy, fs)))
-        if level <= 0:
-            level = float(lead_energy.max())
-        if level <= 0:
-            continue
-        rest = float(np.median(lead_energy[usable[lead]]))
-        stands_out = min(level / rest, 20.0) if rest > 0 else 20.0
-        weight = max(stands_out - 1.0, 0.05) ** 2 / level
-        total += weight * lead_energy
-        magnitude += (weight * wave[lead]) ** 2
-    return total, magnitude
+@dataclass(frozen=True, slots=True)
+class _Leads:
+    """Living leads: their samples, front end, how much the word of each weighs (sums to 1), and its usual slope."""
+
+    samples: Samples
+    front: Front
+    weight: Floats
+    usual: Floats
+    ratio: float
 
 
-def _window_maxima(energy: Samples, fs: float) -> Samples:
-    """The strongest value in each of the consecutive windows; a part window at the end joins the one before."""
-    width = max(1, min(round(_TUNING.level_window_s * fs), energy.size))
-    whole = energy.size // width
-    maxima: Samples = energy[: whole * width].reshape(whole, width).max(axis=1)
-    maxima[-1] = max(maxima[-1], energy[whole * width :].max(initial=0.0))
-    return maxima
-
-
-def _level_around(energy: Samples, fs: float) -> Samples:
-    """The usual height of a beat near each sample: a running median over window maxima that hold anything."""
-    maxima = _window_maxima(energy, fs)
-    # flat stretches hold no beat and one huge artefact must not make the rest look flat, hence not the maximum
-    filled = np.flatnonzero(maxima > 0.05 * np.percentile(maxima[maxima > 0], 75))
-    reach = _TUNING.level_reach
-    levels = np.array([np.median(maxima[filled[max(0, i - reach) : i + reach + 1]]) for i in range(filled.size)])
-    centres = (filled + 0.5) * round(_TUNING.level_window_s * fs)
-    around: Samples = np.interp(np.arange(energy.size), centres, levels)
-    return around
-
-
-def _pick_beats(energy: Samples, fs: float) -> Indices:
-    peaks, _ = find_peaks(energy, distance=max(1, round(_REFRACTORY_S * fs)))
-    if peaks.size == 0:
+def _beats(x: Samples, fs_hz: float, start: int, stop: int, networks: Networks) -> Indices:
+    """R peaks of one block that lie in [start, stop)."""
+    leads = _leads(x, fs_hz)
+    if leads is None:
         return np.empty(0, dtype=np.int64)
-    height = energy[peaks] / _level_around(energy, fs)[peaks]
-    rest = moving_mean(energy, round(2 * fs))
-    quiet = energy[peaks] / np.maximum(rest[peaks], np.finfo(float).tiny)
-    kept: list[int] = []
-    for k in range(peaks.size):
-        if height[k] < _TUNING.accept or quiet[k] < _TUNING.stand_out:
-            continue
-        if kept:
-            gap_s = (peaks[k] - peaks[kept[-1]]) / fs
-            if gap_s < _T_WAVE_S and height[k] < _TUNING.t_ratio * height[kept[-1]]:
-                continue
-            if gap_s < _P_WAVE_S and height[kept[-1]] < _TUNING.p_ratio * height[k]:
-                kept.pop()
-        kept.append(k)
-    kept = _search_back(peaks, height, kept, fs)
-    return np.asarray(peaks[kept], dtype=np.int64)
+    slope, level = _together(leads)
+    at = candidates(slope, level)
+    logits = _judged(leads, slope, at, networks)
+    likely = np.flatnonzero(logits > 0.0)
+    kept = likely[strongest(at[likely], logits[likely], judge.REFRACTORY)]
+    peaks = _locate(leads, at[kept], fs_hz)
+    # a largest deflection at the very end is the flank of something that lies beyond
+    edge = round(_EDGE_S * fs_hz)
+    inside: Indices = peaks[(peaks >= max(start, edge)) & (peaks < min(stop, x.shape[1] - edge))]
+    return inside
 
 
-def _search_back(peaks: Indices, height: Samples, kept: list[int], fs: float) -> list[int]:
-    """Looks again, with a lower threshold, where a beat is overdue (1.66 times the usual distance)."""
-    if len(kept) < 3:
-        return kept
-    rr = np.diff(peaks[kept])
-    found = list(kept)
-    for i, distance in enumerate(rr):
-        usual = float(np.median(rr[max(0, i - 4) : i + 5]))
-        if distance < 1.66 * usual:
-            continue
-        inside = np.arange(kept[i] + 1, kept[i + 1])
-        far = (peaks[inside] - peaks[kept[i]] > _T_WAVE_S * fs) & (peaks[kept[i + 1]] - peaks[inside] > _T_WAVE_S * fs)
-        inside = inside[far & (height[inside] > _TUNING.search_back)]
-        if inside.size:
-            found.append(int(inside[np.argmax(height[inside])]))
-    return sorted(found)
+def _leads(x: Samples, fs_hz: float) -> _Leads | None:
+    """The leads that are not flat throughout, made ready."""
+    usable = None
+    if not np.isfinite(x.sum()):
+        present = np.isfinite(x)
+        x, present = x[present.any(axis=1)], present[present.any(axis=1)]
+        usable = to_work_rate(present.astype(np.float64), fs_hz)[0] > 0.999
+        x = bridge_gaps(x)
+    work, ratio = to_work_rate(x, fs_hz)
+    living = alive(work)
+    if not living.all():
+        x, work, usable = x[living], work[living], None if usable is None else usable[living]
+    if not living.any():
+        return None
+    front = prepare(without_spikes(work, x, fs_hz, ratio), usable)
+    if len(work) == 1:
+        one = np.ones(1, np.float32)
+        return _Leads(x, front, one, one, ratio) if front.level[0, 0] > 0 else None
+    usual = np.median(front.level[:, ::8], axis=1)
+    rest = np.median(front.slope[:, ::4], axis=1)
+    stands_out = np.minimum(usual / np.maximum(rest, 0.05 * usual + 1e-12), 20.0)
+    weight = np.asarray(np.maximum(stands_out - 1.0, 0.05) ** 2 * (usual > 0), dtype=np.float32)
+    if not weight.any():
+        return None
+    return _Leads(x, front, weight / weight.sum(), np.where(usual > 0, usual, 1), ratio)
 
 
-def _locate(x: Samples, magnitude: Samples, beats: Indices, fs_hz: float, step: int) -> Indices:
-    """The largest deflection within 100 ms of each energy peak, to a fraction of a working sample by a parabola."""
+def _together(leads: _Leads) -> tuple[Floats, Floats]:
+    """Slope of all leads, each in units of its usual beat, and the level of that."""
+    if leads.weight.size == 1:
+        return leads.front.slope[0], leads.front.level[0]
+    slope = np.asarray((leads.weight / leads.usual) @ leads.front.slope, dtype=np.float32)
+    return slope, level_around(slope)
+
+
+def _judged(leads: _Leads, slope: Floats, at: Indices, networks: Networks) -> Floats:
+    """Logit of each candidate after both networks."""
+    first, second = networks
+    count, n = leads.weight.size, at.size
+    windows = judge.windows(leads.front, at)
+    seen = windows.reshape(count * n, -1), judge.first_scale(leads.front, at).ravel()
+    logits = leads.weight @ first(*seen, judge.bumps(leads.front, at).reshape(count * n, -1)).reshape(count, n)
+    kept = np.flatnonzero(logits > judge.HOPELESS)
+    final = np.full(n, judge.HOPELESS, np.float32)
+    if kept.size == 0:
+        return final
+    shapes = windows[:, kept]
+    near = shapes[:, :, judge.REACH - judge.LIKE_REACH : judge.REACH + judge.LIKE_REACH + 1]
+    if count > 1:
+        near = np.asarray(near * (np.sqrt(leads.weight) / leads.usual)[:, None, None], dtype=np.float32)
+    inner = np.ascontiguousarray(near.transpose(1, 0, 2)).reshape(kept.size, -1)
+    around = judge.context(at[kept], logits[kept], slope[at[kept]], inner, count)
+    scale = judge.second_scale(around.usual, slope[at[kept]]) / leads.usual[:, None]
+    others = around.others if count == 1 else np.tile(around.others, (count, 1))
+    judged = second(shapes.reshape(count * kept.size, -1), scale.ravel(), others).reshape(count, -1)
+    final[kept] = leads.weight @ judged + around.lean
+    return final
+
+
+def _locate(leads: _Leads, beats: Indices, fs_hz: float) -> Indices:
+    """The largest deflection near each candidate: at 120 Hz, then between samples, then in all samples."""
     if beats.size == 0:
         return beats
-    reach = round(_TUNING.locate_reach_s * fs_hz / step)
-    around = beats[:, None] + np.arange(-reach, reach + 1)[None, :]
-    inside = np.clip(around, 0, magnitude.size - 1)
-    top = inside[np.arange(beats.size), np.argmax(magnitude[inside], axis=1)]
-    middle = np.sqrt(magnitude[top])
-    left, right = (
-        np.sqrt(magnitude[np.maximum(top - 1, 0)]),
-        np.sqrt(magnitude[np.minimum(top + 1, magnitude.size - 1)]),
-    )
+    around = beats[:, None] + np.arange(PAD - _LOCATE - 1, PAD + _LOCATE)
+    share = np.sqrt(leads.weight) / leads.usual
+    magnitude = np.zeros(around.shape, np.float32)
+    for k in range(share.size):
+        magnitude += np.square(leads.front.wave[k][around] * share[k])
+    top = np.clip(np.argmax(magnitude, axis=1), 1, 2 * _LOCATE - 1)
+    row = np.arange(beats.size)
+    root = np.sqrt(magnitude.astype(np.float64))
+    left, middle, right = root[row, top - 1], root[row, top], root[row, top + 1]
     bend = left - 2.0 * middle + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
-    # a working sample is the mean of `step` samples and stands for their centre
-    exact = (top + np.clip(shift, -0.5, 0.5)) * step + (step - 1) / 2
-    return np.unique(np.clip(np.rint(exact), 0, x.shape[1] - 1).astype(np.int64))
+    peak = around[row, top]
+    # a working sample is the mean of `ratio` samples; the smoothing leans by half a working sample
+    exact = np.rint((peak - PAD + np.clip(shift, -0.5, 0.5)) * leads.ratio - 0.5).astype(np.int64)
+    reach = round(_EXACT_S * fs_hz)
+    n = leads.samples.shape[1]
+    near = np.clip(exact[:, None] + np.arange(-reach, reach + 1), 0, n - 1)
+    deflection = np.zeros(near.shape)
+    for k in range(share.size):
+        close = leads.samples[k][near]
+        # leads may differ in gain: each counts by what it does here
+        size = float(np.median(np.ptp(close, axis=1))) if share.size > 1 else 1.0
+        if size > 0:
+            deflection += close * (np.sign(leads.front.wave[k][peak]) * (np.sqrt(leads.weight[k]) / size))[:, None]
+    return np.unique(near[row, np.argmax(deflection, axis=1)])
