@@ -162,7 +162,7 @@ def _qrs(beat: Samples, fs: float, r: int) -> tuple[int, int]:
 
 
 def _around(found: NDArray[np.intp], r: int, gap: int, speed: Samples, rest: float) -> NDArray[np.intp]:
-    """Of ascending samples the group next to ``r``. Groups are ``gap`` apart or have rest between: steep T is not QRS."""
+    """Of ascending samples the group next to ``r``. Groups are ``gap`` apart or have rest between: T is not QRS."""
     ends = np.flatnonzero(np.diff(found) > 1)
     parted = [k for k in ends if found[k + 1] - found[k] > gap or speed[found[k] : found[k + 1]].min() < rest]
     groups = np.split(found, np.array(parted, dtype=np.intp) + 1)

@@ -11,6 +11,7 @@ from teleread.signal.ecg.beat_cuts import (
     Indices,
     Mask,
     cut_beats,
+    median_over_beats,
     nearest_class,
     premature_beats,
     shape_classes,
@@ -133,7 +134,7 @@ def _clean_members(cuts: Cuts, members: Indices, premature: Mask) -> Indices:
         return chosen
     step = max(1, round(cuts.fs_hz / 60.0))
     coarse = cuts.beats[chosen][:, :, ::step]
-    away = np.abs(coarse - np.median(coarse, axis=0)).mean(axis=(1, 2))
+    away = np.abs(coarse - median_over_beats(coarse)).mean(axis=(1, 2))
     kept = chosen[away <= _NOISY * np.median(away)]
     return kept if kept.size >= 3 else chosen
 
