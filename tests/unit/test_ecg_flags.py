@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from teleread.errors import Misconfigured
-from teleread.signal.ecg import Filters
+from teleread.signal.ecg import Filters, Finding, Quality
 from teleread.signal.ecg.flag_profile import OPS, parse_profile
 from teleread.signal.ecg.flag_tests import TESTS
 from teleread.signal.ecg.flags import flag, load_profile, profile_names, suppressors
@@ -293,6 +293,11 @@ def test_a_dead_lead_is_left_out_and_named() -> None:
     ]
     two = replace(given, quality=faulty(("aVF", "flat"), ("III", "off")))
     assert reasons(two, "udmi-2018")["udmi-2018.inferior"] == "lead_quality"
+
+
+def test_one_bad_limb_electrode_leaves_out_every_limb_lead() -> None:
+    given = inputs(measurements=HIGH, quality=Quality(False, 0.4, (Finding("I", "off", "", "LA"),)))
+    assert reasons(given, "udmi-2018")["udmi-2018.inferior"] == "lead_quality"
 
 
 def test_swapped_electrodes_are_noted_on_a_flag() -> None:
