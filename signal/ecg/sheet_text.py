@@ -136,7 +136,7 @@ def change_line(change: Change, language: str, *, short: bool = False) -> str:
 def main_changes(changes: Sequence[Change], language: str) -> list[str]:
     """The significant changes, short: codes first, then ST by its size, then the others."""
     significant = [change for change in changes if change.significant]
-    significant.sort(key=lambda c: (c.delta is not None, c.name != "st_j_mv", -abs(c.delta or 0.0)))
+    significant.sort(key=lambda c: (not isinstance(c.before or c.now, str), c.name != "st_j_mv", -abs(c.delta or 0.0)))
     return [change_line(change, language, short=True) for change in significant]
 
 
