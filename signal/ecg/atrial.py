@@ -36,7 +36,7 @@ def p_seen(table: BeatTable) -> Samples:
     bump, at = table.p[:, 6], table.p[:, 7]
     rr = table.usual_rr_s
     furthest = np.minimum(0.26, rr - 0.09 - 0.27 * np.sqrt(rr))
-    placed = np.isfinite(at) & (at < np.maximum(furthest, 0.12)) & (at > 0.025)
+    placed = np.isfinite(at) & (at < np.maximum(furthest, 0.05)) & (at > 0.025)
     noise = table.p[:, 4] / np.sqrt(8.0)
     height = np.where(placed, bump, 0.0) / np.maximum(_P_HEIGHT, 1.2 * noise)
     repeats = np.clip(local_mean(table.p[:, 2], np.ones(bump.size), 6) / 0.35, 0.0, 1.5)

@@ -42,11 +42,12 @@ class PTrain:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A code of the findings, the period of the P waves in s, and how sure it is."""
+    """A code of the findings, the period of the P waves in s, how sure it is, and the contrast of the P waves."""
 
     code: str
     period_s: float
     confidence: float
+    contrast: float
 
 
 def av_block(signals_mv: Samples, fs_hz: float, leads: tuple[str, ...], r_peaks: Indices, plain: Mask) -> Block | None:
@@ -170,11 +171,26 @@ def _slow_and_regular(hump: Samples, r: Indices, fs: float, rr_s: float) -> Bloc
     ratio = rr_s / train.period_s
     nearest = round(ratio)
     distance = _distance_before(train.peaks, r, fs)
+    if not _alike(hump, train.peaks, r, fs):
+        return None
     if nearest >= 2 and abs(ratio - nearest) < 0.05 and float(np.nanstd(distance)) < 0.05:
-        return Block("av_block_2_1", train.period_s, min(0.9, 0.4 * train.score)) if nearest == 2 else None
+        return (
+            Block("av_block_2_1", train.period_s, min(0.9, 0.4 * train.score), train.contrast) if nearest == 2 else None
+        )
     if float(np.nanstd(distance)) > 0.08:
-        return Block("av_block_3", train.period_s, min(0.9, 0.4 * train.score))
+        return Block("av_block_3", train.period_s, min(0.9, 0.4 * train.score), train.contrast)
     return None
+
+
+def _alike(hump: Samples, peaks: Indices, r: Indices, fs: float) -> bool:
+    """P waves before a beat and the others are of one size; what is left of a late T wave is not."""
+    follows = np.searchsorted(r, peaks)
+    close = (follows < r.size) & (r[np.minimum(follows, r.size - 1)] - peaks < 0.3 * fs)
+    known = np.isfinite(hump[peaks])
+    if not (close & known).any() or not (~close & known).any():
+        return True
+    ratio = float(np.median(hump[peaks[close & known]]) / max(float(np.median(hump[peaks[~close & known]])), 1e-9))
+    return 0.45 < ratio < 2.2
 
 
 def _distance_before(peaks: Indices, r: Indices, fs: float) -> Samples:
@@ -206,4 +222,4 @@ def _second_degree(hump: Samples, r: Indices, fs: float, rr_s: Samples, dropped:
     # after a constant PR the long interval is twice the others; after a growing one it is shorter than that
     short = float(np.median(rr_s[dropped])) < 1.94 * train.period_s
     code = "av_block_2_mobitz_1" if longer > 0.06 or (longer > 0.02 and short) else "av_block_2_mobitz_2"
-    return Block(code, train.period_s, min(0.9, 0.4 * train.score))
+    return Block(code, train.period_s, min(0.9, 0.4 * train.score), train.contrast)

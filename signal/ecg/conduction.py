@@ -1,7 +1,7 @@
 """Bundle-branch block, other wide QRS, and pre-excitation, from the shape of the usual beat in many leads.
 
 Criteria of AHA/ACCF/HRS 2009 (doi:10.1161/CIRCULATIONAHA.108.191095) in numbers: a QRS of 120 ms; right: the last part
-positive in V1 or V2 and negative in I or V6; left: V1 negative nearly all along, I and V6 positive without q.
+positive in V1 or V2 and negative in I or V6; left: V1 negative nearly all along, I and V6 positive and late without q.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ BLOCK_S = 0.120
 _SHORT_PR_S = 0.120
 _DELTA_QRS_S = 0.105
 _TERMINAL_S = 0.04
+_LATE_S = 0.060
 _MOST_BEATS = 60
 _BEFORE_S, _AFTER_S = 0.36, 0.44
 
@@ -99,7 +100,8 @@ def bundle_branch(beat: UsualBeat) -> str | None:
         return "rbbb"
     negative = first.min() < 0 and first.max() < 0.4 * -first.min() and first.mean() < 0
     positive = all(lead.mean() > 0 and -lead[: tail + 1].min() < 0.08 * np.ptp(lead) for lead in lateral)
-    if negative and positive:
+    late = float(np.mean([_middle(lead) for lead in lateral])) / beat.fs_hz
+    if negative and positive and late > _LATE_S:
         return "lbbb"
     return "ivcd"
 
@@ -113,6 +115,12 @@ def _part(qrs: Samples, tail: int) -> float:
     """The mean of the last part of the QRS beside its largest deflection."""
     top = float(np.abs(qrs).max())
     return float(qrs[-tail:].mean()) / top if top > 0 else 0.0
+
+
+def _middle(qrs: Samples) -> float:
+    """The middle of the time in which the R wave exceeds half its height, in samples."""
+    high = np.flatnonzero(qrs > 0.5 * qrs.max())
+    return 0.5 * float(high[0] + high[-1])
 
 
 def slurred(beat: UsualBeat) -> float:

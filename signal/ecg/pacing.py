@@ -20,8 +20,8 @@ _NEAR_S = 0.004
 _FAR_S = 0.03
 _STANDS_OUT = 2.2
 _LEAST_MV = 0.05
-_ATRIAL_S = (0.35, 0.10)
-_VENTRICULAR_S = (0.10, 0.012)
+_ATRIAL_S = (0.36, 0.135)
+_VENTRICULAR_S = (0.135, 0.012)
 _JITTER_S = 0.012
 _FEWEST = 3
 _CHUNK_S = 60.0
@@ -93,7 +93,7 @@ def _consistent(r_peaks: Indices, spikes: Indices, heights: Samples, fs_hz: floa
     usual = float(np.median(distance[inside]))
     height = float(np.median(heights[k[inside]]))
     steady = inside & (np.abs(distance - usual) <= _JITTER_S * fs_hz)
-    steady &= (heights[np.maximum(k, 0)] > 0.4 * height) & (heights[np.maximum(k, 0)] < 2.5 * height)
+    steady &= (heights[np.maximum(k, 0)] > 0.2 * height) & (heights[np.maximum(k, 0)] < 5.0 * height)
     if steady.sum() < max(_FEWEST, 0.6 * inside.sum()):
         return none
     return np.asarray(steady, dtype=np.bool_)

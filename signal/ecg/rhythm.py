@@ -25,7 +25,7 @@ from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.filters import Samples
 from teleread.signal.ecg.pacing import find_pacing
 from teleread.signal.ecg.rhythm_findings import Seen, findings_of
-from teleread.signal.ecg.rhythm_types import FINDING_CODES, SPAN_CODES, BeatLike, Rhythm, RhythmFinding, Spans
+from teleread.signal.ecg.rhythm_types import FINDING_CODES, SPAN_CODES, BeatLike, Rhythm, RhythmFinding
 from teleread.signal.ecg.ventricular import beats_within, disordered, repeating, unordered_spans
 
 __all__ = ["FINDING_CODES", "SPAN_CODES", "Rhythm", "RhythmFinding", "classify_rhythm"]
@@ -33,7 +33,9 @@ __all__ = ["FINDING_CODES", "SPAN_CODES", "Rhythm", "RhythmFinding", "classify_r
 _FLUTTER_WINDOW_S = 10.0
 _FEWEST_BEATS = 3
 _BLOCK_WINDOW_S = 10.0
-_NO_BLOCK = (rs.AF, rs.FLUTTER, rs.VT, rs.PACED_RHYTHM, rs.SVT)
+_CLEAR_TRAIN = 1.8
+_SINUS = (rs.SINUS, rs.SINUS_BRADY, rs.SINUS_ARRHYTHMIA, rs.UNDETERMINED)
+_NO_BLOCK = (rs.FLUTTER, rs.VT, rs.PACED_RHYTHM, rs.SVT)
 _STANDSTILL_S = 4.0
 
 
@@ -77,14 +79,16 @@ def classify_rhythm(
     fibrillation = fibrillation_share(table)
     kinds, sure = beat_kinds(table, pacing.paced, fibrillation > 0.5)
     usual = _usual_beat(x, fs_hz, names, r, table, beat)
-    spans, codes, e = _spans(x, fs_hz, names, r, table, kinds, delineation, usual, duration, orderly, fibrillation)
+    codes, e = _codes(x, fs_hz, names, r, table, kinds, delineation, usual, duration, orderly, fibrillation)
+    blocks = _blocks(x, fs_hz, names, r, codes, kinds)
+    codes = rs.overlaid(_with_blocks(codes, e, table, blocks), table, kinds)
+    spans = rs.joined(rs.to_spans(codes, table.r_s, duration)) if r.size >= _FEWEST_BEATS else list(_whole(duration))
     spans = rs.laid_over(spans, [s[:2] for s in standstill], "asystole")
     spans = rs.laid_over(spans, [t[:2] for t in turning], "ventricular_tachycardia")
     spans = rs.laid_over(spans, chaos, "ventricular_fibrillation")
     kinds = np.where(beats_within(table.r_s, chaos), UNKNOWN, kinds)
     in_tachycardia = [(a, b) for a, b, code in spans if code == "ventricular_tachycardia"]
     kinds = np.where(beats_within(table.r_s, in_tachycardia) & (kinds != PACED), VENTRICULAR, kinds)
-    blocks = _blocks(x, fs_hz, names, r, codes, kinds)
     seen = Seen(
         table,
         kinds,
@@ -121,7 +125,7 @@ def _usual_beat(
     return measured if measured is not None else averaged(x, fs_hz, leads, r, table.group == 0)
 
 
-def _spans(
+def _codes(
     x: Samples,
     fs_hz: float,
     leads: tuple[str, ...],
@@ -133,20 +137,39 @@ def _spans(
     duration: float,
     orderly: Mask,
     fibrillation: Samples,
-) -> tuple[Spans, Indices, rs.Evidence]:
+) -> tuple[Indices, rs.Evidence]:
     p_share = None
     if delineation is not None and delineation.p_on.shape == r.shape:
         p_share = local_mean((delineation.p_on >= 0).astype(np.float64), np.ones(r.size), 6)
     e = rs.evidence(table, usual.qrs_s if usual is not None and duration < 60.0 else None, p_share, fibrillation)
     if r.size < _FEWEST_BEATS:
-        return list(_whole(duration)), np.full(r.size, rs.UNDETERMINED), e
+        return np.full(r.size, rs.UNDETERMINED), e
     codes = rs.base_codes(e, kinds, _flutter(x, fs_hz, leads, r))
     # broad beats without any base line between them are ventricular, unless they are irregular (pre-excited
     # fibrillation)
     codes[orderly & (codes != rs.AF)] = rs.VT
     codes = rs.with_arrhythmia(codes, table, kinds)
-    codes = rs.overlaid(rs.settled(codes, table.rr_s), table, kinds)
-    return rs.joined(rs.to_spans(codes, table.r_s, table.rr_s, duration)), codes, e
+    return rs.settled(codes, table.rr_s), e
+
+
+def _with_blocks(
+    codes: Indices, e: rs.Evidence, table: BeatTable, blocks: tuple[tuple[float, float, Block], ...]
+) -> Indices:
+    """Where P waves go on behind dropped beats, the irregular intervals are no fibrillation and the atria beat in sinus
+    rhythm; in complete block the beats are the ventricles' own."""
+    out = codes.copy()
+    for start, end, block in blocks:
+        inside = (table.r_s >= start) & (table.r_s < end)
+        if block.code == "av_block_3":
+            out[inside & np.isin(codes, _SINUS)] = rs.JUNCTIONAL
+            wide = inside & e.wide
+            slow = e.rate_bpm < rs.IDIOVENTRICULAR_BPM
+            out[wide & slow] = rs.IDIOVENTRICULAR
+            out[wide & ~slow] = rs.ACCELERATED
+        else:
+            other = inside & np.isin(codes, (rs.AF, rs.JUNCTIONAL, *_SINUS))
+            out[other] = rs.SINUS_BRADY if 60.0 / block.period_s < rs.BRADYCARDIA_BPM else rs.SINUS
+    return out
 
 
 def _flutter(x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices) -> Mask:
@@ -161,7 +184,9 @@ def _flutter(x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices) -> Ma
             strength, rate = flutter_strength(x[:, start:stop], fs_hz, leads, r[inside] - start)
             # a line at the rate of the beats themselves is what is left of them
             beats_per_min = 60.0 * inside.sum() * fs_hz / (stop - start)
-            if strength > rs.FLUTTER_STRENGTH and rate > 1.4 * beats_per_min:
+            # P and T waves of a fast sinus rhythm are two waves to a beat as well
+            needed = rs.TWO_TO_ONE_STRENGTH if rate < 2.3 * beats_per_min else rs.FLUTTER_STRENGTH
+            if strength > needed and rate > 1.4 * beats_per_min:
                 mask |= inside
         if stop == n:
             break
@@ -184,7 +209,9 @@ def _blocks(
                 block = av_block(
                     x[:, start:stop], fs_hz, leads, at - start, kinds[inside] == kinds_usual(kinds[inside])
                 )
-                if block is not None:
+                # what looks like fibrillation by its intervals must show its P waves very clearly
+                irregular = bool((codes[inside] == rs.AF).mean() > 0.5)
+                if block is not None and (not irregular or block.contrast > _CLEAR_TRAIN):
                     found.append((start / fs_hz, stop / fs_hz, block))
         if stop == n:
             break

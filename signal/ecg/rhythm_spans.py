@@ -36,10 +36,11 @@ BRADYCARDIA_BPM = 60.0
 TACHYCARDIA_BPM = 100.0
 WIDE_S = 0.12
 FLUTTER_STRENGTH = 0.40
+TWO_TO_ONE_STRENGTH = 0.55
 
 _SVT_BPM = 150.0
 _SVT_REGULAR_BPM = 120.0
-_IDIOVENTRICULAR_BPM = 50.0
+IDIOVENTRICULAR_BPM = 50.0
 _VT_BPM = 100.0
 _AF_BEATS = 5
 _RATE_REACH = 8
@@ -51,7 +52,7 @@ _QUIET = 0.035
 class Evidence:
     """Per beat: how sure it is of fibrillation, of a P wave (see ``p_seen``), the local rate and how regular it is
     (median step between intervals over their median), whether the usual beat there is wide, how alike the beats are,
-    and whether it is quiet enough before the QRS to see a P wave if there were one."""
+    and whether it is quiet enough before the QRS to see a P wave if there were one, and the rate without pauses."""
 
     fibrillation: Samples
     p: Samples
@@ -60,6 +61,7 @@ class Evidence:
     wide: Mask
     clear: Samples
     quiet: Mask
+    sinus_bpm: Samples
 
 
 def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | None, fibrillation: Samples) -> Evidence:
@@ -67,6 +69,9 @@ def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | No
     P."""
     mean_rr = local_mean(np.nan_to_num(table.rr_s), np.isfinite(table.rr_s).astype(np.float64), _RATE_REACH)
     rate = np.where(mean_rr > 0.1, 60.0 / np.maximum(mean_rr, 0.1), 0.0)
+    middle = local_median(table.rr_s, _RATE_REACH, otherwise=0.8)
+    between = np.isfinite(table.rr_s) & (np.nan_to_num(table.rr_s, nan=9.0) < _PAUSE_LIKE * middle)
+    sinus_rr = local_mean(np.nan_to_num(table.rr_s), between.astype(np.float64), _RATE_REACH)
     alike = table.alike & np.concatenate(([False], table.alike[:-1])) if table.r_s.size else table.alike
     rr = np.where(alike, table.rr_s, np.nan)
     step = np.abs(np.diff(rr, prepend=np.nan))
@@ -81,6 +86,7 @@ def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | No
         step=local_median(step, _RATE_REACH, otherwise=0.0) / np.maximum(mean_rr, 0.1),
         wide=wide & (table.usual_spread_s > 0.026),
         quiet=local_median(table.p[:, 4], _RATE_REACH, otherwise=0.0) < _QUIET,
+        sinus_bpm=np.where(sinus_rr > 0.1, 60.0 / np.maximum(sinus_rr, 0.1), rate),
         clear=local_mean(np.maximum(table.match, 0.0), np.ones(table.r_s.size), _RATE_REACH),
     )
 
@@ -89,8 +95,8 @@ def base_codes(e: Evidence, kinds: Kinds, flutter: Mask) -> Indices:
     """The prevailing rhythm at each beat, before runs of other beats are laid over it."""
     n = kinds.size
     code = np.full(n, SINUS, dtype=np.int64)
-    code[e.rate_bpm < BRADYCARDIA_BPM] = SINUS_BRADY
-    code[e.rate_bpm > TACHYCARDIA_BPM] = SINUS_TACHY
+    code[e.sinus_bpm < BRADYCARDIA_BPM] = SINUS_BRADY
+    code[e.sinus_bpm > TACHYCARDIA_BPM] = SINUS_TACHY
     absent, seen = e.p < 0.4, e.p >= 1.0
     regular = e.step < 0.06
     quick = (e.rate_bpm >= _SVT_BPM) & ~seen | (e.rate_bpm >= _SVT_REGULAR_BPM) & absent & regular
@@ -99,7 +105,7 @@ def base_codes(e: Evidence, kinds: Kinds, flutter: Mask) -> Indices:
     code[slow & ~e.wide] = np.where(e.quiet[slow & ~e.wide], JUNCTIONAL, UNDETERMINED)
     own = slow & e.wide & e.quiet & (e.clear > 0.8)
     code[slow & e.wide] = UNDETERMINED
-    code[own] = np.where(e.rate_bpm[own] < _IDIOVENTRICULAR_BPM, IDIOVENTRICULAR, ACCELERATED)
+    code[own] = np.where(e.rate_bpm[own] < IDIOVENTRICULAR_BPM, IDIOVENTRICULAR, ACCELERATED)
     code[(e.rate_bpm > TACHYCARDIA_BPM) & (e.rate_bpm < _SVT_BPM) & absent & ~quick & ~e.wide] = UNDETERMINED
     fast_wide = e.wide & ((e.rate_bpm >= 130.0) | (e.rate_bpm >= _VT_BPM) & ~seen)
     code[fast_wide] = VT
@@ -133,7 +139,7 @@ def overlaid(code: Indices, table: BeatTable, kinds: Kinds) -> Indices:
     """Runs of three and more ventricular or early supraventricular beats over the prevailing rhythm."""
     out = code.copy()
     for first, last, rate in ventricular_runs(kinds == VENTRICULAR, table.rr_s):
-        out[first:last] = VT if rate >= _VT_BPM else ACCELERATED if rate >= _IDIOVENTRICULAR_BPM else IDIOVENTRICULAR
+        out[first:last] = VT if rate >= _VT_BPM else ACCELERATED if rate >= IDIOVENTRICULAR_BPM else IDIOVENTRICULAR
     for first, last, rate in ventricular_runs(kinds == SUPRAVENTRICULAR, table.rr_s):
         if rate >= TACHYCARDIA_BPM:
             out[first:last] = SVT
@@ -165,7 +171,7 @@ _SOFT = frozenset(
 )
 
 
-def to_spans(code: Indices, r_s: Samples, rr_s: Samples, duration_s: float) -> Spans:
+def to_spans(code: Indices, r_s: Samples, duration_s: float) -> Spans:
     """Spans from beats: a span begins midway between two beats, the first at 0, the last ends with the recording."""
     if code.size == 0:
         return []
