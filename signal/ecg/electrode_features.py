@@ -28,7 +28,7 @@ _T_S = (0.10, 0.16, 0.22, 0.28, 0.34, 0.42)
 WAVES = (slice(0, 4), slice(4, 14), slice(14, 19))
 _GAINS = (3.0, 1.0, 3.0)
 _FLOOR = 1e-3
-_RARE = 2.0
+_RARE = 1.0
 _NO_QRS_MV = 1e-4
 
 Maps = tuple[Samples, ...]
@@ -58,7 +58,7 @@ def describe(beats: BeatMeasures, rows: NDArray[np.intp]) -> Samples | None:
     start, stop = r + round(_P_S[-1] * fs), max(r + round(_QRS_S[0] * fs), r + round(_P_S[-1] * fs) + 1)
     shape: Samples = np.asarray(np.stack(pieces, axis=1) - beat[:, start:stop].mean(axis=1, keepdims=True))
     size = float(np.sqrt((shape[:, WAVES[1]] ** 2).mean()))
-    return shape / size if size > _NO_QRS_MV else None
+    return np.asarray(shape / size, dtype=np.float64) if size > _NO_QRS_MV else None
 
 
 def limb_versions(shapes: Samples) -> Samples:
@@ -100,8 +100,7 @@ def _rows(shapes: Samples, wave: slice) -> Samples:
 
 def _ridge(a: Samples, b: Samples) -> Samples:
     held = 0.01 * len(a) * float(a.var()) * np.eye(a.shape[1])
-    solved: Samples = np.linalg.solve(a.T @ a + held, a.T @ b)
-    return solved
+    return np.asarray(np.linalg.solve(a.T @ a + held, a.T @ b), dtype=np.float64)
 
 
 def limb_features(versions: Samples, maps: Maps) -> Samples:

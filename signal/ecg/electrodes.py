@@ -78,9 +78,6 @@ def network(kind: str) -> Network:
 def misplaced_electrodes(beats: BeatMeasures, leads: Sequence[str], dead: NDArray[np.bool_]) -> list[Finding]:
     """At most one finding about the limbs and one about the chest, for twelve-lead recordings with clear beats."""
     usable = {lead: row for row, lead in enumerate(leads) if not dead[row]}
-    empty = _empty_lead(beats, {lead: row for row, lead in enumerate(leads)})
-    if empty is not None:
-        return [finding(empty, "limb_reversal", _EMPTY[empty])]
     if beats.likeness < _LEAST_LIKENESS or any(lead not in usable for lead in look.LEADS):
         return []
     shape = look.describe(beats, np.array([usable[lead] for lead in look.LEADS]))
@@ -103,18 +100,25 @@ def misplaced_electrodes(beats: BeatMeasures, leads: Sequence[str], dead: NDArra
     return found
 
 
-def _empty_lead(beats: BeatMeasures, rows: dict[str, int]) -> str | None:
-    """The bipolar lead that hardly shows the beats which the two others show well."""
-    if not {"I", "II", "III"} <= set(rows):
-        return None
+def empty_lead(beats: BeatMeasures | None, leads: Sequence[str], gone: NDArray[np.bool_]) -> Finding | None:
+    """An arm on the right leg: one bipolar lead hardly shows what the two others show well, and rightly so.
+
+    Where a lead is empty for another reason, the other two do not agree that it should be. ``gone`` are leads without
+    any usable samples; a flat one is not gone.
+    """
     names = ("I", "II", "III")
-    band = beats.beat_mv[[rows[lead] for lead in names]]
-    sizes = np.ptp(band, axis=1)
+    usable = {lead: row for row, lead in enumerate(leads) if not gone[row]}
+    if beats is None or not set(names) <= set(usable):
+        return None
+    one, two, three = beats.beat_mv[[usable[lead] for lead in names]]
+    sizes = np.array([np.ptp(beat) for beat in (one, two, three)])
+    due = np.array([np.ptp(beat) for beat in (two - three, one + three, two - one)])
     least = int(np.argmin(sizes))
     others = float(np.delete(sizes, least).min())
-    if others < _OTHERS_MV or sizes[least] > _EMPTY_MV or sizes[least] > _EMPTY_RATIO * others:
+    limit = min(_EMPTY_MV, _EMPTY_RATIO * others)
+    if others < _OTHERS_MV or max(sizes[least], due[least]) > limit:
         return None
-    return names[least]
+    return finding(names[least], "limb_reversal", _EMPTY[names[least]])
 
 
 def limb_leads_disagree(whole_mv: Samples, leads: Sequence[str], limit_mv: float) -> tuple[str, ...]:
@@ -127,7 +131,7 @@ def limb_leads_disagree(whole_mv: Samples, leads: Sequence[str], limit_mv: float
     if len(names) < 3:
         return ()
     seen, _ = to_work_rate(whole_mv[rows], float(max(1.0, whole_mv.shape[1] / 1000)), 1.0)
-    seen = seen - np.median(seen, axis=1, keepdims=True)
+    seen = seen - seen.mean(axis=1, keepdims=True)  # the mean, since the leads' medians do not add up
     told = np.array([_FROM_I_II[lead] for lead in names])
     if _misfit(seen, told) <= limit_mv:
         return ()

@@ -32,6 +32,8 @@ class LeadFaults:
     severe: NDArray[np.bool_]
     """Leads that one of their faults alone spoils."""
     badness: Samples
+    """The same, also for what passes, 0 to 1 at the limit and beyond; it makes the score."""
+    worst: Samples
     """How far the worst measure of each lead is on its way to its severe limit; 1 is at the limit."""
 
     def any_fault(self) -> NDArray[np.bool_]:
@@ -76,23 +78,36 @@ def find_faults(m: LeadMeasures, leads: Sequence[str], limits: Limits) -> LeadFa
         ]
     )
     present["low_amplitude"] = np.zeros(len(leads), dtype=np.bool_)
-    return LeadFaults(present, ~alive | (worst > 1.0), worst)
+    passing = np.maximum(m.noise_high_mv / (2.0 * limits.noise_severe_mv), m.swing_mv / (2.0 * limits.swing_mv))
+    return LeadFaults(present, ~alive | (worst > 1.0), np.maximum(worst, 0.9 * np.minimum(passing, 1.0)), worst)
 
 
 def judge_beats(
-    faults: LeadFaults, m: LeadMeasures, beats: BeatMeasures | None, leads: Sequence[str], limits: Limits
+    faults: LeadFaults,
+    m: LeadMeasures,
+    beats: BeatMeasures | None,
+    leads: Sequence[str],
+    limits: Limits,
+    excused: str | None = None,
 ) -> LeadFaults:
-    """Adds leads whose beats are small (low amplitude) or not there at all (off), once beats are known."""
-    free = ~faults.any_fault()
-    derived = np.array([lead in _DERIVED for lead in leads])
+    """Adds leads whose beats are small (low amplitude) or not there at all (off), once beats are known.
+
+    ``excused`` is a lead that has another reason to be empty.
+    """
     likeness = np.zeros(len(leads)) if beats is None else beats.lead_likeness
+    beating = likeness > limits.lead_likeness
+    other = np.array([lead == excused for lead in leads])
+    # between very small beats a lead is as flat as one without electrode
+    flat = faults.present["flat"] & ~other & ~(beating & (m.qrs_mv < limits.low_qrs_mv))
+    derived = np.array([lead in _DERIVED for lead in leads])
+    dead = faults.present["off"] | faults.present["saturated"] | flat
     # a derived limb lead may lie across the heart's axis and be empty in health; the electrode shows elsewhere
-    silent = (m.qrs_mv < limits.no_heart_mv) & (likeness < limits.beat_likeness) & ~derived & ~faults.dead()
-    low = (m.qrs_mv < limits.low_qrs_mv) & free & ~silent
-    present = dict(faults.present)
-    present["off"] = present["off"] | silent
+    silent = (m.qrs_mv < limits.no_heart_mv) & ~beating & ~derived & ~dead & ~other
+    noisy = np.logical_or.reduce([faults.present[fault] for fault in NOISE])
+    low = (m.qrs_mv < limits.low_qrs_mv) & ~(noisy | silent | dead | other)
+    present = faults.present | {"flat": flat, "off": faults.present["off"] | silent}
     present["low_amplitude"] = low & _low_counts(low, leads)
-    return LeadFaults(present, faults.severe | silent, faults.badness)
+    return LeadFaults(present, dead | silent | (faults.worst > 1.0), faults.badness, faults.worst)
 
 
 def _low_counts(low: NDArray[np.bool_], leads: Sequence[str]) -> NDArray[np.bool_]:

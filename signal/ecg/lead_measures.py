@@ -24,8 +24,10 @@ _HUM_WINDOW_S = 2.0
 _HUM_SEEN_MV = 0.01
 _LINES_HZ = (50.0, 60.0)
 _SILENT_BAND_HZ = (65.0, 95.0)
+_QRS_BAND_HZ = (8.0, 20.0)
 _RAIL_RUN_S = 0.02
 _RAIL_AWAY_MV = 0.5
+_RAIL_HIGH_MV = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +162,16 @@ def _windows(a: Samples, fs_hz: float, width_s: float) -> Samples:
 def _railed(whole: Samples, centre: Samples, fs_hz: float) -> Samples:
     """Share of samples in runs of at least 20 ms that sit at the lead's own minimum or maximum.
 
-    Only ends at least 0.5 mV from the usual value count, or a quiet lead would rest on its rail all the time.
+    Only ends at least 0.5 mV from the usual value count, or a quiet lead would rest on its rail all the time; an end
+    beyond 2 mV counts even where it is the usual value.
     """
     run = max(3, round(_RAIL_RUN_S * fs_hz))
     low, high = whole.min(axis=1, keepdims=True), whole.max(axis=1, keepdims=True)
     near = 1e-3 * (high - low)
     ends = np.zeros(whole.shape, dtype=np.bool_)
-    for end, far in ((low, centre - low > _RAIL_AWAY_MV), (high, high - centre > _RAIL_AWAY_MV)):
+    spread = high - low > _RAIL_AWAY_MV
+    for end in (low, high):
+        far = spread & ((np.abs(end - centre) > _RAIL_AWAY_MV) | (np.abs(end) > _RAIL_HIGH_MV))
         rows = np.flatnonzero(far[:, 0])
         ends[rows] |= np.abs(whole[rows] - end[rows]) <= near[rows]
     share = np.zeros(whole.shape[0])
@@ -227,17 +232,20 @@ def _hum(fast: Samples, fs_hz: float) -> tuple[Samples, Samples]:
     return best, line_hz
 
 
-def silent_above(whole: Samples, fs_hz: float, dead: NDArray[np.bool_]) -> float:
-    """Rms in mV that the liveliest lead shows between 65 and 95 Hz, beats included; infinite where rate is too low.
+def silent_above(whole: Samples, fs_hz: float, dead: NDArray[np.bool_]) -> tuple[float, float]:
+    """(rms in mV that the liveliest lead shows between 65 and 95 Hz, its share of that between 8 and 20 Hz).
 
-    Any heart and any skin gives something there. Only a filter of the device takes it away.
+    Any heart and any skin gives something there. Only a filter of the device takes it away. Infinite where the rate
+    is too low to tell.
     """
     live = whole[~dead]
     n = live.shape[1]
     if fs_hz < 2.1 * _SILENT_BAND_HZ[1] or live.shape[0] == 0:
-        return float("inf")
-    spectrum = np.fft.rfft((live - live.mean(axis=1, keepdims=True)) * np.hanning(n), axis=1)
+        return float("inf"), float("inf")
+    power = np.abs(np.fft.rfft((live - live.mean(axis=1, keepdims=True)) * np.hanning(n), axis=1)) ** 2
     freqs = np.fft.rfftfreq(n, 1 / fs_hz)
-    inside = (freqs > _SILENT_BAND_HZ[0]) & (freqs < _SILENT_BAND_HZ[1])
-    power = (np.abs(spectrum[:, inside]) ** 2).sum(axis=1) * 2.0 / (0.375 * n * n)
-    return float(np.sqrt(power.max()))
+    size = []
+    for low, high in (_SILENT_BAND_HZ, _QRS_BAND_HZ):
+        inside = (freqs > low) & (freqs < high)
+        size.append(np.sqrt(power[:, inside].sum(axis=1).max() * 2.0 / (0.375 * n * n)))
+    return float(size[0]), float(size[0] / size[1]) if size[1] > 0 else float("inf")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teleread.signal.ecg.beat_measures import BeatMeasures, measure_beats
-from teleread.signal.ecg.electrodes import limb_leads_disagree, misplaced_electrodes
+from teleread.signal.ecg.electrodes import empty_lead, limb_leads_disagree, misplaced_electrodes
 from teleread.signal.ecg.filters import Samples
 from teleread.signal.ecg.lead_faults import (
     LIMB_LEADS,
@@ -109,17 +109,17 @@ def judge_recording(
     faults = find_faults(measures, leads, limits)
     peaks = _beats(seen.whole, fs_hz, np.flatnonzero(~faults.dead()), r_peaks)
     beats = measure_beats(seen, peaks)
-    faults = judge_beats(faults, measures, beats, leads, limits)
+    empty = empty_lead(beats, leads, faults.present["off"] | faults.present["saturated"])
+    faults = judge_beats(faults, measures, beats, leads, limits, excused=None if empty is None else empty.lead)
     duration_s = ecg_mv.shape[1] / fs_hz
     hopeless = bool(faults.dead().all()) or _chaotic(duration_s, fs_hz, peaks, beats, limits)
-    findings = _about_all(seen.whole, fs_hz, leads, faults, beats, hopeless, limits)
+    findings = _about_all(seen.whole, fs_hz, leads, faults, beats, hopeless, empty, limits)
     about_leads = name_findings(faults, measures, leads)
     refused = hopeless or duration_s < limits.min_duration_s or fs_hz < limits.min_fs_hz
     spoilt = bool(faults.severe.any())
-    if about_leads and not refused:
+    if about_leads and not refused and not spoilt:
         # where no limit is passed at all there is nothing that a nurse could mend, whatever experts might have said
-        verdict = experts(measures, beats, seen.band, leads)
-        spoilt = spoilt if verdict is None else verdict or bool((measures.flat > limits.dead_share).any())
+        spoilt = bool(experts(measures, beats, seen.band, leads))
     if spoilt and not refused and all(one.fault == "low_amplitude" for one in about_leads):
         about_leads.append(worst_finding(measures, leads, limits))
     acceptable = not (refused or spoilt)
@@ -151,6 +151,7 @@ def _about_all(
     faults: LeadFaults,
     beats: BeatMeasures | None,
     hopeless: bool,
+    empty: Finding | None,
     limits: Limits,
 ) -> list[Finding]:
     """Findings about the recording as a whole, the most urgent first."""
@@ -167,9 +168,12 @@ def _about_all(
     limb_faults = any(faults.any_fault()[i] for i, lead in enumerate(leads) if lead in LIMB_LEADS)
     if odd and not limb_faults:
         findings += [finding(odd[0] if len(odd) == 1 else None, "einthoven")]
-    if beats is not None and not odd:
+    if empty is not None:
+        findings.append(empty)
+    elif beats is not None and not odd:
         findings += misplaced_electrodes(beats, leads, faults.dead())
-    if silent_above(whole_mv, fs_hz, faults.dead()) < limits.silent_band_mv:
+    silent_mv, silent_share = silent_above(whole_mv, fs_hz, faults.dead())
+    if silent_mv < limits.silent_band_mv and silent_share < limits.silent_band_share:
         findings.append(finding(None, "band_limited"))
     return findings
 

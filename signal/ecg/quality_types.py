@@ -99,10 +99,12 @@ class Limits:
     jump_share: float = 0.2
     jolt_mv: float = 3.0
     beat_likeness: float = 0.6
+    lead_likeness: float = 0.7
     min_rate_bpm: float = 20.0
     max_rate_bpm: float = 280.0
-    einthoven_mv: float = 0.06
-    silent_band_mv: float = 0.0004
+    einthoven_mv: float = 0.015
+    silent_band_mv: float = 0.0002
+    silent_band_share: float = 0.002
 
 
 LIMITS = Limits()
