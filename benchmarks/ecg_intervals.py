@@ -183,14 +183,18 @@ def ludb(data: Path) -> None:
         label = "earliest and latest of 12 leads" if k == 1 else f"number {k} from either end"
         print(f"{label:34}" + "".join(f"{summary(by_name[n]):>18}" for n in NAMES))
         print(f"{'':34}" + "  ".join(interval_95(by_name[n]) for n in NAMES))
-        rest = {
-            n: sorted(by_name[n], key=lambda e, middle=float(np.median(by_name[n])): abs(e - middle))[:-8]
-            for n in NAMES
-        }
+        rest = {n: without_farthest(by_name[n], 8) for n in NAMES}
         print(f"{'    without the 8 farthest':34}" + "".join(f"{summary(rest[n]):>18}" for n in NAMES))
     print(
-        f"P marked: found {p_seen[0]}, missed {p_seen[1]}; no P marked: found all the same {p_seen[2]}, absent {p_seen[3]}"
+        f"P marked: found {p_seen[0]}, missed {p_seen[1]}; "
+        f"no P marked: found all the same {p_seen[2]}, absent {p_seen[3]}"
     )
+
+
+def without_farthest(errors: list[float], count: int) -> list[float]:
+    """The errors without those that lie farthest from their median."""
+    middle = float(np.median(errors))
+    return sorted(errors, key=lambda error: abs(error - middle))[:-count]
 
 
 def ludb_reference(marks: list, fs_hz: float, k: int) -> Values:  # type: ignore[type-arg]

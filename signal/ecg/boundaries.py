@@ -45,8 +45,9 @@ class _Tuning:
     qrs_on_part: float = 0.036
     qrs_off_part: float = 0.036
     qrs_quiet_s: float = 0.008
+    qrs_rest: float = 0.06
     qrs_gap_s: float = 0.055
-    qrs_foot_s: float = 0.075
+    qrs_foot_s: tuple[float, float] = (0.060, 0.075)
     qrs_trim_s: float = 0.0026  # what smoothing makes wider, here and below
     noise_times: float = 2.0
     t_smooth_s: float = 0.020
@@ -59,7 +60,8 @@ class _Tuning:
     p_trim_s: tuple[float, float] = (0.002, 0.004)
     p_farthest_s: float = 0.36
     p_crowded_part: float = 0.15
-    crowded_s: float = 0.22
+    p_touch_s: float = 0.016
+    p_longest_s: float = 0.135
     overlap_s: float = 0.08
 
 
@@ -84,12 +86,13 @@ def find_boundaries(beat: Samples, fs_hz: float, r_index: int, rr_before_s: floa
         return Boundaries()
     t_on, t_peak, t_off = _t_wave(beat, fs_hz, r_index, qrs_on, qrs_off, rr_after_s)
     ended = (t_off if t_off != ABSENT else qrs_off) - round(rr_before_s * fs_hz)
-    if t_off != ABSENT and qrs_on - ended < _TUNING.crowded_s * fs_hz:
+    p_on, p_peak, p_off = _p_wave(beat, beat, fs_hz, qrs_on, ended)
+    if t_off != ABSENT and p_on <= ended + round(_TUNING.p_touch_s * fs_hz):
         # at a high rate P begins on T, which is taken away by looking across the direction that it moves in
         across = _across(beat, t_peak, t_off)
-        p_on, p_peak, p_off = _p_wave(beat, across, fs_hz, qrs_on, ended - round(_TUNING.overlap_s * fs_hz))
-    else:
-        p_on, p_peak, p_off = _p_wave(beat, beat, fs_hz, qrs_on, ended)
+        crowded = _p_wave(beat, across, fs_hz, qrs_on, ended - round(_TUNING.overlap_s * fs_hz))
+        if p_on == ABSENT or 0 <= crowded[2] - crowded[0] <= _TUNING.p_longest_s * fs_hz:
+            p_on, p_peak, p_off = crowded
     return Boundaries(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
 
 
@@ -138,12 +141,13 @@ def _qrs(beat: Samples, fs: float, r: int) -> tuple[int, int]:
     if high <= 0:
         return ABSENT, ABSENT
     most = min(float(speed[first:last].max()), _TUNING.qrs_peaked * high)
-    hot = _around(np.flatnonzero(lasting > _TUNING.qrs_hot * high) + first, r, round(_TUNING.qrs_gap_s * fs))
+    hot = np.flatnonzero(lasting > _TUNING.qrs_hot * high) + first
+    hot = _around(hot, r, round(_TUNING.qrs_gap_s * fs), speed, _TUNING.qrs_rest * most)
     rest = np.concatenate((speed[: max(1, r - round(0.15 * fs))], speed[r + round(0.2 * fs) :]))
     noise = _TUNING.noise_times * float(np.percentile(rest, 20))
     quiet = round(_TUNING.qrs_quiet_s * fs)
     on = walk_back(speed, int(hot[0]), max(_TUNING.qrs_on_part * most, noise), quiet, max(0, first - quiet))
-    on = _or_quietest(speed, on, int(hot[0]), round(_TUNING.qrs_foot_s * fs))
+    on = _or_quietest(speed, on, int(hot[0]), round(_TUNING.qrs_foot_s[0] * fs))
     spikes = np.flatnonzero((speed[first:last] > 2.5 * lasting) & (speed[first:last] > 0.4 * high)) + first
     spikes = spikes[spikes < hot[0] + round(0.006 * fs)]
     if spikes.size:
@@ -153,13 +157,15 @@ def _qrs(beat: Samples, fs: float, r: int) -> tuple[int, int]:
     sloping = float(np.median(speed[after : after + round(0.06 * fs)])) if after + 2 < speed.size else 0.0
     still = max(_TUNING.qrs_off_part * most, noise, sloping)
     off = walk_on(speed, int(hot[-1]), still, quiet, min(speed.size - 1, last + quiet))
-    off = _or_quietest(speed, off, int(hot[-1]), round(_TUNING.qrs_foot_s * fs))
+    off = _or_quietest(speed, off, int(hot[-1]), round(_TUNING.qrs_foot_s[1] * fs))
     return on, max(off - round(_TUNING.qrs_trim_s * fs), int(hot[-1]))
 
 
-def _around(found: NDArray[np.intp], r: int, gap: int) -> NDArray[np.intp]:
-    """Of ascending samples the group next to ``r``, groups being more than ``gap`` apart: a steep T is not QRS."""
-    groups = np.split(found, np.flatnonzero(np.diff(found) > gap) + 1)
+def _around(found: NDArray[np.intp], r: int, gap: int, speed: Samples, rest: float) -> NDArray[np.intp]:
+    """Of ascending samples the group next to ``r``. Groups are ``gap`` apart or have rest between: T is not QRS."""
+    ends = np.flatnonzero(np.diff(found) > 1)
+    parted = [k for k in ends if found[k + 1] - found[k] > gap or speed[found[k] : found[k + 1]].min() < rest]
+    groups = np.split(found, np.array(parted, dtype=np.intp) + 1)
     return min(groups, key=lambda group: max(int(group[0]) - r, r - int(group[-1]), 0))
 
 

@@ -117,11 +117,9 @@ def _best_moves(
     power = max(float(np.sum(want * want)), 1e-12)
     most = int(reach_s * fs) // step
     shifts = np.arange(-most, most + 1)
-    lags = shifts[:, None] * step + grid[None, :]
-    fits = np.empty((shifts.size, beats.shape[0]))
-    for k, row in enumerate(lags):
-        at, back = np.clip(row, 0, beats.shape[2] - 1), np.clip(row - step, 0, beats.shape[2] - 1)
-        fits[k] = np.einsum("blk,lk->b", beats[:, :, at] - beats[:, :, back], want) / power
+    around = np.arange(grid[0] - (most + 1) * step, grid[-1] + most * step + 1, step)
+    slopes = np.diff(beats[:, :, np.clip(around, 0, beats.shape[2] - 1)], axis=2)
+    fits = np.array([np.einsum("blk,lk->b", slopes[:, :, k : k + grid.size], want) for k in range(shifts.size)]) / power
     paid = fits * (1.0 - 0.25 * (shifts / max(most, 1)) ** 2)[:, None]
     best = np.argmax(paid, axis=0)
     beat = np.arange(beats.shape[0])

@@ -11,6 +11,7 @@ from teleread.signal.ecg.beat_cuts import (
     Indices,
     Mask,
     cut_beats,
+    median_over_beats,
     nearest_class,
     premature_beats,
     shape_classes,
@@ -117,7 +118,7 @@ def _usual_rr(rr: Samples) -> float:
 
 def _spread(beats: Samples, beat: Samples, fs: float) -> Samples:
     step = max(1, round(fs / 125.0))
-    away: Samples = 1.4826 * np.median(np.abs(beats[:, :, ::step] - beat[None, :, ::step]), axis=(0, 2))
+    away: Samples = 1.2533 * np.abs(beats[:, :, ::step] - beat[None, :, ::step]).mean(axis=(0, 2))
     return away
 
 
@@ -131,9 +132,9 @@ def _clean_members(cuts: Cuts, members: Indices, premature: Mask) -> Indices:
             chosen = kept
     if chosen.size < 4:
         return chosen
-    step = max(1, round(cuts.fs_hz / 125.0))
+    step = max(1, round(cuts.fs_hz / 60.0))
     coarse = cuts.beats[chosen][:, :, ::step]
-    away = np.abs(coarse - np.median(coarse, axis=0)).mean(axis=(1, 2))
+    away = np.abs(coarse - median_over_beats(coarse)).mean(axis=(1, 2))
     kept = chosen[away <= _NOISY * np.median(away)]
     return kept if kept.size >= 3 else chosen
 
