@@ -40,10 +40,6 @@ _FORGET_REASON = "retention"
 Step = Callable[[str], None]
 
 
-def _no_step(_name: str) -> None:
-    return None
-
-
 def refuse_deleted(conn: Connection, pseudonym: str) -> None:
     """Call in every transaction that adds something to a patient, before the rows.
 
@@ -79,7 +75,7 @@ def begin(services: Services, pseudonym: str, policy: Policy, *, who: str, reaso
         return [_insert(conn, name, decision, policy, who, reason, now) for name in person]
 
 
-def run(services: Services, deletion_id: str, *, step: Step = _no_step) -> str:
+def run(services: Services, deletion_id: str, *, step: Step = lambda _name: None) -> str:
     """Take a deletion as far as it goes; what was done is not done again. Returns its state.
 
     Raises:
@@ -117,7 +113,7 @@ def run(services: Services, deletion_id: str, *, step: Step = _no_step) -> str:
     return "forgotten"
 
 
-def resume(services: Services, *, step: Step = _no_step) -> dict[str, str]:
+def resume(services: Services, *, step: Step = lambda _name: None) -> dict[str, str]:
     """Take every deletion that was begun as far as it goes, then :func:`finalise`. Returns state by id.
 
     Raises:
@@ -196,7 +192,7 @@ class Replayed:
     unknown: tuple[str, ...]
 
 
-def replay(services: Services, *, step: Step = _no_step) -> Replayed:
+def replay(services: Services, *, step: Step = lambda _name: None) -> Replayed:
     """After a restore: delete again what was deleted since the backup. To be done before anything is prepared."""
     blobs, ring = services.store.blobs, services.ring
     done: list[str] = []

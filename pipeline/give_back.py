@@ -13,7 +13,7 @@ from teleread.ingest.reports_out import Evidence, OutgoingReport, basic_text_sr,
 from teleread.pipeline.ledger import CatalogueLedger
 from teleread.pipeline.services import Services
 from teleread.reading import notices
-from teleread.reading.corrections import HELD, family, how_often_corrected, is_under_correction, lock_case
+from teleread.reading.corrections import HELD, RECALL, family, how_often_corrected, is_under_correction, lock_case
 from teleread.reading.corrections import open_correction as correction_of
 from teleread.signal.ecg import Patient
 from teleread.storage import audit
@@ -79,7 +79,9 @@ def _delivered(services: Services, row: Row[Any], channel: str, corrected: int, 
             conn.execute(update(deliveries).where(deliveries.c.report_id == row.id).values(error_code=HELD))
             return False
         if channel != "web" and _corrections(conn, row.case_id) != corrected:
-            return False  # it named the patient of before: due at once, under the right name
+            # it named the patient of before: due at once, under the right name
+            notices.tell(conn, row.case_id, RECALL, [row.signed_by], row.site_id, now)
+            return False
         done = conn.execute(
             update(deliveries)
             .where(deliveries.c.report_id == row.id, deliveries.c.delivered_at.is_(None))

@@ -23,7 +23,7 @@ from teleread.pipeline.key_holders import settle_keys
 from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import Services
 from teleread.reading import corrections, notices, persons, questions
-from teleread.reading.corrections import HELD, Correction
+from teleread.reading.corrections import HELD, RECALL, Correction
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import (
     arrivals,
@@ -156,6 +156,7 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
         pseudonym = whose.enrolled.pseudonym
         # another name, birth date or sex of a known patient is not taken over by itself: it is asked about
         outcome = "corrected" if pseudonym != current.pseudonym else "confirmed"
+        recall = False
         with services.catalogue.write() as conn:
             _locked(conn, case_id, site_id)
             if _current(conn, case_id).id != current.id:
@@ -167,8 +168,10 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
                 )
                 _move(conn, case_id, whose, now)
                 _drop_export_copies(conn, [row.id for row in rows])
-                _give_again(conn, corrections.family(conn, case_id))
+                recall = _give_again(conn, corrections.family(conn, case_id))
             _close(conn, current, outcome, pseudonym, who, now, before)
+            if recall:
+                _tell_to_recall(conn, current, now)
             if "name" in whose.enrolled.changed:
                 _ask_name(conn, current, rows[0].id, pseudonym, now)
     except TelereadError:
@@ -390,8 +393,12 @@ def _drop_export_copies(conn: Connection, arrival_ids: list[str]) -> None:
         conn.execute(delete(objects).where(objects.c.key.in_(keys)))
 
 
-def _give_again(conn: Connection, cases: list[str]) -> None:
-    """The newest report that left over a channel leaves once more; older versions stand behind it as before."""
+def _give_again(conn: Connection, cases: list[str]) -> bool:
+    """The newest report that left over a channel leaves once more; older versions stand behind it as before.
+
+    Returns:
+        Whether there is one: it lies in the site's system under the wrong name.
+    """
     report_id = _given_back(conn, cases, _PUSHED)
     if report_id is not None:
         conn.execute(
@@ -399,6 +406,13 @@ def _give_again(conn: Connection, cases: list[str]) -> None:
             .where(deliveries.c.report_id == report_id)
             .values(delivered_at=None, tried_at=None, attempts=0, error_code=CORRECTED)
         )
+    return report_id is not None
+
+
+def _tell_to_recall(conn: Connection, current: Correction, at: datetime) -> None:
+    """The site in whose system it lies, also when its own account corrected it, and the readers whose report it is."""
+    names = notices.signers(conn, corrections.family(conn, current.case_id))
+    notices.tell(conn, current.case_id, RECALL, names, current.site_id, at)
 
 
 def _given_back(conn: Connection, cases: list[str], channels: tuple[str, ...] = (*_PUSHED, "web")) -> str | None:

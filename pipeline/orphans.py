@@ -15,7 +15,7 @@ that note's. Objects of every other kind are left alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby, islice
@@ -32,7 +32,7 @@ from teleread.pipeline.services import Services
 from teleread.storage import audit
 from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import insert_missing
-from teleread.storage.catalogue.schema import arrivals, objects, store_walks
+from teleread.storage.catalogue.schema import arrivals, objects, store_walks, swept_objects
 from teleread.storage.objects.protocol import ObjectInfo
 from teleread.storage.objects.raw import raw_root
 
@@ -140,7 +140,12 @@ class _Slice:
 
     def _finish_condemned(self) -> None:
         finished = sweeping.finish_left(
-            self._services.catalogue, self._services.store, self._now, limit=self._limit, step=self._step
+            self._services.catalogue,
+            self._services.store,
+            self._now,
+            limit=self._limit,
+            spares=lambda key: is_noted(self._services, key),
+            step=self._step,
         )
         self._report = replace(self._report, finished=finished)
 
@@ -202,10 +207,7 @@ class _Slice:
         sha256 = raw_root(info.key)
         if sha256 is None:
             return True  # no key that we write: left alone
-        return any(
-            next(notes_of(self._services.store, arrival_id(site, sha256)), None) is not None
-            for site in self._services.alliance.sites
-        )
+        return next(_notes(self._services, sha256), None) is not None
 
     def _is_old(self, info: ObjectInfo) -> bool:
         return info.written_at < self._now - self._older_than
@@ -234,6 +236,25 @@ class _Slice:
                 conn.execute(delete(store_walks).where(this))
             else:
                 conn.execute(update(store_walks).where(this).values(position=position, unclear=self._unclear))
+
+
+def is_noted(services: Services, key: str) -> bool:
+    """Whether a condemned raw object has a note that is not condemned: it was landed since its remover died.
+
+    As long as removers only die, nobody lands what is condemned. A catalogue that its database's own means put back to
+    an earlier time condemns again what was removed long ago and has arrived since.
+    """
+    sha256 = raw_root(key)
+    noted = [] if sha256 is None else list(_notes(services, sha256))
+    waits = select(swept_objects.c.key).where(swept_objects.c.key.in_(noted), swept_objects.c.gone.is_(False))
+    with services.catalogue.read() as conn:
+        return bool(set(noted) - set(conn.scalars(waits)))
+
+
+def _notes(services: Services, sha256: str) -> Iterator[str]:
+    """Keys of the notes that sites of the alliance have of these bytes."""
+    for site in services.alliance.sites:
+        yield from notes_of(services.store, arrival_id(site, sha256))
 
 
 def _kind(key: str) -> str:

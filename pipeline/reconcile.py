@@ -19,6 +19,7 @@ from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import StorageError
 from teleread.pipeline.adopt import adopt, note_of, raise_arrival
 from teleread.pipeline.notes import NOTES, note_key, read_note, split_key, write_note
+from teleread.pipeline.orphans import is_noted
 from teleread.pipeline.pairs import DERIVED, RAW, Pair, pairs
 from teleread.pipeline.rotten import LOST, audit_id, release, set_aside
 from teleread.pipeline.services import Services
@@ -91,7 +92,13 @@ def reconcile(
     if repair:
         with sweeping.sole_remover(services.catalogue) as sole:
             if sole:
-                sweeping.finish_left(services.catalogue, services.store, services.clock(), step=step)
+                sweeping.finish_left(
+                    services.catalogue,
+                    services.store,
+                    services.clock(),
+                    spares=lambda key: is_noted(services, key),
+                    step=step,
+                )
     run = _Run(services, repair, headers, actor, tell, step)
     for part, compare in (("notes", run.notes), ("derived", run.derived), ("raw", run.raw)):
         for count, _ in enumerate(compare(), start=1):

@@ -16,6 +16,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Row, func, insert, or_
 from teleread.storage.catalogue.schema import arrivals, identity_corrections, studies, work_items
 
 HELD = "identity_under_correction"
+RECALL = "report_to_recall"  # a report lies in the site's system under the wrong name, and we cannot take it back
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,10 @@ IDENTITY_ANSWERS = {
 IDENTITY_NOTICES = {
     "identity_under_correction": N_("Identity under correction: do not use the report for the named patient yet."),
     "identity_corrected": N_("The identity was wrong and has been corrected: look again whose report it is."),
+    "report_to_recall": N_(
+        "A report was sent to the site's system under the wrong name: recall it there. It is sent again under the "
+        "right one."
+    ),
     "identity_confirmed": N_("The identity was right and stays as it was."),
 }
 

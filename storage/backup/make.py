@@ -108,10 +108,6 @@ class Made:
     unproven: tuple[str, ...]
 
 
-def _no_step(_name: str) -> None:
-    return None
-
-
 def make_backup(
     parts: Parts,
     folder: Path,
@@ -120,7 +116,7 @@ def make_backup(
     verify: bool = False,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     progress: Progress = silent,
-    step: Callable[[str], None] = _no_step,
+    step: Callable[[str], None] = lambda _name: None,
 ) -> Made:
     """Back up everything into the folder, whole and consistent, while the system runs.
 

@@ -82,10 +82,6 @@ _Removed = Mapping[str, Copied | None]
 """Name of a copy that is gone, and the copy to take instead; None when the object was deleted."""
 
 
-def _no_step(_name: str) -> None:
-    return None
-
-
 def restore_backup(
     target: Target,
     folder: Path,
@@ -95,7 +91,7 @@ def restore_backup(
     without_broken: bool = False,
     actor: str,
     progress: Progress = silent,
-    step: Callable[[str], None] = _no_step,
+    step: Callable[[str], None] = lambda _name: None,
 ) -> Restored:
     """Restore ring, vault, catalogue and missing objects; the caller then catches up with what came after.
 

@@ -7,10 +7,6 @@ are lower-case hexadecimal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
-
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -20,50 +16,26 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
-    LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.engine import Dialect
-from sqlalchemy.types import DateTime, TypeDecorator
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime in every database; a naive one is a programming error."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("naive datetime for the catalogue")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _serial(name: str = "id") -> Column[Any]:
-    # SQLite numbers rows by itself only for a plain INTEGER primary key
-    return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
-
+from teleread.storage.catalogue.audit_tables import AuditTables as AuditTables
+from teleread.storage.catalogue.audit_tables import audit_tables as audit_tables
+from teleread.storage.catalogue.columns import UtcDateTime as UtcDateTime
+from teleread.storage.catalogue.columns import metadata as metadata
+from teleread.storage.catalogue.columns import serial
+from teleread.storage.catalogue.patient_tables import deletions as deletions
+from teleread.storage.catalogue.patient_tables import encounters as encounters
+from teleread.storage.catalogue.patient_tables import identity_corrections as identity_corrections
+from teleread.storage.catalogue.patient_tables import identity_questions as identity_questions
+from teleread.storage.catalogue.patient_tables import legal_holds as legal_holds
+from teleread.storage.catalogue.patient_tables import notices as notices
+from teleread.storage.catalogue.patient_tables import patient_links as patient_links
+from teleread.storage.catalogue.patient_tables import patients as patients
 
 objects = Table(
     "objects",
@@ -82,7 +54,7 @@ Index("ix_objects_intake_key", objects.c.intake_key)
 swept_objects = Table(
     "swept_objects",
     metadata,
-    _serial(),
+    serial(),
     Column("key", String(200), nullable=False),
     Column("condemned_at", UtcDateTime, nullable=False),
     Column("gone", Boolean, nullable=False),  # false: it may still be there
@@ -224,153 +196,6 @@ derived = Table(
     Column("made_at", UtcDateTime),
 )
 
-# A patient is what one issuer calls so. Who it is stands in the vault under the same pseudonym.
-patients = Table(
-    "patients",
-    metadata,
-    Column("pseudonym", String(32), primary_key=True),
-    Column("site_id", String(32), nullable=False),  # where the first study came from
-    Column("first_seen_at", UtcDateTime, nullable=False),
-    Column("identified", Boolean, nullable=False),  # false: the study stated no identifier
-)
-
-# Two patients that are one person: said by a named person, or by one valid national id in both.
-patient_links = Table(
-    "patient_links",
-    metadata,
-    _serial(),
-    Column("pseudonym", ForeignKey("patients.pseudonym"), nullable=False),  # the lesser of the two
-    Column("other_pseudonym", ForeignKey("patients.pseudonym"), nullable=False),
-    Column("ground", String(16), nullable=False),  # national_id | person
-    Column("reason", Text, nullable=False),
-    Column("linked_by", String(64), nullable=False),
-    Column("linked_at", UtcDateTime, nullable=False),
-    Column("unlinked_by", String(64)),
-    Column("unlinked_at", UtcDateTime),
-    Column("unlinked_reason", Text),
-)
-Index(
-    "uq_patient_links_standing",
-    patient_links.c.pseudonym,
-    patient_links.c.other_pseudonym,
-    unique=True,
-    sqlite_where=patient_links.c.unlinked_at.is_(None),
-    postgresql_where=patient_links.c.unlinked_at.is_(None),
-)
-Index("ix_patient_links_other", patient_links.c.other_pseudonym)
-
-# What only a person can decide about who somebody is.
-identity_questions = Table(
-    "identity_questions",
-    metadata,
-    Column("id", String(32), primary_key=True),  # hash of code, arrival and the other side: found twice, asked once
-    Column("code", String(32), nullable=False),  # see reading/questions.py
-    Column("site_id", String(32), nullable=False),
-    Column("pseudonym", String(32), nullable=False),
-    Column("other_pseudonym", String(32)),  # possible_prior: whose earlier studies may be this patient's
-    Column("arrival_id", ForeignKey("arrivals.id")),
-    Column("other_arrival_id", ForeignKey("arrivals.id")),
-    Column("asked_at", UtcDateTime, nullable=False),
-    Column("answered_at", UtcDateTime),
-    Column("answered_by", String(64)),
-    Column("answer", String(16)),  # same | different | noted
-    Column("reason", Text),
-)
-Index(
-    "ix_identity_questions_open",
-    identity_questions.c.asked_at,
-    sqlite_where=identity_questions.c.answered_at.is_(None),
-    postgresql_where=identity_questions.c.answered_at.is_(None),
-)
-Index("ix_identity_questions_pseudonym", identity_questions.c.pseudonym)
-
-# While one is open its case stays in its place and readable, marked, and nothing of it is given back.
-identity_corrections = Table(
-    "identity_corrections",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("case_id", String(32), nullable=False),
-    Column("pseudonym", String(32), nullable=False),  # whose the case was said to be
-    Column("new_pseudonym", String(32)),  # whose it is; absent while nobody has said
-    Column("reason", Text, nullable=False),
-    Column("opened_by", String(64), nullable=False),
-    Column("opened_at", UtcDateTime, nullable=False),
-    Column("closed_by", String(64)),
-    Column("closed_at", UtcDateTime),
-    Column("outcome", String(16)),  # corrected | confirmed
-)
-Index(
-    "uq_identity_corrections_open",
-    identity_corrections.c.case_id,
-    unique=True,
-    sqlite_where=identity_corrections.c.closed_at.is_(None),
-    postgresql_where=identity_corrections.c.closed_at.is_(None),
-)
-
-# Told to one account, or to every account of a site, until somebody there has seen it.
-notices = Table(
-    "notices",
-    metadata,
-    _serial(),
-    Column("account", String(64)),
-    Column("site_id", String(32)),
-    Column("case_id", String(32), nullable=False),
-    Column("code", String(32), nullable=False),  # identity_under_correction | identity_corrected | identity_confirmed
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("seen_at", UtcDateTime),
-    Column("seen_by", String(64)),
-)
-Index(
-    "ix_notices_unseen",
-    notices.c.account,
-    notices.c.site_id,
-    sqlite_where=notices.c.seen_at.is_(None),
-    postgresql_where=notices.c.seen_at.is_(None),
-)
-
-# What a retention rule needs to know of a stay or a visit, beyond the studies themselves.
-encounters = Table(
-    "encounters",
-    metadata,
-    _serial(),
-    Column("pseudonym", ForeignKey("patients.pseudonym"), nullable=False),
-    Column("kind", String(12), nullable=False),  # outpatient | inpatient
-    Column("ended_at", UtcDateTime),  # visit or discharge; absent while the stay lasts
-    Column("recorded_by", String(64), nullable=False),
-    Column("recorded_at", UtcDateTime, nullable=False),
-)
-Index("ix_encounters_pseudonym", encounters.c.pseudonym)
-
-legal_holds = Table(
-    "legal_holds",
-    metadata,
-    _serial(),
-    Column("pseudonym", String(32), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("placed_by", String(64), nullable=False),
-    Column("placed_at", UtcDateTime, nullable=False),
-    Column("lifted_by", String(64)),
-    Column("lifted_at", UtcDateTime),
-)
-Index("ix_legal_holds_pseudonym", legal_holds.c.pseudonym)
-
-# One row for each patient that was deleted; the certificate is an object of the store.
-deletions = Table(
-    "deletions",
-    metadata,
-    Column("id", String(32), primary_key=True),
-    Column("pseudonym", String(32), nullable=False, unique=True),
-    Column("policy_id", String(64), nullable=False),
-    Column("policy_version", String(32), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("decided_by", String(64), nullable=False),
-    Column("decided_at", UtcDateTime, nullable=False),
-    Column("state", String(12), nullable=False),  # begun | forgotten | final
-    Column("facts", JSON, nullable=False),  # counts, object hashes, key ids; no identity
-    Column("certificate_key", String(200)),
-    Column("final_at", UtcDateTime),
-)
-
 backups = Table(
     "backups",
     metadata,
@@ -384,7 +209,7 @@ backups = Table(
 scrubs = Table(
     "scrubs",
     metadata,
-    _serial(),
+    serial(),
     Column("asked", Boolean, nullable=False),  # false: the slow one that never ends
     Column("begun_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
@@ -480,7 +305,7 @@ site_status = Table(
 site_messages = Table(
     "site_messages",
     metadata,
-    _serial(),
+    serial(),
     Column("site_id", String(32), nullable=False),
     Column("code", String(64), nullable=False),
     Column("safe_message", Text, nullable=False),
@@ -534,59 +359,6 @@ sign_in_attempts = Table(
     Column("started_at", UtcDateTime, nullable=False),  # of the first attempt that still counts
     Column("attempts", Integer, nullable=False),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class AuditTables:
-    """One database's audit: events, and the chain that seals them. Every database has its own."""
-
-    events: Table
-    unsealed: Table  # written with the event, removed when it is chained
-    chain: Table
-    head: Table  # one row: the end of the chain, with a keyed check, so that a cut end is seen
-
-
-def audit_tables(metadata: MetaData, events: str, prefix: str) -> AuditTables:
-    """Tables of one audit chain.
-
-    Args:
-        events: the events' table.
-        prefix: of the other tables' names.
-    """
-    return AuditTables(
-        events=Table(
-            events,
-            metadata,
-            _serial(),
-            Column("at", UtcDateTime, nullable=False),
-            Column("actor", String(64), nullable=False),
-            Column("action", String(32), nullable=False),  # land | prepare | enqueue | view | join | sign ...
-            Column("object_type", String(16), nullable=False),
-            Column("object_id", String(64), nullable=False),
-            Column("detail", JSON, nullable=False),
-        ),
-        unsealed=Table(
-            f"{prefix}_unsealed",
-            metadata,
-            Column("event_id", ForeignKey(f"{events}.id"), primary_key=True),
-        ),
-        chain=Table(
-            f"{prefix}_chain",
-            metadata,
-            Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-            Column("event_id", ForeignKey(f"{events}.id"), nullable=False, unique=True),
-            Column("hash", LargeBinary(32), nullable=False),
-        ),
-        head=Table(
-            f"{prefix}_head",
-            metadata,
-            Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
-            Column("seq", BigInteger, nullable=False),
-            Column("hash", LargeBinary(32), nullable=False),
-            Column("mac", LargeBinary(32), nullable=False),
-            Column("sealed_at", UtcDateTime, nullable=False),
-        ),
-    )
 
 
 audit = audit_tables(metadata, "audit_events", "audit")

@@ -116,11 +116,19 @@ def unfinished(conn: Connection, *, before: datetime, limit: int = _PAGE) -> lis
 
 
 def finish(
-    database: Database, store: _Deletes, keys: Sequence[str], *, step: Callable[[str], None] = lambda _name: None
+    database: Database,
+    store: _Deletes,
+    keys: Sequence[str],
+    *,
+    spares: Callable[[str], bool] = lambda _key: False,
+    step: Callable[[str], None] = lambda _name: None,
 ) -> None:
     """Delete condemned objects and say that they are gone. The caller is the :func:`sole_remover`.
 
     Keys that wait no more are passed over: another remover came to their end, and bytes that came since are there.
+
+    Args:
+        spares: keys of which only is said that they are gone: what no row names is an orphan then.
 
     Raises:
         StorageError, PeerError: the store did not delete; what was deleted and not said is deleted again later.
@@ -130,7 +138,8 @@ def finish(
     for key in keys:
         if not _waits(database, key):
             continue
-        store.delete(key)
+        if not spares(key):
+            store.delete(key)
         step("object_deleted")
         with database.write() as conn:
             exclude_writers(conn)
@@ -182,12 +191,13 @@ def finish_left(
     now: datetime,
     *,
     limit: int = _PAGE,
+    spares: Callable[[str], bool] = lambda _key: False,
     step: Callable[[str], None] = lambda _name: None,
 ) -> int:
     """Finish what removers that died have left, and return how many objects that was. See :func:`finish`."""
     with database.read() as conn:
         left = unfinished(conn, before=now - _FINISH_AFTER, limit=limit)
-    finish(database, store, left, step=step)
+    finish(database, store, left, spares=spares, step=step)
     return len(left)
 
 

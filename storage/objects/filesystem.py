@@ -29,10 +29,6 @@ _INCOMING = ".incoming"  # no key starts a segment with a dot, so no key reaches
 _DURABLE_FOLDERS = 100_000
 
 
-def _no_step(_: str) -> None:
-    return None
-
-
 class FileBlobs:
     """Blobs below one folder, each a file of mode 0600 named by its key. See :class:`Blobs`.
 
@@ -44,7 +40,7 @@ class FileBlobs:
         StorageError: ``store_io`` when the folder cannot be made.
     """
 
-    def __init__(self, root: Path, *, step: Callable[[str], None] = _no_step) -> None:
+    def __init__(self, root: Path, *, step: Callable[[str], None] = lambda _name: None) -> None:
         self.root = Path(os.path.abspath(root))
         self._top = str(self.root)
         self._step = step

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import logging
 import os
 import secrets
@@ -23,54 +21,39 @@ import stat
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from teleread.errors import Conflict, Misconfigured, StorageError
 from teleread.storage.vault import recovery
+from teleread.storage.vault.ring_content import (
+    ID_BYTES,
+    KEY_BYTES,
+    Kind,
+    Ring,
+    RingKey,
+    decoded,
+    encoded,
+    find,
+    living,
+    together,
+    without_keys,
+)
+from teleread.storage.vault.ring_file import blank, check_private, open_or_none, signature, sync_folder, translated
+
+__all__ = ["ID_BYTES", "KEY_BYTES", "Clock", "KeyRing", "RingKey"]
 
 log = logging.getLogger(__name__)
 
-ID_BYTES = 8
-KEY_BYTES = 32
 _LARGEST_FILE = 1 << 22
 _TRIES = 5
 _NEW_FILE_MODE = 0o400
 
-Kind = Literal["intake", "master"]
 Clock = Callable[[], datetime]
-
-
-@dataclass(frozen=True, slots=True)
-class RingKey:
-    """A key of the ring; ``key`` is None once it was retired."""
-
-    id: bytes
-    made_at: datetime
-    retired_at: datetime | None = None
-    key: bytes | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ring:
-    """What the file says. The last living key of a kind is the one in use."""
-
-    root: bytes = field(repr=False)
-    intake: tuple[RingKey, ...]
-    master: tuple[RingKey, ...]
-    recovery_public: bytes | None = None
-    generation: int = 1
-
-    def keys(self, kind: Kind) -> tuple[RingKey, ...]:
-        return self.intake if kind == "intake" else self.master
-
-    def with_keys(self, kind: Kind, keys: tuple[RingKey, ...]) -> _Ring:
-        return replace(self, intake=keys) if kind == "intake" else replace(self, master=keys)
 
 
 class KeyRing:
@@ -81,7 +64,7 @@ class KeyRing:
         self._clock = clock
         self._random_bytes = random_bytes
         self._locks: set[int] = set()
-        self._loaded: tuple[tuple[int, ...], _Ring] | None = None
+        self._loaded: tuple[tuple[int, ...], Ring] | None = None
         self._told: tuple[int, ...] | None = None
         _open_rings.add(self)
 
@@ -102,12 +85,12 @@ class KeyRing:
             StorageError: ``key_file_io``.
         """
         ring = cls(Path(os.path.realpath(path)), clock=clock, random_bytes=random_bytes)
-        with _translated():
+        with translated():
             ring._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not ring._path.exists():
                 with ring._alone():
                     if not ring._path.exists():
-                        ring._write(_Ring(random_bytes(KEY_BYTES), (ring._fresh(),), (ring._fresh(),)), _NEW_FILE_MODE)
+                        ring._write(Ring(random_bytes(KEY_BYTES), (ring._fresh(),), (ring._fresh(),)), _NEW_FILE_MODE)
         ring._now()
         return ring
 
@@ -121,16 +104,16 @@ class KeyRing:
         Raises:
             Misconfigured: ``key_file_damaged``, ``key_file_newer``.
         """
-        ring = _decoded(newest)
-        for other in map(_decoded, others):
+        ring = decoded(newest)
+        for other in map(decoded, others):
             if other.root == ring.root:
                 ring = replace(
                     ring,
-                    intake=_together(ring.intake, other.intake),
-                    master=_together(ring.master, other.master),
+                    intake=together(ring.intake, other.intake),
+                    master=together(ring.master, other.master),
                     generation=max(ring.generation, other.generation),
                 )
-        return _encoded(replace(ring, generation=ring.generation + 1))
+        return encoded(replace(ring, generation=ring.generation + 1))
 
     @classmethod
     def restore(cls, path: Path | str, ring_bytes: bytes, *, clock: Clock) -> KeyRing:
@@ -141,9 +124,9 @@ class KeyRing:
             Misconfigured: ``key_file_damaged``, ``key_file_newer``.
             StorageError: ``key_file_io``.
         """
-        kept = _decoded(ring_bytes)
+        kept = decoded(ring_bytes)
         ring = cls(Path(os.path.realpath(path)), clock=clock, random_bytes=secrets.token_bytes)
-        with _translated():
+        with translated():
             ring._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with ring._alone():
                 if ring._path.exists():
@@ -171,15 +154,15 @@ class KeyRing:
 
     def intake(self) -> tuple[bytes, bytes]:
         """Id and key to wrap with now."""
-        return _living(self._now().intake)
+        return living(self._now().intake)
 
     def intake_key(self, key_id: bytes) -> bytes | None:
         """The key; None when it was retired or never was here."""
-        return _find(self._now().intake, key_id)
+        return find(self._now().intake, key_id)
 
     def intakes(self) -> tuple[RingKey, ...]:
         """All intake keys without the keys themselves, oldest first, retired ones too."""
-        return _without_keys(self._now().intake)
+        return without_keys(self._now().intake)
 
     def new_intake(self) -> bytes:
         """Make another intake key, which is used from now on, and return its id."""
@@ -199,15 +182,15 @@ class KeyRing:
 
     def master(self) -> tuple[bytes, bytes]:
         """Id and key to wrap with now."""
-        return _living(self._now().master)
+        return living(self._now().master)
 
     def master_key(self, key_id: bytes) -> bytes | None:
         """The key; None when it was dropped or never was here."""
-        return _find(self._now().master, key_id)
+        return find(self._now().master, key_id)
 
     def masters(self) -> tuple[RingKey, ...]:
         """All master keys without the keys themselves, oldest first, dropped ones too."""
-        return _without_keys(self._now().master)
+        return without_keys(self._now().master)
 
     def add_master(self) -> bytes:
         """Make another master key, which is used from now on, and return its id."""
@@ -248,7 +231,7 @@ class KeyRing:
         ring = self._now()
         if ring.recovery_public is None:
             raise Misconfigured("no_recovery_key", "There is no recovery key: run `teleread vault recovery-key`.")
-        return recovery.seal_to(ring.recovery_public, _encoded(ring), random_bytes=self._random_bytes)
+        return recovery.seal_to(ring.recovery_public, encoded(ring), random_bytes=self._random_bytes)
 
     # inside
 
@@ -261,32 +244,32 @@ class KeyRing:
         return fresh.id
 
     def _retire(self, kind: Kind, key_id: bytes) -> None:
-        def retired(ring: _Ring) -> _Ring:
+        def retired(ring: Ring) -> Ring:
             keys = ring.keys(kind)
             known = next((one for one in keys if one.id == key_id), None)
             if known is None:
                 raise Conflict("no_such_key", "The key ring has no key of this id.")
             if known.key is None:
                 return ring
-            if _living(keys)[0] == key_id:
+            if living(keys)[0] == key_id:
                 raise Conflict("key_in_use", "The newest key is in use; make another before this one is destroyed.")
             gone = replace(known, key=None, retired_at=self._clock())
             return ring.with_keys(kind, tuple(gone if one.id == key_id else one for one in keys))
 
         self._change(retired)
 
-    def _now(self) -> _Ring:
+    def _now(self) -> Ring:
         """The ring as the file has it; where the file cannot be looked at or used, as it was last seen."""
         loaded = self._loaded
         try:
-            seen = _signature(os.stat(self._path))
+            seen = signature(os.stat(self._path))
         except OSError:
             if loaded is None:
                 raise StorageError("key_file_io", "the key file cannot be read") from None
             return loaded[1]  # landing and reading go on; changes are refused
         if loaded is None or loaded[0] != seen:
             try:
-                with _translated():
+                with translated():
                     self._loaded = loaded = self._read()
             except (Misconfigured, StorageError) as error:
                 if loaded is None or error.code == "key_file_foreign":
@@ -296,15 +279,15 @@ class KeyRing:
                     self._told = seen
         return loaded[1]
 
-    def _read(self) -> tuple[tuple[int, ...], _Ring]:
+    def _read(self) -> tuple[tuple[int, ...], Ring]:
         for last in range(_TRIES):
             handle = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 facts = os.fstat(handle)
-                _check_private(facts)
+                check_private(facts)
                 text = os.read(handle, _LARGEST_FILE)
                 try:
-                    ring = _decoded(text)
+                    ring = decoded(text)
                     break
                 except Misconfigured:
                     # a file that was replaced while we held it open is blanked; see _write
@@ -314,10 +297,10 @@ class KeyRing:
                 os.close(handle)
         if self._loaded is not None and self._loaded[1].root != ring.root:
             raise Misconfigured("key_file_foreign", "The key file was replaced by another ring; start again.")
-        return _signature(facts), ring
+        return signature(facts), ring
 
-    def _change(self, act: Callable[[_Ring], _Ring]) -> None:
-        with _translated(), self._alone():
+    def _change(self, act: Callable[[Ring], Ring]) -> None:
+        with translated(), self._alone():
             if not self._path.exists():
                 raise Misconfigured("key_file_missing", "The key file is gone; restore it before anything is changed.")
             before = self._read()
@@ -327,7 +310,7 @@ class KeyRing:
                 self._write(replace(after, generation=before[1].generation + 1), mode)
         self._now()
 
-    def _write(self, ring: _Ring, mode: int) -> None:
+    def _write(self, ring: Ring, mode: int) -> None:
         """Replace the file, durably; what stood in the old one is blanked unless another name holds it."""
         draft = self._path.with_name(f".{self._path.name}.new")
         with contextlib.suppress(FileNotFoundError):
@@ -335,16 +318,16 @@ class KeyRing:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(handle, "wb") as out:
-                out.write(_encoded(ring))
+                out.write(encoded(ring))
                 out.flush()
                 os.fchmod(out.fileno(), mode)
                 os.fsync(out.fileno())
-            old = _open_or_none(self._path)
+            old = open_or_none(self._path)
             try:
                 os.replace(draft, self._path)
-                _sync_folder(self._path.parent)
+                sync_folder(self._path.parent)
                 if old is not None:
-                    _blank(old)
+                    blank(old)
             finally:
                 if old is not None:
                     os.close(old)
@@ -374,7 +357,7 @@ class KeyRing:
             Misconfigured: ``key_file_damaged``, ``key_file_newer``.
         """
         ring = cls(Path(os.devnull) / "ring", clock=clock, random_bytes=secrets.token_bytes)
-        ring._loaded = (), _decoded(ring_bytes)
+        ring._loaded = (), decoded(ring_bytes)
         return ring
 
     def _leave_parent(self) -> None:
@@ -383,143 +366,6 @@ class KeyRing:
             with contextlib.suppress(OSError):
                 os.close(handle)
         self._locks = set()
-
-
-def _living(keys: tuple[RingKey, ...]) -> tuple[bytes, bytes]:
-    for one in reversed(keys):
-        if one.key is not None:
-            return one.id, one.key
-    raise Misconfigured("key_file_damaged", "The key file has no living key.")
-
-
-def _find(keys: tuple[RingKey, ...], key_id: bytes) -> bytes | None:
-    return next((one.key for one in keys if one.id == key_id), None)
-
-
-def _together(newer: tuple[RingKey, ...], older: tuple[RingKey, ...]) -> tuple[RingKey, ...]:
-    """All keys of both, in the order of their making, but the one in use last of the living."""
-    kept = {one.id: one for one in older if one.key is not None}
-    joined = [kept.pop(one.id, one) if one.key is None else one for one in newer]
-    known = {one.id for one in newer}
-    return (*sorted((one for one in kept.values() if one.id not in known), key=lambda one: one.made_at), *joined)
-
-
-def _without_keys(keys: tuple[RingKey, ...]) -> tuple[RingKey, ...]:
-    return tuple(replace(one, key=None) for one in keys)
-
-
-def _signature(facts: os.stat_result) -> tuple[int, ...]:
-    return facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_mode
-
-
-def _check_private(facts: os.stat_result) -> None:
-    if not stat.S_ISREG(facts.st_mode) or facts.st_mode & 0o077 or facts.st_uid not in (os.geteuid(), 0):
-        raise Misconfigured(
-            "key_file_open_to_others",
-            "The key file must be a plain file of the service's own account, mode 0400 or 0600.",
-        )
-
-
-def _encoded(ring: _Ring) -> bytes:
-    def keys(all_of: tuple[RingKey, ...]) -> list[dict[str, str | None]]:
-        return [
-            {
-                "id": one.id.hex(),
-                "key": None if one.key is None else one.key.hex(),
-                "made_at": one.made_at.astimezone(UTC).isoformat(),
-                "retired_at": None if one.retired_at is None else one.retired_at.astimezone(UTC).isoformat(),
-            }
-            for one in all_of
-        ]
-
-    values: dict[str, Any] = {
-        "teleread_key_ring": 1,
-        "generation": ring.generation,
-        "root": ring.root.hex(),
-        "intake": keys(ring.intake),
-        "master": keys(ring.master),
-        "recovery_public": None if ring.recovery_public is None else ring.recovery_public.hex(),
-    }
-    return json.dumps({**values, "check": _check(values)}, indent=1).encode() + b"\n"
-
-
-def _decoded(text: bytes) -> _Ring:
-    def keys(rows: list[dict[str, Any]]) -> tuple[RingKey, ...]:
-        return tuple(
-            RingKey(
-                bytes.fromhex(row["id"]),
-                datetime.fromisoformat(row["made_at"]),
-                None if row["retired_at"] is None else datetime.fromisoformat(row["retired_at"]),
-                None if row["key"] is None else bytes.fromhex(row["key"]),
-            )
-            for row in rows
-        )
-
-    damaged = Misconfigured("key_file_damaged", "The key file is damaged; restore it from its two halves.")
-    try:
-        values = json.loads(text)
-        version, check = values["teleread_key_ring"], values.pop("check", None)
-        if version != 1:
-            raise Misconfigured("key_file_newer", "The key file belongs to a newer version of teleread.")
-        if check != _check(values):
-            raise damaged
-        public = values["recovery_public"]
-        ring = _Ring(
-            bytes.fromhex(values["root"]),
-            keys(values["intake"]),
-            keys(values["master"]),
-            None if public is None else bytes.fromhex(public),
-            values["generation"],
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise damaged from None  # the cause would quote keys
-    _living(ring.intake), _living(ring.master)
-    return ring
-
-
-def _check(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _open_or_none(path: Path) -> int | None:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-
-
-def _blank(old: int) -> None:
-    """Overwrite a file that has no name any more, so that keys which left the ring do not wait in free blocks.
-
-    No more than a courtesy: journals, flash and copy-on-write file systems keep old blocks as they like.
-    """
-    facts = os.fstat(old)
-    if facts.st_nlink:
-        return
-    with contextlib.suppress(OSError):
-        os.fchmod(old, 0o600)
-        handle = os.open(f"/proc/self/fd/{old}", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(handle, b"\0" * facts.st_size)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError("key_file_io", f"the key file cannot be read or written ({error.strerror})") from error
 
 
 _open_rings: weakref.WeakSet[KeyRing] = weakref.WeakSet()

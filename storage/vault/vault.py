@@ -470,8 +470,8 @@ class Vault:
 def _missing() -> Misconfigured:
     return Misconfigured(
         "vault_missing",
-        "The vault's database is gone, and the catalogue knows patients whose names it held. Put the database back, "
-        "or restore a backup with `teleread restore`.",
+        "The vault's database is gone, and the catalogue knows patients whose names it held. Put the database back; or "
+        "move the catalogue aside and bring both back from a backup with `teleread restore` (docs/backup.md).",
     )
 
 

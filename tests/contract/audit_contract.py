@@ -14,7 +14,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, delete, event, func, insert, select, text, update
 
-from teleread.errors import StorageError
+from teleread.errors import Conflict, StorageError
 from teleread.storage import audit
 from teleread.storage.audit import Trail, encoding
 from teleread.storage.catalogue import schema
@@ -201,6 +201,24 @@ class AuditContract(DatabaseFixtures):
         broken = verdict(database).broken
         assert broken is not None
         assert broken.kind == "head_mismatch"
+
+    def test_sealing_goes_on_behind_a_break_that_is_put_on_record(self, database: Database) -> None:
+        act(database)
+        seal(database)
+        with database.write() as conn:
+            conn.execute(update(head).values(seq=2, mac=b"0" * 32))
+        waits = act(database, "名字", actor="读者")
+        trail = Trail("catalogue", database, schema.audit)
+        section = audit.begin_section(trail, KEY, AT, who="王医生", reason="电源故障后更换磁盘")
+        assert (section.seq, section.kind, section.links) == (3, "head_mismatch", 1)
+        assert waiting(database) == [waits]
+        assert seal(database) == 1
+        found = verdict(database)
+        assert (found.broken, found.links) == (None, 4)
+        assert found.sections == (section,)
+        with pytest.raises(Conflict) as refused:
+            audit.begin_section(trail, KEY, AT, who="王医生", reason="x")
+        assert refused.value.code == "audit_not_broken"
 
     def test_another_key_does_not_fit(self, database: Database) -> None:
         act(database)

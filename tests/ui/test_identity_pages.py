@@ -16,6 +16,7 @@ from tests.ui.live import upload
 
 pytestmark = pytest.mark.peers
 
+CORRECTED = {"zh-CN": "由 nurse 更正", "en": "Identity corrected on"}
 MARK = {"zh-CN": "身份更正中", "en": "Identity under correction"}
 
 
@@ -97,6 +98,10 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     picture(page, "receipt-naming")
     press(page, ".correct button[value=correct]")
     expect(page.locator(".couch .name")).to_contain_text("赵敏")
+    corrected = CORRECTED[str(page.locator("html").get_attribute("lang"))]
+    expect(page.locator(".couch .state")).to_contain_text(corrected)
+    check(page)
+    picture(page, "receipt-corrected")
     sweep_web(web.services)
     expect(page.locator("#status")).to_contain_text("ST elevation")
     expect(page.locator("main")).not_to_contain_text(mark)
@@ -107,9 +112,14 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     notice = page.locator("#notices .told").first
     expect(notice).to_contain_text(receipt)
     picture(page, "notices")
+    case = str(notice.locator("a").get_attribute("href"))
     notice.locator("button").focus()
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("#notices$"))
+    page.goto(f"{web.address}{case}")
+    expect(page.locator("main")).to_contain_text(corrected)
+    check(page)
+    picture(page, "case-corrected")
 
 
 def test_the_engineers_page_counts_and_shows_conflicts(seen: Watched) -> None:
@@ -124,6 +134,9 @@ def test_the_engineers_page_counts_and_shows_conflicts(seen: Watched) -> None:
     seen.sign_in("engineer")
     expect(page.locator("#conflicts tbody tr td.mono")).to_have_count(2)
     check(page)
+    # no backup was ever made, and no recovery key
+    expect(page.locator("#safekeeping .state.bad")).to_have_count(2)
+    expect(page.locator("#safekeeping tbody tr")).to_have_count(5)
     picture(page, "engineer")
     leave(seen)
     seen.sign_in("reader")

@@ -322,6 +322,16 @@ class TestSections:
         assert found is not None
         assert kind is None or found.kind == kind
 
+    def test_a_verifier_that_forgets_the_closed_part_misses_changes_there(
+        self, broken: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tamper(broken, BREAKS[0][0])
+        renew(broken)
+        tamper(broken, "UPDATE audit_events SET actor = 'y' WHERE id = 3")
+        assert real_verdict(broken, ()).broken is not None
+        monkeypatch.setattr(verifying, "_closed_break", lambda *_: None)
+        assert real_verdict(broken, ()).broken is None
+
     def test_without_the_key_no_break_is_put_on_record(self, broken: Database) -> None:
         tamper(broken, BREAKS[0][0])
         audit.begin_section(

@@ -559,6 +559,29 @@ def test_a_report_in_a_folder_is_given_back_again_under_the_right_name(
     assert (kept.text, kept.version, kept.signed_at) == (report.text, 1, report.signed_at)
 
 
+@pytest.mark.parametrize(("site", "recalled"), [("township", True), ("village", False)])
+def test_a_report_that_lies_in_a_sites_system_under_the_wrong_name_is_to_be_recalled(
+    services: Services, site: str, recalled: bool
+) -> None:
+    """The township's reports go into a folder, the village's stand on our page, which shows what holds now."""
+    people(services, "reader", "opener")
+    case_id = arrive(services, site=site).arrival_id
+    give_back(services, sign(services, case_id).id)
+    open_correction(services, case_id, reason="x", who="opener")
+    confirm(services, case_id, who="opener")
+    assert not [one for one in told(services) if one[2] == "report_to_recall"]
+    open_correction(services, case_id, reason="y", who="opener")
+    correct(services, case_id, identity=replace(NAMED, issuer=site), who="opener")
+    found = [one for one in told(services) if one[2] == "report_to_recall"]
+    to_recall = [("reader", None, "report_to_recall"), (None, "township", "report_to_recall")]
+    assert found == (to_recall if recalled else [])
+    with services.catalogue.read() as conn:
+        listed = notices.unseen(conn, "anybody", site)
+    assert [one.receipt for one in listed if one.code == "report_to_recall"] == (
+        [receipt_of(services, case_id)] if recalled else []
+    )
+
+
 def test_a_report_on_its_way_when_a_correction_begins_is_not_taken_for_the_right_one(
     services: Services, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -576,6 +599,7 @@ def test_a_report_on_its_way_when_a_correction_begins_is_not_taken_for_the_right
     monkeypatch.setattr(give_back_module, "deliver", slow)
     assert not give_back(services, report.id)
     assert due(services) == [report.id]
+    assert (None, "township", "report_to_recall") in told(services)
     assert give_back(services, report.id)
     written = (tmp_path / "reports" / f"{receipt_of(services, case_id)}-v1-c1.txt").read_text(encoding="utf-8")
     assert "Zhao Min" in written

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from teleread.pipeline.enqueue import enqueue
@@ -14,8 +16,13 @@ from teleread.pipeline.reconcile import reconcile
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_all
 from teleread.reading.reports import sign_report
-from teleread.storage.catalogue import schema
+from teleread.storage.catalogue import schema, sweeping
+from teleread.storage.objects.raw import put_raw, raw_key
 from tests.contract.integrity_contract import arrive, ct, files, later, state, through
+
+
+def reconcile_all(services: Services) -> None:
+    reconcile(services, repair=True)
 
 
 def backed_up(database: Path) -> bytes:
@@ -101,3 +108,26 @@ def test_a_case_reported_after_the_backup_waits_for_a_reader_again(services: Ser
     assert reconcile(services, repair=True).left == 0
     with services.catalogue.read() as conn:
         assert conn.scalars(select(schema.work_items.c.state)).all() == ["SCHEDULED"]
+
+
+@pytest.mark.parametrize("repair", [reconcile_all, sweep_all])
+def test_a_removal_that_an_older_catalogue_still_has_to_end_spares_what_was_landed_since(
+    services: Services, tmp_path: Path, repair: Callable[[Services], object]
+) -> None:
+    stored = [put_raw(services.store, data) for data in (ct()["a"], b"nobody sends this again")]
+    with services.catalogue.write() as conn:
+        sweeping.condemn(conn, [one.key for one in stored], services.clock())
+    copy = backed_up(tmp_path / "catalogue.db")  # of a moment at which a remover was at work
+    sweeping.finish(services.catalogue, services.store, [one.key for one in stored])
+    later(services)
+    landed = arrive(services, ct())
+    put_raw(services.store, b"nobody sends this again")
+    assert raw_key(landed.sha256) == stored[0].key
+    put_back(services, tmp_path / "catalogue.db", copy)
+    for _ in range(3):
+        later(services)
+        repair(services)
+    assert services.store.get(stored[0].key) == ct()["a"]
+    assert not services.store.exists(stored[1].key)
+    with services.catalogue.read() as conn:
+        assert list(conn.scalars(select(schema.arrivals.c.receipt))) == [landed.receipt]
