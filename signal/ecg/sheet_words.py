@@ -101,6 +101,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "bradycardia_extreme": ("Very slow rate", "严重心动过缓"),
     "tachycardia_extreme": ("Very fast rate", "严重心动过速"),
     "ventricular_tachycardia_fast": ("Fast ventricular tachycardia", "快速室性心动过速"),
+    "ventricular_escape": ("Ventricular escape rhythm", "室性逸搏心律"),
     "wide_tachycardia": ("Fast wide-QRS rhythm", "宽QRS心动过速"),
     "supraventricular_tachycardia_fast": ("Fast supraventricular rhythm", "快速室上性心动过速"),
     "atrial_fibrillation_fast": ("Fast atrial fibrillation or flutter", "快速心房颤动或扑动"),
