@@ -120,6 +120,7 @@ def test_a_layout_that_does_not_fit_and_an_unknown_ending_are_refused(run: Run, 
     assert code == 3
     assert "layout_unfit" in problem
     assert not (tmp_path / "x.svg").exists()
+    assert run("ecg", tmp_path / "none.hea")[0] == 3
     code, _, problem = run("ecg", one, "--plot", tmp_path / "x.bmp")
     assert code == 2
     assert ".svg" in problem
@@ -152,6 +153,13 @@ def test_an_earlier_recording_is_compared_in_the_table_the_json_and_the_sheet(ru
     found = json.loads(run("ecg", now, "--compare", earlier, "--json")[1])["comparison"]
     assert {c["lead"] for c in found if c["name"] == "st_j_mv" and c["significant"]} >= {"III", "aVF"}
     assert "none beyond chance" in run("ecg", now, "--compare", now)[1]
+
+
+def test_a_comparison_with_a_doubtful_recording_says_so_and_nothing_more(run: Run, tmp_path: Path) -> None:
+    earlier = stored(tmp_path, "old", "normal", duration_s=3.0)
+    text = run("ecg", stored(tmp_path, "new"), "--compare", earlier)[1].split("changes   ")[1]
+    assert "not judged: doubtful quality" in text
+    assert "→" not in text
 
 
 def test_recordings_of_two_people_are_never_compared(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -401,6 +401,25 @@ def test_diffuse_depression_needs_a_witness() -> None:
     assert reasons(no_witness)[rule] == "not_measured"
 
 
+def test_a_lead_without_a_limit_or_a_wave_for_it_is_not_judged() -> None:
+    men = RULE | {
+        "test": "lead_pattern",
+        "params": {"leads": ["V2"]},
+        "limits": [
+            {"name": "st_j_mv", "op": ">=", "value": 0.1, "unit": "mV", "sex": "M"},
+            {"name": "lead_count", "op": ">=", "value": 1, "unit": "leads"},
+        ],
+    }
+    profile = parse_profile(TABLE | {"rule": [men]})
+    given = inputs(measurements=st(V2=0.3))
+    assert [f.rule_id for f in flag(given, profile).flags] == ["t.a"]
+    assert [n.reason for n in flag(replace(given, sex="F"), profile).not_judged] == ["not_measured"]
+    blocked = inputs(measurements=st(V5=0.3), rhythm=R(findings=(F("lbbb"),)))
+    assert reasons(blocked)["teleread-patterns.concordant-elevation"] == "not_measured"
+    tall = {f"t_amplitude_mv.{lead}": M(0.9, "mV", lead) for lead in ("V2", "V3", "V4", "V5", "V6")}
+    assert reasons(inputs(measurements=tall))["teleread-patterns.hyperkalaemia"] == "not_measured"
+
+
 # --- switching, order, shape
 
 
