@@ -70,13 +70,10 @@ def pdf_files(pages: Sequence[Page]) -> list[bytes]:
 
 
 def _pdf_lines(canvas: Any, item: Polyline | Segments | Box) -> None:
-    if item.pen is not None:
-        canvas.setStrokeColorRGB(*_rgb(item.pen))
-        canvas.setLineWidth(PENS[item.pen].width_mm)
+    canvas.setStrokeColorRGB(*_rgb(item.pen))
+    canvas.setLineWidth(PENS[item.pen].width_mm)
     if isinstance(item, Box):
-        if item.fill is not None:
-            canvas.setFillColorRGB(*_rgb(item.fill))
-        canvas.rect(item.x, item.y, item.width, item.height, stroke=int(bool(item.pen)), fill=int(bool(item.fill)))
+        canvas.rect(item.x, item.y, item.width, item.height, stroke=1, fill=0)
         return
     path = canvas.beginPath()
     if isinstance(item, Polyline):
@@ -156,8 +153,7 @@ def _png(page: Page, fonts: tuple[str, str] | None) -> bytes:
     size = round(page.width_mm * per_mm), round(page.height_mm * per_mm)
     image = Image.new("RGB", size, PENS["paper"].colour)
     for pen in dict.fromkeys(item.pen for item in page.items if not isinstance(item, Text)):
-        if pen is not None:
-            image.paste(PENS[pen].colour, mask=_png_lines(page, pen, size, per_mm))
+        image.paste(PENS[pen].colour, mask=_png_lines(page, pen, size, per_mm))
     draw = ImageDraw.Draw(image)
     for item in page.items:
         if isinstance(item, Text):

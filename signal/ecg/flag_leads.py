@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from teleread.signal.ecg.flag_profile import Limit, Rule
 from teleread.signal.ecg.flag_types import FlagInputs
 from teleread.signal.ecg.flag_verdict import Verdict, not_judged
+from teleread.signal.ecg.record import STANDARD_LEADS
 
 LEAD_QUANTITIES = (
     "st_j_mv",
@@ -29,6 +30,7 @@ _WITNESS = "witness_"
 """Before a quantity: any of the leads in ``params.witness`` must reach it, beside those that are counted."""
 
 _DEAD_FAULTS = frozenset({"flat", "off", "saturated"})
+_LIMB_LEADS = frozenset(STANDARD_LEADS[:6])
 _LEAST_CONFIDENCE = 0.2  # below it a lead's values are guesses
 
 
@@ -102,7 +104,9 @@ def _needed(rule: Rule) -> int:
 
 def _dead(name: str, inputs: FlagInputs) -> bool:
     findings = inputs.quality.findings if inputs.quality is not None else ()
-    return any(f.lead == name and f.fault in _DEAD_FAULTS for f in findings)
+    dead = [f for f in findings if f.fault in _DEAD_FAULTS]
+    # one bad limb electrode spoils every limb lead, though its finding names but one
+    return any(f.lead == name or (f.electrode is not None and name in _LIMB_LEADS) for f in dead)
 
 
 def _hits(rule: Rule, judged: dict[str, _Lead], needed: int) -> list[_Lead]:

@@ -139,6 +139,7 @@ def profile_names() -> tuple[str, ...]:
     return tuple(sorted({str(table["name"]) for table in _tables().values()}))
 
 
+@lru_cache(maxsize=64)
 def load_profile(name: str = DEFAULT_PROFILE, on: date | None = None) -> Profile:
     """The newest version of a profile, or the one in effect on a day.
 

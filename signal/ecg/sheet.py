@@ -26,6 +26,7 @@ lines, one below the other. ``auto``: 3x4 for a 12-lead recording, further leads
 PAPER_MM = (297.0, 210.0)
 GRID = (13.5, 46.0, 270.0, 150.0)  # x, y, width, height: whole squares of 5 mm
 _PULSE_MM = 10.0  # kept free at the left of each row for the calibration pulse
+_ASIDE_MM = 163.0  # where the statements begin
 _LINE_S = 10.0
 _MOST_PAGES = 12
 
@@ -260,8 +261,8 @@ def _header(content: SheetContent) -> list[Item]:
     items += [Text(x, 19.5 + 4.6 * k, line, 3.3) for k, line in enumerate(content.person[:6])]
     for k, (label, value) in enumerate(content.facts[:10]):
         column, row = divmod(k, 5)
-        left, y = x + 76.0 + column * 42.0, 19.5 + 5.0 * row
-        items += [Text(left, y, label, 3.0, "faint"), Text(left + 39.0, y, value, 3.6, bold=True, anchor="end")]
+        left, y = x + 68.0 + column * 48.0, 19.5 + 5.0 * row
+        items += [Text(left, y, label, 3.0, "faint"), Text(left + 43.0, y, value, 3.6, bold=True, anchor="end")]
     items += _statements(content)
     mark = word("unconfirmed", content.language)
     width = 68.0 if content.language == "zh" else 42.0
@@ -273,12 +274,12 @@ def _header(content: SheetContent) -> list[Item]:
     return items
 
 
-def _statements(content: SheetContent, most: int = 6) -> list[Item]:
+def _statements(content: SheetContent, most: int = 7) -> list[Item]:
     """The statements, wrapped; those that do not fit are counted."""
-    x, size = GRID[0] + 168.0, 3.3
+    x, size = GRID[0] + _ASIDE_MM, 3.1
     lines: list[tuple[Statement, str]] = []
     for k, statement in enumerate(content.statements):
-        pieces = wrapped(statement.text, (GRID[2] - 168.0) / size)
+        pieces = wrapped(statement.text, (GRID[2] - _ASIDE_MM) / size)
         left = len(content.statements) - k
         if len(lines) + len(pieces) > most - (left > 1):
             more = Statement(word("more", content.language, n=left), alert=statement.alert)
@@ -286,7 +287,7 @@ def _statements(content: SheetContent, most: int = 6) -> list[Item]:
             break
         lines += [(statement, piece) for piece in pieces]
     return [
-        Text(x, 19.8 + 4.6 * k, text, size, "alert" if s.alert else "text", bold=s.alert)
+        Text(x, 19.0 + 4.2 * k, text, size, "alert" if s.alert else "text", bold=s.alert)
         for k, (s, text) in enumerate(lines)
     ]
 
@@ -305,10 +306,14 @@ def wrapped(text: str, ems: float) -> list[str]:
 
 
 def _em(character: str) -> float:
-    """Generous width of a character in font sizes."""
+    """Width of a character in font sizes, as in a bold Helvetica, rather more than less."""
     if character >= "\u2e80":
         return 1.0
-    return 0.72 if character.isupper() else 0.55
+    if character in "ijlI.,:;'|!()[] ft/r-":
+        return 0.36
+    if character in "mwMW–%":
+        return 0.9
+    return 0.72 if character.isupper() else 0.58
 
 
 def _footer(content: SheetContent, scale: Scale, part: str, page: int, pages: int) -> list[Item]:

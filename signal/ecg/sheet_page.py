@@ -58,14 +58,13 @@ class Segments:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle, filled with ``fill`` and framed with ``pen`` where given."""
+    """The frame of a rectangle."""
 
     x: float
     y: float
     width: float
     height: float
-    pen: str | None = None
-    fill: str | None = None
+    pen: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,9 @@ def _item(item: Item) -> str:
         path = "".join(f"M{x1:.3f},{y1:.3f}L{x2:.3f},{y2:.3f}" for x1, y1, x2, y2 in item.ends.tolist())
         return f'<path data-name="{_safe(item.name)}" d="{path}" {_stroke(item.pen)}/>'
     if isinstance(item, Box):
-        fill = _colour(item.fill) if item.fill else "none"
-        frame = f'stroke="{_colour(item.pen)}" stroke-width="{PENS[item.pen].width_mm:g}"' if item.pen else ""
         return (
             f'<rect x="{item.x:.3f}" y="{item.y:.3f}" width="{item.width:.3f}" height="{item.height:.3f}" '
-            f'fill="{fill}" {frame}/>'
+            f"{_stroke(item.pen)}/>"
         )
     return _text(item)
 

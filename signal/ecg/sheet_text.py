@@ -12,11 +12,13 @@ from typing import Any
 
 from teleread.signal.ecg.flag_types import ST_REASONS
 from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord, Filters
+from teleread.signal.ecg.serial import Change
 from teleread.signal.ecg.sheet import SheetContent, Statement
 from teleread.signal.ecg.sheet_words import word
 
 _NOT_OF_THE_SIGNAL = frozenset({"limb_reversal", "precordial_swap", "low_amplitude"})
 _INTERVALS = ("p_duration_ms", "pr_ms", "qrs_duration_ms", "qt_ms", "qtc_ms")
+_CHANGES = 3  # as many as fit beside the rest
 _UNITS = MappingProxyType({"bpm": "/min", "deg": "°", "leads": "", "findings": ""})
 
 
@@ -39,7 +41,8 @@ def sheet_content(
     statements = [*_alarms(analysis, language), *_flag_lines(analysis, language), *_rhythm_lines(analysis, language)]
     statements += [Statement(line) for line in _not_judged_lines(analysis, language)]
     if changes:
-        statements.append(Statement(f"{word('compare', language)}: {'; '.join(changes)}"))
+        more = [word("more", language, n=len(changes) - _CHANGES)] if len(changes) > _CHANGES else []
+        statements.append(Statement(f"{word('compare', language)}: {'; '.join([*changes[:_CHANGES], *more])}"))
     return SheetContent(
         signals_mv=record.signals_mv,
         leads=record.leads,
@@ -85,22 +88,56 @@ def facts(measurements: Mapping[str, Any], language: str) -> Iterator[tuple[str,
         yield word("rr_range", language), f"{value('rr_min_ms')}–{value('rr_max_ms')} ms"
 
 
-def flag_line(flag: Mapping[str, Any], language: str) -> str:
-    """One flag in a line: what, where, by how much, beside which limit."""
+def flag_line(flag: Mapping[str, Any], language: str, *, doubts: bool = True) -> str:
+    """One flag in a line: what, where, by how much, beside which limit; with ``doubts`` also what weakens it."""
     unit = _UNITS.get(flag.get("unit", ""), flag.get("unit", ""))
-    signed = flag.get("unit") == "mV"
-    parts = [(item["lead"], item["value"]) for item in flag.get("evidence", ())] if signed else []
-    parts = parts or ([(flag["lead"], flag["value"])] if unit or signed else [])
-    values = ", ".join(f"{lead} {v:+.2f}" if signed else f"{v:.4g}" for lead, v in parts)
-    text = word(flag.get("code", flag["rule_id"]), language)
+    in_mv, code = flag.get("unit") == "mV", flag.get("code", flag["rule_id"])
+    # a lead's first value is that of the limit; a further one is of another wave
+    by_lead: dict[str, float] = {}
+    for item in flag.get("evidence", ()) if in_mv else ():
+        by_lead.setdefault(item["lead"], item["value"])
+    if in_mv:
+        sign = "+" if code.startswith("st_elevation") else ""
+        values = ", ".join(f"{lead} {v:{sign}.2f}" for lead, v in (by_lead or {flag["lead"]: flag["value"]}).items())
+    else:
+        values = f"{flag['value']:.4g}" if unit else ""
+    text = word(code, language)
     if values:
-        limit = f"{flag['limit']:.2f}" if signed else f"{flag['limit']:.4g}"
+        limit = f"{flag['limit']:.2f}" if in_mv else f"{flag['limit']:.4g}"
         text += f": {values} {unit} ({limit})"
-    if flag.get("assumed"):
-        what = ", ".join(word(name, language).lower() for name in flag["assumed"])
-        text += f"; {word('assumed', language, what=what)}"
-    notes = [word(note, language) for note in flag.get("notes", ())]
-    return "; ".join([text, *notes])
+    return "; ".join([text, *(_doubts([flag], language) if doubts else ())])
+
+
+def _doubts(flags: Sequence[Mapping[str, Any]], language: str) -> list[str]:
+    """What was unknown or weakens these flags, each once."""
+    assumed = dict.fromkeys(name for flag in flags for name in flag.get("assumed", ()))
+    notes = dict.fromkeys(note for flag in flags for note in flag.get("notes", ()))
+    what = ", ".join(word(name, language).lower() for name in assumed)
+    first = [word("assumed", language, what=what)] if assumed else []
+    return first + [word(note, language) for note in notes]
+
+
+def change_line(change: Change, language: str, *, short: bool = False) -> str:
+    """One change since an earlier recording in a line; ``short`` leaves both values out."""
+    name, lead = change.name, "" if change.lead == "global" else f" {change.lead}"
+    if isinstance(change.before, str) or isinstance(change.now, str):
+        before, now = (word(v, language) if isinstance(v, str) else "–" for v in (change.before, change.now))
+        return f"{before} → {now}"
+    label = f"{word(name, language)}{lead}"
+    if change.delta is None:
+        return f"{label} {word('gone' if change.now is None else 'new', language)}"
+    digits = 2 if change.unit == "mV" else 0
+    unit = _UNITS.get(change.unit, change.unit)
+    if short:
+        return f"{label} {change.delta:+.{digits}f} {unit}"
+    return f"{label} {change.before:.{digits}f} → {change.now:.{digits}f} {unit} ({change.delta:+.{digits}f})"
+
+
+def main_changes(changes: Sequence[Change], language: str) -> list[str]:
+    """The significant changes, short: codes first, then ST by its size, then the others."""
+    significant = [change for change in changes if change.significant]
+    significant.sort(key=lambda c: (not isinstance(c.before or c.now, str), c.name != "st_j_mv", -abs(c.delta or 0.0)))
+    return [change_line(change, language, short=True) for change in significant]
 
 
 def _title(record: EcgRecord, language: str) -> str:
@@ -117,7 +154,7 @@ def _person(record: EcgRecord, analysis: Mapping[str, Any], language: str, ident
     sex = word(f"sex_{patient.sex}", language) if patient.sex else word("unknown", language)
     age = word("unknown", language)
     if record.age_years is not None:
-        age = f"{record.age_years:g} {word('years', language)}"
+        age = f"{record.age_years if record.age_years < 2 else int(record.age_years):.3g} {word('years', language)}"
     yield f"{word('sex', language)} {sex}   {word('age', language)} {age}"
     if record.acquired_at is not None:
         yield f"{word('recorded', language)} {record.acquired_at:%Y-%m-%d %H:%M:%S %Z}"
@@ -131,7 +168,8 @@ def _person(record: EcgRecord, analysis: Mapping[str, Any], language: str, ident
 def _alarms(analysis: Mapping[str, Any], language: str) -> Iterator[Statement]:
     for finding in analysis["quality"]["findings"]:
         if finding["lead"] is None or finding["fault"] in _NOT_OF_THE_SIGNAL - {"low_amplitude"}:
-            yield Statement(word(finding["fault"], language), alert=finding["fault"] == "all_leads_bad")
+            which = f" ({finding['electrode']})" if finding.get("electrode") else ""
+            yield Statement(word(finding["fault"], language) + which, alert=finding["fault"] == "all_leads_bad")
 
 
 def _flag_lines(analysis: Mapping[str, Any], language: str) -> Iterator[Statement]:
@@ -141,7 +179,10 @@ def _flag_lines(analysis: Mapping[str, Any], language: str) -> Iterator[Statemen
         code = flag.get("code", flag["rule_id"])
         if code not in said:
             said.add(code)
-            yield Statement(flag_line(flag, language), alert=flag.get("severity") in ("critical", "urgent"))
+            alert = flag.get("severity") in ("critical", "urgent")
+            yield Statement(flag_line(flag, language, doubts=False), alert=alert)
+    if doubts := _doubts(analysis["flags"], language):
+        yield Statement("; ".join(doubts))
     if not said:
         yield Statement(word("no_flags", language))
 
@@ -169,6 +210,11 @@ def _not_judged_lines(analysis: Mapping[str, Any], language: str) -> Iterator[st
 def _doubtful(analysis: Mapping[str, Any], language: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for finding in analysis["quality"]["findings"]:
-        if finding["lead"] is not None and finding["fault"] not in _NOT_OF_THE_SIGNAL:
-            found.setdefault(finding["lead"], word(finding["fault"], language))
+        if finding["lead"] is None or finding["fault"] in _NOT_OF_THE_SIGNAL:
+            continue
+        electrode, text = finding.get("electrode"), word(finding["fault"], language)
+        # one bad limb electrode spoils every limb lead, though its finding names but one
+        leads = STANDARD_LEADS[:6] if electrode else (finding["lead"],)
+        for lead in leads:
+            found.setdefault(lead, f"{electrode} {text}" if electrode else text)
     return MappingProxyType(found)

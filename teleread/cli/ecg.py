@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from teleread.errors import InputRejected
-from teleread.signal.ecg.record import EcgRecord
+
+if TYPE_CHECKING:
+    # imported where needed: other commands should not wait for SciPy
+    from teleread.signal.ecg.analysis import Analysis
+    from teleread.signal.ecg.record import EcgRecord
+    from teleread.signal.ecg.serial import Change
 
 _SHOWN = ("heart_rate_bpm", "p_duration_ms", "pr_ms", "qrs_duration_ms", "qt_ms", "qtc_ms")
 _SHOWN_AFTER = ("p_axis_deg", "qrs_axis_deg", "t_axis_deg", "rr_min_ms", "rr_max_ms", "rr_sd_ms")
@@ -47,36 +54,83 @@ def run_ecg(options: argparse.Namespace) -> int:
     from teleread.ingest.formats import read_ecg
 
     record = read_ecg(_existing(options.file))
-    analysis = _analyse(record, options.profile)
-    changes: tuple[dict[str, Any], ...] = ()
+    found = _analyse(record, options.profile)
+    analysis = found.to_json()
+    changes: tuple[Change, ...] = ()
+    if options.compare:
+        earlier = read_ecg(_existing(options.compare))
+        changes = _changes(record, found, earlier, _analyse(earlier, options.profile))
+        analysis["comparison"] = [asdict(change) for change in changes]
     drawn = _plot(record, analysis, changes, options) if options.plot else []
     if options.json:
         print(json.dumps(analysis, ensure_ascii=False, sort_keys=True))
         return 0
-    print("\n".join([*_report(record, analysis), *(f"drawn     {path}" for path in drawn)]))
+    lines = [*_report(record, analysis), *(_comparison(changes) if options.compare else [])]
+    print("\n".join([*lines, *(f"drawn     {path}" for path in drawn)]))
     return 0
 
 
-def _analyse(record: EcgRecord, profile: str | None) -> Mapping[str, Any]:
+def _analyse(record: EcgRecord, profile: str | None) -> Analysis:
     from teleread.signal.ecg import analyse
     from teleread.signal.ecg.flags import load_profile
 
-    return analyse(record, load_profile(profile) if profile else None).to_json()
+    return analyse(record, load_profile(profile) if profile else None)
+
+
+def _changes(now: EcgRecord, found: Analysis, before: EcgRecord, earlier: Analysis) -> tuple[Change, ...]:
+    """What changed; refused where the files say that these are two people or two moments the other way round."""
+    from teleread.signal.ecg.serial import Compared, compare
+
+    one, other = now.patient, before.patient
+    if one.id and other.id and (one.issuer, one.id) != (other.issuer, other.id):
+        raise InputRejected("other_patient", "The two recordings name different patients; nothing was compared.")
+    if now.acquired_at and before.acquired_at and before.acquired_at > now.acquired_at:
+        raise InputRejected("not_earlier", "The recording to compare with is the later one of the two.")
+
+    def compared(analysis: Analysis) -> Compared:
+        codes = tuple(dict.fromkeys(code for _, _, code in analysis.rhythm))
+        findings = tuple(dict.fromkeys(finding.code for finding in analysis.rhythm_findings))
+        return Compared(analysis.measurements, codes, findings, analysis.quality.acceptable)
+
+    return compare(compared(found), compared(earlier))
+
+
+def _comparison(changes: Sequence[Change]) -> Iterator[str]:
+    """The changes beyond chance; then how many lines say that nothing changed, or that it cannot be said."""
+    from teleread.signal.ecg.sheet_text import change_line
+
+    head = "changes   "
+    for change in changes:
+        if change.significant:
+            yield head + change_line(change, "en")
+            head = " " * 10
+    notes = Counter(change.note for change in changes if change.note)
+    for note, count in notes.items():
+        yield f"{head}{count} not judged: {note.replace('_', ' ')}"
+        head = " " * 10
+    if head.strip():
+        yield f"{head}none beyond chance"
 
 
 def _plot(
-    record: EcgRecord, analysis: Mapping[str, Any], changes: tuple[dict[str, Any], ...], options: argparse.Namespace
+    record: EcgRecord, analysis: Mapping[str, Any], changes: Sequence[Change], options: argparse.Namespace
 ) -> list[Path]:
     """Draw the sheet; returns the files written."""
     from teleread.reading.sheet_files import FORMATS, chinese_font
     from teleread.signal.ecg.record import with_derived_leads
     from teleread.signal.ecg.sheet import draw_sheet
-    from teleread.signal.ecg.sheet_text import sheet_content
+    from teleread.signal.ecg.sheet_text import main_changes, sheet_content
 
     out: Path = options.plot
     if options.language == "zh" and out.suffix == ".png" and chinese_font() is None:
         raise InputRejected("font_missing", "This machine has no Chinese font; draw an SVG or a PDF.")
-    content = sheet_content(with_derived_leads(record), analysis, language=options.language, identity=options.identity)
+    content = sheet_content(
+        with_derived_leads(record),
+        analysis,
+        language=options.language,
+        identity=options.identity,
+        changes=main_changes(changes, options.language),
+    )
     try:
         pages = draw_sheet(content, options.layout, start_s=options.start)
     except ValueError as error:

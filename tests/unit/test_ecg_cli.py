@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,7 +15,7 @@ import pytest
 
 from teleread.cli import main
 from teleread.ingest.formats import write_wfdb
-from teleread.signal.ecg import EcgRecord, simulate
+from teleread.signal.ecg import EcgRecord, Patient, simulate
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -118,6 +120,7 @@ def test_a_layout_that_does_not_fit_and_an_unknown_ending_are_refused(run: Run, 
     assert code == 3
     assert "layout_unfit" in problem
     assert not (tmp_path / "x.svg").exists()
+    assert run("ecg", tmp_path / "none.hea")[0] == 3
     code, _, problem = run("ecg", one, "--plot", tmp_path / "x.bmp")
     assert code == 2
     assert ".svg" in problem
@@ -138,3 +141,39 @@ def test_a_dead_recording_is_printed_all_the_same(run: Run, tmp_path: Path) -> N
     code, text, _ = run("ecg", written(tmp_path, "rec", dead))
     assert code == 0
     assert "look_at_patient" in text
+
+
+def test_an_earlier_recording_is_compared_in_the_table_the_json_and_the_sheet(run: Run, tmp_path: Path) -> None:
+    earlier, now = stored(tmp_path, "old", "normal"), stored(tmp_path, "new")
+    code, text, _ = run("ecg", now, "--compare", earlier, "--plot", tmp_path / "sheet.svg")
+    assert code == 0
+    assert "changes   " in text
+    assert "ST at J III" in text
+    assert any("Since the earlier recording" in line for line in texts(tmp_path / "sheet.svg"))
+    found = json.loads(run("ecg", now, "--compare", earlier, "--json")[1])["comparison"]
+    assert {c["lead"] for c in found if c["name"] == "st_j_mv" and c["significant"]} >= {"III", "aVF"}
+    assert "none beyond chance" in run("ecg", now, "--compare", now)[1]
+
+
+def test_a_comparison_with_a_doubtful_recording_says_so_and_nothing_more(run: Run, tmp_path: Path) -> None:
+    earlier = stored(tmp_path, "old", "normal", duration_s=3.0)
+    text = run("ecg", stored(tmp_path, "new"), "--compare", earlier)[1].split("changes   ")[1]
+    assert "not judged: doubtful quality" in text
+    assert "→" not in text
+
+
+def test_recordings_of_two_people_are_never_compared(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record, _ = simulate("normal", 1)
+    one = replace(record, patient=Patient("1"), acquired_at=datetime(2026, 1, 2, tzinfo=UTC))
+    people = {
+        "a": one,
+        "b": replace(one, patient=Patient("2")),
+        "c": replace(one, acquired_at=datetime(2026, 1, 3, tzinfo=UTC)),
+    }
+    for name in people:
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr("teleread.ingest.formats.read_ecg", lambda path: people[path.name])
+    code, _, problem = run("ecg", tmp_path / "a", "--compare", tmp_path / "b")
+    assert (code, "other_patient" in problem) == (3, True)
+    code, _, problem = run("ecg", tmp_path / "a", "--compare", tmp_path / "c")
+    assert (code, "not_earlier" in problem) == (3, True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from teleread.errors import Misconfigured
-from teleread.signal.ecg import Filters
+from teleread.signal.ecg import Filters, Finding, Quality
 from teleread.signal.ecg.flag_profile import OPS, parse_profile
 from teleread.signal.ecg.flag_tests import TESTS
 from teleread.signal.ecg.flags import flag, load_profile, profile_names, suppressors
@@ -295,6 +295,11 @@ def test_a_dead_lead_is_left_out_and_named() -> None:
     assert reasons(two, "udmi-2018")["udmi-2018.inferior"] == "lead_quality"
 
 
+def test_one_bad_limb_electrode_leaves_out_every_limb_lead() -> None:
+    given = inputs(measurements=HIGH, quality=Quality(False, 0.4, (Finding("I", "off", "", "LA"),)))
+    assert reasons(given, "udmi-2018")["udmi-2018.inferior"] == "lead_quality"
+
+
 def test_swapped_electrodes_are_noted_on_a_flag() -> None:
     given = inputs(measurements=HIGH, quality=faulty(("I", "limb_reversal")))
     assert fired(given)["udmi-2018.inferior"].notes == ("limb_reversal",)
@@ -394,6 +399,25 @@ def test_diffuse_depression_needs_a_witness() -> None:
         measurements=low | rest | {"st_j_mv.aVR": M(0.1)}, quality=faulty(("aVR", "off"), ("V1", "off"))
     )
     assert reasons(no_witness)[rule] == "not_measured"
+
+
+def test_a_lead_without_a_limit_or_a_wave_for_it_is_not_judged() -> None:
+    men = RULE | {
+        "test": "lead_pattern",
+        "params": {"leads": ["V2"]},
+        "limits": [
+            {"name": "st_j_mv", "op": ">=", "value": 0.1, "unit": "mV", "sex": "M"},
+            {"name": "lead_count", "op": ">=", "value": 1, "unit": "leads"},
+        ],
+    }
+    profile = parse_profile(TABLE | {"rule": [men]})
+    given = inputs(measurements=st(V2=0.3))
+    assert [f.rule_id for f in flag(given, profile).flags] == ["t.a"]
+    assert [n.reason for n in flag(replace(given, sex="F"), profile).not_judged] == ["not_measured"]
+    blocked = inputs(measurements=st(V5=0.3), rhythm=R(findings=(F("lbbb"),)))
+    assert reasons(blocked)["teleread-patterns.concordant-elevation"] == "not_measured"
+    tall = {f"t_amplitude_mv.{lead}": M(0.9, "mV", lead) for lead in ("V2", "V3", "V4", "V5", "V6")}
+    assert reasons(inputs(measurements=tall))["teleread-patterns.hyperkalaemia"] == "not_measured"
 
 
 # --- switching, order, shape

@@ -16,11 +16,14 @@ import pytest
 from PIL import Image
 
 from teleread.reading.sheet_files import DPI, chinese_font, pdf_files, png_files, svg_files
-from teleread.signal.ecg import STANDARD_LEADS, EcgRecord, Filters, Patient, analyse, simulate
-from teleread.signal.ecg.flag_types import Flag, NotJudged
+from teleread.signal.ecg import FAULTS, STANDARD_LEADS, EcgRecord, Filters, Patient, analyse, simulate
+from teleread.signal.ecg.flag_types import ST_REASONS, Flag, NotJudged
+from teleread.signal.ecg.flags import load_profile, profile_names
+from teleread.signal.ecg.rhythm import FINDING_CODES, SPAN_CODES
+from teleread.signal.ecg.serial import Change
 from teleread.signal.ecg.sheet import GRID, LAYOUTS, PAPER_MM, Scale, SheetContent, Statement, draw_sheet, wrapped
 from teleread.signal.ecg.sheet_page import Page, Polyline, Text
-from teleread.signal.ecg.sheet_text import facts, filter_text, flag_line, sheet_content
+from teleread.signal.ecg.sheet_text import change_line, facts, filter_text, flag_line, main_changes, sheet_content
 from teleread.signal.ecg.sheet_words import WORDS, word
 
 FS = 500.0
@@ -316,6 +319,49 @@ def test_a_poor_lead_is_grey_and_says_why() -> None:
     assert pens["trace:V2"] == "trace"
 
 
+def test_one_bad_limb_electrode_greys_every_limb_lead() -> None:
+    record, _ = simulate("normal", 2)
+    quality = {"acceptable": False, "score": 0.4, "findings": [
+        {"lead": "I", "fault": "flat", "remedy": "reattach_electrode", "electrode": "LA"},
+        {"lead": "I", "fault": "limb_reversal", "remedy": "check_limb_electrodes", "electrode": "RA-LA"},
+    ]}  # fmt: skip
+    content = of(record, quality=quality)
+    assert set(content.doubtful) == set(STANDARD_LEADS[:6])
+    assert content.doubtful["aVF"] == "LA flat"
+    assert Statement("limb electrodes swapped? (RA-LA)") in content.statements
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (Change("st_j_mv", "III", 0.02, 0.31, 0.29, "mV", True), "ST at J III 0.02 → 0.31 mV (+0.29)"),
+        (Change("qrs_duration_ms", "global", 92.0, 122.0, 30.0, "ms", True), "QRS 92 → 122 ms (+30)"),
+        (Change("rhythm", "global", None, "atrial_fibrillation", None, "", True), "– → atrial fibrillation"),
+        (Change("finding", "global", "lbbb", None, None, "", True), "left bundle branch block → –"),
+        (Change("q_wave", "V2", None, -0.4, None, "mV", True), "Q wave of infarction V2 new"),
+        (Change("q_wave", "V2", -0.4, None, None, "mV", True), "Q wave of infarction V2 gone"),
+    ],
+)
+def test_a_change_is_one_line(change: Change, text: str) -> None:
+    assert change_line(change, "en") == text
+
+
+def test_the_sheet_names_new_findings_first_and_then_the_largest_st_change() -> None:
+    changes = [
+        Change("qrs_duration_ms", "global", 92.0, 122.0, 30.0, "ms", True),
+        Change("st_j_mv", "II", 0.0, 0.1, 0.1, "mV", True),
+        Change("st_j_mv", "III", 0.0, -0.3, -0.3, "mV", True),
+        Change("pr_ms", "global", 150.0, 152.0, 2.0, "ms", False),
+        Change("finding", "global", None, "lbbb", None, "", True),
+    ]
+    assert main_changes(changes, "en") == [
+        "– → left bundle branch block",
+        "ST at J III -0.30 mV",
+        "ST at J II +0.10 mV",
+        "QRS +30 ms",
+    ]
+
+
 FLAG = Flag(
     "udmi-2018.inferior", "1", "III", 0.24, 0.1, "order", "st_elevation_inferior", "critical", "mV", 0.9,
     (("II", 0.21), ("III", 0.24)), ("age",), ("filter_unknown",),
@@ -327,6 +373,9 @@ def test_flags_stand_first_with_value_limit_and_what_was_assumed() -> None:
         "ST elevation, inferior: II +0.21, III +0.24 mV (0.10); "
         "unknown: age, most sensitive limit used; device filter unknown"
     )
+    assert flag_line(FLAG.to_json(), "en", doubts=False).endswith("(0.10)")
+    low = replace(FLAG, code="st_depression_posterior", evidence=(("V2", 0.07), ("V2", 0.2)), assumed=(), notes=())
+    assert flag_line(low.to_json(), "en") == "ST depression V1–V3, posterior?: V2 0.07 mV (0.10)"
     slow = replace(
         FLAG, code="bradycardia_extreme", unit="bpm", value=31.0, limit=35.0, evidence=(), assumed=(), notes=()
     )
@@ -340,6 +389,7 @@ def test_one_thing_flagged_by_two_rules_is_said_once_and_no_flag_is_not_normal()
     twice = of(record, flags=[FLAG.to_json(), replace(FLAG, rule_id="x.y").to_json()])
     assert sum("inferior" in s.text for s in twice.statements) == 1
     assert twice.statements[0].alert
+    assert twice.statements[1].text == "unknown: age, most sensitive limit used; device filter unknown"
     assert of(record, flags=[]).statements[0] == Statement("No flag. That does not mean normal.")
 
 
@@ -367,9 +417,9 @@ def test_a_dead_recording_says_look_at_the_patient_first() -> None:
 def test_more_statements_than_fit_are_counted() -> None:
     content = replace(square(), statements=tuple(Statement(f"line {k}") for k in range(9)))
     said = texts(draw_sheet(content)[0])
-    assert "line 4" in said
-    assert "line 5" not in said
-    assert "and 4 more" in said
+    assert "line 5" in said
+    assert "line 6" not in said
+    assert "and 3 more" in said
 
 
 def test_long_statements_are_wrapped_within_the_paper() -> None:
@@ -379,9 +429,9 @@ def test_long_statements_are_wrapped_within_the_paper() -> None:
         assert len(lines_) > 1
         assert "".join(lines_).replace(" ", "") == text.replace(" ", "")
         (page,) = draw_sheet(replace(square(), statements=(Statement(text),), language=language))
-        assert set(wrapped(text, 102.0 / 3.3)) <= set(texts(page))
-    many = draw_sheet(replace(square(), statements=(Statement(english), Statement(english), Statement(english * 2))))[0]
-    assert "and 1 more" in texts(many)
+        assert set(wrapped(text, 107.0 / 3.1)) <= set(texts(page))
+    many = draw_sheet(replace(square(), statements=tuple(Statement(english * 2) for _ in range(4))))[0]
+    assert any(text.startswith("and ") and text.endswith(" more") for text in texts(many))
 
 
 def test_what_changed_since_an_earlier_recording_is_printed() -> None:
@@ -402,6 +452,8 @@ def test_measurements_that_are_missing_are_a_dash() -> None:
 
 def test_every_text_exists_in_both_languages() -> None:
     assert all(english and chinese for english, chinese in WORDS.values())
+    codes = {rule.code for name in profile_names() for rule in load_profile(name).rules}
+    assert codes | set(FAULTS) | set(SPAN_CODES) | set(FINDING_CODES) | set(ST_REASONS) <= set(WORDS)
     assert word("something_new", "zh") == "something new"
 
 
