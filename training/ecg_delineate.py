@@ -12,7 +12,9 @@ Deterministic on one machine: one thread, seeded.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ def marks(symbols: list[str], samples: list[int]) -> tuple[list[tuple[int, int, 
         on = samples[i - 1] if i and symbols[i - 1] == "(" else None
         off = samples[i + 1] if i + 1 < len(symbols) and symbols[i + 1] == ")" else None
         if on is None or off is None:
-            unsure.append(((on if on is not None else samples[i] - 60), (off if off is not None else samples[i] + 60)))
+            unsure.append((samples[i] - 60 if on is None else on, samples[i] + 60 if off is None else off))
         else:
             waves.append((WAVES[symbol], on, off))
     return waves, unsure
@@ -55,12 +57,17 @@ def prepare(args: argparse.Namespace) -> None:
             spans.append((note.sample[0], note.sample[-1]))
             rows += [(r, k, *w) for w in waves] + [(r, k, 0, *u) for u in unsure]
         signals.append(record.p_signal.T.astype(np.float32))
-    clean, noisy = (wfdb.rdrecord(f"{args.nstdb}/{n}", sampto=325000).p_signal for n in ("118", "118e24"))
     clean, noisy = (wfdb.rdrecord(f"{args.nstdb}/{n}").p_signal for n in ("118", "118e24"))
     noise = ((noisy - clean) * np.sqrt(10.0)).T[:, 108000:]
     noise = np.stack([np.interp(np.arange(0, n.size, 360 / FS), np.arange(n.size), n) for n in noise])
-    np.savez(args.out, names=np.array([int(n) for n in names]), signals=np.stack(signals),
-             spans=np.array(spans).reshape(len(names), -1, 2), waves=np.array(rows), noise=noise.astype(np.float32))  # fmt: skip
+    np.savez(
+        args.out,
+        names=np.array([int(n) for n in names]),
+        signals=np.stack(signals),
+        spans=np.array(spans).reshape(len(names), -1, 2),
+        waves=np.array(rows),
+        noise=noise.astype(np.float32),
+    )
 
 
 class Examples:
@@ -88,6 +95,8 @@ class Examples:
         ours = self.of[r, k].copy()
         if rng.random() < 0.35:
             source, ours = self.altered(source, ours)
+        if rng.random() < 0.15:
+            source, ours = self.blocked(source, ours)
         draw = rng.random()
         stretch = np.exp(rng.uniform(-0.6, -0.2) if draw < 0.12 else rng.uniform(-0.22, 0.22) if draw < 0.75 else 0.0)
         room = source.size / FS_SOURCE * stretch - LENGTH / FS
@@ -96,7 +105,10 @@ class Examples:
         smooth = np.convolve(source, [0.25, 0.5, 0.25], "same")
         smooth[0], smooth[-1] = smooth[1], smooth[-2]
         x = np.interp(at, np.arange(source.size), smooth)
+        silent = rng.random() < 0.02  # nothing but noise, so that noise is nothing
         x = self.disturbed(x * (-1.0 if rng.random() < 0.25 else 1.0))
+        if silent:
+            x = self.disturbed(rng.standard_normal(x.size) * (np.std(x) + 1e-3))
         # network frames are two samples wide, so frame k reaches from 2 k - 0.5 to 2 k + 1.5
         edges = (start_s + (np.arange(0, LENGTH + 1, 2) - 0.5) / FS) / stretch * FS_SOURCE
         target = np.zeros((4, LENGTH // 2))
@@ -113,10 +125,30 @@ class Examples:
                 weight[cover > 0] = 0.0
             else:
                 target[wave] = np.clip(cover, 0.0, 1.0)
+        if silent:
+            target[:], weight[:] = 0.0, 1.0
         total = target.sum(axis=0)
         target /= np.maximum(total, 1.0)
         target[0] = 1.0 - target[1:].sum(axis=0)
         return network_input(without_baseline(x)), target, weight
+
+    def blocked(self, source: np.ndarray, ours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One of the P waves once more, between T and P where there is room: as with blocked or dissociated atria."""
+        rng, source = self.random, source.copy()
+        p = ours[ours[:, 0] == 1]
+        every = ours[np.argsort(ours[:, 1])]
+        if p.size == 0:
+            return source, ours
+        made = []
+        for (before, _, end), (after, begin, _) in pairwise(every):
+            _, on, off = p[rng.integers(len(p))]
+            room = begin - end - (off - on) - 30
+            if before == 3 and after in (1, 2) and room > 0 and rng.random() < 0.7:
+                at = end + 15 + int(rng.integers(room))
+                line = np.linspace(source[on], source[off], off - on + 1)
+                source[at : at + off - on + 1] += source[on : off + 1] - line
+                made.append((1, at, at + off - on))
+        return source, np.concatenate((ours, made)) if made else ours
 
     def altered(self, source: np.ndarray, ours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """P and T made smaller, larger or upside down; or P taken away and fibrillation put in their place."""
@@ -149,15 +181,18 @@ class Examples:
         if rng.random() < 0.3:
             x = x + size * 10 ** rng.uniform(-2.5, -1.0) * rng.standard_normal(x.size)
         if rng.random() < 0.15:
-            x = x + size * 10 ** rng.uniform(-2.5, -0.8) * np.sin(2 * np.pi * (rng.choice([50.0, 60.0]) * t + rng.random()))
+            hum = np.sin(2 * np.pi * (rng.choice([50.0, 60.0]) * t + rng.random()))
+            x = x + size * 10 ** rng.uniform(-2.5, -0.8) * hum
         if rng.random() < 0.2:
             noise = self.data["noise"]
             at = rng.integers(0, noise.shape[1] - x.size)
             part = noise[rng.integers(0, 2), at : at + x.size]
             x = x + size * 10 ** rng.uniform(-2.0, -0.7) * part / (part.std() + 1e-9)
         if rng.random() < 0.2:  # a narrower band, as carts with a muscle filter and slower rates have
-            width = rng.integers(2, 6)
-            x = np.convolve(x, np.ones(width) / width, "same") if width % 2 else np.convolve(np.convolve(x, np.ones(width) / width)[: x.size], np.ones(2) / 2, "same")
+            width = int(rng.integers(2, 6))
+            x = np.convolve(x, np.ones(width) / width, "full")[width // 2 :][: x.size]
+            if width % 2 == 0:  # an even mean shifts by half a sample; a mean of two the other way takes it back
+                x = 0.5 * (x + np.append(x[:1], x[:-1]))
         return x
 
 
@@ -229,7 +264,8 @@ def train(data: dict[str, np.ndarray], records: np.ndarray, seed: int, steps: in
     net = network(torch)
     optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=steps, pct_start=0.15)
-    mean_net = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True)
+    swa = torch.optim.swa_utils
+    mean_net = swa.AveragedModel(net, multi_avg_fn=swa.get_ema_multi_avg_fn(0.99), use_buffers=True)
     begun, total = time.process_time(), 0.0
     order: list[tuple[int, int]] = []
     for step in range(steps):
@@ -249,7 +285,7 @@ def train(data: dict[str, np.ndarray], records: np.ndarray, seed: int, steps: in
         mean_net.update_parameters(net)
         total += loss.item()
         if step % 50 == 49:
-            print(f"step {step + 1} loss {total / 50:.4f} cpu {time.process_time() - begun:.0f} s", flush=True)
+            sys.stderr.write(f"step {step + 1} loss {total / 50:.4f} cpu {time.process_time() - begun:.0f} s\n")
             total = 0.0
     return mean_net.module.eval()
 

@@ -16,13 +16,16 @@ Mask = NDArray[np.bool_]
 SAME_SHAPE = 0.90
 """Least correlation of two beats' QRS, all leads together, that makes them one class."""
 
+_MUCH_LIKE = 0.75
 _FINEST_FS_HZ = 1000.0
 _COARSEST_FS_HZ = 400.0
 _QRS_S = (0.07, 0.10)  # before and after R: the stretch by which shapes are compared
-_SLACK_S = 0.024  # how far a detected R may lie from where the shape says
+_SLACK_S = 0.060  # how far a detected R may lie from where the shape says
+_COARSE_SHIFT_S = 0.008
 _LEVEL_S = (0.11, 0.05)  # before R: the stretch that tells a beat's level
 _NEIGHBOURS_S = 2.5  # beats farther apart say nothing about each other's wander
 _PREMATURE = 0.85  # of the usual RR
+_BEFORE_A_PAUSE = 0.70
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,11 +83,10 @@ def cut_beats(ecg_mv: Samples, fs_hz: float, r_peaks: Indices, before_s: float, 
     cuts = cuts[:, :, first : first + before + after + 2 * slack + 1]
     edge = round(fs_hz * _SLACK_S)
     whole = np.asarray((take[:, 0] >= -edge) & (take[:, -1] < ecg_mv.shape[1] + edge))
-    cuts = _levelled(cuts, np.asarray(r_peaks * (up / down), dtype=np.float64), fs, before + slack)
-    shift = best_shifts(cuts, np.median(cuts, axis=0), fs, before + slack, slack)
-    aligned = shifted(cuts, shift, slack)
-    r_at = r_peaks + shift * (down / up)
-    return Cuts(aligned, fs, before, np.asarray(r_at, dtype=np.float64), whole, missing)
+    shift = best_shifts(cuts, fs, before + slack, slack)
+    r_at = np.asarray(r_peaks + shift * (down / up), dtype=np.float64)
+    aligned = _levelled(shifted(cuts, shift, slack), r_at * (up / down), fs, before)
+    return Cuts(aligned, fs, before, r_at, whole, missing)
 
 
 def _at_working_rate(cuts: Samples, up: int, down: int) -> Samples:
@@ -105,48 +107,70 @@ def _levelled(cuts: Samples, r: Samples, fs: float, r_index: int) -> Samples:
     """
     first, last = max(0, r_index - round(_LEVEL_S[0] * fs)), max(1, r_index - round(_LEVEL_S[1] * fs))
     level = cuts[:, :, first:last].mean(axis=2)
-    cuts -= level[:, :, None]
-    if r.size < 2:
-        return cuts
-    apart = np.diff(r)
-    slope = np.diff(level, axis=0) / np.maximum(apart, 1.0)[:, None]
-    slope[apart > _NEIGHBOURS_S * fs] = 0.0
-    t = np.arange(cuts.shape[2]) - (first + last - 1) / 2
-    cuts[:-1] -= slope[:, :, None] * np.maximum(t, 0.0)
-    cuts[1:] -= slope[:, :, None] * np.minimum(t, 0.0)
+    before, after = np.zeros_like(level), np.zeros_like(level)
+    if r.size > 1:
+        apart = np.diff(r)
+        slope = np.diff(level, axis=0) / np.maximum(apart, 1.0)[:, None]
+        slope[apart > _NEIGHBOURS_S * fs] = 0.0
+        before[1:], after[:-1] = slope, slope
+    middle = (first + last) // 2
+    t = np.arange(cuts.shape[2]) - middle
+    cuts[:, :, :middle] -= level[:, :, None] + before[:, :, None] * t[:middle]
+    cuts[:, :, middle:] -= level[:, :, None] + after[:, :, None] * t[middle:]
     return cuts
 
 
-def best_shifts(cuts: Samples, pattern: Samples, fs: float, r_index: int, slack: int) -> Indices:
-    """By how many samples, at most ``slack``, each of (n_beats, n_leads, m) lies late against (n_leads, m)."""
-    first, last = r_index - round(_QRS_S[0] * fs), r_index + round(_QRS_S[1] * fs)
-    first, last = max(slack, first), min(cuts.shape[2] - slack, last)
-    wanted = pattern[:, first:last]
-    step = max(1, slack // 12)
-    shifts = np.arange(-slack, slack + 1)
-    fits = np.full((shifts.size, cuts.shape[0]), -np.inf)
+def best_shifts(cuts: Samples, fs: float, r_index: int, slack: int) -> Indices:
+    """By how many samples, at most ``slack``, each beat of (n_beats, n_leads, m) lies late against the usual one.
 
-    def fit(k: int) -> Samples:
-        part = cuts[:, :, first + shifts[k] : last + shifts[k]]
-        norm = np.sqrt(np.einsum("blk,blk->b", part, part))
-        matched: Samples = np.einsum("blk,lk->b", part, wanted) / np.where(norm > 0, norm, 1.0)
-        return matched
+    Slopes are compared, so that no level matters: coarsely, once more when beats moved, then to the sample.
+    """
+    step = max(1, round(_COARSE_SHIFT_S * fs))
+    first, last = max(slack, r_index - round(_QRS_S[0] * fs)), r_index + round(_QRS_S[1] * fs)
+    last = min(last, cuts.shape[2] - slack)
+    most, length = slack // step, (last - first) // step
+    thin = np.diff(cuts[:, :, first - most * step : last + most * step : step], axis=2)
+    late = np.zeros(cuts.shape[0], dtype=np.int64)
+    for _ in range(2):
+        before = late
+        usual = median_over_beats(_windows(thin, most + late, length - 1))
+        fits = [_fit(thin[:, :, k : k + length - 1], usual) for k in range(2 * most + 1)]
+        late = np.argmax(fits, axis=0).astype(np.int64) - most
+        if np.abs(late - before).max() <= 1:
+            break
+    reach = min(step - 1, slack)
+    late = np.clip(late * step, reach - slack, slack - reach)
+    near = _windows(cuts, first - reach + late, last - first + 2 * reach)
+    near = near[:, :, 2:] - near[:, :, :-2]
+    width = near.shape[2] - 2 * reach
+    usual = median_over_beats(near[:, :, reach : reach + width])
+    fits = [_fit(near[:, :, k : k + width], usual) for k in range(2 * reach + 1)]
+    return np.asarray(late + np.argmax(fits, axis=0) - reach, dtype=np.int64)
 
-    for k in range(0, shifts.size, step):
-        fits[k] = fit(k)
-    if step > 1:
-        near = {int(k) + d for k in np.argmax(fits, axis=0) for d in range(1 - step, step)}
-        for k in sorted(near & set(range(shifts.size))):
-            fits[k] = fit(k)
-    return np.asarray(shifts[np.argmax(fits, axis=0)], dtype=np.int64)
+
+def _windows(cuts: Samples, start: Indices, length: int) -> Samples:
+    """From each beat of (n_beats, n_leads, m) the ``length`` samples from its own start on."""
+    cut: Samples = np.take_along_axis(cuts, (start[:, None] + np.arange(length)[None, :])[:, None, :], axis=2)
+    return cut
+
+
+def _fit(parts: Samples, wanted: Samples) -> Samples:
+    """Correlation of each (n_leads, k) of parts with the wanted one, all leads together, but for its norm."""
+    norm = np.sqrt(np.einsum("blk,blk->b", parts, parts))
+    matched: Samples = np.einsum("blk,lk->b", parts, wanted) / np.where(norm > 0, norm, 1.0)
+    return matched
 
 
 def shifted(cuts: Samples, shift: Indices, slack: int) -> Samples:
     """The cuts moved by their shifts and shortened by ``slack`` on both sides."""
-    m = cuts.shape[2] - 2 * slack
-    take = slack + shift[:, None] + np.arange(m)[None, :]
-    moved: Samples = np.take_along_axis(cuts, take[:, None, :], axis=2)
-    return moved
+    return _windows(cuts, slack + shift, cuts.shape[2] - 2 * slack)
+
+
+def median_over_beats(beats: Samples) -> Samples:
+    """The median along the first axis: for the few beats of a recording sorting is far faster than selecting."""
+    ranked = np.sort(beats, axis=0)
+    middle: Samples = 0.5 * (ranked[(beats.shape[0] - 1) // 2] + ranked[beats.shape[0] // 2])
+    return middle
 
 
 def usual_beat(beats: Samples) -> Samples:
@@ -191,12 +215,34 @@ def shape_classes(cuts: Cuts, usable: Mask, premature: Mask, most: int = 6) -> I
     return classes
 
 
-def premature_beats(rr_before: Samples) -> Mask:
-    """Beats that come at less than 0.85 of the usual distance after the one before; NaN where that is not known."""
-    known = rr_before[np.isfinite(rr_before)]
+def nearest_class(cuts: Cuts, classes: Indices) -> Indices:
+    """``classes`` with beats of no class given to the class they are most like, when they are much like it."""
+    strays, count = np.flatnonzero(classes < 0), int(classes.max(initial=-1)) + 1
+    if strays.size == 0 or count == 0:
+        return classes
+    features = _features(cuts)
+    centres = np.array([features[classes == number].mean(axis=0) for number in range(count)])
+    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-12)
+    fits = features[strays] @ centres.T
+    given = classes.copy()
+    given[strays] = np.where(fits.max(axis=1) > _MUCH_LIKE, np.argmax(fits, axis=1), -1)
+    return given
+
+
+def premature_beats(rr: Samples) -> Mask:
+    """Beats that come at less than 0.85 of the usual distance, or at less than 0.7 of the distance that follows.
+
+    Args:
+        rr: (n_beats, 2), the distance of the beat before and of the one after; NaN where not known.
+    """
+    before, after = rr[:, 0], rr[:, 1]
+    known = before[np.isfinite(before)]
     if known.size < 2:
-        return np.zeros(rr_before.size, dtype=np.bool_)
-    early: Mask = np.nan_to_num(rr_before, nan=np.inf) < _PREMATURE * np.median(known)
+        return np.zeros(before.size, dtype=np.bool_)
+    known_before = np.nan_to_num(before, nan=np.inf)
+    early: Mask = known_before < _PREMATURE * np.median(known)
+    # in bigeminy the usual distance is no guide, but a pause follows each premature beat
+    early |= known_before < _BEFORE_A_PAUSE * np.nan_to_num(after, nan=0.0)
     return early
 
 
@@ -206,9 +252,10 @@ def _features(cuts: Cuts) -> Samples:
     last = cuts.r_index + round(_QRS_S[1] * cuts.fs_hz)
     step = max(1, round(cuts.fs_hz / 250.0))
     qrs = cuts.beats[:, :, first:last:step]
-    usual = np.median(qrs, axis=0)
+    usual = median_over_beats(qrs)
     size = np.sqrt(np.mean(usual * usual, axis=1))
-    spread = np.median(np.abs(qrs - usual), axis=(0, 2))
+    spread = np.abs(qrs - usual).mean(axis=2)
+    spread = median_over_beats(spread)
     steady = 1.0 / (1.0 + (3.0 * spread / np.maximum(size, 1e-9)) ** 2)
     flat = (qrs * steady[None, :, None]).reshape(qrs.shape[0], -1)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)

@@ -45,14 +45,24 @@ class _Tuning:
     qrs_on_part: float = 0.036
     qrs_off_part: float = 0.036
     qrs_quiet_s: float = 0.008
+    qrs_rest: float = 0.06
+    qrs_gap_s: float = 0.055
+    qrs_foot_s: tuple[float, float] = (0.060, 0.075)
+    qrs_trim_s: float = 0.0026  # what smoothing makes wider, here and below
     noise_times: float = 2.0
     t_smooth_s: float = 0.020
     t_part: float = 0.12
+    t_trim_s: float = 0.006
     p_smooth_s: float = 0.018
     p_part: float = 0.25
     p_noise_times: float = 2.5
     p_quiet_s: float = 0.012
+    p_trim_s: tuple[float, float] = (0.002, 0.004)
     p_farthest_s: float = 0.36
+    p_crowded_part: float = 0.15
+    p_touch_s: float = 0.016
+    p_longest_s: float = 0.135
+    overlap_s: float = 0.08
 
 
 _TUNING = _Tuning()
@@ -75,8 +85,14 @@ def find_boundaries(beat: Samples, fs_hz: float, r_index: int, rr_before_s: floa
     if qrs_on == ABSENT:
         return Boundaries()
     t_on, t_peak, t_off = _t_wave(beat, fs_hz, r_index, qrs_on, qrs_off, rr_after_s)
-    ended = t_off if t_off != ABSENT else qrs_off
-    p_on, p_peak, p_off = _p_wave(beat, fs_hz, qrs_on, ended - round(rr_before_s * fs_hz))
+    ended = (t_off if t_off != ABSENT else qrs_off) - round(rr_before_s * fs_hz)
+    p_on, p_peak, p_off = _p_wave(beat, beat, fs_hz, qrs_on, ended)
+    if t_off != ABSENT and p_on <= ended + round(_TUNING.p_touch_s * fs_hz):
+        # at a high rate P begins on T, which is taken away by looking across the direction that it moves in
+        across = _across(beat, t_peak, t_off)
+        crowded = _p_wave(beat, across, fs_hz, qrs_on, ended - round(_TUNING.overlap_s * fs_hz))
+        if p_on == ABSENT or 0 <= crowded[2] - crowded[0] <= _TUNING.p_longest_s * fs_hz:
+            p_on, p_peak, p_off = crowded
     return Boundaries(p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)
 
 
@@ -126,16 +142,39 @@ def _qrs(beat: Samples, fs: float, r: int) -> tuple[int, int]:
         return ABSENT, ABSENT
     most = min(float(speed[first:last].max()), _TUNING.qrs_peaked * high)
     hot = np.flatnonzero(lasting > _TUNING.qrs_hot * high) + first
+    hot = _around(hot, r, round(_TUNING.qrs_gap_s * fs), speed, _TUNING.qrs_rest * most)
     rest = np.concatenate((speed[: max(1, r - round(0.15 * fs))], speed[r + round(0.2 * fs) :]))
     noise = _TUNING.noise_times * float(np.percentile(rest, 20))
     quiet = round(_TUNING.qrs_quiet_s * fs)
     on = walk_back(speed, int(hot[0]), max(_TUNING.qrs_on_part * most, noise), quiet, max(0, first - quiet))
+    on = _or_quietest(speed, on, int(hot[0]), round(_TUNING.qrs_foot_s[0] * fs))
+    spikes = np.flatnonzero((speed[first:last] > 2.5 * lasting) & (speed[first:last] > 0.4 * high)) + first
+    spikes = spikes[spikes < hot[0] + round(0.006 * fs)]
+    if spikes.size:
+        on = max(on, min(int(spikes[-1]) + round(0.004 * fs), int(hot[0])))
     # a sloping ST segment moves all the time and still is not QRS
     after = int(hot[-1]) + round(0.05 * fs)
     sloping = float(np.median(speed[after : after + round(0.06 * fs)])) if after + 2 < speed.size else 0.0
     still = max(_TUNING.qrs_off_part * most, noise, sloping)
     off = walk_on(speed, int(hot[-1]), still, quiet, min(speed.size - 1, last + quiet))
-    return on, off
+    off = _or_quietest(speed, off, int(hot[-1]), round(_TUNING.qrs_foot_s[1] * fs))
+    return on, max(off - round(_TUNING.qrs_trim_s * fs), int(hot[-1]))
+
+
+def _around(found: NDArray[np.intp], r: int, gap: int, speed: Samples, rest: float) -> NDArray[np.intp]:
+    """Of ascending samples the group next to ``r``. Groups are ``gap`` apart or have rest between: T is not QRS."""
+    ends = np.flatnonzero(np.diff(found) > 1)
+    parted = [k for k in ends if found[k + 1] - found[k] > gap or speed[found[k] : found[k + 1]].min() < rest]
+    groups = np.split(found, np.array(parted, dtype=np.intp) + 1)
+    return min(groups, key=lambda group: max(int(group[0]) - r, r - int(group[-1]), 0))
+
+
+def _or_quietest(speed: Samples, found: int, flank: int, farthest: int) -> int:
+    """The boundary found, or, where there is no rest so far from the flank (P or T joins QRS), the quietest sample."""
+    if abs(found - flank) <= farthest:
+        return found
+    low, high = (max(0, flank - farthest), flank + 1) if found < flank else (flank, flank + farthest + 1)
+    return low + int(np.argmin(speed[low:high]))
 
 
 def _t_wave(beat: Samples, fs: float, r: int, qrs_on: int, qrs_off: int, rr_s: float) -> tuple[int, int, int]:
@@ -151,33 +190,41 @@ def _t_wave(beat: Samples, fs: float, r: int, qrs_on: int, qrs_off: int, rr_s: f
     slope = smooth(np.gradient(y, axis=1) * fs, round(0.016 * fs))
     speed = np.sqrt(np.mean(slope * slope, axis=0))
     a, b = start - qrs_off, stop - qrs_off
+    # T peaks before the next P begins
+    latest = max(min(0.10 + 0.46 * root, rr_s - 0.19), 0.5 * rr_s)
+    c = min(b, max(a + round(0.06 * fs), r - qrs_off + round(latest * fs)))
     # the one direction in which T moves most, as a lead of its own
-    direction = np.linalg.eigh(slope[:, a:b] @ slope[:, a:b].T)[1][:, -1]
+    direction = np.linalg.eigh(slope[:, a:c] @ slope[:, a:c].T)[1][:, -1]
     z = direction @ y
-    part = z[a:b] - np.linspace(z[a], z[b - 1], b - a)
-    usual = max(5, min(b, round((0.08 + 0.42 * root) * fs) + r - qrs_off) - a)
-    peak = int(np.argmax(np.abs(part[:usual])))
-    if z[a + peak] < z[b - 1]:
-        z = -z
-    peak += a
+    peak = a + int(np.argmax(np.abs(z[a:c] - np.linspace(z[a], z[c - 1], c - a))))
     course = np.gradient(smooth(z, round(0.012 * fs)))
     end = min(b, peak + round(0.16 * fs))
-    steep = peak + int(np.argmin(course[peak:end])) if end > peak + 2 else peak
+    steep = peak + _first_steep(np.abs(course[peak:end])) if end > peak + 2 else peak
     near = slice(max(peak, steep - round(0.02 * fs)), steep + round(0.02 * fs))
     most = float(speed[near].max(initial=0.0))
     limit = max(_TUNING.t_part * most, 2.0 * float(np.percentile(speed[a:], 10)))
     off = _down_the_slope(speed, steep, limit, 0.5 * most, round(0.02 * fs), b - 1)
-    rising = int(np.argmax(course[a : peak + 1])) + a
+    off = max(off - round(_TUNING.t_trim_s * fs), peak)
+    rising = int(np.argmax(np.abs(course[a : peak + 1]))) + a
     on = walk_back(speed, rising, max(_TUNING.t_part * float(speed[rising]), limit), round(0.02 * fs), 0)
     return qrs_off + max(on, 0), qrs_off + peak, qrs_off + off
 
 
-def _p_wave(beat: Samples, fs: float, qrs_on: int, t_before: int) -> tuple[int, int, int]:
+def _across(beat: Samples, first: int, last: int) -> Samples:
+    """The beat without its part along the one direction in lead space in which it moves between two samples."""
+    slope = np.diff(beat[:, first : last + 1], axis=1)
+    direction = np.linalg.eigh(slope @ slope.T)[1][:, -1]
+    left: Samples = beat - np.outer(direction, direction @ beat)
+    return left
+
+
+def _p_wave(beat: Samples, seen: Samples, fs: float, qrs_on: int, t_before: int) -> tuple[int, int, int]:
+    """P between the T wave before and QRS, sought in ``seen``."""
     first = max(round(0.02 * fs), t_before + round(0.01 * fs), qrs_on - round(_TUNING.p_farthest_s * fs))
     last = qrs_on - round(0.008 * fs)
     if last - first < 0.06 * fs:
         return ABSENT, ABSENT, ABSENT
-    speed = velocity(beat[:, : qrs_on + 1], fs, _TUNING.p_smooth_s, twice=True)
+    speed = velocity(seen[:, : qrs_on + 1], fs, _TUNING.p_smooth_s, twice=True)
     energy = np.convolve(speed[first:last] ** 2, np.ones(round(0.11 * fs)), "same")
     centre = first + int(np.argmax(energy[: last - first]))
     reach, limit = round(0.08 * fs), round(0.10 * fs)
@@ -186,10 +233,19 @@ def _p_wave(beat: Samples, fs: float, qrs_on: int, t_before: int) -> tuple[int, 
     right = centre + int(np.argmax(speed[centre:high])) if high > centre else centre
     most = max(float(speed[left]), float(speed[right]))
     noise = float(np.percentile(speed[first:last], 10))
-    still = max(_TUNING.p_part * most, min(_TUNING.p_noise_times * noise, 0.6 * most))
+    part = _TUNING.p_part if seen is beat else _TUNING.p_crowded_part
+    still = max(part * most, min(_TUNING.p_noise_times * noise, 0.6 * most))
     quiet = round(_TUNING.p_quiet_s * fs)
     on = walk_back(speed, left, still, quiet, max(first, centre - limit))
+    if seen is not beat:
+        # T has ended by then, so nothing has to be taken away any more
+        speed = velocity(beat[:, : qrs_on + 1], fs, _TUNING.p_smooth_s, twice=True)
+        right = centre + int(np.argmax(speed[centre:high])) if high > centre else centre
+        still = max(_TUNING.p_part * float(speed[right]), min(_TUNING.p_noise_times * noise, 0.6 * most))
     off = walk_on(speed, right, still, quiet, min(last, centre + limit))
+    on, off = on + round(_TUNING.p_trim_s[0] * fs), off - round(_TUNING.p_trim_s[1] * fs)
+    if off - on < 0.04 * fs:
+        return ABSENT, ABSENT, ABSENT
     wave = beat[:, on : off + 1] - np.linspace(0.0, 1.0, off - on + 1) * (beat[:, off] - beat[:, on])[:, None]
     wave = wave - beat[:, on, None]
     return on, on + int(np.argmax(np.sum(wave * wave, axis=0))), off
@@ -216,6 +272,13 @@ def walk_on(speed: Samples, start: int, still: float, quiet: int, limit: int) ->
             break
         i = i + 1 + int(moving[-1])
     return i
+
+
+def _first_steep(slope: Samples) -> int:
+    """The first steep place: the first peak of at least half the highest one. What comes after T may be steeper."""
+    inner = slope[1:-1]
+    tops = np.flatnonzero((inner >= slope[:-2]) & (inner > slope[2:]) & (inner >= 0.5 * slope.max())) + 1
+    return int(tops[0]) if tops.size else int(np.argmax(slope))
 
 
 def _down_the_slope(speed: Samples, start: int, still: float, low: float, ahead: int, limit: int) -> int:

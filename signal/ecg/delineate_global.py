@@ -15,7 +15,7 @@ from teleread.signal.ecg.beat_cuts import Cuts, Indices, Mask, premature_beats
 from teleread.signal.ecg.boundaries import Boundaries, find_boundaries, template_marks
 from teleread.signal.ecg.delineation import ABSENT, Delineation
 from teleread.signal.ecg.filters import Samples
-from teleread.signal.ecg.templates import Template, sort_beats
+from teleread.signal.ecg.templates import Template, rr_around, sort_beats
 
 BLOCK_BEATS = 256
 """Beats that are cut out, compared and delineated together: bounds memory, and a class may change over hours."""
@@ -67,7 +67,7 @@ def delineate_blocks(
 def _block(cuts: Cuts, templates: list[Template], peaks: Indices, fs_hz: float) -> Indices:
     """Marks (n_beats, 8) in samples of the recording."""
     found = np.full((peaks.size, 8), ABSENT, dtype=np.float64)
-    early = premature_beats(np.concatenate(([np.nan], np.diff(peaks).astype(np.float64))))
+    early = premature_beats(rr_around(peaks, fs_hz))
     lone = np.ones(peaks.size, dtype=np.bool_)
     for number, template in enumerate(templates):
         lone[template.members] = False
@@ -93,12 +93,12 @@ def _lay_on(cuts: Cuts, template: Template, early: Mask, ventricular: bool) -> S
     if marks.t_off != ABSENT:
         first, last = marks.qrs_off + round(0.04 * cuts.fs_hz), marks.t_off + round(0.04 * cuts.fs_hz)
         moves, _ = _best_moves(beats, template.beat, first, last, cuts.fs_hz, _T_MOVES_S)
-        laid[:, _T] += moves[:, None]
+        laid[:, _T] = np.maximum(laid[:, _T] + moves[:, None], marks.qrs_off)
     if laid[0, 0] != ABSENT:
         last = min(marks.p_off + round(0.016 * cuts.fs_hz), marks.qrs_on - round(0.004 * cuts.fs_hz))
         first = max(0, marks.p_on - round(0.016 * cuts.fs_hz))
         moves, share = _best_moves(beats, template.beat, first, last, cuts.fs_hz, _P_MOVES_S)
-        laid[:, _P] = np.minimum(laid[:, _P] + moves[:, None], marks.qrs_on)
+        laid[:, _P] = np.clip(laid[:, _P] + moves[:, None], 0, marks.qrs_on)
         laid[share < _LIKE_P, _P] = ABSENT
     return laid
 
@@ -117,11 +117,9 @@ def _best_moves(
     power = max(float(np.sum(want * want)), 1e-12)
     most = int(reach_s * fs) // step
     shifts = np.arange(-most, most + 1)
-    lags = shifts[:, None] * step + grid[None, :]
-    fits = np.empty((shifts.size, beats.shape[0]))
-    for k, row in enumerate(lags):
-        at, back = np.clip(row, 0, beats.shape[2] - 1), np.clip(row - step, 0, beats.shape[2] - 1)
-        fits[k] = np.einsum("blk,lk->b", beats[:, :, at] - beats[:, :, back], want) / power
+    around = np.arange(grid[0] - (most + 1) * step, grid[-1] + most * step + 1, step)
+    slopes = np.diff(beats[:, :, np.clip(around, 0, beats.shape[2] - 1)], axis=2)
+    fits = np.array([np.einsum("blk,lk->b", slopes[:, :, k : k + grid.size], want) for k in range(shifts.size)]) / power
     paid = fits * (1.0 - 0.25 * (shifts / max(most, 1)) ** 2)[:, None]
     best = np.argmax(paid, axis=0)
     beat = np.arange(beats.shape[0])

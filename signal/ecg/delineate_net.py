@@ -51,10 +51,13 @@ def wave_probabilities(ecg_mv: Samples, fs_hz: float, weights: Weights | None = 
 
 
 def _window(ecg_mv: Samples, fs_hz: float, start: int, length: int, net: Weights) -> Planes:
-    x = network_input(without_baseline(resampled(ecg_mv, fs_hz, start, length)))
+    lead = resampled(ecg_mv, fs_hz, start, length)
+    # rounding noise on top of an offset is no signal
+    flat = float(np.ptp(lead)) <= 1e-9 * float(np.abs(lead).max())
+    x = network_input(without_baseline(lead))
     padded = np.zeros((2, -(-length // _MULTIPLE) * _MULTIPLE), dtype=np.float32)
     padded[:, :length] = x
-    if x.any():
+    if not flat:
         return forward(padded, net)
     nothing = np.zeros((4, padded.shape[1] // 2), dtype=np.float32)
     nothing[0] = 1.0

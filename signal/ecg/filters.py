@@ -117,7 +117,7 @@ def _mains(ecg_mv: NDArray[np.floating], fs_hz: float, known_hz: float | None) -
 
 
 def _in_blocks(ecg_mv: NDArray[np.floating], fs_hz: float, work: Callable[[Samples], Samples]) -> Samples:
-    """``work`` on a copy (n_leads, n) without NaN that it may change, a long recording minute by minute; then NaN back."""
+    """``work`` on a copy (n_leads, n) without NaN that it may change, minute by minute if long; then NaN put back."""
     given = np.asarray(ecg_mv, dtype=np.float64)
     x = np.atleast_2d(given)
     n = x.shape[-1]
@@ -138,7 +138,7 @@ def _in_blocks(ecg_mv: NDArray[np.floating], fs_hz: float, work: Callable[[Sampl
 
 
 def _low_passed(x: Samples, fs_hz: float, edge_hz: float) -> Samples:
-    """A short symmetric filter, 3 dB down at the edge; beyond the ends the first and the last sample are held. In place."""
+    """A short symmetric filter, in place, 3 dB down at the edge; beyond the ends the outermost sample is held."""
     taps = _low_pass_taps(float(fs_hz), float(edge_hz))
     reach = taps.size // 2
     for row in x:

@@ -2,7 +2,7 @@
 
 Corrections: Bazett (Heart 1920; reprint doi:10.1111/j.1542-474X.1997.tb00325.x), Fridericia (1920; reprint
 doi:10.1046/j.1542-474X.2003.08413.x), Framingham (Sagie et al., doi:10.1016/0002-9149(92)90562-D), Hodges (Luo et al.,
-doi:10.1016/j.jelectrocard.2004.02.004). Intervals are global (IEC 60601-2-25): earliest onset to latest end.
+doi:10.1016/j.jelectrocard.2004.08.030). Intervals are global (IEC 60601-2-25): earliest onset to latest end.
 """
 
 from __future__ import annotations

@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from teleread.signal.ecg.beat_cuts import Cuts, Indices, Mask, cut_beats, premature_beats, shape_classes, usual_beat
+from teleread.signal.ecg.beat_cuts import (
+    Cuts,
+    Indices,
+    Mask,
+    cut_beats,
+    median_over_beats,
+    nearest_class,
+    premature_beats,
+    shape_classes,
+    usual_beat,
+)
 from teleread.signal.ecg.boundaries import Boundaries, find_boundaries
 from teleread.signal.ecg.delineation import ABSENT
 from teleread.signal.ecg.filters import Samples
@@ -53,17 +63,27 @@ def sort_beats(
         use: which of all beats may make classes; all by default.
     """
     pick = np.arange(r_peaks.size) if pick is None else pick
-    apart = np.diff(r_peaks) / fs_hz
-    rr = np.column_stack((np.concatenate(([np.nan], apart)), np.concatenate((apart, [np.nan]))))[pick]
+    rr = rr_around(r_peaks, fs_hz)[pick]
     before_s, after_s = _window(rr)
     cuts = cut_beats(ecg_mv, fs_hz, r_peaks[pick], before_s, after_s)
     usable = np.asarray(cuts.missing.min(axis=1) < 0.5)
     usable = usable & use[pick] if use is not None else usable
-    premature = premature_beats(rr[:, 0])
+    premature = premature_beats(rr)
     fit = usable & cuts.whole
     classes = shape_classes(cuts, fit if fit.any() else usable, premature)
-    found = range(int(classes.max(initial=-1)) + 1)
-    return cuts, [_template(cuts, np.flatnonzero(classes == number), premature, rr) for number in found]
+    wider = nearest_class(cuts, classes)
+    found = []
+    for number in range(int(classes.max(initial=-1)) + 1):
+        made = _template(cuts, np.flatnonzero(classes == number), premature, rr)
+        found.append(replace(made, members=np.flatnonzero(wider == number)))
+    return cuts, found
+
+
+def rr_around(r_peaks: Indices, fs_hz: float) -> Samples:
+    """(n_beats, 2): seconds to the beat before and to the one after, NaN where there is none."""
+    apart = np.diff(r_peaks) / fs_hz
+    around: Samples = np.column_stack((np.concatenate(([np.nan], apart)), np.concatenate((apart, [np.nan]))))
+    return around
 
 
 def _window(rr: Samples) -> tuple[float, float]:
@@ -98,7 +118,7 @@ def _usual_rr(rr: Samples) -> float:
 
 def _spread(beats: Samples, beat: Samples, fs: float) -> Samples:
     step = max(1, round(fs / 125.0))
-    away: Samples = 1.4826 * np.median(np.abs(beats[:, :, ::step] - beat[None, :, ::step]), axis=(0, 2))
+    away: Samples = 1.2533 * np.abs(beats[:, :, ::step] - beat[None, :, ::step]).mean(axis=(0, 2))
     return away
 
 
@@ -112,9 +132,9 @@ def _clean_members(cuts: Cuts, members: Indices, premature: Mask) -> Indices:
             chosen = kept
     if chosen.size < 4:
         return chosen
-    step = max(1, round(cuts.fs_hz / 125.0))
+    step = max(1, round(cuts.fs_hz / 60.0))
     coarse = cuts.beats[chosen][:, :, ::step]
-    away = np.abs(coarse - np.median(coarse, axis=0)).mean(axis=(1, 2))
+    away = np.abs(coarse - median_over_beats(coarse)).mean(axis=(1, 2))
     kept = chosen[away <= _NOISY * np.median(away)]
     return kept if kept.size >= 3 else chosen
 

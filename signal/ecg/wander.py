@@ -50,7 +50,7 @@ def wander(x: Samples, fs_hz: float, r_peaks: Indices | None = None) -> Samples:
 def _slow(work: Samples, fs: float) -> Samples:
     """The course of the medians of quarter seconds, and of five of these, below half a hertz."""
     leads, n = work.shape
-    width = round(_BLOCK_S * fs)
+    width = round(_BLOCK_S * fs) | 1  # odd, so that a median is one of the samples and has no polarity
     blocks = n // width
     parts = work[:, : blocks * width].reshape(leads, blocks, width)
     medians = np.partition(parts, width // 2, axis=2)[:, :, width // 2]

@@ -41,7 +41,7 @@ def sinus(heart: Heart) -> Score:
     times = beat_times(heart, heart.rate_bpm, heart.sinus_variation, jitter)
     rr = 60.0 / heart.rate_bpm
     qt = heart.qt(rr)
-    if heart.qt_s is None:
+    if heart.qt_s is None and "qtc_ms" not in heart.settings:
         # a fast sinus rhythm comes with a shorter QT, and T keeps clear of the next P
         qt = max(min(qt, rr - heart.pr_s - 0.005), 0.8 * qt)
     beats = tuple(Beat(t, qt_s=qt, p_on_s=t - heart.pr_s, qrs_s=heart.qrs_s) for t in times.tolist())

@@ -144,7 +144,7 @@ def room_for_t(beats: tuple[Beat, ...], fixed: bool) -> tuple[Beat, ...]:
     out = []
     for beat, after in zip(beats, [*beats[1:], None][: len(beats)], strict=True):
         room = after.at_s - beat.at_s - 0.012 if after is not None else np.inf
-        least = beat.qrs_s + 0.06
+        least = beat.qrs_s + 0.03
         out.append(replace(beat, qt_s=max(min(beat.qt_s, room), least)) if beat.qt_s > room else beat)
     return tuple(out)
 
