@@ -98,6 +98,14 @@ FLAGS = {
     "wide_tachycardia": N_("fast rate with wide QRS"),
 }
 
+FLAG_NOTES = {
+    "filter_unknown": N_("the recorded band is unknown: ST may be wrong"),
+    "limb_reversal": N_("limb electrodes may be exchanged"),
+    "precordial_swap": N_("chest electrodes may be exchanged"),
+    "age": N_("age unknown: the most sensitive limit"),
+    "sex": N_("sex unknown: the most sensitive limit"),
+}
+
 NOT_JUDGED = {
     "paced": N_("paced"),
     "lbbb": N_("left bundle branch block"),
