@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from teleread.alliance import EcgRules
+from teleread.web.findings import MEASUREMENTS
 from teleread.web.i18n import N_
 
 SHOWN_BESIDE = ("pr_ms", "qrs_duration_ms", "qt_ms", "qtc_ms", "qrs_axis_deg")
@@ -168,7 +169,7 @@ def reading(analysis: Mapping[str, Any], rules: EcgRules) -> Reading:
     rhythms = dict.fromkeys(span["code"] for span in analysis["rhythm"])
     return Reading(
         beside=beside,
-        others=tuple(sorted((one for one in whole.values() if one not in beside), key=lambda one: one.name)),
+        others=tuple(whole[name] for name in MEASUREMENTS if name in whole and name not in SHOWN_BESIDE),
         by_lead=tuple((lead, values) for lead, values in leads if any(value is not None for value in values)),
         rhythms=tuple(found.get(code, (code, None, "")) for code in rhythms),
         findings=tuple(one for code, one in found.items() if code not in RHYTHMS),
