@@ -23,6 +23,9 @@ _SURE = 1.05
 _CONTRAST = 1.4
 _LEAST_MV = 0.012
 _DROPPED = 1.4
+_APART = 0.80
+_DRIFT_S = 0.07
+_TOGETHER = 0.90
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,29 +171,43 @@ def _slow_and_regular(hump: Samples, r: Indices, fs: float, rr_s: float) -> Bloc
     train = p_train(hump, fs, (_PERIODS_S[0], min(_PERIODS_S[1], 0.86 * rr_s)))
     if train is None or not train.real:
         return None
-    ratio = rr_s / train.period_s
-    nearest = round(ratio)
     distance = _distance_before(train.peaks, r, fs)
-    if not _alike(hump, train.peaks, r, fs):
-        return None
-    if nearest >= 2 and abs(ratio - nearest) < 0.05 and float(np.nanstd(distance)) < 0.05:
-        return (
-            Block("av_block_2_1", train.period_s, min(0.9, 0.4 * train.score), train.contrast) if nearest == 2 else None
-        )
-    if float(np.nanstd(distance)) > 0.08:
-        return Block("av_block_3", train.period_s, min(0.9, 0.4 * train.score), train.contrast)
+    # where in their period the P waves stand when a beat comes: one place when they conduct, anywhere when they do not
+    turn = 2j * np.pi * distance[np.isfinite(distance)] / train.period_s
+    together = float(np.abs(np.exp(turn).mean()))
+    confidence = min(0.9, 0.4 * train.score)
+    ratio = rr_s / train.period_s
+    unlocked = abs(ratio - round(ratio)) > 0.08 and train.contrast > 1.5 * _CONTRAST
+    if together < _APART or unlocked or _drifts(distance, train.period_s):
+        return Block("av_block_3", train.period_s, confidence, train.contrast)
+    two = abs(ratio - 2.0) < 0.06
+    if two and together > _TOGETHER and _conducts(hump, train.peaks, r, fs):
+        return Block("av_block_2_1", train.period_s, confidence, train.contrast)
     return None
 
 
-def _alike(hump: Samples, peaks: Indices, r: Indices, fs: float) -> bool:
-    """P waves before a beat and the others are of one size; what is left of a late T wave is not."""
+def _drifts(distance_s: Samples, period_s: float) -> bool:
+    """The P waves walk steadily past the beats: two rhythms that happen to be nearly two to one."""
+    known = distance_s[np.isfinite(distance_s)]
+    if known.size < 4:
+        return False
+    walk = np.unwrap(2.0 * np.pi * known / period_s) * period_s / (2.0 * np.pi)
+    if float(walk.std()) < 1e-6:
+        return False
+    order = np.arange(known.size)
+    steady = abs(float(np.corrcoef(order, walk)[0, 1]))
+    return steady > 0.9 and abs(float(np.polyfit(order, walk, 1)[0])) * (known.size - 1) > _DRIFT_S
+
+
+def _conducts(hump: Samples, peaks: Indices, r: Indices, fs: float) -> bool:
+    """P waves are seen before the beats as well as between them; a late T wave has none before the beat."""
     follows = np.searchsorted(r, peaks)
-    close = (follows < r.size) & (r[np.minimum(follows, r.size - 1)] - peaks < 0.3 * fs)
+    close = (follows < r.size) & (r[np.minimum(follows, r.size - 1)] - peaks < 0.35 * fs)
     known = np.isfinite(hump[peaks])
-    if not (close & known).any() or not (~close & known).any():
-        return True
-    ratio = float(np.median(hump[peaks[close & known]]) / max(float(np.median(hump[peaks[~close & known]])), 1e-9))
-    return 0.45 < ratio < 2.2
+    if (close & known).sum() < 2 or (~close & known).sum() < 2:
+        return False
+    ratio = np.median(hump[peaks[close & known]]) / max(float(np.median(hump[peaks[~close & known]])), 1e-9)
+    return 0.2 < float(ratio) < 6.0
 
 
 def _distance_before(peaks: Indices, r: Indices, fs: float) -> Samples:

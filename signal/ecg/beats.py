@@ -72,10 +72,5 @@ def _softmax(logits: Samples) -> Samples:
     return share
 
 
-def kinds_usual(kinds: Kinds) -> int:
-    """The most frequent kind."""
-    return int(np.bincount(kinds, minlength=len(BEAT_KINDS)).argmax())
-
-
 def kind_names(kinds: Kinds) -> tuple[str, ...]:
     return tuple(BEAT_KINDS[k] for k in kinds)

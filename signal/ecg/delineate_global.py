@@ -93,12 +93,12 @@ def _lay_on(cuts: Cuts, template: Template, early: Mask, ventricular: bool) -> S
     if marks.t_off != ABSENT:
         first, last = marks.qrs_off + round(0.04 * cuts.fs_hz), marks.t_off + round(0.04 * cuts.fs_hz)
         moves, _ = _best_moves(beats, template.beat, first, last, cuts.fs_hz, _T_MOVES_S)
-        laid[:, _T] += moves[:, None]
+        laid[:, _T] = np.maximum(laid[:, _T] + moves[:, None], marks.qrs_off)
     if laid[0, 0] != ABSENT:
         last = min(marks.p_off + round(0.016 * cuts.fs_hz), marks.qrs_on - round(0.004 * cuts.fs_hz))
         first = max(0, marks.p_on - round(0.016 * cuts.fs_hz))
         moves, share = _best_moves(beats, template.beat, first, last, cuts.fs_hz, _P_MOVES_S)
-        laid[:, _P] = np.minimum(laid[:, _P] + moves[:, None], marks.qrs_on)
+        laid[:, _P] = np.clip(laid[:, _P] + moves[:, None], 0, marks.qrs_on)
         laid[share < _LIKE_P, _P] = ABSENT
     return laid
 

@@ -19,7 +19,7 @@ from teleread.signal.ecg.atrial import fibrillation_share, flutter_strength
 from teleread.signal.ecg.av_block import Block, av_block
 from teleread.signal.ecg.beat_shapes import Indices, Mask, chosen_leads
 from teleread.signal.ecg.beat_table import BeatTable, beat_table, local_mean
-from teleread.signal.ecg.beats import PACED, UNKNOWN, VENTRICULAR, Kinds, beat_kinds, kind_names, kinds_usual
+from teleread.signal.ecg.beats import PACED, SUPRAVENTRICULAR, UNKNOWN, VENTRICULAR, Kinds, beat_kinds, kind_names
 from teleread.signal.ecg.conduction import UsualBeat, averaged, from_median
 from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.filters import Samples
@@ -80,7 +80,7 @@ def classify_rhythm(
     kinds, sure = beat_kinds(table, pacing.paced, fibrillation > 0.5)
     usual = _usual_beat(x, fs_hz, names, r, table, beat)
     codes, e = _codes(x, fs_hz, names, r, table, kinds, delineation, usual, duration, orderly, fibrillation)
-    blocks = _blocks(x, fs_hz, names, r, codes, kinds)
+    blocks = _blocks(x, fs_hz, names, r, codes, kinds, table)
     codes = rs.overlaid(_with_blocks(codes, e, table, blocks), table, kinds)
     spans = rs.joined(rs.to_spans(codes, table.r_s, duration)) if r.size >= _FEWEST_BEATS else list(_whole(duration))
     spans = rs.laid_over(spans, [s[:2] for s in standstill], "asystole")
@@ -194,7 +194,7 @@ def _flutter(x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices) -> Ma
 
 
 def _blocks(
-    x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices, codes: Indices, kinds: Kinds
+    x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices, codes: Indices, kinds: Kinds, table: BeatTable
 ) -> tuple[tuple[float, float, Block], ...]:
     """AV block in stretches of ten seconds that are slow or miss beats."""
     found: list[tuple[float, float, Block]] = []
@@ -206,9 +206,8 @@ def _blocks(
         if at.size >= 3 and not np.isin(codes[inside], _NO_BLOCK).mean() > 0.5:
             rr = np.diff(at) / fs_hz
             if float(np.median(rr)) > 0.9 or float(rr.max()) > 1.35 * float(np.median(rr)):
-                block = av_block(
-                    x[:, start:stop], fs_hz, leads, at - start, kinds[inside] == kinds_usual(kinds[inside])
-                )
+                plain = table.alike[inside] & (kinds[inside] != SUPRAVENTRICULAR)
+                block = av_block(x[:, start:stop], fs_hz, leads, at - start, plain)
                 # what looks like fibrillation by its intervals must show its P waves very clearly
                 irregular = bool((codes[inside] == rs.AF).mean() > 0.5)
                 if block is not None and (not irregular or block.contrast > _CLEAR_TRAIN):

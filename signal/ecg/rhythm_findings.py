@@ -111,11 +111,10 @@ def _blocked(seen: Seen) -> list[RhythmFinding]:
 
 def _pauses(seen: Seen) -> list[RhythmFinding]:
     rr = seen.table.rr_s
-    flat = [s[:2] for s in seen.standstill] + list(seen.chaos)
     found = []
     for k in np.flatnonzero(np.nan_to_num(rr) >= PAUSE_S):
         start, end = float(seen.table.r_s[k - 1]), float(seen.table.r_s[k])
-        if not any(a < end and b > start for a, b in flat):
+        if not any(a < end and b > start for a, b in seen.chaos):
             found.append(_finding("pause", start, end, float(rr[k]), "s", 0.8 if seen.evidence.clear[k] > 0.8 else 0.5))
     return found
 

@@ -125,6 +125,17 @@ def test_fibrillation_has_no_p_and_no_pr() -> None:
     assert "qt_ms" in found
 
 
+def test_a_rhythm_without_p_waves_has_no_pr_whatever_lies_before_qrs() -> None:
+    beat = flat_beat(("I", "II"))
+    beat.signals_mv[:, 50:101] = hump(51, 0.1)
+    beat.signals_mv[:, 150:201] = hump(51, 1.0)
+    flutter = measure(beat, np.full(8, 400.0), rhythm=("atrial_flutter",))
+    assert not [name for name in flutter if name.startswith(("p_", "p2_", "pr_"))]
+    assert "qrs_duration_ms" in flutter
+    for rhythm in ((), ("sinus_rhythm",), ("sinus_rhythm", "atrial_flutter")):
+        assert "pr_ms" in measure(beat, np.full(8, 400.0), rhythm=rhythm)
+
+
 def test_qt_of_an_irregular_rhythm_is_the_mean_over_its_beats() -> None:
     errors = []
     for seed in range(5):
