@@ -179,14 +179,14 @@ def first_rows(pieces: list[Piece]) -> tuple[Floats, Floats, Floats, Floats]:
 INNER = np.flatnonzero(np.abs(judge.COLUMNS - judge.REACH) <= judge.LIKE_REACH)
 
 
-def second_inputs(p: Piece, logits: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """(which candidates, windows, others) for the second network."""
+def second_inputs(p: Piece, logits: Floats) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
+    """(which candidates, windows, others, lean) for the second network."""
     kept = np.flatnonzero(logits > judge.HOPELESS)
     if kept.size == 0:
-        return kept, p.windows[kept], np.zeros((0, 1), np.float32)
+        return kept, p.windows[kept], np.zeros((0, 1), np.float32), np.zeros(0, np.float32)
     around = judge.context(p.at[kept], logits[kept], p.slope[kept], p.windows[kept][:, INNER])
     scale = judge.second_scale(around.usual, p.slope[kept])
-    return kept, p.windows[kept] * scale[:, None], around.others
+    return kept, p.windows[kept] * scale[:, None], around.others, around.lean
 
 
 def score(p: Piece, ratio: float, found: NDArray[np.int64], tolerance: float, ignored: tuple[tuple[float, float], ...]
@@ -285,7 +285,7 @@ def second_stage(pieces: list[Piece], logits: list[Floats], count: int, epochs: 
         for k, (p, s) in enumerate(zip(pieces, seen, strict=True)):
             if p.plain and p.fold == fold:
                 empty = np.empty(0, np.int64)
-                decisions[k] = decide(p.at[s[0]], apply(nets[fold], s[1], s[2])) if s[0].size else empty
+                decisions[k] = decide(p.at[s[0]], apply(nets[fold], s[1], s[2]) + s[3]) if s[0].size else empty
     return nets, decisions
 
 

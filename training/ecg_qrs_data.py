@@ -171,6 +171,7 @@ def vary(source: Source, noise: Array, rng: np.random.Generator) -> Variant:
     base = plain(source, lead)
     x = _mixed(source, lead, rng)
     x, beats, weight = _stretched(x, base.beats, base.weight, rng)
+    x, beats, weight = _warped(x, beats, weight, rng)
     x = x - _smooth(x, 145)
     x = x / amplitude(x)
     x = x * _wave_gain(x.size, beats, rng)
@@ -211,6 +212,48 @@ def _stretched(
     return np.interp(at, np.arange(x.size), x), moved[moved < n], weight[np.minimum(at.astype(int), x.size - 1)]
 
 
+def _warped(
+    x: Array, beats: NDArray[np.int64], weight: Array, rng: np.random.Generator
+) -> tuple[Array, NDArray[np.int64], Array]:
+    """Time runs unevenly: beats come early or late, some of them or all are wider or narrower, and larger if wide."""
+    kind = rng.random()
+    if kind < 0.45 or beats.size < 5:
+        return x, beats, weight
+    n, rr = beats.size, np.diff(beats).astype(float)
+    wide = np.full(n, rng.choice([1.0, rng.uniform(0.75, 2.2)], p=[0.6, 0.4]))
+    new = rr.copy()
+    if kind < 0.75:  # an irregular rhythm
+        new *= np.exp(rng.normal(0.0, rng.uniform(0.05, 0.35), rr.size))
+    else:  # premature beats with a pause, mostly wide and of another size
+        early = np.flatnonzero(rng.random(rr.size - 1) < rng.choice([0.02, 0.1, 0.3]))
+        early = early[np.diff(early, prepend=-9) > 1]
+        taken = rng.uniform(0.2, 0.55, early.size) * new[early]
+        new[early] -= taken
+        new[early + 1] += taken * rng.choice([0.0, 1.0])
+        if rng.random() < 0.8:
+            wide[early + 1] *= rng.uniform(1.3, 2.6)
+    new = np.maximum(new, np.minimum(rr, 0.16 * WORK_HZ * (wide[1:] + wide[:-1]) / 2 + 12))
+    at = np.concatenate(([beats[0]], beats[0] + np.cumsum(new)))
+    source = np.stack((beats - 7, beats, beats + 9), axis=1).ravel().astype(float)
+    target = np.stack((at - 7 * wide, at, at + 9 * wide), axis=1).ravel()
+    order = np.maximum.accumulate(target)
+    length = int(order[-1] + (x.size - source[-1]))
+    back = np.interp(np.arange(length), np.concatenate(([0.0], order, [length])),
+                     np.concatenate(([0.0], source, [x.size - 1.0])))  # fmt: skip
+    warped = np.interp(back, np.arange(x.size), x)
+    if kind >= 0.75:
+        gain = np.ones(length)
+        size = np.exp(rng.uniform(-0.6, 0.9)) * rng.choice([-1.0, 1.0])
+        for beat, w in zip(at[early + 1], wide[early + 1], strict=True):
+            low, high = max(0, int(beat - 9 * w)), min(length, int(beat + 36 * w))
+            edge = np.minimum(np.arange(high - low), np.arange(high - low)[::-1])
+            gain[low:high] = 1.0 + (size - 1.0) * np.minimum(1.0, edge / 4.0)
+        warped = (warped - np.convolve(warped, np.ones(145) / 145, mode="same")) * gain
+    moved = np.rint(at).astype(np.int64)
+    keep = (moved >= 0) & (moved < length)
+    return warped, moved[keep], weight[np.minimum(back.astype(int), x.size - 1)]
+
+
 def _wave_gain(n: int, beats: NDArray[np.int64], rng: np.random.Generator) -> Array:
     """T and P zones are made smaller or larger, or turned over, a minute at a time."""
     gain = np.ones(n)
@@ -221,7 +264,7 @@ def _wave_gain(n: int, beats: NDArray[np.int64], rng: np.random.Generator) -> Ar
     size = int(piece.max()) + 1
     t_gain = np.where(rng.random(size) < 0.55, np.exp(rng.uniform(-1.2, 1.3, size)), 1.0)
     t_gain *= np.where(rng.random(size) < 0.15, -1.0, 1.0)
-    p_gain = np.where(rng.random(size) < 0.45, np.exp(rng.uniform(-1.2, 1.4, size)), 1.0)
+    p_gain = np.where(rng.random(size) < 0.45, np.exp(rng.uniform(-1.2, 1.8, size)), 1.0)
     good = rr > 48
     if not good.any():
         return gain
