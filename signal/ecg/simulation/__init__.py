@@ -2,5 +2,5 @@
 
 ``conditions`` says what there is, ``heart`` draws one heart, ``rhythms`` and ``blocks`` write the score of its beats,
 ``forms`` and ``waves`` give them shape, ``play`` turns all that into a dipole and its truth, ``electrodes`` into leads,
-``noise`` and ``faults`` spoil them.
+``noise``, ``faults`` and ``contacts`` spoil them, through the ``montage`` of any recording.
 """

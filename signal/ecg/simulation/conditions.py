@@ -183,7 +183,7 @@ _REPOLARISATION: dict[str, dict[str, Any]] = {
     },
     "long_qt": {"qtc_ms": (560.0, 640.0), "rate_bpm": (50.0, 68.0), "t": _t((0.26, 0.20, -0.18), on=0.22)},
     "short_qt": {"qtc_ms": (285.0, 318.0), "t": _t((0.36, 0.28, -0.30), on=0.15, peak=0.62)},
-    "low_voltage": {"size": (0.24, 0.31)},
+    "low_voltage": {"size": (0.24, 0.31), "p_size": (0.50, 0.75)},
     "lvh": {
         "size": (1.75, 2.15),
         "frontal_deg": (-34.0, -6.0),
@@ -199,9 +199,9 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "early_repolarisation": {
         "rate_bpm": (52.0, 68.0),
         "size": (1.05, 1.3),
-        "st": (0.045, 0.040, -0.070),
+        "st": (0.028, 0.030, -0.070),
         "st_lead": "V3",
-        "st_range_mv": (0.09, 0.14),
+        "st_range_mv": (0.07, 0.11),
         "st_bend": 1.5,
         "last": Bump(0.72, 0.86, 1.0, (0.16, 0.12, 0.02), 2.0, 1.3),
         "t": _t((0.42, 0.32, -0.28)),
@@ -222,7 +222,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
         "st_lead": "V3",
         "st_range_mv": (0.05, 0.10),
         "st_bend": 1.6,
-        "t": _t((0.42, 0.32, -0.30)),
+        "t": _t((0.38, 0.28, -0.24)),
     },
     "child": {
         "rate_bpm": (92.0, 138.0),

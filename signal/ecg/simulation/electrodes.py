@@ -47,9 +47,15 @@ def lead_matrix(extra: Sequence[str] = ()) -> Samples:
 
 
 def lead_vector(name: str) -> Samples:
-    """What one lead, also a derived one, sees of the dipole; shape (3,)."""
+    """What one lead, also a derived one, sees of the dipole; shape (3,).
+
+    Raises:
+        ValueError: an unknown lead.
+    """
     one, two = np.array(_ROWS["I"]), np.array(_ROWS["II"])
     derived = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
+    if name not in derived and name not in _ROWS:
+        raise ValueError(f"there is no lead {name}")
     return derived[name] if name in derived else np.array(_ROWS[name])
 
 

@@ -7,49 +7,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
 from teleread.signal.ecg.filters import bridge_gaps
 from teleread.signal.ecg.record import EcgRecord
-from teleread.signal.ecg.simulation import noise
-from teleread.signal.ecg.simulation.electrodes import LIMBS
+from teleread.signal.ecg.simulation import contacts, noise
+from teleread.signal.ecg.simulation.contacts import Faults, How
 from teleread.signal.ecg.simulation.montage import LIMB_LEADS, montage_of
 from teleread.signal.ecg.simulation.waves import Samples
-
-Faults = tuple[tuple[str, str], ...]
 
 REVERSALS = {"ra_la": "I", "la_ll": "III", "ra_ll": "II", "ra_rl": "II", "la_rl": "III", "ll_rl": ""}
 """Exchanged limb electrodes, and the lead that tells. The legs are alike: exchanging them changes nothing."""
 
 _SWAP = re.compile(r"^(v[1-6])_(v[1-6])$")
-_OFF_BY_LIMB = {
-    "RA": ("I", "II", "aVR", "aVL", "aVF"),
-    "LA": ("I", "III", "aVR", "aVL", "aVF"),
-    "LL": ("II", "III", "aVR", "aVL", "aVF"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class How:
-    """Where and how strongly; None is drawn by the seed.
-
-    Args:
-        where: a chest lead, a limb electrode (RA, LA, LL), or "all"; for einthoven and flat also a limb lead.
-        size: mV of mains (amplitude), drift (peak to peak), burst (peak), muscle (root mean square), saturated (the
-            rail); a factor for low_amplitude; seconds for too_short; Hz for undersampled and band_limited.
-        style: of an electrode that is off: floating, rail, flat, missing.
-        span_s: when the burst is.
-        mains_hz: 50 or 60.
-    """
-
-    where: str | None = None
-    size: float | None = None
-    style: str | None = None
-    span_s: tuple[float, float] | None = None
-    mains_hz: float = 50.0
 
 
 def apply_fault(
@@ -129,70 +102,6 @@ def _precordial_swap(record: EcgRecord, one: str, other: str) -> tuple[EcgRecord
     return montage.recorded(), faults if one != other else ()
 
 
-def _off(record: EcgRecord, how: How, rng: np.random.Generator) -> tuple[EcgRecord, Faults]:
-    """An electrode has no contact: its leads float, rest on a rail, are dead or are left out by the device."""
-    where = how.where or _drawn_chest(record, rng)
-    style = how.style or ("floating", "rail", "flat", "missing")[int(rng.integers(0, 4))]
-    codes = {"floating": "off", "rail": "saturated", "flat": "flat", "missing": "off"}
-    if style not in codes:
-        raise ValueError(f"style must be one of {', '.join(codes)}")
-    leads = _OFF_BY_LIMB.get(where, (where,)) if where != "all" else record.leads
-    leads = tuple(lead for lead in leads if lead in record.leads)
-    if not leads:
-        raise ValueError(f"this recording has no electrode {where}")
-    n, fs = record.signals_mv.shape[1], record.fs_hz
-    if style == "floating":
-        return _floating(record, where, leads, how, rng)
-    signals = record.signals_mv.copy()
-    rail = how.size or float(rng.choice([3.2767, 5.0, 10.0]))
-    for lead in leads:
-        i = record.leads.index(lead)
-        if style == "rail":
-            signals[i] = rail * (1.0 if rng.uniform() < 0.5 else -1.0)
-        elif style == "flat":
-            signals[i] = 0.0006 * noise.white(n, fs, rng)  # the amplifier's own noise
-        else:
-            signals[i] = np.nan
-    return replace(record, signals_mv=signals), tuple((lead, codes[style]) for lead in leads)
-
-
-def _floating(
-    record: EcgRecord, where: str, leads: tuple[str, ...], how: How, rng: np.random.Generator
-) -> tuple[EcgRecord, Faults]:
-    """A floating input drifts about by many millivolts and picks up the mains."""
-    montage = montage_of(record)
-    n, fs = record.signals_mv.shape[1], record.fs_hz
-    for name in montage.names() if where == "all" else (where,):
-        size = how.size or float(rng.uniform(4.0, 12.0))
-        slow = noise.slow_noise(1, n, fs, rng)[0]
-        hum = np.sin(2 * np.pi * how.mains_hz * np.arange(n) / fs + rng.uniform(0, 6.28))
-        crackle = np.cumsum(noise.white(n, fs, rng) * (noise.white(n, fs, rng) > 3.0)) / np.sqrt(fs)
-        level = float(rng.uniform(60.0, 200.0)) * (1.0 if rng.uniform() < 0.5 else -1.0)
-        # nothing of the heart is left at this electrode; half-cell potentials are tens of millivolts
-        own = level + size * slow / 0.075 + float(rng.uniform(0.4, 2.0)) * hum + crackle
-        montage.electrodes[montage.row(name)] = own
-    return montage.recorded(), tuple((lead, "off") for lead in leads)
-
-
-def _flat(record: EcgRecord, how: How, rng: np.random.Generator) -> tuple[EcgRecord, Faults]:
-    return _off(record, replace(how, style="flat"), rng)
-
-
-def _saturated(record: EcgRecord, how: How, rng: np.random.Generator) -> tuple[EcgRecord, Faults]:
-    """An input whose offset pushes the signal against the end of its range: now free, now cut off."""
-    where = how.where or _drawn_chest(record, rng)
-    leads = record.leads if where == "all" else tuple(x for x in _OFF_BY_LIMB.get(where, (where,)) if x in record.leads)
-    rail = how.size or float(rng.uniform(2.5, 5.5))
-    signals = record.signals_mv.copy()
-    n, fs = signals.shape[1], record.fs_hz
-    for lead in leads:
-        i = _row(record, lead)
-        # pushed against the rail for about half of the time
-        push = rail + 1.6 * np.sin(2 * np.pi * np.arange(n) / fs / rng.uniform(4.0, 7.0) + rng.uniform(0, 6.28))
-        signals[i] = np.minimum(signals[i] + push, rail)
-    return replace(record, signals_mv=signals), tuple((lead, "saturated") for lead in leads)
-
-
 def _mains(record: EcgRecord, how: How, rng: np.random.Generator) -> tuple[EcgRecord, Faults]:
     n, fs = record.signals_mv.shape[1], record.fs_hz
     size = how.size or float(rng.uniform(0.12, 0.45))
@@ -245,7 +154,7 @@ def _added(
 ) -> tuple[EcgRecord, Faults]:
     """Noise at one electrode or, with "all", at each with its own strength; leads that show enough of it are named."""
     montage = montage_of(record)
-    where = how.where or ("all" if rng.uniform() < 0.5 or not montage.chest else _drawn_chest(record, rng))
+    where = how.where or ("all" if rng.uniform() < 0.5 else contacts.drawn_chest(record, rng))
     names = montage.names() if where == "all" else (where,)
     for name in names:
         gain = 1.0 if where != "all" else float(rng.uniform(0.5, 1.1)) * (1.0 if rng.uniform() < 0.5 else -1.0)
@@ -258,11 +167,11 @@ def _added(
 
 
 def _low_amplitude(record: EcgRecord, how: How, rng: np.random.Generator) -> tuple[EcgRecord, Faults]:
-    where = how.where or _drawn_chest(record, rng)
+    where = how.where or contacts.drawn_chest(record, rng)
     leads = record.leads if where == "all" else (where,)
     signals = record.signals_mv.copy()
     for lead in leads:
-        i = _row(record, lead)
+        i = contacts.row(record, lead)
         tall = float(np.nanmax(signals[i]) - np.nanmin(signals[i])) if np.isfinite(signals[i]).any() else 1.0
         signals[i] *= how.size or min(1.0, float(rng.uniform(0.03, 0.06)) / max(tall, 1e-6))
     return replace(record, signals_mv=signals), tuple((lead, "low_amplitude") for lead in leads)
@@ -305,7 +214,7 @@ def _einthoven(record: EcgRecord, how: How, rng: np.random.Generator) -> tuple[E
     lead = how.where or "III"
     if lead not in LIMB_LEADS:
         raise ValueError("only a limb lead can break Einthoven's law")
-    i = _row(record, lead)
+    i = contacts.row(record, lead)
     signals = record.signals_mv.copy()
     style = how.style or ("turned", "late", "gain")[int(rng.integers(0, 3))]
     if style == "turned":
@@ -317,26 +226,10 @@ def _einthoven(record: EcgRecord, how: How, rng: np.random.Generator) -> tuple[E
     return replace(record, signals_mv=signals), ((lead, "einthoven"),)
 
 
-def _all_bad(record: EcgRecord, how: How, rng: np.random.Generator) -> tuple[EcgRecord, Faults]:
-    spoiled, faults = _off(record, replace(how, where="all", style=how.style or "floating"), rng)
-    return spoiled, (("", "all_leads_bad"), *faults)
-
-
-def _drawn_chest(record: EcgRecord, rng: np.random.Generator) -> str:
-    chest = montage_of(record).chest or record.leads
-    return chest[int(rng.integers(0, len(chest)))]
-
-
-def _row(record: EcgRecord, lead: str) -> int:
-    if lead not in record.leads:
-        raise ValueError(f"this recording has no lead {lead}")
-    return record.leads.index(lead)
-
-
 _MAKERS: dict[str, Callable[[EcgRecord, How, np.random.Generator], tuple[EcgRecord, Faults]]] = {
-    "off": _off,
-    "flat": _flat,
-    "saturated": _saturated,
+    "off": contacts.off,
+    "flat": contacts.flat,
+    "saturated": contacts.saturated,
     "mains": _mains,
     "drift": _drift,
     "burst": _burst,
@@ -346,10 +239,8 @@ _MAKERS: dict[str, Callable[[EcgRecord, How, np.random.Generator], tuple[EcgReco
     "undersampled": _undersampled,
     "band_limited": _band_limited,
     "einthoven": _einthoven,
-    "all_leads_bad": _all_bad,
+    "all_leads_bad": contacts.all_bad,
 }
 
 FAULT_KINDS = (*_MAKERS, *REVERSALS)
 """Faults by name; exchanges of two chest electrodes (``v1_v2`` … ``v5_v6``) come on top."""
-
-LIMB_ELECTRODES = tuple(LIMBS)

@@ -200,7 +200,7 @@ def _shift_st(form: Form, plan: Plan, settings: Settings, drawn_mv: float, gains
     target = drawn_mv if wanted is None else float(wanted)
     vector = np.array(plan.st if any(plan.st) else form.st)
     seen = float(lead_vector(lead) @ vector) * gains.get(lead, 1.0)
-    if abs(seen) < 1e-3:
+    if abs(seen) < 0.1 * float(np.sqrt((vector * vector).sum())):
         raise ValueError("this ST shift cannot be seen in that lead")
     shifted = vector * (target / seen)
     t = form.t

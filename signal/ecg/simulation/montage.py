@@ -26,8 +26,8 @@ LIMB_LEADS = tuple(_OF_TWO)
 class Montage:
     """The electrodes of one recording: RA, LA, LL, RL, then one per chest lead in the order of the record.
 
-    Without leads I and II (or two others that give them) the limb electrodes are unknown: ``limbs`` is False and only
-    chest electrodes can be touched.
+    Leads of unknown electrodes (MLII, X, a single limb lead) count as electrodes of their own among the chest ones.
+    Without leads I and II (or two others that give them) the limb electrodes are unknown: ``limbs`` is False.
     """
 
     record: EcgRecord
@@ -59,7 +59,8 @@ class Montage:
         signals = self.record.signals_mv.copy()
         for i, name in enumerate(self.record.leads):
             if name in self.chest:
-                signals[i] = self.electrodes[LIMB_COUNT + self.chest.index(name)] - centre
+                own = self.electrodes[LIMB_COUNT + self.chest.index(name)]
+                signals[i] = own - centre if name[:1] == "V" else own
             elif self.limbs and name in _OF_TWO:
                 signals[i] = _limb(name, one, two)
         return replace(self.record, signals_mv=signals)
@@ -67,9 +68,9 @@ class Montage:
 
 def montage_of(record: EcgRecord) -> Montage:
     """The electrodes behind a recording. Chest leads are those that are called V something."""
-    chest = tuple(name for name in record.leads if name[:1] == "V" and name not in LIMBS)
     known = [name for name in _OF_TWO if name in record.leads]
     limbs = len(known) >= 2
+    chest = tuple(name for name in record.leads if not (limbs and name in _OF_TWO))
     n = record.signals_mv.shape[1]
     independent = np.zeros((2 + len(chest), n))
     if limbs:
@@ -77,12 +78,6 @@ def montage_of(record: EcgRecord) -> Montage:
     for i, name in enumerate(chest):
         independent[2 + i] = record.signals_mv[record.leads.index(name)]
     return Montage(record, chest, potentials(independent), limbs)
-
-
-def touched(before: EcgRecord, after: EcgRecord, at_least_mv: float) -> list[str]:
-    """The leads that differ by at least so much somewhere."""
-    change = np.abs(np.nan_to_num(after.signals_mv - before.signals_mv)).max(axis=1, initial=0.0)
-    return [name for name, much in zip(before.leads, change.tolist(), strict=True) if much >= at_least_mv]
 
 
 def _one_and_two(record: EcgRecord, known: Sequence[str]) -> Samples:

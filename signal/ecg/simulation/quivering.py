@@ -54,7 +54,7 @@ def _ventricular(t: Samples, _waves: Waves, rng: np.random.Generator) -> Samples
         swell = np.exp(0.35 * np.sin(2 * np.pi * rng.uniform(0.15, 0.5) * t + rng.uniform(0, 6.28)))
         vector = rng.standard_normal(3) * np.array([0.8, 1.0, 0.6])
         vector /= np.sqrt((vector * vector).sum())
-        train = np.sin(phase + 0.5 * np.sin(phase + rng.uniform(0, 6.28)))
+        train = np.sin(phase) + 0.25 * np.sin(2 * phase + rng.uniform(0, 6.28))
         whole += np.sqrt(2.0) * size * vector[:, None] * (swell * train)
     return whole
 

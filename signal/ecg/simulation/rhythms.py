@@ -41,7 +41,7 @@ def sinus(heart: Heart) -> Score:
     times = beat_times(heart, heart.rate_bpm, heart.sinus_variation, jitter)
     rr = 60.0 / heart.rate_bpm
     qt = heart.qt(rr)
-    if heart.qt_s is None:
+    if heart.qt_s is None and "qtc_ms" not in heart.settings:
         # a fast sinus rhythm comes with a shorter QT, and T keeps clear of the next P
         qt = max(min(qt, rr - heart.pr_s - 0.005), 0.8 * qt)
     beats = tuple(Beat(t, qt_s=qt, p_on_s=t - heart.pr_s, qrs_s=heart.qrs_s) for t in times.tolist())
@@ -65,7 +65,7 @@ def p_of(beats: tuple[Beat, ...], form: str = "sinus") -> tuple[Atrial, ...]:
 def fibrillation(heart: Heart) -> Score:
     """Irregular beats without P over fibrillating atria.
 
-    Distances follow a gamma distribution that the refractory AV node cuts off below.
+    Distances follow a gamma distribution that the refractory AV node cuts off below; one is a pause if that is set.
     """
     usual = 60.0 / heart.rate_bpm
     count = int((heart.duration_s + BEFORE_S + AFTER_S) / usual * 1.3) + 12
@@ -73,7 +73,15 @@ def fibrillation(heart: Heart) -> Score:
     shape = 1.0 / spread**2
     distances = heart.rng.gamma(shape, usual / shape, count)
     distances = np.clip(distances, max(0.62 * usual, 0.23), 1.75 * usual)
-    return _irregular(heart, _centred(distances, usual, heart.duration_s), "usual")
+    distances = _centred(distances, usual, heart.duration_s)
+    if "pause_s" not in heart.settings:
+        return _irregular(heart, distances, "usual")
+    length = heart.settings["pause_s"]
+    if length > heart.duration_s - 2.5:
+        raise ValueError("the recording is too short for the pause")
+    latest = 0.35 * (heart.duration_s - length)
+    distances[int(np.searchsorted(_placed(heart, distances), latest))] = length
+    return _irregular(heart, distances, "usual", extra=frozenset({"pause"}))
 
 
 def pre_excited_fibrillation(heart: Heart) -> Score:
@@ -154,8 +162,9 @@ def asystole(heart: Heart) -> Score:
 
 def pause(heart: Heart) -> Score:
     """Sinus rhythm in which the node stops once: one RR is exactly the pause."""
-    length = heart.settings.get("pause_s", float(heart.rng.uniform(3.1, 4.6)))
-    if length > heart.duration_s - 2.5:
+    drawn = min(float(heart.rng.uniform(3.1, 4.6)), heart.duration_s - 2.5)
+    length = heart.settings.get("pause_s", drawn)
+    if length > heart.duration_s - 2.5 or length < 60.0 / heart.rate_bpm:
         raise ValueError("the recording is too short for the pause")
     whole = sinus(heart)
     latest = heart.duration_s - length - 1.0

@@ -27,7 +27,7 @@ class Settings(TypedDict, total=False):
     axis_deg: float  # turns the heart in the frontal plane, 0 is usual
     scale: float  # of all ventricular amplitudes
     regular: bool  # no variation from beat to beat, neither in time nor in size
-    pause_s: float  # the longest RR of a pause
+    pause_s: float  # the longest RR, of a sinus pause or in fibrillation
     ratio: int  # flutter waves per beat; 0 for a varying one
     shortest_rr_ms: float  # of pre-excited fibrillation
     pattern: str  # premature beats: isolated, bigeminy, couplet
@@ -144,7 +144,7 @@ def room_for_t(beats: tuple[Beat, ...], fixed: bool) -> tuple[Beat, ...]:
     out = []
     for beat, after in zip(beats, [*beats[1:], None][: len(beats)], strict=True):
         room = after.at_s - beat.at_s - 0.012 if after is not None else np.inf
-        least = beat.qrs_s + 0.06
+        least = beat.qrs_s + 0.03
         out.append(replace(beat, qt_s=max(min(beat.qt_s, room), least)) if beat.qt_s > room else beat)
     return tuple(out)
 
