@@ -1,4 +1,4 @@
-"""Boundaries of P, QRS and T in each lead of LUDB by itself, beats found in that lead too, beside neurokit2 and the bars.
+"""Boundaries of P, QRS and T in each lead of LUDB by itself, with beats found in that lead, beside neurokit2.
 
     python -m benchmarks.ecg_delineation --ludb DIR [--folds FOLDER] [--peers PYTHON] [--leads all] [--peer-leads ii]
 

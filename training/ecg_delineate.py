@@ -1,9 +1,10 @@
 """Trains the network of ``signal/ecg/delineate_net.py`` on LUDB and tells how well it does on unseen records.
 
     python -m training.ecg_delineate prepare --ludb DIR --nstdb DIR --out FILE.npz
-    python -m training.ecg_delineate fold  --data FILE.npz --fold 0 --folds 5 --out FOLDER
-    python -m training.ecg_delineate all   --data FILE.npz --out signal/ecg/weights/delineate.npz
+    python -m training.ecg_delineate fold  --data FILE.npz --fold 0 --folds 3 --out FOLDER
+    python -m training.ecg_delineate all   --data FILE.npz --steps 3000 --out signal/ecg/weights/delineate.npz
 
+Then the same once more with ``--start WEIGHTS --steps 400`` and another ``--out``: a short second course.
 Needs torch and (to prepare) wfdb. Each lead of each record is a sample; a fold leaves out whole records, and what it
 writes (``fold_K.npz``) are the weights that those records have not seen, for benchmarks/ecg_delineation.py.
 Deterministic on one machine: one thread, seeded.
@@ -73,8 +74,9 @@ def prepare(args: argparse.Namespace) -> None:
 class Examples:
     """Augmented examples: network input (2, LENGTH), soft targets (4, LENGTH / 2), weights (LENGTH / 2)."""
 
-    def __init__(self, data: dict[str, np.ndarray], seed: int) -> None:
+    def __init__(self, data: dict[str, np.ndarray], seed: int, hard: bool = False) -> None:
         self.data = data
+        self.hard = hard
         self.random = np.random.default_rng(seed)
         waves = data["waves"]
         self.of = {}
@@ -95,7 +97,7 @@ class Examples:
         ours = self.of[r, k].copy()
         if rng.random() < 0.35:
             source, ours = self.altered(source, ours)
-        if rng.random() < 0.15:
+        if self.hard and rng.random() < 0.3:
             source, ours = self.blocked(source, ours)
         draw = rng.random()
         stretch = np.exp(rng.uniform(-0.6, -0.2) if draw < 0.12 else rng.uniform(-0.22, 0.22) if draw < 0.75 else 0.0)
@@ -105,8 +107,8 @@ class Examples:
         smooth = np.convolve(source, [0.25, 0.5, 0.25], "same")
         smooth[0], smooth[-1] = smooth[1], smooth[-2]
         x = np.interp(at, np.arange(source.size), smooth)
-        silent = rng.random() < 0.02  # nothing but noise, so that noise is nothing
         x = self.disturbed(x * (-1.0 if rng.random() < 0.25 else 1.0))
+        silent = self.hard and rng.random() < 0.03  # nothing but noise, so that noise is nothing
         if silent:
             x = self.disturbed(rng.standard_normal(x.size) * (np.std(x) + 1e-3))
         # network frames are two samples wide, so frame k reaches from 2 k - 0.5 to 2 k + 1.5
@@ -137,16 +139,17 @@ class Examples:
         rng, source = self.random, source.copy()
         p = ours[ours[:, 0] == 1]
         every = ours[np.argsort(ours[:, 1])]
-        if p.size == 0:
-            return source, ours
         made = []
         for (before, _, end), (after, begin, _) in pairwise(every):
+            if p.size == 0 or before != 3 or after not in (1, 2) or rng.random() > 0.7:
+                continue
             _, on, off = p[rng.integers(len(p))]
             room = begin - end - (off - on) - 30
-            if before == 3 and after in (1, 2) and room > 0 and rng.random() < 0.7:
+            if room > 0:
                 at = end + 15 + int(rng.integers(room))
-                line = np.linspace(source[on], source[off], off - on + 1)
-                source[at : at + off - on + 1] += source[on : off + 1] - line
+                source[at : at + off - on + 1] += source[on : off + 1] - np.linspace(
+                    source[on], source[off], off - on + 1
+                )
                 made.append((1, at, at + off - on))
         return source, np.concatenate((ours, made)) if made else ours
 
@@ -181,8 +184,8 @@ class Examples:
         if rng.random() < 0.3:
             x = x + size * 10 ** rng.uniform(-2.5, -1.0) * rng.standard_normal(x.size)
         if rng.random() < 0.15:
-            hum = np.sin(2 * np.pi * (rng.choice([50.0, 60.0]) * t + rng.random()))
-            x = x + size * 10 ** rng.uniform(-2.5, -0.8) * hum
+            height = size * 10 ** rng.uniform(-2.5, -0.8)
+            x = x + height * np.sin(2 * np.pi * (rng.choice([50.0, 60.0]) * t + rng.random()))
         if rng.random() < 0.2:
             noise = self.data["noise"]
             at = rng.integers(0, noise.shape[1] - x.size)
@@ -190,9 +193,13 @@ class Examples:
             x = x + size * 10 ** rng.uniform(-2.0, -0.7) * part / (part.std() + 1e-9)
         if rng.random() < 0.2:  # a narrower band, as carts with a muscle filter and slower rates have
             width = int(rng.integers(2, 6))
-            x = np.convolve(x, np.ones(width) / width, "full")[width // 2 :][: x.size]
-            if width % 2 == 0:  # an even mean shifts by half a sample; a mean of two the other way takes it back
-                x = 0.5 * (x + np.append(x[:1], x[:-1]))
+            narrow = np.convolve(x, np.ones(width) / width, "same" if width % 2 else "full")[: x.size]
+            if width % 2:
+                x = narrow
+            elif not self.hard:
+                x = np.convolve(narrow, np.ones(2) / 2, "same")
+            else:  # an even mean lags by half a sample more than width / 2 - 1; here it is taken back exactly
+                x = np.convolve(np.convolve(x, np.ones(width) / width), np.ones(2) / 2)[width // 2 :][: x.size]
         return x
 
 
@@ -290,17 +297,64 @@ def train(data: dict[str, np.ndarray], records: np.ndarray, seed: int, steps: in
     return mean_net.module.eval()
 
 
+def unfolded(torch, start: str):  # type: ignore[no-untyped-def]
+    """A network whose normalisations are the identity, with the weights that ``folded`` wrote."""
+    net = network(torch)
+    stored = np.load(start, allow_pickle=False)
+    with torch.no_grad():
+        parts = {"enter": net.enter, "deep": net.deep, "head": net.head}
+        for part in ("down", "keep", "side", "up"):
+            parts |= {f"{part}{i + (part == 'down')}": unit for i, unit in enumerate(getattr(net, part))}
+        for name, unit in parts.items():
+            w, b = (torch.from_numpy(stored[f"{name}.{what}"]) for what in "wb")
+            if isinstance(unit, torch.nn.Sequential):
+                unit[0].weight.copy_(w)
+                unit[1].bias.copy_(b)
+                unit[1].running_var.fill_(1.0 - unit[1].eps)
+            else:
+                unit.weight.copy_(w)
+                unit.bias.copy_(b)
+    return net.eval()
+
+
+def refine(data: dict[str, np.ndarray], records: np.ndarray, seed: int, steps: int, batch: int, start: str):  # type: ignore[no-untyped-def]
+    """A short second course with blocked P waves and silence, from weights of the first, normalisation held."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    examples = Examples(data, seed + 1000, hard=True)
+    net = unfolded(torch, start)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.5e-3, total_steps=steps, pct_start=0.1)
+    total = 0.0
+    for step in range(steps):
+        chosen = [(int(examples.random.choice(records)), int(examples.random.integers(12))) for _ in range(batch)]
+        x, y, w = (torch.from_numpy(a) for a in examples.batch(chosen))
+        loss = (-(y * torch.log_softmax(net(x), 1)).sum(1) * w).sum() / w.sum()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
+        optimiser.step()
+        schedule.step()
+        total += loss.item()
+        if step % 25 == 24:
+            sys.stderr.write(f"step {step + 1} loss {total / 25:.4f}\n")
+            total = 0.0
+    return net
+
+
 SOURCES = "trained on LUDB 1.0.1 (ODC-By 1.0) with noise of the MIT-BIH noise stress test (ODC-By 1.0)"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("prepare", "fold", "all"))
-    for name in ("ludb", "nstdb", "data", "out"):
+    for name in ("ludb", "nstdb", "data", "out", "start"):
         parser.add_argument(f"--{name}")
     parser.add_argument("--fold", type=int, default=0)
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=24)
     args = parser.parse_args()
     if args.what == "prepare":
@@ -309,7 +363,11 @@ def main() -> None:
     data = dict(np.load(args.data))
     records = np.arange(len(data["names"]))
     unseen = records[records % args.folds == args.fold] if args.what == "fold" else records[:0]
-    net = train(data, np.setdiff1d(records, unseen), SEED + args.fold, args.steps, args.batch)
+    seen = np.setdiff1d(records, unseen)
+    if args.start:
+        net = refine(data, seen, SEED + args.fold, args.steps, args.batch, args.start)
+    else:
+        net = train(data, seen, SEED + args.fold, args.steps, args.batch)
     target = Path(args.out) / f"fold_{args.fold}.npz" if args.what == "fold" else Path(args.out)
     target.parent.mkdir(parents=True, exist_ok=True)
     np.savez(target, **folded(net), sources=np.array(SOURCES), unseen=data["names"][unseen])

@@ -45,6 +45,8 @@ class _Tuning:
     qrs_on_part: float = 0.036
     qrs_off_part: float = 0.036
     qrs_quiet_s: float = 0.008
+    qrs_longest_s: float = 0.16
+    qrs_slow: float = 0.09
     qrs_rest: float = 0.06
     qrs_gap_s: float = 0.055
     qrs_foot_s: tuple[float, float] = (0.060, 0.075)
@@ -143,6 +145,7 @@ def _qrs(beat: Samples, fs: float, r: int) -> tuple[int, int]:
     most = min(float(speed[first:last].max()), _TUNING.qrs_peaked * high)
     hot = np.flatnonzero(lasting > _TUNING.qrs_hot * high) + first
     hot = _around(hot, r, round(_TUNING.qrs_gap_s * fs), speed, _TUNING.qrs_rest * most)
+    hot = _without_t(hot, speed, fs, _TUNING.qrs_slow * most)
     rest = np.concatenate((speed[: max(1, r - round(0.15 * fs))], speed[r + round(0.2 * fs) :]))
     noise = _TUNING.noise_times * float(np.percentile(rest, 20))
     quiet = round(_TUNING.qrs_quiet_s * fs)
@@ -167,6 +170,15 @@ def _around(found: NDArray[np.intp], r: int, gap: int, speed: Samples, rest: flo
     parted = [k for k in ends if found[k + 1] - found[k] > gap or speed[found[k] : found[k + 1]].min() < rest]
     groups = np.split(found, np.array(parted, dtype=np.intp) + 1)
     return min(groups, key=lambda group: max(int(group[0]) - r, r - int(group[-1]), 0))
+
+
+def _without_t(hot: NDArray[np.intp], speed: Samples, fs: float, slow: float) -> NDArray[np.intp]:
+    """A stretch too long for QRS, cut where it is slowest after the first 70 ms, when it is slow there: T joined it."""
+    if (hot[-1] - hot[0]) <= _TUNING.qrs_longest_s * fs:
+        return hot
+    first = int(hot[0]) + round(0.07 * fs)
+    cut = first + int(np.argmin(speed[first : int(hot[-1]) + 1]))
+    return hot[hot <= cut] if speed[cut] < slow else hot
 
 
 def _or_quietest(speed: Samples, found: int, flank: int, farthest: int) -> int:

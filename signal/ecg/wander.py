@@ -50,10 +50,11 @@ def wander(x: Samples, fs_hz: float, r_peaks: Indices | None = None) -> Samples:
 def _slow(work: Samples, fs: float) -> Samples:
     """The course of the medians of quarter seconds, and of five of these, below half a hertz."""
     leads, n = work.shape
-    width = round(_BLOCK_S * fs) | 1  # odd, so that a median is one of the samples and has no polarity
+    width = round(_BLOCK_S * fs)
     blocks = n // width
     parts = work[:, : blocks * width].reshape(leads, blocks, width)
-    medians = np.partition(parts, width // 2, axis=2)[:, :, width // 2]
+    middle = ((width - 1) // 2, width // 2)
+    medians = np.partition(parts, middle, axis=2)[:, :, list(middle)].mean(axis=2)
     # a T wave fills one or two of five blocks; at the ends a strip that stops within ST must not be carried on
     medians = median_filter(medians, size=(1, 5), mode="nearest")
     smooth = medians @ _smoothing(blocks, fs / width)
