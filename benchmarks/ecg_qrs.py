@@ -3,7 +3,7 @@
     python -m benchmarks.ecg_qrs --data ecg [--peers VENV] [--folds FILE] [--only mitdb,ludb]
 
 ``--data`` holds mitdb, cpsc2019s, cpsc2021s and ludb. With ``--peers`` the run moves into that environment, which
-has the rivals (extra ``peers``). The weights shipped are trained on these very recordings; ``--folds`` names what
+has the rivals (extra ``bench``). The weights shipped are trained on these very recordings; ``--folds`` names what
 ``python -m training.ecg_qrs --folds-out`` wrote, and then each recording is judged by networks that never saw it.
 Detectors take turns record by record, so that a busy machine slows them alike: read the speed as a ratio.
 """

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from teleread.errors import InputRejected
+from teleread.errors import InputRejected, Misconfigured
 from teleread.ingest.bounded import Product
 from teleread.ingest.formats import bundle, kind_of, pseudonymise_wfdb, read_ecg, sniff, unbundle
 from teleread.ingest.imaging import read_header, thumbnail
 from teleread.signal.anonymise import Policy, pseudonymise_dicom
-from teleread.signal.ecg import Analysis, EcgRecord, Patient, analyse
+from teleread.signal.ecg import DEFAULT_PROFILE, Analysis, EcgRecord, Patient, Profile, analyse, load_profile
 
 MISSING_SAMPLE = -32768
 _FULL_SCALE_STEPS = 32_000
@@ -33,8 +33,8 @@ def derive(payload: bytes, options: Mapping[str, Any]) -> Product:
 
     Args:
         payload: the bytes as received, or the bundle of the files received together.
-        options: ``issuer`` (whose patient identifiers these are when the bytes do not say) and
-            ``utc_offset_minutes``.
+        options: ``issuer`` (whose patient identifiers these are when the bytes do not say), ``utc_offset_minutes``,
+            and ``ecg_profile`` with ``ecg_profile_on`` (which limits judge an ECG, in the edition of which day).
 
     Raises:
         InputRejected: nothing could be read.
@@ -43,7 +43,7 @@ def derive(payload: bytes, options: Mapping[str, Any]) -> Product:
     if (single := _single_dicom(files)) is not None:
         return _derive_dicom(single, options)
     record = read_ecg(files, zone=_zone(options))
-    facts, blobs = _ecg(record)
+    facts, blobs = _ecg(record, _profile(options))
     patient = _with_issuer(record.patient, options)
     facts |= {
         "modality": "ECG",
@@ -99,7 +99,7 @@ def _derive_dicom(data: bytes, options: Mapping[str, Any]) -> Product:
     blobs: dict[str, bytes] = {}
     try:
         if kind_of(data) == "ecg":
-            recorded, blobs = _ecg(read_ecg(data, zone=zone))
+            recorded, blobs = _ecg(read_ecg(data, zone=zone), _profile(options))
             facts |= recorded
         elif header.n_frames is not None:
             blobs["thumbnail.png"] = thumbnail(data)
@@ -109,8 +109,17 @@ def _derive_dicom(data: bytes, options: Mapping[str, Any]) -> Product:
     return Product(facts, blobs)
 
 
-def _ecg(record: EcgRecord) -> tuple[dict[str, Any], dict[str, bytes]]:
-    analysis = analyse(record)
+def _profile(options: Mapping[str, Any]) -> Profile:
+    """The limits in force on the day; the newest standard ones where that day has none: nothing stops an ECG."""
+    name, on = options.get("ecg_profile"), options.get("ecg_profile_on")
+    try:
+        return load_profile(name or DEFAULT_PROFILE, None if on is None else date.fromisoformat(on))
+    except Misconfigured:
+        return load_profile()
+
+
+def _ecg(record: EcgRecord, profile: Profile) -> tuple[dict[str, Any], dict[str, bytes]]:
+    analysis = analyse(record, profile)
     steps, uv_per_step = _display_steps(record.signals_mv)
     display = {
         "leads": list(record.leads),
@@ -141,6 +150,7 @@ def _recording(record: EcgRecord, analysis: Analysis) -> dict[str, Any]:
         "quality_acceptable": bool(analysis.quality.acceptable),
         "quality_score": float(analysis.quality.score),
         "quality_findings": len(analysis.quality.findings),
+        "flags": [[flag.code, flag.kind, flag.severity] for flag in analysis.flags],
     }
 
 

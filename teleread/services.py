@@ -92,7 +92,11 @@ def running_services(settings: Settings | None = None) -> Iterator[Services]:
 
 
 def read_alliance(settings: Settings) -> Alliance:
-    """Read and check the alliance file that the settings name."""
+    """Read and check the alliance file that the settings name.
+
+    Raises:
+        Misconfigured: ``alliance_missing``, ``alliance_unreadable``, ``alliance_invalid``, ``flag_profile_unknown``.
+    """
     try:
         text = settings.alliance_file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -102,7 +106,12 @@ def read_alliance(settings: Settings) -> Alliance:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured("alliance_unreadable", f"{settings.alliance_file} cannot be read: {error}") from error
-    return parse_alliance(text)
+    alliance = parse_alliance(text)
+    for rules in alliance.ecg:
+        from teleread.signal.ecg.flag_profile import load_profile  # numpy and scipy, for the few that need them here
+
+        load_profile(rules.profile)
+    return alliance
 
 
 def _holds_sealed_objects(catalogue: Database) -> bool:

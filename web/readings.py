@@ -78,6 +78,7 @@ FLAGS = {
     "hyperkalaemia_pattern": N_("hyperkalaemia pattern"),
     "long_rr": N_("long pause"),
     "pre_excited_af_fast": N_("pre-excited atrial fibrillation, fast"),
+    "infarction_recent_anterior": N_("recent anterior infarction?"),
     "qtc_long": N_("long QTc"),
     "st_concordant": N_("ST change in the direction of QRS"),
     "st_depression_diffuse": N_("ST depression in many leads with elevation in aVR"),
@@ -87,12 +88,22 @@ FLAGS = {
     "st_elevation_lateral": N_("ST elevation, lateral"),
     "st_elevation_posterior": N_("ST elevation, posterior"),
     "st_elevation_right_ventricular": N_("ST elevation, right ventricle"),
+    "tachycardia_extreme": N_("extremely fast rate"),
+    "ventricular_escape": N_("ventricular escape rhythm"),
     "supraventricular_tachycardia_fast": N_("supraventricular tachycardia, fast"),
     "ventricular_fibrillation": N_("ventricular fibrillation"),
     "ventricular_tachycardia": N_("ventricular tachycardia"),
     "ventricular_tachycardia_fast": N_("ventricular tachycardia, fast"),
     "wellens_pattern": N_("Wellens pattern"),
     "wide_tachycardia": N_("fast rate with wide QRS"),
+}
+
+FLAG_NOTES = {
+    "filter_unknown": N_("the recorded band is unknown: ST may be wrong"),
+    "limb_reversal": N_("limb electrodes may be exchanged"),
+    "precordial_swap": N_("chest electrodes may be exchanged"),
+    "age": N_("age unknown: the most sensitive limit"),
+    "sex": N_("sex unknown: the most sensitive limit"),
 }
 
 NOT_JUDGED = {
@@ -128,8 +139,8 @@ class Reading:
         beside: the measurements that stand beside the trace, in their order.
         others: all other ones that hold for the whole recording.
         by_lead: for each lead its values in the order of ``LEAD_COLUMNS``, None where one could not be measured.
-        rhythms: each rhythm once, in the order of its first span.
-        findings: each rhythm finding once: code, value and unit; value None where there is none.
+        rhythms: each rhythm once, in the order of its first span: code, value and unit; value None where there is none.
+        findings: each other rhythm finding once, likewise.
         flags: as stored, those that may be shown.
         not_judged: rules that could not be judged, with the reason: as stored.
     """
@@ -137,7 +148,7 @@ class Reading:
     beside: tuple[Value, ...]
     others: tuple[Value, ...]
     by_lead: tuple[tuple[str, tuple[float | None, ...]], ...]
-    rhythms: tuple[str, ...]
+    rhythms: tuple[tuple[str, float | None, str], ...]
     findings: tuple[tuple[str, float | None, str], ...]
     flags: tuple[Mapping[str, Any], ...]
     not_judged: tuple[Mapping[str, Any], ...]
@@ -154,12 +165,13 @@ def reading(analysis: Mapping[str, Any], rules: EcgRules) -> Reading:
     ]
     flags = [flag for flag in analysis["flags"] if rules.takes(flag.get("kind", ""))]
     found = {one["code"]: (one["code"], one["value"], one["unit"]) for one in analysis.get("rhythm_findings", ())}
+    rhythms = dict.fromkeys(span["code"] for span in analysis["rhythm"])
     return Reading(
         beside=beside,
         others=tuple(sorted((one for one in whole.values() if one not in beside), key=lambda one: one.name)),
         by_lead=tuple((lead, values) for lead, values in leads if any(value is not None for value in values)),
-        rhythms=tuple(dict.fromkeys(span["code"] for span in analysis["rhythm"])),
-        findings=tuple(found.values()),
+        rhythms=tuple(found.get(code, (code, None, "")) for code in rhythms),
+        findings=tuple(one for code, one in found.items() if code not in RHYTHMS),
         flags=tuple(flags),
         not_judged=tuple(analysis.get("not_judged", ())),
     )

@@ -36,6 +36,7 @@ _TABLES = {
     "rhythm": readings.RHYTHMS,
     "rhythm_finding": readings.RHYTHM_FINDINGS,
     "flag": readings.FLAGS,
+    "flag_note": readings.FLAG_NOTES,
     "not_judged": readings.NOT_JUDGED,
     "window": findings.WINDOWS,
     "connection_kind": findings.CONNECTIONS,

@@ -115,9 +115,7 @@ def _present(signals: Samples) -> NDArray[np.bool_]:
     return present
 
 
-def _quality(
-    signals: Samples, present: NDArray[np.bool_], peaks: NDArray[np.int64], record: EcgRecord
-) -> Quality:
+def _quality(signals: Samples, present: NDArray[np.bool_], peaks: NDArray[np.int64], record: EcgRecord) -> Quality:
     """Of the longest span in which at least one lead has samples; of the whole when there is none."""
     starts, stops = run_lengths(present)
     start, stop = 0, signals.shape[1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def _pieces(n: int, fs_hz: float) -> list[tuple[int, int]]:
     if n <= 2 * length:
         return [(0, n)]
     edges = [*range(0, n - length // 2, length), n]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _moved(found: Delineation, own: NDArray[np.bool_], by: int) -> Delineation:
