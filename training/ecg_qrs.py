@@ -91,11 +91,11 @@ def dataset(found: list[Source], folds: NDArray[np.int64], count: int, noise: ND
     for i, one in enumerate(found):
         many = {"cpsc2019s": 8 * count, "mitdb": count, "cpsc2021s": count}.get(one.database, max(1, count // 2))
         for k, variant in enumerate(variants(one, many, noise, SEED)):
-            made = piece(variant, i, int(folds[i]), k == 0, worth[one.database])
+            made = piece(variant, i, int(folds[i]), k == 0, worth[one.database] * one.worth)
             if made is not None:
                 pieces.append(made)
     rng = np.random.default_rng(SEED)
-    for k in range(12 * count):
+    for k in range(30 * count):
         made = piece(silence(60, noise, rng), -1, k % (int(folds.max()) + 1), False, 1.0)
         if made is not None:
             pieces.append(made)
@@ -292,8 +292,8 @@ def second_stage(pieces: list[Piece], logits: list[Floats], count: int, epochs: 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with mitdb, cpsc2019s, cpsc2021s, ludb, nstdb")
-    parser.add_argument("--folds", type=int, default=8)
-    parser.add_argument("--variants", type=int, default=6)
+    parser.add_argument("--folds", type=int, default=6)
+    parser.add_argument("--variants", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--out", type=Path, help="weights trained on everything, as shipped")
     parser.add_argument("--folds-out", type=Path, help="networks by fold, for benchmarks/ecg_qrs.py --folds")

@@ -44,12 +44,16 @@ class _Tuning:
     qrs_hot: float = 0.30
     qrs_on_part: float = 0.036
     qrs_off_part: float = 0.036
+    qrs_sloping: float = 0.05
     qrs_quiet_s: float = 0.008
-    qrs_rest: float = 0.06
+    qrs_rest: float = 0.09
+    qrs_least_s: float = 0.10
     qrs_gap_s: float = 0.055
     qrs_foot_s: tuple[float, float] = (0.060, 0.075)
+    qrs_turn: float = 0.10
     qrs_trim_s: float = 0.0026  # what smoothing makes wider, here and below
-    noise_times: float = 2.0
+    noise_times: float = 2.8
+    noise_percentile: float = 8.0  # at a high rate there is little rest between waves
     t_smooth_s: float = 0.020
     t_part: float = 0.12
     t_trim_s: float = 0.006
@@ -142,39 +146,56 @@ def _qrs(beat: Samples, fs: float, r: int) -> tuple[int, int]:
         return ABSENT, ABSENT
     most = min(float(speed[first:last].max()), _TUNING.qrs_peaked * high)
     hot = np.flatnonzero(lasting > _TUNING.qrs_hot * high) + first
-    hot = _around(hot, r, round(_TUNING.qrs_gap_s * fs), speed, _TUNING.qrs_rest * most)
+    hot = _around(hot, r, round(_TUNING.qrs_gap_s * fs))
+    hot = _without_t(hot, r, speed, _TUNING.qrs_rest * most, round(_TUNING.qrs_least_s * fs))
     rest = np.concatenate((speed[: max(1, r - round(0.15 * fs))], speed[r + round(0.2 * fs) :]))
-    noise = _TUNING.noise_times * float(np.percentile(rest, 20))
+    noise = _TUNING.noise_times * float(np.percentile(rest, _TUNING.noise_percentile))
     quiet = round(_TUNING.qrs_quiet_s * fs)
     on = walk_back(speed, int(hot[0]), max(_TUNING.qrs_on_part * most, noise), quiet, max(0, first - quiet))
-    on = _or_quietest(speed, on, int(hot[0]), round(_TUNING.qrs_foot_s[0] * fs))
+    on = _or_quietest(speed, on, int(hot[0]), round(_TUNING.qrs_foot_s[0] * fs), _TUNING.qrs_turn * most)
     spikes = np.flatnonzero((speed[first:last] > 2.5 * lasting) & (speed[first:last] > 0.4 * high)) + first
     spikes = spikes[spikes < hot[0] + round(0.006 * fs)]
     if spikes.size:
         on = max(on, min(int(spikes[-1]) + round(0.004 * fs), int(hot[0])))
-    # a sloping ST segment moves all the time and still is not QRS
+    # a sloping ST segment moves all the time and still is not QRS; what moves faster is a late part of it
     after = int(hot[-1]) + round(0.05 * fs)
     sloping = float(np.median(speed[after : after + round(0.06 * fs)])) if after + 2 < speed.size else 0.0
-    still = max(_TUNING.qrs_off_part * most, noise, sloping)
+    still = max(_TUNING.qrs_off_part * most, noise, min(sloping, _TUNING.qrs_sloping * most))
     off = walk_on(speed, int(hot[-1]), still, quiet, min(speed.size - 1, last + quiet))
-    off = _or_quietest(speed, off, int(hot[-1]), round(_TUNING.qrs_foot_s[1] * fs))
+    off = _or_quietest(speed, off, int(hot[-1]), round(_TUNING.qrs_foot_s[1] * fs), _TUNING.qrs_turn * most)
     return on, max(off - round(_TUNING.qrs_trim_s * fs), int(hot[-1]))
 
 
-def _around(found: NDArray[np.intp], r: int, gap: int, speed: Samples, rest: float) -> NDArray[np.intp]:
-    """Of ascending samples the group next to ``r``. Groups are ``gap`` apart or have rest between: T is not QRS."""
-    ends = np.flatnonzero(np.diff(found) > 1)
-    parted = [k for k in ends if found[k + 1] - found[k] > gap or speed[found[k] : found[k + 1]].min() < rest]
-    groups = np.split(found, np.array(parted, dtype=np.intp) + 1)
+def _around(found: NDArray[np.intp], r: int, gap: int) -> NDArray[np.intp]:
+    """Of ascending samples the group next to ``r``, groups being more than ``gap`` apart."""
+    groups = np.split(found, np.flatnonzero(np.diff(found) > gap) + 1)
     return min(groups, key=lambda group: max(int(group[0]) - r, r - int(group[-1]), 0))
 
 
-def _or_quietest(speed: Samples, found: int, flank: int, farthest: int) -> int:
-    """The boundary found, or, where there is no rest so far from the flank (P or T joins QRS), the quietest sample."""
+def _without_t(hot: NDArray[np.intp], r: int, speed: Samples, rest: float, least: int) -> NDArray[np.intp]:
+    """The moving samples without those of a steep T wave: parted from QRS by rest, when what is left is long enough.
+
+    Within QRS there may be rest too, before the late part of a right bundle-branch block for one.
+    """
+    pauses = [k for k in np.flatnonzero(np.diff(hot) > 1) if speed[hot[k] : hot[k + 1]].min() < rest]
+    after = [k for k in pauses if hot[k + 1] > r and hot[k] - hot[0] >= least]
+    if after:
+        hot = hot[: after[0] + 1]
+    before = [k for k in pauses if k + 1 < hot.size and hot[k] < r and hot[-1] - hot[k + 1] >= least]
+    return hot[before[-1] + 1 :] if before else hot
+
+
+def _or_quietest(speed: Samples, found: int, flank: int, farthest: int, slow: float) -> int:
+    """The boundary found, or, where there is no rest so far from the flank (P or T joins QRS), where it is slowest.
+
+    That is the first slow turn on the way, or the slowest sample when none is slow.
+    """
     if abs(found - flank) <= farthest:
         return found
-    low, high = (max(0, flank - farthest), flank + 1) if found < flank else (flank, flank + farthest + 1)
-    return low + int(np.argmin(speed[low:high]))
+    step = -1 if found < flank else 1
+    way = speed[flank + step * np.arange(min(farthest + 1, flank + 1 if step < 0 else speed.size - flank))]
+    turns = np.flatnonzero((way[1:-1] <= way[:-2]) & (way[1:-1] < way[2:]) & (way[1:-1] < slow)) + 1
+    return flank + step * (int(turns[0]) if turns.size else int(np.argmin(way)))
 
 
 def _t_wave(beat: Samples, fs: float, r: int, qrs_on: int, qrs_off: int, rr_s: float) -> tuple[int, int, int]:

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from teleread.signal.ecg import electrode_features as look
 from teleread.signal.ecg.beat_measures import BeatMeasures
 from teleread.signal.ecg.filters import Samples
-from teleread.signal.ecg.lead_measures import to_work_rate
 from teleread.signal.ecg.quality_types import Finding, finding
 
 _EXCHANGED = (
@@ -121,26 +120,29 @@ def empty_lead(beats: BeatMeasures | None, leads: Sequence[str], gone: NDArray[n
     return finding(names[least], "limb_reversal", _EMPTY[names[least]])
 
 
-def limb_leads_disagree(whole_mv: Samples, leads: Sequence[str], limit_mv: float) -> tuple[str, ...]:
+def limb_leads_disagree(beats: BeatMeasures, leads: Sequence[str], culprit_mv: float, any_mv: float) -> tuple[str, ...]:
     """Which limb leads are not as Einthoven and Goldberger say; empty where all agree or cannot be checked.
 
-    One lead alone is named where the others agree without it; otherwise all that were looked at.
+    Some carts process each lead by itself, so that none agrees wholly with any other. Hence one lead is named from
+    ``culprit_mv`` on where the others agree far better without it, and all from ``any_mv`` on.
     """
-    rows = [list(leads).index(lead) for lead in _FROM_I_II if lead in leads]
     names = [lead for lead in _FROM_I_II if lead in leads]
     if len(names) < 3:
         return ()
-    seen, _ = to_work_rate(whole_mv[rows], float(max(1.0, whole_mv.shape[1] / 1000)), 1.0)
-    seen = seen - seen.mean(axis=1, keepdims=True)  # the mean, since the leads' medians do not add up
+    seen = beats.beat_mv[[list(leads).index(lead) for lead in names]]
+    seen = seen - seen.mean(axis=1, keepdims=True)
     told = np.array([_FROM_I_II[lead] for lead in names])
-    if _misfit(seen, told) <= limit_mv:
+    whole = _misfit(seen, told)
+    if whole <= culprit_mv:
         return ()
-    without = [_misfit(np.delete(seen, k, axis=0), np.delete(told, k, axis=0)) for k in range(len(names))]
-    if len(names) >= 4 and min(without) <= 0.5 * limit_mv:
-        return (names[int(np.argmin(without))],)
-    return tuple(names)
+    if len(names) >= 4:
+        without = [_misfit(np.delete(seen, k, axis=0), np.delete(told, k, axis=0)) for k in range(len(names))]
+        if min(without) <= _CULPRIT_LEAVES * whole:
+            return (names[int(np.argmin(without))],)
+    return tuple(names) if whole > any_mv else ()
 
 
+_CULPRIT_LEAVES = 0.25
 _FROM_I_II = {
     "I": (1.0, 0.0),
     "II": (0.0, 1.0),

@@ -16,6 +16,7 @@ from teleread.signal.ecg.record import STANDARD_LEADS
 
 LEAD_QUANTITIES = (
     "st_j_mv",
+    "st_80_mv",
     "depression_mv",
     "depression_80_mv",
     "upslope_mv",
@@ -23,7 +24,7 @@ LEAD_QUANTITIES = (
     "net_qrs_mv",
     "r_mv",
 )
-"""What a limit may ask of one lead: ST at J, its depression at J and 80 ms later (positive downwards), the rise from
+"""What a limit may ask of one lead: ST at J and 80 ms later, its depression there (positive downwards), the rise from
 J to J + 80 ms, the T wave (negative when inverted), R minus the deeper of Q and S, and R."""
 
 _WITNESS = "witness_"
@@ -169,8 +170,8 @@ def _quantity(quantity: str, lead: str, inputs: FlagInputs) -> tuple[float, floa
     names: tuple[str, ...]
     if quantity in ("st_j_mv", "depression_mv"):
         sign, names = (1.0 if quantity == "st_j_mv" else -1.0), ("st_j_mv",)
-    elif quantity == "depression_80_mv":
-        sign, names = -1.0, ("st_j80_mv",)
+    elif quantity in ("st_80_mv", "depression_80_mv"):
+        sign, names = (1.0 if quantity == "st_80_mv" else -1.0), ("st_j80_mv",)
     elif quantity == "t_mv":
         sign, names = 1.0, ("t_amplitude_mv",)
     elif quantity == "upslope_mv":

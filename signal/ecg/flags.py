@@ -11,8 +11,6 @@ an unknown device filter still flags and carries the note ``filter_unknown``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from teleread.errors import Misconfigured
 from teleread.signal.ecg.flag_profile import DEFAULT_PROFILE, LvhLimits, Profile, Rule, load_profile, profile_names
 from teleread.signal.ecg.flag_tests import TESTS
@@ -149,12 +147,7 @@ def _narrow(band: BandLike) -> bool:
 
 
 def _flag_of(rule: Rule, verdict: Verdict, inputs: FlagInputs) -> Flag:
-    unknown_band = rule.needs_band and (inputs.filters.high_pass_hz is None or inputs.filters.low_pass_hz is None)
-    faults: Mapping[str, str] = {"limb_reversal": "limb_reversal", "precordial_swap": "precordial_swap"}
-    findings = inputs.quality.findings if inputs.quality is not None else ()
-    notes = (["filter_unknown"] if unknown_band else []) + (
-        [note for fault, note in faults.items() if any(f.fault == fault for f in findings)] if rule.needs_band else []
-    )
+    notes = _notes(inputs) if rule.needs_band else ()
     whole_range = rule.age_years[0] <= 0
     assumed = set(verdict.assumed) | ({"age"} if inputs.age_years is None and not whole_range else set())
     return Flag(
@@ -170,5 +163,15 @@ def _flag_of(rule: Rule, verdict: Verdict, inputs: FlagInputs) -> Flag:
         confidence=round(verdict.confidence, 3),
         evidence=tuple((lead, round(value, 4)) for lead, value in verdict.evidence),
         assumed=tuple(sorted(assumed)),
-        notes=tuple(notes),
+        notes=notes,
     )
+
+
+def _notes(inputs: FlagInputs) -> tuple[str, ...]:
+    """What weakens a flag on ST: an unknown band, flutter waves that look like ST, electrodes that may be exchanged."""
+    band = inputs.filters
+    notes = ["filter_unknown"] if band.high_pass_hz is None or band.low_pass_hz is None else []
+    if inputs.rhythm is not None and _mostly(inputs.rhythm, frozenset({"atrial_flutter"})):
+        notes.append("atrial_flutter")
+    faults = {finding.fault for finding in inputs.quality.findings} if inputs.quality is not None else set()
+    return (*notes, *(fault for fault in ("limb_reversal", "precordial_swap") if fault in faults))

@@ -19,6 +19,7 @@ from teleread.signal.ecg.median_beat import MedianBeat
 
 _FEWEST_RR = 2  # one interval is as easily an artefact as a rhythm
 _IRREGULAR = 0.10  # standard deviation of RR as a part of its mean, from which QT is averaged over beats
+_SAME_QRS_MS = 20.0
 _SURE_BEATS = 5.0
 
 
@@ -116,6 +117,10 @@ def _mean_qt(rr_ms: Samples, delineation: Delineation | None, fs_hz: float) -> f
     if delineation is None or fs_hz <= 0 or rr_ms.size < 4 or rr_ms.std() < _IRREGULAR * rr_ms.mean():
         return None
     there = (delineation.qrs_on != ABSENT) & (delineation.t_off != ABSENT)
+    qrs = (delineation.qrs_off - delineation.qrs_on) * (1000.0 / fs_hz)
+    if there.any():
+        # an ectopic beat has another QRS and another QT
+        there &= np.abs(qrs - np.median(qrs[there])) <= _SAME_QRS_MS
     qt = (delineation.t_off[there] - delineation.qrs_on[there]) * (1000.0 / fs_hz)
     if qt.size < 4:
         return None

@@ -14,10 +14,9 @@ from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from teleread.signal.ecg.qrs_front import PAD, Floats, Front, Indices, strongest
+from teleread.signal.ecg.qrs_front import PAD, Floats, Front, Indices, rolling, strongest
 
 REACH = 66
 """Working samples (120 Hz) of waveform on either side of a candidate."""
@@ -99,14 +98,14 @@ def networks() -> tuple[Network, Network]:
 
 def windows(front: Front, at: Indices) -> Floats:
     """Waveform around each candidate in each lead, (n_leads, n, 2 REACH + 1), as stored."""
-    view = sliding_window_view(front.wave[:, PAD - REACH :], 2 * REACH + 1, axis=1)
+    view = rolling(front.wave[:, PAD - REACH :], 2 * REACH + 1)
     cut: Floats = view[:, at]
     return cut
 
 
 def bumps(front: Front, at: Indices) -> Floats:
     """Logarithm of slope over the usual level at each ``BUMP_STEP`` around each candidate, (n_leads, n, 37)."""
-    view = sliding_window_view(front.bumps[:, (PAD - BUMP_REACH) // 2 :], BUMP_REACH + 1, axis=1)
+    view = rolling(front.bumps[:, (PAD - BUMP_REACH) // 2 :], BUMP_REACH + 1)
     cut: Floats = view[:, :, :: BUMP_STEP // 2][:, at // 2]
     return cut
 
@@ -196,7 +195,7 @@ def _rhythm(times: Floats, before: Indices) -> tuple[Floats, Floats]:
     """Median distance of the beats around each candidate, and their quartiles' distance relative to it."""
     rr = np.diff(times)
     rr[(rr > _LONGEST_RR) | (rr <= 0)] = np.inf
-    ranked = np.sort(sliding_window_view(rr, 2 * _NEIGHBOURS - 1), axis=1)
+    ranked = np.sort(rolling(rr, 2 * _NEIGHBOURS - 1), axis=1)
     count = (ranked < np.inf).sum(axis=1)
     row = np.arange(len(ranked))
     middle = np.where(count > 0, ranked[row, np.maximum(count - 1, 0) // 2], np.float32(96))

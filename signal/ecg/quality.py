@@ -164,18 +164,25 @@ def _about_all(
         findings.append(finding(None, "undersampled"))
     if hopeless:
         return findings
-    odd = limb_leads_disagree(whole_mv, leads, limits.einthoven_mv)
-    limb_faults = any(faults.any_fault()[i] for i, lead in enumerate(leads) if lead in LIMB_LEADS)
-    if odd and not limb_faults:
-        findings += [finding(odd[0] if len(odd) == 1 else None, "einthoven")]
-    if empty is not None:
-        findings.append(empty)
-    elif beats is not None and not odd:
-        findings += misplaced_electrodes(beats, leads, faults.dead())
+    if beats is not None:
+        findings += _about_electrodes(leads, faults, beats, empty, limits)
     silent_mv, silent_share = silent_above(whole_mv, fs_hz, faults.dead())
     if silent_mv < limits.silent_band_mv and silent_share < limits.silent_band_share:
         findings.append(finding(None, "band_limited"))
     return findings
+
+
+def _about_electrodes(
+    leads: Sequence[str], faults: LeadFaults, beats: BeatMeasures, empty: Finding | None, limits: Limits
+) -> list[Finding]:
+    """Leads against each other: limb leads that contradict each other, electrodes that seem exchanged."""
+    odd = limb_leads_disagree(beats, leads, limits.einthoven_lead_mv, limits.einthoven_mv)
+    spoilt = faults.any_fault()
+    if odd and not any(spoilt[i] for i, lead in enumerate(leads) if lead in LIMB_LEADS):
+        return [finding(odd[0] if len(odd) == 1 else None, "einthoven")]
+    if empty is not None:
+        return [empty]
+    return [] if odd else misplaced_electrodes(beats, leads, faults.dead())
 
 
 def _chaotic(

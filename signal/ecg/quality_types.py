@@ -102,7 +102,8 @@ class Limits:
     lead_likeness: float = 0.7
     min_rate_bpm: float = 20.0
     max_rate_bpm: float = 280.0
-    einthoven_mv: float = 0.015
+    einthoven_lead_mv: float = 0.01
+    einthoven_mv: float = 0.12
     silent_band_mv: float = 0.0002
     silent_band_share: float = 0.002
 

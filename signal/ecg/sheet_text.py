@@ -104,7 +104,7 @@ def flag_line(flag: Mapping[str, Any], language: str, *, doubts: bool = True) ->
     text = word(code, language)
     if values:
         limit = f"{flag['limit']:.2f}" if in_mv else f"{flag['limit']:.4g}"
-        text += f": {values} {unit} ({limit})"
+        text += f": {values} {unit} ({word('limit', language)} {limit})"
     return "; ".join([text, *(_doubts([flag], language) if doubts else ())])
 
 

@@ -196,7 +196,7 @@ def _wanted(rule: Rule, lead: str, age: float, sex: str) -> Iterator[tuple[str, 
 def _lead_values(lead: str, wanted: dict[str, float]) -> dict[str, M]:
     """Measurements of one lead that have these quantities; quiet where nothing is wanted."""
     j = wanted.get("st_j_mv", -wanted.get("depression_mv", 0.0))
-    late = -wanted["depression_80_mv"] if "depression_80_mv" in wanted else j + wanted.get("upslope_mv", 0.0)
+    late = wanted.get("st_80_mv", -wanted.get("depression_80_mv", -j - wanted.get("upslope_mv", 0.0)))
     net = wanted.get("net_qrs_mv", 0.0)
     values = {"st_j_mv": j, "st_j80_mv": late, "t_amplitude_mv": wanted.get("t_mv", 0.05)}
     up = wanted.get("r_mv", max(net, 0.0))

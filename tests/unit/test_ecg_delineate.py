@@ -82,10 +82,10 @@ def test_fibrillating_atria_have_no_p_waves(seed: int) -> None:
 def test_blocked_p_waves_are_found_though_no_beat_follows() -> None:
     record, truth = simulate("complete_block", 1)
     on, off = p_waves(record.signals_mv[LEAD_II], record.fs_hz)
-    assert on.size >= 3
+    assert on.size > truth.r_peaks.size
     assert (off > on).all()
     found = sum(bool(((on <= p) & (p <= off)).any()) for p in truth.p_waves)
-    assert found >= on.size - 1
+    assert found > 0.5 * truth.p_waves.size
 
 
 @pytest.mark.parametrize("gain", [1e-4, 0.1, 30.0, 1e4])
@@ -231,7 +231,7 @@ def test_resampling_keeps_time_and_level() -> None:
     assert resampled(np.ones(3), 500.0, 0, 2).tolist() == [1.0, 1.0]
 
 
-def test_runs_end_where_the_probability_crosses_one_half() -> None:
+def test_runs_end_where_the_mark_is_to_be_expected() -> None:
     p = np.zeros(50)
     p[10:20] = 0.9
     p[9], p[20] = 0.4, 0.4
@@ -239,8 +239,8 @@ def test_runs_end_where_the_probability_crosses_one_half() -> None:
     p[:3] = 0.9  # cut by the beginning
     found = waves(p)
     assert found.on.size == 1
-    assert found.on[0] == pytest.approx((9.2 + 0.25) / FRAME_HZ)
-    assert found.off[0] == pytest.approx((19.8 + 0.25) / FRAME_HZ)
+    assert found.on[0] == pytest.approx((10.1 - 0.25) / FRAME_HZ)
+    assert found.off[0] == pytest.approx((19.9 - 0.25) / FRAME_HZ)
     assert waves(np.zeros(0)).on.size == 0
 
 

@@ -13,7 +13,7 @@ from teleread.signal.ecg import Filters, Finding, Quality
 from teleread.signal.ecg.flag_profile import OPS, parse_profile
 from teleread.signal.ecg.flag_tests import TESTS
 from teleread.signal.ecg.flags import flag, load_profile, profile_names, suppressors
-from tests.unit.flag_cases import STEP, WIDE_BAND, Case, F, M, R, cases, faulty, inputs, shifted, st
+from tests.unit.flag_cases import LEADS, STEP, WIDE_BAND, Case, F, M, R, cases, faulty, inputs, shifted, st
 
 PROFILES = {name: load_profile(name) for name in profile_names()}
 OWN = [p for name, p in PROFILES.items() if name != "standard"]
@@ -305,6 +305,11 @@ def test_swapped_electrodes_are_noted_on_a_flag() -> None:
     assert fired(given)["udmi-2018.inferior"].notes == ("limb_reversal",)
 
 
+def test_flutter_waves_are_noted_on_an_st_flag() -> None:
+    given = inputs(measurements=HIGH, rhythm=R(((0.0, 10.0, "atrial_flutter"),)))
+    assert fired(given)["udmi-2018.inferior"].notes == ("atrial_flutter",)
+
+
 def test_leads_that_are_not_there_or_not_measured_are_said() -> None:
     twelve = inputs(measurements=st(), leads=("I", "II", "III", "aVR", "aVL", "aVF"))
     assert reasons(twelve, "udmi-2018")["udmi-2018.posterior"] == "lead_missing"
@@ -378,12 +383,13 @@ def test_provinces_differ_in_the_rate_that_is_critical() -> None:
 
 
 def test_sgarbossa_is_asked_only_of_blocked_or_paced_traces() -> None:
-    raised = st(V5=0.15) | {"r_amplitude_mv.V5": M(1.0), "q_amplitude_mv.V5": M(-0.1)}
+    late = {f"st_j80_mv.{lead}": M(0.15, "mV", lead) for lead in LEADS} | {"qrs_duration_ms": M(150.0, "ms")}
+    raised = st(V5=0.15) | late | {"r_amplitude_mv.V5": M(1.0), "q_amplitude_mv.V5": M(-0.1)}
     assert not fired(inputs(measurements=raised))
     for code in ("lbbb", "paced"):
         found = fired(inputs(measurements=raised, rhythm=R(findings=(F(code),))))
         assert set(found) == {"teleread-patterns.concordant-elevation"}
-    discordant = st(V5=0.15) | {"s_amplitude_mv.V5": M(-1.0)}
+    discordant = st(V5=0.15) | late | {"s_amplitude_mv.V5": M(-1.0)}
     assert not fired(inputs(measurements=discordant, rhythm=R(findings=(F("lbbb"),))))
 
 

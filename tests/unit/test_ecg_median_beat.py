@@ -225,6 +225,32 @@ def test_a_long_recording_is_taken_in_blocks_without_a_seam() -> None:
     assert beat.beats <= BLOCK_BEATS
 
 
+def test_a_few_beats_after_the_last_block_join_it() -> None:
+    record, truth = simulate("normal", 13, fs_hz=250.0, duration_s=300.0, noise=0.3)
+    x = diagnostic_band(record.signals_mv[:2], 250.0)
+    peaks = truth.r_peaks[: BLOCK_BEATS + 10]
+    found = delineate_global(x, 250.0, peaks)
+    assert found.r_peaks.size == BLOCK_BEATS + 10
+    assert (found.qrs_on[1:] != ABSENT).all()
+
+
+def test_a_steep_t_at_a_high_rate_is_not_part_of_qrs() -> None:
+    for seed in range(3):
+        record, truth = simulate("lbbb", seed, noise=0.3, rate_bpm=140.0)
+        x = diagnostic_band(record.signals_mv, 500.0)
+        beat = beat_of(x, 500.0, truth.r_peaks)
+        assert abs((beat.qrs_off - beat.qrs_on) * 2.0 - truth.intervals_ms["qrs_duration_ms"]) <= 14.0
+
+
+def test_in_ventricular_tachycardia_qrs_is_told_from_t() -> None:
+    errors = []
+    for seed in range(4):
+        x, truth = recording("vt", seed)
+        beat = beat_of(x, 500.0, truth.r_peaks)
+        errors.append((beat.qrs_off - beat.qrs_on) * 2.0 - truth.intervals_ms["qrs_duration_ms"])
+    assert float(np.median(np.abs(errors))) <= 16.0
+
+
 @pytest.mark.parametrize(
     ("fs_hz", "least", "most"), [(100, 400, 500), (250, 400, 500), (500, 500, 500), (2000, 1000, 1000)]
 )

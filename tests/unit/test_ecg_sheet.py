@@ -370,16 +370,16 @@ FLAG = Flag(
 
 def test_flags_stand_first_with_value_limit_and_what_was_assumed() -> None:
     assert flag_line(FLAG.to_json(), "en") == (
-        "ST elevation, inferior: II +0.21, III +0.24 mV (0.10); "
+        "ST elevation, inferior: II +0.21, III +0.24 mV (limit 0.10); "
         "unknown: age, most sensitive limit used; device filter unknown"
     )
-    assert flag_line(FLAG.to_json(), "en", doubts=False).endswith("(0.10)")
+    assert flag_line(FLAG.to_json(), "en", doubts=False).endswith("(limit 0.10)")
     low = replace(FLAG, code="st_depression_posterior", evidence=(("V2", 0.07), ("V2", 0.2)), assumed=(), notes=())
-    assert flag_line(low.to_json(), "en") == "ST depression V1–V3, posterior?: V2 0.07 mV (0.10)"
+    assert flag_line(low.to_json(), "en") == "ST depression V1–V3, posterior?: V2 0.07 mV (limit 0.10)"
     slow = replace(
         FLAG, code="bradycardia_extreme", unit="bpm", value=31.0, limit=35.0, evidence=(), assumed=(), notes=()
     )
-    assert flag_line(replace(slow, lead="global").to_json(), "zh") == "严重心动过缓: 31 /min (35)"
+    assert flag_line(replace(slow, lead="global").to_json(), "zh") == "严重心动过缓: 31 /min (界值 35)"
     block = replace(FLAG, code="av_block_3", unit="findings", evidence=(), assumed=(), notes=())
     assert flag_line(block.to_json(), "en") == "Complete AV block"
 
