@@ -103,32 +103,50 @@ def ours(folds: Path | None) -> Detector:
 
 
 def rivals(slow: bool) -> dict[str, Detector]:
-    """Detectors of the peers' environment, one lead each."""
-    import biosppy.signals.ecg as biosppy
-    import neurokit2
+    """Detectors of the peers' environment, one lead each; what is not installed there is left out and said."""
+    found: dict[str, Detector] = {}
+    for make in (_sleepecg, _neurokit, *((_biosppy, _wfdb) if slow else ())):
+        try:
+            found |= make()
+        except ImportError as problem:
+            print(f"left out: {problem}", file=sys.stderr)
+    return found
+
+
+def _sleepecg() -> dict[str, Detector]:
     import sleepecg
-    from biosppy.signals import tools
-    from wfdb import processing
+
+    return {"sleepecg (C)": lambda x, fs, record: sleepecg.detect_heartbeats(x, fs, backend="c")}
+
+
+def _neurokit() -> dict[str, Detector]:
+    import neurokit2
 
     def neurokit(x: NDArray[np.float64], fs: float, record: str) -> Any:
         clean = neurokit2.ecg_clean(x, sampling_rate=int(fs))
         return neurokit2.ecg_peaks(clean, sampling_rate=int(fs))[1]["ECG_R_Peaks"]
 
-    def hamilton(x: NDArray[np.float64], fs: float, record: str) -> Any:
-        clean = tools.filter_signal(
-            x, ftype="FIR", band="bandpass", order=int(1.5 * fs), frequency=[0.67, 45], sampling_rate=fs
-        )[0]
-        return biosppy.hamilton_segmenter(signal=clean, sampling_rate=fs)[0]
+    return {"neurokit2": neurokit}
 
-    found: dict[str, Detector] = {
-        "sleepecg (C)": lambda x, fs, record: sleepecg.detect_heartbeats(x, fs, backend="c"),
-        "neurokit2": neurokit,
+
+def _biosppy() -> dict[str, Detector]:
+    from biosppy.signals import ecg, tools
+
+    def hamilton(x: NDArray[np.float64], fs: float, record: str) -> Any:
+        band = {"ftype": "FIR", "band": "bandpass", "order": int(1.5 * fs), "frequency": [0.67, 45]}
+        clean = tools.filter_signal(x, sampling_rate=fs, **band)[0]
+        return ecg.hamilton_segmenter(signal=clean, sampling_rate=fs)[0]
+
+    return {"biosppy hamilton": hamilton}
+
+
+def _wfdb() -> dict[str, Detector]:
+    from wfdb import processing
+
+    return {
+        "wfdb gqrs": lambda x, fs, record: processing.gqrs_detect(sig=x, fs=fs),
+        "wfdb xqrs": lambda x, fs, record: processing.xqrs_detect(sig=x, fs=fs, verbose=False),
     }
-    if slow:
-        found["biosppy hamilton"] = hamilton
-        found["wfdb gqrs"] = lambda x, fs, record: processing.gqrs_detect(sig=x, fs=fs)
-        found["wfdb xqrs"] = lambda x, fs, record: processing.xqrs_detect(sig=x, fs=fs, verbose=False)
-    return found
 
 
 def judge(database: Database, data: Path, detectors: dict[str, Detector]) -> dict[str, tuple[Tally, float]]:

@@ -91,11 +91,11 @@ def dataset(found: list[Source], folds: NDArray[np.int64], count: int, noise: ND
     for i, one in enumerate(found):
         many = {"cpsc2019s": 8 * count, "mitdb": count, "cpsc2021s": count}.get(one.database, max(1, count // 2))
         for k, variant in enumerate(variants(one, many, noise, SEED)):
-            made = piece(variant, i, int(folds[i]), k == 0, worth[one.database])
+            made = piece(variant, i, int(folds[i]), k == 0, worth[one.database] * one.worth)
             if made is not None:
                 pieces.append(made)
     rng = np.random.default_rng(SEED)
-    for k in range(12 * count):
+    for k in range(30 * count):
         made = piece(silence(60, noise, rng), -1, k % (int(folds.max()) + 1), False, 1.0)
         if made is not None:
             pieces.append(made)
@@ -179,14 +179,14 @@ def first_rows(pieces: list[Piece]) -> tuple[Floats, Floats, Floats, Floats]:
 INNER = np.flatnonzero(np.abs(judge.COLUMNS - judge.REACH) <= judge.LIKE_REACH)
 
 
-def second_inputs(p: Piece, logits: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """(which candidates, windows, others) for the second network."""
+def second_inputs(p: Piece, logits: Floats) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
+    """(which candidates, windows, others, lean) for the second network."""
     kept = np.flatnonzero(logits > judge.HOPELESS)
     if kept.size == 0:
-        return kept, p.windows[kept], np.zeros((0, 1), np.float32)
+        return kept, p.windows[kept], np.zeros((0, 1), np.float32), np.zeros(0, np.float32)
     around = judge.context(p.at[kept], logits[kept], p.slope[kept], p.windows[kept][:, INNER])
     scale = judge.second_scale(around.usual, p.slope[kept])
-    return kept, p.windows[kept] * scale[:, None], around.others
+    return kept, p.windows[kept] * scale[:, None], around.others, around.lean
 
 
 def score(p: Piece, ratio: float, found: NDArray[np.int64], tolerance: float, ignored: tuple[tuple[float, float], ...]
@@ -285,15 +285,15 @@ def second_stage(pieces: list[Piece], logits: list[Floats], count: int, epochs: 
         for k, (p, s) in enumerate(zip(pieces, seen, strict=True)):
             if p.plain and p.fold == fold:
                 empty = np.empty(0, np.int64)
-                decisions[k] = decide(p.at[s[0]], apply(nets[fold], s[1], s[2])) if s[0].size else empty
+                decisions[k] = decide(p.at[s[0]], apply(nets[fold], s[1], s[2]) + s[3]) if s[0].size else empty
     return nets, decisions
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with mitdb, cpsc2019s, cpsc2021s, ludb, nstdb")
-    parser.add_argument("--folds", type=int, default=8)
-    parser.add_argument("--variants", type=int, default=6)
+    parser.add_argument("--folds", type=int, default=6)
+    parser.add_argument("--variants", type=int, default=7)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--out", type=Path, help="weights trained on everything, as shipped")
     parser.add_argument("--folds-out", type=Path, help="networks by fold, for benchmarks/ecg_qrs.py --folds")

@@ -122,7 +122,8 @@ def _beats(x: Samples, fs_hz: float, start: int, stop: int, networks: Networks) 
     peaks = _locate(leads, at[kept], fs_hz)
     # a largest deflection at the very end is the flank of something that lies beyond
     edge = round(_EDGE_S * fs_hz)
-    return peaks[(peaks >= max(start, edge)) & (peaks < min(stop, x.shape[1] - edge))]
+    inside: Indices = peaks[(peaks >= max(start, edge)) & (peaks < min(stop, x.shape[1] - edge))]
+    return inside
 
 
 def _leads(x: Samples, fs_hz: float) -> _Leads | None:
@@ -179,7 +180,8 @@ def _judged(leads: _Leads, slope: Floats, at: Indices, networks: Networks) -> Fl
     around = judge.context(at[kept], logits[kept], slope[at[kept]], inner, count)
     scale = judge.second_scale(around.usual, slope[at[kept]]) / leads.usual[:, None]
     others = around.others if count == 1 else np.tile(around.others, (count, 1))
-    final[kept] = leads.weight @ second(shapes.reshape(count * kept.size, -1), scale.ravel(), others).reshape(count, -1)
+    judged = second(shapes.reshape(count * kept.size, -1), scale.ravel(), others).reshape(count, -1)
+    final[kept] = leads.weight @ judged + around.lean
     return final
 
 
@@ -190,12 +192,12 @@ def _locate(leads: _Leads, beats: Indices, fs_hz: float) -> Indices:
     around = beats[:, None] + np.arange(PAD - _LOCATE - 1, PAD + _LOCATE)
     share = np.sqrt(leads.weight) / leads.usual
     magnitude = np.zeros(around.shape, np.float32)
-    for wave, part in zip(leads.front.wave, share, strict=True):
-        magnitude += np.square(wave[around] * part)
-    top = np.clip(np.argmax(magnitude, axis=1), 1, magnitude.shape[1] - 2)
+    for k in range(share.size):
+        magnitude += np.square(leads.front.wave[k][around] * share[k])
+    top = np.clip(np.argmax(magnitude, axis=1), 1, 2 * _LOCATE - 1)
     row = np.arange(beats.size)
-    size = np.sqrt(magnitude.astype(np.float64))
-    left, middle, right = size[row, top - 1], size[row, top], size[row, top + 1]
+    root = np.sqrt(magnitude.astype(np.float64))
+    left, middle, right = root[row, top - 1], root[row, top], root[row, top + 1]
     bend = left - 2.0 * middle + right
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
     peak = around[row, top]
@@ -205,10 +207,10 @@ def _locate(leads: _Leads, beats: Indices, fs_hz: float) -> Indices:
     n = leads.samples.shape[1]
     near = np.clip(exact[:, None] + np.arange(-reach, reach + 1), 0, n - 1)
     deflection = np.zeros(near.shape)
-    for wave, samples, weight in zip(leads.front.wave, leads.samples, leads.weight, strict=True):
-        close = samples[near]
+    for k in range(share.size):
+        close = leads.samples[k][near]
         # leads may differ in gain: each counts by what it does here
         size = float(np.median(np.ptp(close, axis=1))) if share.size > 1 else 1.0
         if size > 0:
-            deflection += close * (np.sign(wave[peak]) * (np.sqrt(weight) / size))[:, None]
+            deflection += close * (np.sign(leads.front.wave[k][peak]) * (np.sqrt(leads.weight[k]) / size))[:, None]
     return np.unique(near[row, np.argmax(deflection, axis=1)])

@@ -89,6 +89,13 @@ def box(x: Floats, width: int) -> Floats:
     return total
 
 
+def rolling(x: Floats, width: int) -> Floats:
+    """All windows of ``width`` samples along the last axis, a view."""
+    shape = (*x.shape[:-1], x.shape[-1] - width + 1, width)
+    view: Floats = np.lib.stride_tricks.as_strided(x, shape, (*x.strides, x.strides[-1]), writeable=False)
+    return view
+
+
 def level_around(slope: Floats) -> Floats:
     """What a beat near each sample of one lead usually reaches: running median over the maxima of 1.4 s windows."""
     width = min(_LEVEL_WINDOW, slope.size)
@@ -102,7 +109,7 @@ def level_around(slope: Floats) -> Floats:
     filled = np.flatnonzero(maxima > 0.05 * ranked[(3 * ranked.size) // 4])
     padded = np.full(filled.size + 2 * _LEVEL_REACH, np.inf, np.float32)
     padded[_LEVEL_REACH:-_LEVEL_REACH] = maxima[filled]
-    around = np.sort(np.lib.stride_tricks.sliding_window_view(padded, 2 * _LEVEL_REACH + 1), axis=1)
+    around = np.sort(rolling(padded, 2 * _LEVEL_REACH + 1), axis=1)
     count = (around < np.inf).sum(axis=1)
     at = np.arange(filled.size)
     medians = 0.5 * (around[at, (count - 1) // 2] + around[at, count // 2])
@@ -128,7 +135,7 @@ def without_spikes(work: Samples, ecg: Samples, fs_hz: float, ratio: float) -> S
     width = min(_LEVEL_WINDOW, bend.shape[1])
     whole = bend.shape[1] // width
     usual = np.median(bend[:, : whole * width].reshape(len(bend), whole, width).max(axis=2), axis=1)
-    row, bent = np.nonzero(bend > 0.5 * usual[:, None])
+    row, bent = np.divmod(np.flatnonzero(bend > 0.5 * usual[:, None]), bend.shape[1])
     sharp = bend[row, bent]
     top_of_bend = sharp >= bend[row, np.maximum(bent - 1, 0)]
     top_of_bend &= sharp >= bend[row, np.minimum(bent + 1, bend.shape[1] - 1)]
@@ -173,13 +180,13 @@ def alive(work: Samples) -> NDArray[np.bool_]:
 def prepare(work: Samples, usable: NDArray[np.bool_] | None = None) -> Front:
     """The front end of living leads (n_leads, n) at the working rate; ``usable`` is false where samples are missing."""
     # one factor for each lead brings any gain into the range of float32
-    x = work - work.mean(axis=1, keepdims=True)
-    x *= 1.0 / np.maximum(x.max(axis=1), -x.min(axis=1))[:, None]
-    x = x.astype(np.float32)
+    centred = work - work.mean(axis=1, keepdims=True)
+    x = np.empty(work.shape, np.float32)
+    np.multiply(centred, 1.0 / np.ptp(work, axis=1)[:, None], out=x, casting="same_kind")
     smooth = box(box(x, 3), 2)
     wave = np.zeros((x.shape[0], x.shape[1] + 2 * PAD), np.float32)
     inner = wave[:, PAD:-PAD]
-    np.multiply(box(smooth, 60), np.float32(-1 / 60), out=inner)
+    np.multiply(box(smooth, 64), np.float32(-1 / 64), out=inner)
     inner += smooth
     steep = np.zeros_like(x)
     np.subtract(smooth[:, 2:], smooth[:, :-2], out=steep[:, 1:-1])

@@ -14,10 +14,9 @@ from functools import lru_cache
 from importlib.resources import files
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from teleread.signal.ecg.qrs_front import PAD, Floats, Front, Indices, strongest
+from teleread.signal.ecg.qrs_front import PAD, Floats, Front, Indices, rolling, strongest
 
 REACH = 66
 """Working samples (120 Hz) of waveform on either side of a candidate."""
@@ -31,6 +30,10 @@ LIKE_REACH = 14
 
 BUMP_REACH, BUMP_STEP = 144, 8
 REFRACTORY = 24
+LEAN = np.float32(0.7)
+"""Added to the second network's logit among plain beats: there missed and extra beats balance on recordings left out
+of training. Where nothing around is surely a beat, as in noise or asystole, doubt stays doubt."""
+
 HOPELESS = -4.0
 """Candidates below this logit of the first network are not looked at again."""
 
@@ -40,6 +43,7 @@ _AWAY = 1e6
 _REMEMBERED = 1500.0
 _LONGEST_RR = 360.0
 _SCALE = np.float32(0.3)
+_SURE = 3.0
 _TINY = np.float32(1e-12)
 
 
@@ -94,14 +98,14 @@ def networks() -> tuple[Network, Network]:
 
 def windows(front: Front, at: Indices) -> Floats:
     """Waveform around each candidate in each lead, (n_leads, n, 2 REACH + 1), as stored."""
-    view = sliding_window_view(front.wave[:, PAD - REACH :], 2 * REACH + 1, axis=1)
+    view = rolling(front.wave[:, PAD - REACH :], 2 * REACH + 1)
     cut: Floats = view[:, at]
     return cut
 
 
 def bumps(front: Front, at: Indices) -> Floats:
     """Logarithm of slope over the usual level at each ``BUMP_STEP`` around each candidate, (n_leads, n, 37)."""
-    view = sliding_window_view(front.bumps[:, (PAD - BUMP_REACH) // 2 :], BUMP_REACH + 1, axis=1)
+    view = rolling(front.bumps[:, (PAD - BUMP_REACH) // 2 :], BUMP_REACH + 1)
     cut: Floats = view[:, :, :: BUMP_STEP // 2][:, at // 2]
     return cut
 
@@ -119,12 +123,13 @@ def second_scale(usual: Floats, slope: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What surrounds each candidate: ``others`` for the second network, ``usual`` slope of the beats around it, and
-    ``beats`` (n, 2 * _NEIGHBOURS): which candidates are the provisional beats around it, -1 where there is none.
+    """What surrounds each candidate: ``others`` for the second network, the ``usual`` slope of the beats around it, and
+    the ``lean`` towards a beat that is added to the second network's logit.
     """
 
     others: Floats
     usual: Floats
+    lean: Floats
 
 
 def context(at: Indices, logits: Floats, slope: Floats, inner: Floats, leads: int = 1) -> Context:
@@ -175,7 +180,8 @@ def context(at: Indices, logits: Floats, slope: Floats, inner: Floats, leads: in
             _rivals(at, logits),
         )
     )
-    return Context(others, usual)
+    sure = strong.sum(axis=1) / (2 * c)
+    return Context(others, usual, np.where(sure > _SURE, LEAN, np.float32(0)))
 
 
 def _middle(values: Floats, count: Floats) -> Floats:
@@ -189,7 +195,7 @@ def _rhythm(times: Floats, before: Indices) -> tuple[Floats, Floats]:
     """Median distance of the beats around each candidate, and their quartiles' distance relative to it."""
     rr = np.diff(times)
     rr[(rr > _LONGEST_RR) | (rr <= 0)] = np.inf
-    ranked = np.sort(sliding_window_view(rr, 2 * _NEIGHBOURS - 1), axis=1)
+    ranked = np.sort(rolling(rr, 2 * _NEIGHBOURS - 1), axis=1)
     count = (ranked < np.inf).sum(axis=1)
     row = np.arange(len(ranked))
     middle = np.where(count > 0, ranked[row, np.maximum(count - 1, 0) // 2], np.float32(96))
