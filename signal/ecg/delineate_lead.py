@@ -1,8 +1,8 @@
 """Boundaries of P, QRS and T in one lead: a network's probabilities, read beat by beat.
 
 The network (``delineate_net``) says for each 8 ms how likely P, QRS and T are there; it learned from LUDB (Kalyakulina
-et al., doi:10.1109/ACCESS.2020.3029211), where cardiologists marked each lead by itself. A wave ends where its
-probability falls below one half, to a fraction of a frame: half of the marks lie before, half behind.
+et al., doi:10.1109/ACCESS.2020.3029211), where cardiologists marked each lead by itself. Read from the middle of a wave
+outwards, its probability says how likely the mark lies farther out; the area below it is the expected mark.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ P, QRS, T = 1, 2, 3
 
 _FLOOR = 0.3
 _ENOUGH = 0.5
+_TAIL = 0.1
 _QRS_REACH_S = 0.08
 _LONGEST_PR_S = 0.8
 _LATEST_T_S = 0.8
@@ -91,24 +92,27 @@ def masked(planes: Planes, x: Samples, fs_hz: float) -> Planes:
 
 
 def waves(probability: NDArray[np.floating]) -> Waves:
-    """Runs above a floor that reach one half, with their ends where the probability crosses one half."""
+    """Runs above a floor that reach one half, with their ends where the mark is to be expected."""
     p = np.concatenate(([np.nan], np.asarray(probability, dtype=np.float64), [np.nan]))
-    starts, stops = run_lengths(np.nan_to_num(p) > _FLOOR)
+    filled = np.nan_to_num(p)
+    starts, stops = run_lengths(filled > _FLOOR)
     whole = np.isfinite(p[starts - 1]) & np.isfinite(p[np.minimum(stops, p.size - 1)])
     starts, stops = starts[whole], stops[whole]
     if starts.size == 0:
         return Waves(*([np.empty(0)] * 4))
-    filled = np.nan_to_num(p)
     top = np.maximum.reduceat(filled, np.ravel(np.column_stack((starts, stops))))[::2]
     starts, stops, top = starts[top >= _ENOUGH], stops[top >= _ENOUGH], top[top >= _ENOUGH]
     total = np.concatenate(([0.0], np.cumsum(filled)))
     above = np.flatnonzero(filled >= _ENOUGH)
-    first = above[np.searchsorted(above, starts)]
-    last = above[np.searchsorted(above, stops) - 1]
-    on = first - (filled[first] - _ENOUGH) / (filled[first] - filled[first - 1])
-    off = last + (filled[last] - _ENOUGH) / (filled[last] - filled[last + 1])
-    # one frame was put before the first; frame k stands for (k + 0.25) / 125 s
-    return Waves((on - 0.75) / FRAME_HZ, (off - 0.75) / FRAME_HZ, (total[stops] - total[starts]) / FRAME_HZ, top)
+    first, last = above[np.searchsorted(above, starts)], above[np.searchsorted(above, stops) - 1]
+    middle = (first + last + 1) // 2
+    # the tails reach down to where hardly anything is left
+    low, high = run_lengths(filled > _TAIL)
+    run = np.searchsorted(low, middle, side="right") - 1
+    on = middle - (total[middle] - total[low[run]])
+    off = middle + (total[high[run]] - total[middle])
+    # frame k begins at (k - 0.25) / 125 s, and one was put before the first
+    return Waves((on - 1.25) / FRAME_HZ, (off - 1.25) / FRAME_HZ, (total[stops] - total[starts]) / FRAME_HZ, top)
 
 
 def from_probabilities(planes: Planes, x: Samples, fs_hz: float, peaks: Indices) -> Delineation:
@@ -133,6 +137,8 @@ def from_probabilities(planes: Planes, x: Samples, fs_hz: float, peaks: Indices)
         return np.where(there, on, ABSENT), np.where(there, off, ABSENT)
 
     (p_on, p_off), (qrs_on, qrs_off), (t_on, t_off) = ends(p, of_p), ends(qrs, of_qrs), ends(t, of_t)
+    p_off = np.where((p_off >= 0) & (qrs_on >= 0), np.minimum(p_off, qrs_on), p_off)
+    t_on = np.where((t_on >= 0) & (qrs_off >= 0), np.maximum(t_on, qrs_off), t_on)
     smooth = moving_mean(x, max(1, round(0.02 * fs_hz)))
     p_peak, t_peak = _tops(smooth, p_on, p_off), _tops(smooth, t_on, t_off)
     return Delineation(peaks, p_on, p_peak, p_off, qrs_on, qrs_off, t_on, t_peak, t_off)

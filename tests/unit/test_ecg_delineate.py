@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -81,10 +82,10 @@ def test_fibrillating_atria_have_no_p_waves(seed: int) -> None:
 def test_blocked_p_waves_are_found_though_no_beat_follows() -> None:
     record, truth = simulate("complete_block", 1)
     on, off = p_waves(record.signals_mv[LEAD_II], record.fs_hz)
-    assert on.size >= 3
+    assert on.size > truth.r_peaks.size
     assert (off > on).all()
     found = sum(bool(((on <= p) & (p <= off)).any()) for p in truth.p_waves)
-    assert found >= on.size - 1
+    assert found > 0.5 * truth.p_waves.size
 
 
 @pytest.mark.parametrize("gain", [1e-4, 0.1, 30.0, 1e4])
@@ -230,7 +231,7 @@ def test_resampling_keeps_time_and_level() -> None:
     assert resampled(np.ones(3), 500.0, 0, 2).tolist() == [1.0, 1.0]
 
 
-def test_runs_end_where_the_probability_crosses_one_half() -> None:
+def test_runs_end_where_the_mark_is_to_be_expected() -> None:
     p = np.zeros(50)
     p[10:20] = 0.9
     p[9], p[20] = 0.4, 0.4
@@ -238,8 +239,8 @@ def test_runs_end_where_the_probability_crosses_one_half() -> None:
     p[:3] = 0.9  # cut by the beginning
     found = waves(p)
     assert found.on.size == 1
-    assert found.on[0] == pytest.approx((9.2 + 0.25) / FRAME_HZ)
-    assert found.off[0] == pytest.approx((19.8 + 0.25) / FRAME_HZ)
+    assert found.on[0] == pytest.approx((10.1 - 0.25) / FRAME_HZ)
+    assert found.off[0] == pytest.approx((19.9 - 0.25) / FRAME_HZ)
     assert waves(np.zeros(0)).on.size == 0
 
 
@@ -250,14 +251,18 @@ def test_without_any_wave_each_beat_is_absent() -> None:
     assert all((getattr(found, name) == ABSENT).all() for name in NAMES)
 
 
-@pytest.mark.parametrize("name", ["12", "50", "101"])
+@pytest.mark.parametrize("name", ["12", "50", "102"])
 def test_marks_of_cardiologists_are_met(data_dir: Path, name: str) -> None:
     """Coarse: the exact figures are benchmarks/ecg_delineation.py's."""
-    wfdb = pytest.importorskip("wfdb")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wfdb = pytest.importorskip("wfdb")
     folder = data_dir / "ecg" / "ludb"
     if not (folder / f"{name}.hea").exists():
         pytest.skip("not among our recordings")
-    record, note = wfdb.rdrecord(str(folder / name)), wfdb.rdann(str(folder / name), "ii")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the reader's own deprecations
+        record, note = wfdb.rdrecord(str(folder / name)), wfdb.rdann(str(folder / name), "ii")
     x = record.p_signal[:, LEAD_II]
     found = delineate(x, float(record.fs), detect_qrs(x, float(record.fs)))
     onsets = [s for s, a, b in zip(note.sample, note.symbol, note.symbol[1:], strict=False) if a == "(" and b == "N"]
