@@ -1,6 +1,6 @@
 """Global intervals: on the simulator, beside the devices' own in MUSE and Philips files, on LUDB; and CPU time.
 
-    python -m benchmarks.ecg_intervals [--data DIR] [--seeds N] [--only simulator,device,ludb,cpu]
+    python -m benchmarks.ecg_intervals [--data DIR] [--seeds N] [--only simulator,device,ludb,cpu] [--filter diagnostic|band]
 
 DIR holds ``ecg/ludb`` and ``ecg_files/{muse_xml,sierra_xml}`` (default: TELEREAD_DATA); without it those two tables are
 left out. ``FILE.gt.npz`` holds the true samples of ``FILE`` by lead, in mV.
@@ -13,7 +13,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from teleread.signal.ecg import detect_qrs, simulate
 from teleread.signal.ecg.delineate_global import delineate_global
-from teleread.signal.ecg.filters import diagnostic
+from teleread.signal.ecg.filters import diagnostic, diagnostic_band
 from teleread.signal.ecg.measure import Measured, delineate_and_median, measure
 
 Samples = NDArray[np.float64]
@@ -56,9 +56,16 @@ EXPLAINED = {
 }
 
 
+FILTERS: dict[str, Callable[[Samples, float], Samples]] = {
+    "diagnostic": lambda x, fs_hz: diagnostic(x, fs_hz).signals_mv,
+    "band": diagnostic_band,
+}
+CHOSEN = {"filter": "diagnostic"}
+
+
 def measured(signals_mv: Samples, fs_hz: float, leads: tuple[str, ...]) -> dict[str, Measured]:
     """Everything that is measured on one recording, by the way that ``analyse`` takes."""
-    filtered = diagnostic(signals_mv, fs_hz).signals_mv
+    filtered = FILTERS[CHOSEN["filter"]](signals_mv, fs_hz)
     peaks = detect_qrs(signals_mv, fs_hz)
     delineation, beat = delineate_and_median(filtered, fs_hz, leads, peaks)
     return measure(beat, np.diff(peaks) * 1000.0 / fs_hz, delineation=delineation, fs_hz=fs_hz)
@@ -259,7 +266,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("TELEREAD_DATA"))
     parser.add_argument("--seeds", type=int, default=3, help="seeds for each condition and rate (44 recordings each)")
     parser.add_argument("--only", default="simulator,device,ludb,cpu")
+    parser.add_argument(
+        "--filter", choices=sorted(FILTERS), default="diagnostic", help="band: without baseline removal"
+    )
     chosen = parser.parse_args()
+    CHOSEN["filter"] = chosen.filter
     parts = chosen.only.split(",")
     if "simulator" in parts:
         simulator(chosen.seeds)

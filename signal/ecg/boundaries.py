@@ -51,6 +51,8 @@ class _Tuning:
     qrs_gap_s: float = 0.055
     qrs_foot_s: tuple[float, float] = (0.060, 0.075)
     qrs_turn: float = 0.10
+    qrs_full_s: float = 0.13
+    qrs_full_turn: float = 0.08
     qrs_trim_s: float = 0.0026  # what smoothing makes wider, here and below
     noise_times: float = 2.8
     noise_percentile: float = 8.0  # at a high rate there is little rest between waves
@@ -163,6 +165,10 @@ def _qrs(beat: Samples, fs: float, r: int) -> tuple[int, int]:
     still = max(_TUNING.qrs_off_part * most, noise, min(sloping, _TUNING.qrs_sloping * most))
     off = walk_on(speed, int(hot[-1]), still, quiet, min(speed.size - 1, last + quiet))
     off = _or_quietest(speed, off, int(hot[-1]), round(_TUNING.qrs_foot_s[1] * fs), _TUNING.qrs_turn * most)
+    # no QRS that has lasted so long begins anew: what follows the turn is T
+    enough = max(int(hot[-1]), on + round(_TUNING.qrs_full_s * fs))
+    turns = _slow_turns(speed[enough - 1 : off + 1], _TUNING.qrs_full_turn * most)
+    off = enough - 1 + int(turns[0]) if turns.size else off
     return on, max(off - round(_TUNING.qrs_trim_s * fs), int(hot[-1]))
 
 
@@ -194,8 +200,14 @@ def _or_quietest(speed: Samples, found: int, flank: int, farthest: int, slow: fl
         return found
     step = -1 if found < flank else 1
     way = speed[flank + step * np.arange(min(farthest + 1, flank + 1 if step < 0 else speed.size - flank))]
-    turns = np.flatnonzero((way[1:-1] <= way[:-2]) & (way[1:-1] < way[2:]) & (way[1:-1] < slow)) + 1
+    turns = _slow_turns(way, slow)
     return flank + step * (int(turns[0]) if turns.size else int(np.argmin(way)))
+
+
+def _slow_turns(speed: Samples, slow: float) -> NDArray[np.intp]:
+    """Where a slow speed rises again."""
+    inner = speed[1:-1]
+    return np.flatnonzero((inner <= speed[:-2]) & (inner < speed[2:]) & (inner < slow)) + 1
 
 
 def _t_wave(beat: Samples, fs: float, r: int, qrs_on: int, qrs_off: int, rr_s: float) -> tuple[int, int, int]:

@@ -24,8 +24,9 @@ from teleread.signal.ecg.filters import Samples
 _LONE_RR_S = 0.9  # what is assumed around a beat that has no neighbour
 _NOISY = 2.5  # times the usual distance from the usual beat
 _MISSING = 0.02  # share of a cut
-_STEADY_P = 0.70
-_P_SIGNIFICANCE = 2.5
+_IRREGULAR = 0.06
+_STEADY_P = (0.70, 0.85)  # in a regular and in an irregular rhythm, here and below
+_P_SIGNIFICANCE = (2.5, 10.0)
 _LEAST_P_MV = 0.015
 
 
@@ -104,11 +105,20 @@ def _template(cuts: Cuts, members: Indices, premature: Mask, rr: Samples) -> Tem
     rr_after = min(rr_after, (beat.shape[1] - cuts.r_index) / cuts.fs_hz + 0.1)
     shown = np.where(gone[:, None], 0.0, beat) if gone.any() else beat
     marks = find_boundaries(shown, cuts.fs_hz, cuts.r_index, rr_before, rr_after)
-    marks, steadiness = _without_false_p(marks, beats, shown, cuts.fs_hz)
+    marks, steadiness = _without_false_p(marks, beats, shown, cuts.fs_hz, _irregular(rr[chosen, 0]))
     if gone.any():
         beat = np.where(gone[:, None], np.nan, beat)
     spread = _spread(beats, shown, cuts.fs_hz)
     return Template(beat, cuts.fs_hz, cuts.r_index, members, chosen, marks, spread, steadiness)
+
+
+def _irregular(rr_before: Samples) -> bool:
+    """Whether the distances spread as they do in fibrillation; a few pauses or early beats do not make it so."""
+    known = rr_before[np.isfinite(rr_before)]
+    if known.size < 4:
+        return False
+    usual = float(np.median(known))
+    return float(np.median(np.abs(known - usual))) > _IRREGULAR * usual
 
 
 def _usual_rr(rr: Samples) -> float:
@@ -139,8 +149,13 @@ def _clean_members(cuts: Cuts, members: Indices, premature: Mask) -> Indices:
     return kept if kept.size >= 3 else chosen
 
 
-def _without_false_p(marks: Boundaries, beats: Samples, beat: Samples, fs: float) -> tuple[Boundaries, float]:
-    """Takes P away when what is before QRS is not the same in most beats (fibrillation, dissociation, noise)."""
+def _without_false_p(
+    marks: Boundaries, beats: Samples, beat: Samples, fs: float, irregular: bool
+) -> tuple[Boundaries, float]:
+    """Takes P away when what is before QRS is not the same in most beats (fibrillation, dissociation, noise).
+
+    The mean of some fibrillatory waves may look steady, so an irregular rhythm has to show more.
+    """
     if marks.p_on == ABSENT:
         return marks, 0.0
     margin = round(0.016 * fs)
@@ -149,7 +164,8 @@ def _without_false_p(marks: Boundaries, beats: Samples, beat: Samples, fs: float
     height = float(np.ptp(beat[:, marks.p_on : marks.p_off + 1], axis=1).max(initial=0.0))
     real = height >= _LEAST_P_MV
     if beats.shape[0] >= 3:
-        real = real and steadiness > _STEADY_P and significance > _P_SIGNIFICANCE
+        steady, sure = _STEADY_P[irregular], _P_SIGNIFICANCE[irregular]
+        real = real and steadiness > steady and significance > sure
     if real:
         return marks, steadiness
     return replace(marks, p_on=ABSENT, p_peak=ABSENT, p_off=ABSENT), steadiness
