@@ -72,7 +72,7 @@ def repetition(window_mv: Samples, fs_hz: float) -> tuple[float, float]:
         return 0.0, 0.0
     part = again[lo : hi + 1] / again[0]
     inner = np.flatnonzero((part[1:-1] >= part[:-2]) & (part[1:-1] > part[2:])) + 1
-    if inner.size == 0:
+    if inner.size == 0 or part[inner].max() <= 0:
         return 0.0, 0.0
     # the first summit that is nearly the highest: twice the period is no period
     first = inner[np.flatnonzero(part[inner] > 0.9 * part[inner].max())[0]]

@@ -62,7 +62,12 @@ class Filtered:
 
 
 def diagnostic(
-    ecg_mv: NDArray[np.floating], fs_hz: float, *, child: bool = False, mains_hz: float | None = None
+    ecg_mv: NDArray[np.floating],
+    fs_hz: float,
+    *,
+    child: bool = False,
+    mains_hz: float | None = None,
+    r_peaks: NDArray[np.integer] | None = None,
 ) -> Filtered:
     """The band for measurements, 0.05 to 150 Hz (250 Hz for a child), without wander and mains, zero-phase.
 
@@ -73,14 +78,20 @@ def diagnostic(
         ecg_mv: (n,) or (n_leads, n); NaN is bridged and given back as NaN.
         fs_hz: sampling rate.
         mains_hz: known mains frequency; None looks for it.
+        r_peaks: sample indices of the beats, ascending, between which the baseline is sought. None looks for them by
+            their slope alone, which a tall and steep T deceives.
     """
     top_hz = CHILD_LOW_PASS_HZ if child else DIAGNOSTIC_BAND_HZ[1]
     low_pass = top_hz if top_hz < _NYQUIST_PART * fs_hz else None
     notch = _mains(ecg_mv, fs_hz, mains_hz)
 
-    def work(x: Samples) -> Samples:
+    def work(x: Samples, at: int) -> Samples:
         x = x if notch is None else without_mains(x, fs_hz, notch)
-        x -= wander(x, fs_hz)
+        inside = None
+        if r_peaks is not None:
+            inside = np.asarray(r_peaks, dtype=np.int64) - at
+            inside = inside[(inside >= 0) & (inside < x.shape[-1])]
+        x -= wander(x, fs_hz, inside)
         return x if low_pass is None else _low_passed(x, fs_hz, low_pass)
 
     applied = AppliedFilters(DIAGNOSTIC_BAND_HZ[0], low_pass, notch, baseline_removed=True)
@@ -93,7 +104,7 @@ def monitoring(ecg_mv: NDArray[np.floating], fs_hz: float) -> Filtered:
     notch = _mains(ecg_mv, fs_hz, None)
     low_pass = high_hz if high_hz < _NYQUIST_PART * fs_hz else None
 
-    def work(x: Samples) -> Samples:
+    def work(x: Samples, _at: int) -> Samples:
         return band_pass(x if notch is None else without_mains(x, fs_hz, notch), fs_hz, low_hz, high_hz)
 
     return Filtered(_in_blocks(ecg_mv, fs_hz, work), AppliedFilters(low_hz, low_pass, notch, baseline_removed=False))
@@ -116,21 +127,24 @@ def _mains(ecg_mv: NDArray[np.floating], fs_hz: float, known_hz: float | None) -
     return hz if hz is not None and hz < _NYQUIST_PART * fs_hz else None
 
 
-def _in_blocks(ecg_mv: NDArray[np.floating], fs_hz: float, work: Callable[[Samples], Samples]) -> Samples:
-    """``work`` on a copy (n_leads, n) without NaN that it may change, minute by minute if long; then NaN put back."""
+def _in_blocks(ecg_mv: NDArray[np.floating], fs_hz: float, work: Callable[[Samples, int], Samples]) -> Samples:
+    """``work`` on a copy (n_leads, n) without NaN that it may change, minute by minute if long; then NaN put back.
+
+    It is told at which sample its part begins.
+    """
     given = np.asarray(ecg_mv, dtype=np.float64)
     x = np.atleast_2d(given)
     n = x.shape[-1]
     if x.size == 0:
         return given.copy()
     if n <= _LONG_S * fs_hz:
-        out = work(bridge_gaps(x))
+        out = work(bridge_gaps(x), 0)
     else:
         out = np.empty_like(x)
         block, margin = int(_BLOCK_S * fs_hz), int(_MARGIN_S * fs_hz)
         for start, stop in pairwise([*range(0, n - block // 2, block), n]):
             first, last = max(0, start - margin), min(n, stop + margin)
-            out[:, start:stop] = work(bridge_gaps(x[:, first:last]))[:, start - first : stop - first]
+            out[:, start:stop] = work(bridge_gaps(x[:, first:last]), first)[:, start - first : stop - first]
     present = np.isfinite(x)
     if not present.all():
         out[~present] = np.nan

@@ -73,7 +73,7 @@ def look(
         first, last = max(0, start - margin), min(n, stop + margin)
         raw = signals_mv[:, first:last]
         peaks = r_peaks[(r_peaks >= first) & (r_peaks < last)] - first
-        filtered = diagnostic(raw, fs_hz, child=child)
+        filtered = diagnostic(raw, fs_hz, child=child, r_peaks=peaks)
         delineation, beat = delineate_and_median(filtered.signals_mv, fs_hz, leads, peaks)
         rhythm = classify_rhythm(filtered.signals_mv, fs_hz, leads, peaks, delineation, beat, raw_mv=raw)
         own = (peaks >= start - first) & (peaks < stop - first)
