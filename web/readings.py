@@ -103,6 +103,7 @@ FLAG_NOTES = {
     "filter_unknown": N_("the recorded band is unknown: ST may be wrong"),
     "limb_reversal": N_("limb electrodes may be exchanged"),
     "precordial_swap": N_("chest electrodes may be exchanged"),
+    "atrial_flutter": N_("flutter waves may look like ST"),
     "age": N_("age unknown: the most sensitive limit"),
     "sex": N_("sex unknown: the most sensitive limit"),
 }
@@ -113,6 +114,7 @@ NOT_JUDGED = {
     "rbbb": N_("right bundle branch block"),
     "lvh": N_("left ventricular hypertrophy suspected"),
     "pre_excitation": N_("pre-excitation"),
+    "ventricular_rhythm": N_("ventricular rhythm"),
     "filter_narrow": N_("the device's filter is too narrow"),
     "lead_quality": N_("the lead is too poor"),
     "lead_missing": N_("the lead is missing"),
