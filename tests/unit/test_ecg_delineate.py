@@ -183,6 +183,19 @@ def test_a_long_recording_in_windows_is_as_one_in_parts() -> None:
     assert part_there(whole.t_off[inner(whole)]) > 0.95
 
 
+def test_a_very_long_recording_is_told_part_by_part_without_seams() -> None:
+    x, r = lead("normal", fs_hz=125.0, seconds=60.0)
+    times, n = 17, x.size
+    peaks = np.concatenate([r + k * n for k in range(times)])
+    found = delineate_lead(np.tile(x, times), 125.0, peaks)
+    assert np.array_equal(found.r_peaks, peaks)
+    assert part_there(found.qrs_on) > 0.98
+    assert part_there(found.p_on) > 0.95
+    on, _ = p_waves(np.tile(x, times), 125.0)
+    assert (np.diff(on) > 0).all()
+    assert abs(on.size - peaks.size) < 0.05 * peaks.size
+
+
 def test_many_leads_go_to_the_global_door() -> None:
     record, truth = simulate("normal", 1)
     found = delineate(record.signals_mv, record.fs_hz)
