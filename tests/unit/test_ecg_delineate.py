@@ -80,12 +80,12 @@ def test_fibrillating_atria_have_no_p_waves(seed: int) -> None:
 
 
 def test_blocked_p_waves_are_found_though_no_beat_follows() -> None:
-    record, truth = simulate("complete_block", 1)
+    record, truth = simulate("av_block_2_1", 1)
     on, off = p_waves(record.signals_mv[LEAD_II], record.fs_hz)
-    assert on.size > truth.r_peaks.size
+    assert on.size > 1.5 * truth.r_peaks.size
     assert (off > on).all()
     found = sum(bool(((on <= p) & (p <= off)).any()) for p in truth.p_waves)
-    assert found > 0.5 * truth.p_waves.size
+    assert found > 0.9 * truth.p_waves.size
 
 
 @pytest.mark.parametrize("gain", [1e-4, 0.1, 30.0, 1e4])
