@@ -1,6 +1,6 @@
 """Global intervals: on the simulator, beside the devices' own in MUSE and Philips files, on LUDB; and CPU time.
 
-    python -m benchmarks.ecg_intervals [--data DIR] [--seeds N] [--only simulator,device,ludb,cpu] [--filter diagnostic|band]
+    python -m benchmarks.ecg_intervals [--data DIR] [--seeds N] [--only simulator,device,ludb,cpu] [--filter band]
 
 DIR holds ``ecg/ludb`` and ``ecg_files/{muse_xml,sierra_xml}`` (default: TELEREAD_DATA); without it those two tables are
 left out. ``FILE.gt.npz`` holds the true samples of ``FILE`` by lead, in mV.

@@ -4,7 +4,7 @@
     python -m training.ecg_delineate fold  --data FILE.npz --fold 0 --folds 3 --out FOLDER
     python -m training.ecg_delineate all   --data FILE.npz --steps 3000 --out signal/ecg/weights/delineate.npz
 
-Then the same once more with ``--start WEIGHTS --steps 400`` and another ``--out``: a short second course.
+Then the same once more with ``--start WEIGHTS --steps 1000`` and another ``--out``: a short second course.
 Needs torch and (to prepare) wfdb. Each lead of each record is a sample; a fold leaves out whole records, and what it
 writes (``fold_K.npz``) are the weights that those records have not seen, for benchmarks/ecg_delineation.py.
 Deterministic on one machine: one thread, seeded.
@@ -59,7 +59,7 @@ def prepare(args: argparse.Namespace) -> None:
             rows += [(r, k, *w) for w in waves] + [(r, k, 0, *u) for u in unsure]
         signals.append(record.p_signal.T.astype(np.float32))
     clean, noisy = (wfdb.rdrecord(f"{args.nstdb}/{n}").p_signal for n in ("118", "118e24"))
-    noise = ((noisy - clean) * np.sqrt(10.0)).T[:, 108000:]
+    noise = (noisy - clean).T[:, 108000:]  # the first five minutes are left clean
     noise = np.stack([np.interp(np.arange(0, n.size, 360 / FS), np.arange(n.size), n) for n in noise])
     np.savez(
         args.out,

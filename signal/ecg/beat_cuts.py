@@ -133,7 +133,9 @@ def best_shifts(cuts: Samples, fs: float, r_index: int, slack: int) -> Indices:
     late = np.zeros(cuts.shape[0], dtype=np.int64)
     for _ in range(2):
         before = late
-        usual = median_over_beats(_windows(thin, most + late, length - 1))
+        there = _windows(thin, most + late, length - 1)
+        usual = median_over_beats(there)
+        usual *= _steadiness(there, usual)
         fits = [_fit(thin[:, :, k : k + length - 1], usual) for k in range(2 * most + 1)]
         late = np.argmax(fits, axis=0).astype(np.int64) - most
         if np.abs(late - before).max() <= 1:
@@ -143,7 +145,9 @@ def best_shifts(cuts: Samples, fs: float, r_index: int, slack: int) -> Indices:
     near = _windows(cuts, first - reach + late, last - first + 2 * reach)
     near = near[:, :, 2:] - near[:, :, :-2]
     width = near.shape[2] - 2 * reach
-    usual = median_over_beats(near[:, :, reach : reach + width])
+    there = near[:, :, reach : reach + width]
+    usual = median_over_beats(there)
+    usual *= _steadiness(there, usual)
     fits = [_fit(near[:, :, k : k + width], usual) for k in range(2 * reach + 1)]
     return np.asarray(late + np.argmax(fits, axis=0) - reach, dtype=np.int64)
 
@@ -246,6 +250,14 @@ def premature_beats(rr: Samples) -> Mask:
     return early
 
 
+def _steadiness(beats: Samples, usual: Samples) -> Samples:
+    """(n_leads, 1): 1 where the beats are alike, towards 0 where they differ by more than a third of their size."""
+    size = np.sqrt(np.mean(usual * usual, axis=1))
+    spread = median_over_beats(np.abs(beats - usual).mean(axis=2))
+    steady: Samples = 1.0 / (1.0 + (3.0 * spread / np.maximum(size, 1e-9)) ** 2)
+    return steady[:, None]
+
+
 def _features(cuts: Cuts) -> Samples:
     """Unit vectors (n_beats, k): the QRS in all leads, each lead weighted by how steadily it shows its beats."""
     first = max(0, cuts.r_index - round(_QRS_S[0] * cuts.fs_hz))
@@ -253,11 +265,7 @@ def _features(cuts: Cuts) -> Samples:
     step = max(1, round(cuts.fs_hz / 250.0))
     qrs = cuts.beats[:, :, first:last:step]
     usual = median_over_beats(qrs)
-    size = np.sqrt(np.mean(usual * usual, axis=1))
-    spread = np.abs(qrs - usual).mean(axis=2)
-    spread = median_over_beats(spread)
-    steady = 1.0 / (1.0 + (3.0 * spread / np.maximum(size, 1e-9)) ** 2)
-    flat = (qrs * steady[None, :, None]).reshape(qrs.shape[0], -1)
+    flat = (qrs * _steadiness(qrs, usual)).reshape(qrs.shape[0], -1)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
     unit: Samples = flat / np.where(norm > 0, norm, 1.0)
     return unit

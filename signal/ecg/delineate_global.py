@@ -89,15 +89,15 @@ def _lay_on(cuts: Cuts, template: Template, early: Mask, ventricular: bool) -> S
         return laid
     if ventricular and (marks.qrs_off - marks.qrs_on) > _WIDE_QRS_S * cuts.fs_hz and early.mean() > 0.5:
         laid[:, _P] = ABSENT
-    beats = cuts.beats[template.members]
+    beats, usual = cuts.beats[template.members], np.nan_to_num(template.beat) * template.say**2
     if marks.t_off != ABSENT:
         first, last = marks.qrs_off + round(0.04 * cuts.fs_hz), marks.t_off + round(0.04 * cuts.fs_hz)
-        moves, _ = _best_moves(beats, template.beat, first, last, cuts.fs_hz, _T_MOVES_S)
+        moves, _ = _best_moves(beats, usual, first, last, cuts.fs_hz, _T_MOVES_S)
         laid[:, _T] = np.maximum(laid[:, _T] + moves[:, None], marks.qrs_off)
     if laid[0, 0] != ABSENT:
         last = min(marks.p_off + round(0.016 * cuts.fs_hz), marks.qrs_on - round(0.004 * cuts.fs_hz))
         first = max(0, marks.p_on - round(0.016 * cuts.fs_hz))
-        moves, share = _best_moves(beats, template.beat, first, last, cuts.fs_hz, _P_MOVES_S)
+        moves, share = _best_moves(beats, usual, first, last, cuts.fs_hz, _P_MOVES_S)
         laid[:, _P] = np.clip(laid[:, _P] + moves[:, None], 0, marks.qrs_on)
         laid[share < _LIKE_P, _P] = ABSENT
     return laid
@@ -113,7 +113,7 @@ def _best_moves(
     grid = np.arange(max(step, first), max(step, min(last, usual.shape[1] - step)), step)
     if grid.size < 4:
         return np.zeros(beats.shape[0]), np.ones(beats.shape[0])
-    want = np.nan_to_num(usual[:, grid] - usual[:, grid - step])
+    want = usual[:, grid] - usual[:, grid - step]
     power = max(float(np.sum(want * want)), 1e-12)
     most = int(reach_s * fs) // step
     shifts = np.arange(-most, most + 1)

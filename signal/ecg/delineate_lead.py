@@ -7,7 +7,9 @@ outwards, its probability says how likely the mark lies farther out; the area be
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,8 @@ _QRS_REACH_S = 0.08
 _LONGEST_PR_S = 0.8
 _LATEST_T_S = 0.8
 _QRS_HALF_S = 0.05
+_PART_S = 600.0
+_MARGIN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,18 +71,42 @@ def delineate_lead(
     if x.size < 2 or peaks.size == 0:
         nothing = np.full(peaks.size, ABSENT, dtype=np.int64)
         return Delineation(peaks, *([nothing] * 8))
-    bridged = bridge_gaps(x)
-    planes = masked(wave_probabilities(bridged, fs_hz, weights), x, fs_hz)
-    return from_probabilities(planes, bridged, fs_hz, peaks)
+    parts = [
+        _shifted(_of_part(x[first:last], fs_hz, peaks[(peaks >= start) & (peaks < stop)] - first, weights), first)
+        for first, start, stop, last in _parts(x.size, fs_hz)
+    ]
+    return Delineation(*(np.concatenate(marks) for marks in zip(*parts, strict=True)))
 
 
 def p_waves(ecg_mv: NDArray[np.floating], fs_hz: float) -> tuple[Indices, Indices]:
     """On- and offsets of every P wave of one lead (n,), also of those that no QRS follows."""
     x = np.asarray(ecg_mv, dtype=np.float64)
-    if x.size < 2:
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    found = waves(masked(wave_probabilities(bridge_gaps(x), fs_hz), x, fs_hz)[P])
-    return _samples(found.on, fs_hz, x.size), _samples(found.off, fs_hz, x.size)
+    on, off = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    for first, start, stop, last in _parts(x.size, fs_hz) if x.size > 1 else ():
+        part = x[first:last]
+        found = waves(masked(wave_probabilities(bridge_gaps(part), fs_hz), part, fs_hz)[P])
+        here = (found.middle * fs_hz + first >= start) & (found.middle * fs_hz + first < stop)
+        on.append(_samples(found.on[here], fs_hz, part.size) + first)
+        off.append(_samples(found.off[here], fs_hz, part.size) + first)
+    return np.concatenate(on), np.concatenate(off)
+
+
+def _parts(n: int, fs_hz: float) -> Iterator[tuple[int, int, int, int]]:
+    """(first, start, stop, last): what to look at and what to tell of it, ten minutes at a time if there is much."""
+    length, margin = int(_PART_S * fs_hz), int(_MARGIN_S * fs_hz)
+    edges = [0, *range(length, n - length // 2, length), n]
+    for start, stop in pairwise(edges):
+        yield max(0, start - margin), start, stop, min(n, stop + margin)
+
+
+def _of_part(x: Samples, fs_hz: float, peaks: Indices, weights: Weights | None) -> list[Indices]:
+    bridged = bridge_gaps(x)
+    found = from_probabilities(masked(wave_probabilities(bridged, fs_hz, weights), x, fs_hz), bridged, fs_hz, peaks)
+    return [getattr(found, name) for name in Delineation.__slots__]
+
+
+def _shifted(marks: list[Indices], first: int) -> list[Indices]:
+    return [np.where(mark == ABSENT, ABSENT, mark + first) for mark in marks]
 
 
 def masked(planes: Planes, x: Samples, fs_hz: float) -> Planes:

@@ -32,6 +32,7 @@ _BLOCK_S = 1.25
 _MULTIPLE = 2 ** len(CHANNELS)
 _WINDOW = 5120
 _MARGIN = 512
+_PIECE = 250_000
 
 
 def wave_probabilities(ecg_mv: Samples, fs_hz: float, weights: Weights | None = None) -> Planes:
@@ -104,7 +105,7 @@ def forward(x: Planes, net: Weights) -> Planes:
         kept.append(x)
     x = x + _unit(x, net, "deep")
     for i in range(levels - 2, -1, -1):
-        side = net[f"side{i}.w"][:, :, 0] @ x + net[f"side{i}.b"][:, None]
+        side = _product(net[f"side{i}.w"][:, :, 0], x) + net[f"side{i}.b"][:, None]
         x = _unit(kept[i] + np.repeat(side, 2, axis=1), net, f"up{i}")
     score = _convolved(x, net["head.w"], net["head.b"])
     score = np.exp(score - score.max(axis=0))
@@ -124,9 +125,15 @@ def _convolved(x: Planes, w: Planes, b: Planes, stride: int = 1) -> Planes:
     padded = np.zeros((x.shape[0], x.shape[1] + 2 * pad), dtype=np.float32)
     padded[:, pad : pad + x.shape[1]] = x
     seen = sliding_window_view(padded, width, axis=1)[:, ::stride].transpose(0, 2, 1)
-    columns = seen.reshape(x.shape[0] * width, -1)
-    y: Planes = w.reshape(w.shape[0], -1) @ columns
-    y += b[:, None]
+    return _product(w.reshape(w.shape[0], -1), seen.reshape(x.shape[0] * width, -1)) + b[:, None]
+
+
+def _product(w: Planes, columns: Planes) -> Planes:
+    """``w @ columns`` in pieces that no BLAS splits over threads: small work is slower there, and sums would differ."""
+    y = np.empty((w.shape[0], columns.shape[1]), dtype=np.float32)
+    step = max(16, _PIECE // w.size)
+    for start in range(0, columns.shape[1], step):
+        np.matmul(w, columns[:, start : start + step], out=y[:, start : start + step])
     return y
 
 

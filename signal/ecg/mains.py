@@ -73,11 +73,11 @@ def _fitted(x: Samples, fs_hz: float, hz: float) -> _Fit:
     width = round(_BLOCK_S * fs_hz)
     blocks = x.shape[-1] // width
     omega = 2.0 * np.pi * hz / fs_hz
-    y = np.ascontiguousarray(x[:, : blocks * width]).reshape(x.shape[0] * blocks, width)
+    y = np.ascontiguousarray(x[:, : blocks * width]).reshape(x.shape[0], blocks, width)
     basis, back = _basis(width, omega)
     parts = y @ basis
-    rest = np.maximum(np.einsum("bt,bt->b", y, y) - np.einsum("bk,bk->b", parts, parts), 0.0).reshape(-1, blocks)
-    cosine, sine = (parts @ back).T.reshape(2, -1, blocks)
+    rest = np.maximum(np.einsum("lbt,lbt->lb", y, y) - np.einsum("lbk,lbk->lb", parts, parts), 0.0)
+    cosine, sine = np.moveaxis(parts @ back, 2, 0)
     phasors = (cosine - 1j * sine) * np.exp(-1j * omega * width * np.arange(blocks))
     floor = np.median(rest, axis=1, keepdims=True) * 0.05 + 1e-12
     return _Fit(phasors, 1.0 / (rest + floor) ** 2)

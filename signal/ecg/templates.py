@@ -24,6 +24,7 @@ from teleread.signal.ecg.filters import Samples
 _LONE_RR_S = 0.9  # what is assumed around a beat that has no neighbour
 _NOISY = 2.5  # times the usual distance from the usual beat
 _MISSING = 0.02  # share of a cut
+_FAIR_SPREAD = 3.0  # times the median of the leads; a lead that spreads more has less say
 _IRREGULAR = 0.06
 _STEADY_P = (0.70, 0.85)  # in a regular and in an irregular rhythm, here and below
 _P_SIGNIFICANCE = (2.5, 10.0)
@@ -39,6 +40,7 @@ class Template:
         members: beats of the block that are of this class; ``made_of`` those that the usual beat was made of.
         marks: its boundaries; P only when it is there in most members at the same place.
         spread_mv: (n_leads,) usual distance of a member from the usual beat, outside QRS.
+        say: (n_leads, 1) weight of each lead, 1 but for leads that are much noisier than the others.
         p_steadiness: 0 (what lies before QRS differs from beat to beat) to 1 (the same each time).
     """
 
@@ -49,6 +51,7 @@ class Template:
     made_of: Indices
     marks: Boundaries
     spread_mv: Samples
+    say: Samples
     p_steadiness: float
 
 
@@ -104,12 +107,16 @@ def _template(cuts: Cuts, members: Indices, premature: Mask, rr: Samples) -> Tem
     # T and the next P are where they are in most beats, even if a few beats come late
     rr_after = min(rr_after, (beat.shape[1] - cuts.r_index) / cuts.fs_hz + 0.1)
     shown = np.where(gone[:, None], 0.0, beat) if gone.any() else beat
-    marks = find_boundaries(shown, cuts.fs_hz, cuts.r_index, rr_before, rr_after)
-    marks, steadiness = _without_false_p(marks, beats, shown, cuts.fs_hz, _irregular(rr[chosen, 0]))
+    spread = _spread(beats, shown, cuts.fs_hz)
+    say = np.ones((spread.size, 1))
+    if not gone.all():
+        fair = _FAIR_SPREAD * float(np.median(spread[~gone]))
+        say = np.where(spread > fair, (fair / np.maximum(spread, 1e-12)) ** 2, 1.0)[:, None]
+    marks = find_boundaries(shown * say, cuts.fs_hz, cuts.r_index, rr_before, rr_after)
+    marks, steadiness = _without_false_p(marks, beats, say, cuts.fs_hz, _irregular(rr[chosen, 0]))
     if gone.any():
         beat = np.where(gone[:, None], np.nan, beat)
-    spread = _spread(beats, shown, cuts.fs_hz)
-    return Template(beat, cuts.fs_hz, cuts.r_index, members, chosen, marks, spread, steadiness)
+    return Template(beat, cuts.fs_hz, cuts.r_index, members, chosen, marks, spread, say, steadiness)
 
 
 def _irregular(rr_before: Samples) -> bool:
@@ -150,18 +157,20 @@ def _clean_members(cuts: Cuts, members: Indices, premature: Mask) -> Indices:
 
 
 def _without_false_p(
-    marks: Boundaries, beats: Samples, beat: Samples, fs: float, irregular: bool
+    marks: Boundaries, beats: Samples, say: Samples, fs: float, irregular: bool
 ) -> tuple[Boundaries, float]:
     """Takes P away when what is before QRS is not the same in most beats (fibrillation, dissociation, noise).
 
-    The mean of some fibrillatory waves may look steady, so an irregular rhythm has to show more.
+    The mean of some fibrillatory waves may look steady, so an irregular rhythm has to show more. ``say`` is the weight
+    of each lead, (n_leads, 1).
     """
     if marks.p_on == ABSENT:
         return marks, 0.0
     margin = round(0.016 * fs)
     last = min(marks.p_off + margin, marks.qrs_on - round(0.006 * fs))
-    steadiness, significance = p_steadiness(beats, max(0, marks.p_on - margin), last, fs)
-    height = float(np.ptp(beat[:, marks.p_on : marks.p_off + 1], axis=1).max(initial=0.0))
+    steadiness, significance = p_steadiness(beats * say, max(0, marks.p_on - margin), last, fs)
+    wave = usual_beat(beats[:, :, marks.p_on : marks.p_off + 1]) * say
+    height = float(np.ptp(wave, axis=1).max(initial=0.0))
     real = height >= _LEAST_P_MV
     if beats.shape[0] >= 3:
         steady, sure = _STEADY_P[irregular], _P_SIGNIFICANCE[irregular]

@@ -80,12 +80,12 @@ def test_fibrillating_atria_have_no_p_waves(seed: int) -> None:
 
 
 def test_blocked_p_waves_are_found_though_no_beat_follows() -> None:
-    record, truth = simulate("complete_block", 1)
+    record, truth = simulate("av_block_2_1", 1)
     on, off = p_waves(record.signals_mv[LEAD_II], record.fs_hz)
-    assert on.size > truth.r_peaks.size
+    assert on.size > 1.5 * truth.r_peaks.size
     assert (off > on).all()
     found = sum(bool(((on <= p) & (p <= off)).any()) for p in truth.p_waves)
-    assert found > 0.5 * truth.p_waves.size
+    assert found > 0.9 * truth.p_waves.size
 
 
 @pytest.mark.parametrize("gain", [1e-4, 0.1, 30.0, 1e4])
@@ -181,6 +181,19 @@ def test_a_long_recording_in_windows_is_as_one_in_parts() -> None:
     assert np.percentile(np.abs(gaps), 90) <= 5
     assert part_there(whole.p_on[inner(whole)]) > 0.95
     assert part_there(whole.t_off[inner(whole)]) > 0.95
+
+
+def test_a_very_long_recording_is_told_part_by_part_without_seams() -> None:
+    x, r = lead("normal", fs_hz=125.0, seconds=60.0)
+    times, n = 17, x.size
+    peaks = np.concatenate([r + k * n for k in range(times)])
+    found = delineate_lead(np.tile(x, times), 125.0, peaks)
+    assert np.array_equal(found.r_peaks, peaks)
+    assert part_there(found.qrs_on) > 0.98
+    assert part_there(found.p_on) > 0.95
+    on, _ = p_waves(np.tile(x, times), 125.0)
+    assert (np.diff(on) > 0).all()
+    assert abs(on.size - peaks.size) < 0.05 * peaks.size
 
 
 def test_many_leads_go_to_the_global_door() -> None:

@@ -205,6 +205,30 @@ def test_beats_may_be_given_to_the_baseline() -> None:
     assert np.isfinite(wander(drifting, FS, np.array([2500]))).all()
 
 
+def test_helpers_shared_by_every_stage_keep_their_shape_and_level() -> None:
+    from teleread.signal.ecg.filters import (
+        baseline,
+        diagnostic_band,
+        moving_mean,
+        qrs_band,
+        run_lengths,
+        running_median,
+    )
+
+    x, _ = heart(75)
+    assert diagnostic_band(x, FS).shape == qrs_band(x, FS).shape == baseline(x + 2.0, FS).shape == x.shape
+    assert baseline(x + 2.0, FS).mean() == pytest.approx(x.mean() + 2.0, abs=0.02)
+    np.testing.assert_allclose(moving_mean(np.ones(9), 4), 1.0)
+    assert running_median(np.array([0.0, 9.0, 0.0, 0.0]), 3).tolist() == [0.0, 0.0, 0.0, 0.0]
+    starts, stops = run_lengths(np.array([True, False, True, True]))
+    assert (starts.tolist(), stops.tolist()) == ([0, 2], [1, 4])
+
+
+def test_mains_of_a_strip_too_short_to_know_it_stays() -> None:
+    x, _ = heart(75)
+    np.testing.assert_array_equal(without_mains(x[None, :100], FS, 50.0), x[None, :100])
+
+
 def test_band_pass_leaves_out_what_the_rate_has_no_room_for() -> None:
     x, _ = heart(75)
     same: Callable[[Samples], Samples] = lambda v: band_pass(v, FS, 300.0, 400.0)  # noqa: E731

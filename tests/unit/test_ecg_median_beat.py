@@ -301,3 +301,17 @@ def test_detected_beats_serve_as_well_as_true_ones() -> None:
     x, truth = recording("rbbb", 16)
     beat = beat_of(x, 500.0, detect_qrs(x, 500.0))
     assert abs((beat.qrs_off - beat.qrs_on) * 2.0 - truth.intervals_ms["qrs_duration_ms"]) <= 12.0
+
+
+def test_a_very_noisy_lead_costs_nothing() -> None:
+    for seed in range(4):
+        x, truth = recording("normal", seed)
+        rng = np.random.default_rng(seed)
+        x[6 + seed] += 0.6 * rng.standard_normal(x.shape[1])
+        x[8 + seed % 4] += 0.2 * rng.standard_normal(x.shape[1])
+        beat = beat_of(x, 500.0, truth.r_peaks)
+        spans = {"p": (beat.p_on, beat.p_off), "qrs": (beat.qrs_on, beat.qrs_off), "qt": (beat.qrs_on, beat.t_off)}
+        names = {"p": "p_duration_ms", "qrs": "qrs_duration_ms", "qt": "qt_ms"}
+        for wave, (first, last) in spans.items():
+            assert first != ABSENT, (seed, wave)
+            assert abs((last - first) * 2.0 - truth.intervals_ms[names[wave]]) <= 16.0, (seed, wave)

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from teleread.ingest.formats import read_ecg
-from teleread.signal.ecg import detect_qrs, simulate
+from teleread.signal.ecg import CONDITIONS, detect_qrs, simulate
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the peer's own deprecations
@@ -35,6 +35,14 @@ def test_every_beat_of_every_condition_is_found_and_nothing_else(condition: str,
     record, truth = simulate(condition, seed)
     found = detect_qrs(record.signals_mv, record.fs_hz)
     assert agree(found, truth.r_peaks, record.signals_mv.shape[1], record.fs_hz)
+
+
+@pytest.mark.parametrize("condition", sorted(set(CONDITIONS) - {"vf"}))
+def test_twelve_leads_together_hide_no_beat_of_any_rhythm(condition: str) -> None:
+    """Truth has no beats in ventricular fibrillation, so that is left out."""
+    record, truth = simulate(condition, 77)
+    n, fs = record.signals_mv.shape[1], record.fs_hz
+    assert agree(detect_qrs(record.signals_mv, fs), truth.r_peaks, n, fs, tolerance_s=0.09)
 
 
 @pytest.mark.parametrize("fs_hz", [100.0, 128.0, 200.0, 250.0, 257.0, 360.0, 500.0, 1000.0, 2000.0])
