@@ -6,6 +6,8 @@ Samples are float64 millivolts, shape (n,) or (n_leads, n), NaN where missing. P
 from __future__ import annotations
 
 from teleread.signal.ecg.analyse import Analysis, Flag, Measured, analyse
+from teleread.signal.ecg.delineate import delineate
+from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.qrs import detect_qrs
 from teleread.signal.ecg.quality import FAULTS, REMEDIES, Finding, Quality, assess_quality
 from teleread.signal.ecg.record import (
@@ -31,6 +33,7 @@ __all__ = [
     "STANDARD_LEADS",
     "Analysis",
     "Annotation",
+    "Delineation",
     "Device",
     "DeviceMeasurement",
     "EcgRecord",
@@ -44,6 +47,7 @@ __all__ = [
     "Truth",
     "analyse",
     "assess_quality",
+    "delineate",
     "detect_qrs",
     "simulate",
     "standard_lead_name",
