@@ -213,4 +213,5 @@ def _locate(leads: _Leads, beats: Indices, fs_hz: float) -> Indices:
         size = float(np.median(np.ptp(close, axis=1))) if share.size > 1 else 1.0
         if size > 0:
             deflection += close * (np.sign(leads.front.wave[k][peak]) * (np.sqrt(leads.weight[k]) / size))[:, None]
-    return np.unique(near[row, np.argmax(deflection, axis=1)])
+    peaks = np.sort(near[row, np.argmax(deflection, axis=1)])
+    return peaks[np.diff(peaks, prepend=-1) > 0]

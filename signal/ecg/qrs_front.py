@@ -181,7 +181,7 @@ def prepare(work: Samples, usable: NDArray[np.bool_] | None = None) -> Front:
     """The front end of living leads (n_leads, n) at the working rate; ``usable`` is false where samples are missing."""
     # one factor for each lead brings any gain into the range of float32
     centred = work - work.mean(axis=1, keepdims=True)
-    x = np.empty(work.shape, np.float32)
+    x: Floats = np.empty_like(work, dtype=np.float32)
     np.multiply(centred, 1.0 / np.ptp(work, axis=1)[:, None], out=x, casting="same_kind")
     smooth = box(box(x, 3), 2)
     wave = np.zeros((x.shape[0], x.shape[1] + 2 * PAD), np.float32)
