@@ -119,7 +119,7 @@ def flutters(s: Spectra, table: BeatTable, inside: Mask, fibrillation: Samples) 
         return True
     if not s.enough or s.beats_hz > _FASTEST_HZ or (two_to_one and s.beats_hz < _SLOWEST_TWO_TO_ONE_HZ):
         return False
-    if inside.sum() < 4 or strength < _LEAST_STRENGTH:
+    if inside.sum() < 4 or (strength < _LEAST_STRENGTH and not two_to_one):
         return False
     logit = float(network("flutter").logits(flutter_features(s, table, inside, fibrillation)[None])[0, 0])
     return bool(logit > np.log(_SURE / (1.0 - _SURE)))
