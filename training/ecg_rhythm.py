@@ -11,21 +11,25 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import wfdb
 
+from teleread.signal.ecg.atrial import fibrillation_share
 from teleread.signal.ecg.beat_table import beat_features, beat_table, fibrillation_features
+from teleread.signal.ecg.flutter import Spectra, flutter_features
 from teleread.signal.ecg.qrs import detect_qrs
+from teleread.signal.ecg.record import standard_lead_name
 from teleread.signal.ecg.simulate import CONDITIONS, simulate
 
 WEIGHTS = Path(__file__).parent.parent / "signal" / "ecg" / "weights" / "ecg_rhythm.npz"
 BEATS = "NLRBAaJSVrFejnE/fQ!"
 NORMAL, EARLY, VENTRICULAR = "NLRej", "AaJS", "VE!"
 STRIPS = {"mit": ((10, 1), (30, 1)), "cpsc": ((10, 1), (30, 1))}
+FAST = ("sinus_tachycardia", "svt", "af")
 SIMULATED_KINDS = {"normal": 0, "junctional": 0, "supraventricular": 1, "ventricular": 2}
 TWELVE_CHOICES = ((0, 1, 6, 7, 8, 9, 10, 11), (0,), (1,), (6,), (10,), (0, 1), (1, 6, 10))
 
@@ -42,6 +46,8 @@ class Part:
     fib_x: np.ndarray
     kinds: np.ndarray  # 0 normal, 1 early, 2 ventricular, -1 unknown
     fib: np.ndarray  # 1 fibrillation, 0 none, -1 left out
+    flutter_x: np.ndarray | None = None  # of one stretch with limb leads and V1
+    flutter: int = 0
 
 
 def parts(data: Path) -> Iterator[Part]:
@@ -68,7 +74,7 @@ def _simulated() -> Iterator[Part]:
     for condition in CONDITIONS:
         if condition in ("vf", "asystole", "paced", "lead_off", "ra_la_swap"):
             continue
-        for seed in range(12):
+        for seed in range(40 if condition == "atrial_flutter" else 20 if condition in FAST else 12):
             record, truth = simulate(condition, seed)
             r = truth.r_peaks
             if r.size < 4:
@@ -81,7 +87,14 @@ def _simulated() -> Iterator[Part]:
             for choice in ((0, 1, 6, 7, 8, 9, 10, 11), (1,), (6,), (0, 1)):
                 y = record.signals_mv[list(choice)]
                 tag = "-".join(map(str, choice))
-                yield _part(f"sim_{condition}", "sim", tag, 10, y, record.fs_hz, r, kinds, np.full(r.size, fib))
+                part = _part(f"sim_{condition}", "sim", tag, 10, y, record.fs_hz, r, kinds, np.full(r.size, fib))
+                yield part
+            yield _flutter_part(_for_flutter(part), record.signals_mv, record.fs_hz, record.leads, r, int(fib < 0))
+
+
+def _for_flutter(part: Part) -> Part:
+    """The same source and patient, nothing for the networks of beats."""
+    return replace(part, kinds=part.kinds[:0], fib=part.fib[:0], choice="flutter")
 
 
 def _annotated(path: str, name: str, source: str) -> Iterator[Part]:
@@ -112,6 +125,10 @@ def _twelve(path: str, patient: str, label: int) -> Iterator[Part]:
         if r.size >= 4:
             tag = "-".join(map(str, choice))
             yield _part(patient, "twelve", tag, 10, y, fs, r, np.full(r.size, -1), np.full(r.size, label))
+    nothing, none = np.empty((0, 0)), np.empty(0, dtype=int)
+    empty = Part(patient, "twelve", "flutter", 10, nothing, nothing, none, none)
+    leads = tuple(map(standard_lead_name, record.sig_name))
+    yield _flutter_part(empty, x, fs, leads, detect_qrs(x, fs), int(label < 0))
 
 
 def _part(patient, source, choice, strip_s, y, fs, r, kinds, fib) -> Part:  # type: ignore[no-untyped-def]
@@ -136,6 +153,29 @@ def _labels(r: np.ndarray, fs: float, marks: wfdb.Annotation) -> tuple[np.ndarra
             code = text.strip("\x00")
             fib[r >= sample] = 1 if code == "(AFIB" else -1 if code == "(AFL" else 0
     return kinds, fib
+
+
+def _flutter_part(part: Part, y, fs, leads, r, flutter: int) -> Part:  # type: ignore[no-untyped-def]
+    stop = min(y.shape[1], round(10 * fs))
+    r = r[r < stop]
+    if r.size < 4:
+        return part
+    table = beat_table(y[:, :stop], fs, leads, r)
+    spectra = Spectra(y[:, :stop], fs, leads, r)
+    # how sure it is of fibrillation comes from the network of the package as it is
+    x = flutter_features(spectra, table, np.ones(r.size, dtype=bool), fibrillation_share(table))
+    return replace(part, flutter_x=x, flutter=flutter)
+
+
+def train_flutter(chosen: list[Part]) -> dict[str, np.ndarray]:
+    use = [p for p in chosen if p.flutter_x is not None]
+    x = np.array([p.flutter_x for p in use])
+    y = np.array([p.flutter for p in use])
+    weight = np.where([p.source == "sim" for p in use], 1.0, 2.0)
+    weight = np.where(y == 1, weight * weight[y == 0].sum() / weight[y == 1].sum(), weight)
+    net = fit(x, y, weight, 2, 4, 400)
+    net["out"], net["out_bias"] = net["out"][:, 1:] - net["out"][:, :1], net["out_bias"][1:] - net["out_bias"][:1]
+    return net
 
 
 def fit(
@@ -198,9 +238,13 @@ SOURCES = (
 )
 
 
-def save(path: Path, beats: dict[str, np.ndarray], fibrillation: dict[str, np.ndarray]) -> None:
-    arrays = {f"beats_{k}": v.astype(np.float32) for k, v in beats.items()}
-    arrays |= {f"fibrillation_{k}": v.astype(np.float32) for k, v in fibrillation.items()}
+def save(path: Path, chosen: list[Part]) -> None:
+    nets = {
+        "beats": train_beats(chosen),
+        "fibrillation": train_fibrillation(chosen),
+        "flutter": train_flutter(chosen),
+    }
+    arrays = {f"{name}_{k}": v.astype(np.float32) for name, net in nets.items() for k, v in net.items()}
     np.savez(path, sources=np.array(SOURCES), **arrays)
 
 
@@ -212,16 +256,15 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     everything = list(parts(arguments.data))
+    if arguments.write:
+        WEIGHTS.parent.mkdir(exist_ok=True)
+        save(WEIGHTS, everything)
     if arguments.folds:
         arguments.folds.mkdir(parents=True, exist_ok=True)
         for number, left_out in enumerate(folds(everything)):
-            rest = [p for p in everything if p.patient not in left_out]
             file = arguments.folds / f"{number:02d}.npz"
-            save(file, train_beats(rest), train_fibrillation(rest))
+            save(file, [p for p in everything if p.patient not in left_out])
             file.with_suffix(".txt").write_text("\n".join(sorted(left_out)))
-    if arguments.write:
-        WEIGHTS.parent.mkdir(exist_ok=True)
-        save(WEIGHTS, train_beats(everything), train_fibrillation(everything))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ _LEAST_MV = 0.012
 _DROPPED = 1.4
 _APART = 0.80
 _DRIFT_S = 0.07
+_TWO_TO_ONE_RR_S = 1.15
 _TOGETHER = 0.90
 
 
@@ -180,7 +181,7 @@ def _slow_and_regular(hump: Samples, r: Indices, fs: float, rr_s: float) -> Bloc
     unlocked = abs(ratio - round(ratio)) > 0.08 and train.contrast > 1.5 * _CONTRAST
     if together < _APART or unlocked or _drifts(distance, train.period_s):
         return Block("av_block_3", train.period_s, confidence, train.contrast)
-    two = abs(ratio - 2.0) < 0.06
+    two = abs(ratio - 2.0) < 0.06 and rr_s > _TWO_TO_ONE_RR_S
     if two and together > _TOGETHER and _conducts(hump, train.peaks, r, fs):
         return Block("av_block_2_1", train.period_s, confidence, train.contrast)
     return None

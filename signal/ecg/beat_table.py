@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from teleread.signal.ecg.beat_shapes import Indices, Mask, Shapes, blocks, chosen_leads, describe
 from teleread.signal.ecg.filters import Samples
-from teleread.signal.ecg.irregularity import quantiles, rr_features
+from teleread.signal.ecg.irregularity import quantiles, rr_features, windows_around
 from teleread.signal.ecg.p_evidence import PEvidence, p_evidence
 
 _ALIKE = 0.8
@@ -120,10 +120,14 @@ def local_median(values: Samples, reach: int, *, otherwise: float) -> Samples:
     """Median of the known values within ``reach`` entries."""
     if values.size == 0:
         return values
-    pad = np.full(reach, np.nan)
-    windows = sliding_window_view(np.concatenate((pad, values, pad)), 2 * reach + 1)
-    median = quantiles(windows, (0.5,))[:, 0]
+    median = quantiles(windows_around(values, reach), (0.5,))[:, 0]
     return np.where(median > 0, median, otherwise)
+
+
+@lru_cache(maxsize=32)
+def _limits(n: int, reach: int) -> tuple[Indices, Indices]:
+    at = np.arange(n)
+    return np.maximum(at - reach, 0), np.minimum(at + reach + 1, n)
 
 
 def local_mean(values: Samples, weight: Samples, reach: int) -> Samples:
@@ -134,7 +138,7 @@ def local_mean(values: Samples, weight: Samples, reach: int) -> Samples:
     shaped = values.reshape(n, -1) * weight[:, None]
     total = np.concatenate((np.zeros((1, shaped.shape[1])), np.cumsum(shaped, axis=0)))
     number = np.concatenate(([0.0], np.cumsum(weight)))
-    lo, hi = np.clip(np.arange(n) - reach, 0, n), np.clip(np.arange(n) + reach + 1, 0, n)
+    lo, hi = _limits(n, reach)
     mean = (total[hi] - total[lo]) / (number[hi] - number[lo] + 1e-6)[:, None]
     return np.asarray(mean.reshape(values.shape), dtype=np.float64)
 

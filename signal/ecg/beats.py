@@ -19,6 +19,8 @@ _EARLY = 0.9
 _SURE_OF_EARLY = 0.6
 _CLEARLY_OTHER = 0.5
 _FOREIGN = 0.65
+_LARGE = 1.7
+_NO_P_MATCH = 0.3
 _QUICK_RR_S = 0.62
 _RUN_BEATS = 3
 
@@ -43,21 +45,25 @@ def beat_kinds(table: BeatTable, paced: Mask, fibrillation: Mask) -> tuple[Kinds
     kinds[(kinds == VENTRICULAR) & fibrillation & (table.match > _CLEARLY_OTHER)] = NORMAL
     kinds[paced] = PACED
     sure = np.where(paced, 0.0, share[:, VENTRICULAR])
-    kinds[_foreign_runs(table, sure)] = VENTRICULAR
+    kinds[_foreign_runs(table, sure, fibrillation)] = VENTRICULAR
     return kinds, sure
 
 
-def _foreign_runs(table: BeatTable, sure: Samples) -> Mask:
+def _foreign_runs(table: BeatTable, sure: Samples, fibrillation: Mask) -> Mask:
     """Beats of fast runs (three and more at 100/min) of shapes foreign to the usual one: together they are surer
     than each alone."""
-    foreign = (table.match < _FOREIGN) | (sure > 0.5)
+    foreign = (table.match < _FOREIGN) | (sure > 0.5) | ((table.size > _LARGE) & (sure > 0.15))
     in_run = np.zeros(sure.size, dtype=np.bool_)
     quick = np.nan_to_num(table.rr_s, nan=9.0) <= _QUICK_RR_S
+    # one beat between two foreign ones, quick and without a P wave, belongs to them (tachycardia of two shapes)
+    between = np.zeros(sure.size, dtype=np.bool_)
+    between[1:-1] = foreign[:-2] & foreign[2:] & quick[1:-1] & quick[2:] & (table.p[1:-1, 0] < _NO_P_MATCH)
+    foreign = foreign | between
     starts, stops = run_lengths(foreign & quick)
     for first, last in zip(starts, stops, strict=True):
         # the beat before the first short interval may begin the run
         begin = first - 1 if first > 0 and foreign[first - 1] else first
-        if last - begin < _RUN_BEATS:
+        if last - begin < _RUN_BEATS + int(fibrillation[begin]):
             continue
         mean = float(sure[begin:last].mean())
         alike_each_other = float((table.group[begin:last] > 0).mean()) >= 0.6

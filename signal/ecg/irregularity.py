@@ -8,8 +8,11 @@ conduction.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from teleread.signal.ecg.beat_shapes import Mask
 from teleread.signal.ecg.filters import Samples
@@ -17,6 +20,7 @@ from teleread.signal.ecg.filters import Samples
 HALF_WINDOWS = (6, 15)
 FEATURES = 10
 _CHUNK = 4096
+_SHORT = 64
 
 
 def rr_features(rr_s: Samples, alike: Mask) -> Samples:
@@ -37,16 +41,28 @@ def rr_features(rr_s: Samples, alike: Mask) -> Samples:
 def _around(rr: Samples, plain: Samples, half: int) -> Samples:
     """Features from the windows of ``2 half + 1`` beats, in chunks."""
     n = rr.size
-    width = 2 * half + 1
-    pad = np.full(half, np.nan)
-    all_windows = sliding_window_view(np.concatenate((pad, rr, pad)), width)
-    plain_windows = sliding_window_view(np.concatenate((pad, plain, pad)), width)
+    all_windows = windows_around(rr, half)
+    plain_windows = windows_around(plain, half)
     if n > _CHUNK:
         parts = [
             _window_features(all_windows[k : k + _CHUNK], plain_windows[k : k + _CHUNK]) for k in range(0, n, _CHUNK)
         ]
         return np.concatenate(parts)
     return _window_features(all_windows, plain_windows)
+
+
+def windows_around(values: Samples, half: int) -> Samples:
+    """Windows of ``2 half + 1`` entries around each entry, NaN beyond the ends: a view, or a copy when short."""
+    padded = np.full(values.size + 2 * half, np.nan)
+    padded[half : half + values.size] = values
+    if values.size <= _SHORT:
+        return np.asarray(padded[_places(values.size, half)], dtype=np.float64)
+    return sliding_window_view(padded, 2 * half + 1)
+
+
+@lru_cache(maxsize=64)
+def _places(n: int, half: int) -> NDArray[np.int64]:
+    return np.arange(n)[:, None] + np.arange(2 * half + 1)[None, :]
 
 
 def _window_features(rr: Samples, plain: Samples) -> Samples:
@@ -91,8 +107,9 @@ def quantiles(values: Samples, levels: tuple[float, ...]) -> Samples:
     ordered = np.sort(values, axis=1)  # NaN last
     count = np.isfinite(values).sum(axis=1)
     rows = np.arange(values.shape[0])
-    picked = [ordered[rows, np.clip((count * level).astype(np.int64), 0, np.maximum(count - 1, 0))] for level in levels]
-    found: Samples = np.nan_to_num(np.stack(picked, axis=1))
+    last = np.maximum(count - 1, 0)
+    picked = [ordered[rows, np.minimum((count * level).astype(np.int64), last)] for level in levels]
+    found: Samples = np.where(count[:, None] > 0, np.stack(picked, axis=1), 0.0)
     return found
 
 

@@ -36,9 +36,10 @@ class Pacing:
     atrial: Mask
 
 
-def find_pacing(raw_mv: Samples, fs_hz: float, r_peaks: Indices) -> Pacing:
-    """Spikes of the whole recording and the beats they belong to. ``raw_mv`` is (n_leads, n), unfiltered."""
-    spikes, heights = _spikes(raw_mv, fs_hz)
+def find_pacing(raw_mv: Samples, fs_hz: float, r_peaks: Indices, rows: list[int] | None = None) -> Pacing:
+    """Spikes of the whole recording and the beats they belong to. ``raw_mv`` is (n_leads, n), unfiltered; of
+    it only ``rows`` are looked at."""
+    spikes, heights = _spikes(raw_mv, fs_hz, list(range(raw_mv.shape[0])) if rows is None else rows)
     none = np.zeros(r_peaks.size, dtype=np.bool_)
     if spikes.size < _FEWEST or r_peaks.size == 0:
         return Pacing(spikes, none, none)
@@ -47,7 +48,7 @@ def find_pacing(raw_mv: Samples, fs_hz: float, r_peaks: Indices) -> Pacing:
     return Pacing(spikes, before, atrial)
 
 
-def _spikes(raw_mv: Samples, fs_hz: float) -> tuple[Indices, Samples]:
+def _spikes(raw_mv: Samples, fs_hz: float, rows: list[int]) -> tuple[Indices, Samples]:
     n = raw_mv.shape[1]
     size = round(_CHUNK_S * fs_hz)
     overlap = round(0.1 * fs_hz)
@@ -55,7 +56,7 @@ def _spikes(raw_mv: Samples, fs_hz: float) -> tuple[Indices, Samples]:
     heights: list[Samples] = []
     for start in range(0, n, size):
         lo, hi = max(0, start - overlap), min(n, start + size + overlap)
-        at, height = _spikes_in(raw_mv[:, lo:hi], fs_hz)
+        at, height = _spikes_in(raw_mv[rows, lo:hi], fs_hz)
         mine = (at + lo >= start) & (at + lo < start + size)
         found.append(at[mine] + lo)
         heights.append(height[mine])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teleread.signal.ecg import rhythm_spans as rs
-from teleread.signal.ecg.atrial import fibrillation_share, flutter_strength
+from teleread.signal.ecg.atrial import fibrillation_share, p_seen
 from teleread.signal.ecg.av_block import Block, av_block
 from teleread.signal.ecg.beat_shapes import Indices, Mask, chosen_leads
 from teleread.signal.ecg.beat_table import BeatTable, beat_table, local_mean
@@ -23,6 +23,7 @@ from teleread.signal.ecg.beats import PACED, SUPRAVENTRICULAR, UNKNOWN, VENTRICU
 from teleread.signal.ecg.conduction import UsualBeat, averaged, from_median
 from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.filters import Samples
+from teleread.signal.ecg.flutter import Spectra, flutters
 from teleread.signal.ecg.pacing import find_pacing
 from teleread.signal.ecg.rhythm_findings import Seen, findings_of
 from teleread.signal.ecg.rhythm_types import FINDING_CODES, SPAN_CODES, BeatLike, Rhythm, RhythmFinding
@@ -71,7 +72,7 @@ def classify_rhythm(
         return Rhythm(_whole(duration), kind_names(np.full(r.size, UNKNOWN)), ())
     chaos, flat = unordered_spans(x, fs_hz, _few(rows, names))
     raw = x if raw_mv is None else np.atleast_2d(np.asarray(raw_mv, dtype=np.float64))
-    pacing = find_pacing(raw[rows] if raw.shape[0] == x.shape[0] and len(rows) < raw.shape[0] else raw, fs_hz, r)
+    pacing = find_pacing(raw, fs_hz, r, rows if raw.shape[0] == x.shape[0] else None)
     table = beat_table(x, fs_hz, names, r)
     chaos, orderly = disordered(chaos, table.r_s, table.match)
     turning, chaos = repeating(chaos, x, fs_hz, rows)
@@ -144,7 +145,7 @@ def _codes(
     e = rs.evidence(table, usual.qrs_s if usual is not None and duration < 60.0 else None, p_share, fibrillation)
     if r.size < _FEWEST_BEATS:
         return np.full(r.size, rs.UNDETERMINED), e
-    codes = rs.base_codes(e, kinds, _flutter(x, fs_hz, leads, r))
+    codes = rs.base_codes(e, kinds, _flutter(x, fs_hz, leads, r, table, fibrillation))
     # broad beats without any base line between them are ventricular, unless they are irregular (pre-excited
     # fibrillation)
     codes[orderly & (codes != rs.AF)] = rs.VT
@@ -172,21 +173,21 @@ def _with_blocks(
     return out
 
 
-def _flutter(x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices) -> Mask:
-    """Beats in windows of ten seconds in which the atria flutter."""
+def _flutter(
+    x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices, table: BeatTable, fibrillation: Samples
+) -> Mask:
+    """Beats in windows of ten seconds in which the atria flutter; in a long recording slow beats with clear P waves are
+    not looked at."""
+    doubtful = (p_seen(table) < 1.0) | (fibrillation > 0.2) | (table.usual_rr_s < 0.6)
     mask = np.zeros(r.size, dtype=np.bool_)
     width = round(_FLUTTER_WINDOW_S * fs_hz)
     n = x.shape[1]
     for start in range(0, n, width):
         stop = n if start + 1.5 * width > n else start + width
         inside = (r >= start) & (r < stop)
-        if inside.any() and stop - start >= 0.5 * min(width, n):
-            strength, rate = flutter_strength(x[:, start:stop], fs_hz, leads, r[inside] - start)
-            # a line at the rate of the beats themselves is what is left of them
-            beats_per_min = 60.0 * inside.sum() * fs_hz / (stop - start)
-            # P and T waves of a fast sinus rhythm are two waves to a beat as well
-            needed = rs.TWO_TO_ONE_STRENGTH if rate < 2.3 * beats_per_min else rs.FLUTTER_STRENGTH
-            if strength > needed and rate > 1.4 * beats_per_min:
+        if inside.any() and stop - start >= 0.5 * min(width, n) and (n <= 6 * width or doubtful[inside].any()):
+            spectra = Spectra(x[:, start:stop], fs_hz, leads, r[inside] - start)
+            if flutters(spectra, table, inside, fibrillation):
                 mask |= inside
         if stop == n:
             break

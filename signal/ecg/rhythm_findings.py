@@ -21,6 +21,7 @@ PAUSE_S = 2.0
 _SLOW_BPM, _FAST_BPM = 60.0, 100.0
 _LONG_PR_S = 0.2
 _PRE_EXCITED_RR_S = 0.30
+_PRE_EXCITED_QRS_S = 0.11
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,15 +173,17 @@ def _shape(seen: Seen) -> list[RhythmFinding]:
         return found
     pr = pr_interval_s(seen)
     fibrillating = float(np.isin(seen.codes, (rs.AF, rs.FLUTTER)).mean()) > 0.5
-    if pre_excited(seen.usual, pr) and not fibrillating:
+    shortest = _shortest_rr(seen.table.rr_s)
+    fast = shortest is not None and shortest <= _PRE_EXCITED_RR_S
+    if fibrillating and fast and seen.usual.qrs_s >= _PRE_EXCITED_QRS_S:
+        # fibrillation this fast with wide beats must be taken for conduction past the AV node
+        found.append(_finding("pre_excited_af", *whole, 1000.0 * (shortest or 0.0), "ms", 0.6))
+        found.append(_finding("pre_excitation", *whole, None, "", 0.5))
+    elif pre_excited(seen.usual, pr) and not fibrillating:
         found.append(_finding("pre_excitation", *whole, 1000.0 * (pr or 0.0), "ms", 0.7))
     elif (block := bundle_branch(seen.usual)) is not None:
         found.append(_finding(block, *whole, 1000.0 * seen.usual.qrs_s, "ms", 0.8))
-    if fibrillating:
-        shortest = _shortest_rr(seen.table.rr_s)
-        if seen.usual.qrs_s >= 0.11 and shortest is not None and shortest <= _PRE_EXCITED_RR_S:
-            found.append(_finding("pre_excited_af", *whole, 1000.0 * shortest, "ms", 0.6))
-    elif pr is not None and pr > _LONG_PR_S and float(np.median(seen.evidence.p)) > 0.8:
+    if not fibrillating and pr is not None and pr > _LONG_PR_S and float(np.median(seen.evidence.p)) > 0.8:
         found.append(_finding("av_block_1", *whole, 1000.0 * pr, "ms", 0.7))
     return found
 

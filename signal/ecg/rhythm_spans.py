@@ -35,17 +35,17 @@ from teleread.signal.ecg.ventricular import Span, ventricular_runs
 BRADYCARDIA_BPM = 60.0
 TACHYCARDIA_BPM = 100.0
 WIDE_S = 0.12
-FLUTTER_STRENGTH = 0.40
-TWO_TO_ONE_STRENGTH = 0.55
 
 _SVT_BPM = 150.0
 _SVT_REGULAR_BPM = 120.0
 IDIOVENTRICULAR_BPM = 50.0
 _VT_BPM = 100.0
 _AF_BEATS = 5
+_AF_SHARE = 0.35
 _RATE_REACH = 8
 _PAUSE_LIKE = 1.35
 _QUIET = 0.035
+_RUN_IN_FIBRILLATION = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,9 +109,9 @@ def base_codes(e: Evidence, kinds: Kinds, flutter: Mask) -> Indices:
     code[(e.rate_bpm > TACHYCARDIA_BPM) & (e.rate_bpm < _SVT_BPM) & absent & ~quick & ~e.wide] = UNDETERMINED
     fast_wide = e.wide & ((e.rate_bpm >= 130.0) | (e.rate_bpm >= _VT_BPM) & ~seen)
     code[fast_wide] = VT
-    fib = steady(e.fibrillation > 0.5, _AF_BEATS)
+    fib = steady(e.fibrillation > _AF_SHARE, _AF_BEATS)
     code[fib & ~(fast_wide & regular)] = AF
-    code[flutter & ~(fib & (e.fibrillation > 0.95)) & ~e.wide] = FLUTTER
+    code[flutter & ~(fib & (e.fibrillation > 0.95)) & ~fast_wide] = FLUTTER
     code[(e.clear < 0.45) & (code != AF)] = UNDETERMINED
     paced = local_mean((kinds == PACED).astype(np.float64), np.ones(n), 4) > 0.5
     code[paced] = PACED_RHYTHM
@@ -136,9 +136,14 @@ def with_arrhythmia(code: Indices, table: BeatTable, kinds: Kinds) -> Indices:
 
 
 def overlaid(code: Indices, table: BeatTable, kinds: Kinds) -> Indices:
-    """Runs of three and more ventricular or early supraventricular beats over the prevailing rhythm."""
+    """Runs of three and more ventricular or early supraventricular beats over the prevailing rhythm.
+
+    In fibrillation it takes four: there, short quick runs of another shape are often aberrant conduction.
+    """
     out = code.copy()
     for first, last, rate in ventricular_runs(kinds == VENTRICULAR, table.rr_s):
+        if last - first < _RUN_IN_FIBRILLATION and (code[first:last] == AF).any():
+            continue
         out[first:last] = VT if rate >= _VT_BPM else ACCELERATED if rate >= IDIOVENTRICULAR_BPM else IDIOVENTRICULAR
     for first, last, rate in ventricular_runs(kinds == SUPRAVENTRICULAR, table.rr_s):
         if rate >= TACHYCARDIA_BPM:

@@ -35,7 +35,7 @@ class SmallNetwork:
 
 @lru_cache(maxsize=4)
 def network(name: str) -> SmallNetwork:
-    """``"beats"`` (normal, supraventricular, ventricular) or ``"fibrillation"`` (one logit)."""
+    """``"beats"`` (normal, supraventricular, ventricular) ``"fibrillation"`` or ``"flutter"`` (one logit)."""
     with as_file(files("teleread.signal.ecg") / "weights" / _FILE) as path:
         return read_network(str(path), name)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from teleread.signal.ecg import rhythm_spans, ventricular
-from teleread.signal.ecg.atrial import flutter_strength, steady
+from teleread.signal.ecg.atrial import steady
 from teleread.signal.ecg.av_block import av_block, p_train
 from teleread.signal.ecg.beat_shapes import BLOCK_BEATS, blocks, chosen_leads
 from teleread.signal.ecg.beat_table import beat_table, local_mean, local_median
@@ -17,6 +17,7 @@ from teleread.signal.ecg.beats import BEAT_KINDS, beat_kinds
 from teleread.signal.ecg.conduction import UsualBeat, averaged, bundle_branch, from_median, pre_excited, slurred
 from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.fibrillation import repetition
+from teleread.signal.ecg.flutter import Spectra, flutter_strength
 from teleread.signal.ecg.pacing import find_pacing
 from teleread.signal.ecg.rhythm import FINDING_CODES, SPAN_CODES, Rhythm, classify_rhythm
 from teleread.signal.ecg.simulate import simulate
@@ -52,6 +53,7 @@ def codes(rhythm: Rhythm) -> set[str]:
         ("sinus_tachycardia", "sinus_tachycardia"),
         ("sinus_arrhythmia", "sinus_arrhythmia"),
         ("af", "atrial_fibrillation"),
+        ("atrial_flutter", "atrial_flutter"),
         ("svt", "supraventricular_tachycardia"),
         ("vt", "ventricular_tachycardia"),
         ("vf", "ventricular_fibrillation"),
@@ -99,7 +101,7 @@ def test_flutter_is_told_by_its_line_between_the_beats() -> None:
         x += np.exp(-0.5 * ((t - r / fs) / 0.012) ** 2)
     rhythm = classify_rhythm(np.vstack([x, 0.8 * x]), fs, ("II", "V1"), beats, None, None)
     assert main_code(rhythm) == "atrial_flutter"
-    strength, rate = flutter_strength(np.vstack([x, x]), fs, ("II", "V1"), beats)
+    strength, rate = flutter_strength(Spectra(np.vstack([x, x]), fs, ("II", "V1"), beats))
     assert strength > 0.4
     assert rate == pytest.approx(300.0, abs=6.0)
 
@@ -326,7 +328,7 @@ LEFT = ([0.0, 0.05, -0.6, -1.2, -1.0, -0.4, 0.0], [0.0, 0.2, 0.8, 0.9, 0.8, 0.3,
 
 def test_bundle_branch_block_begins_at_120_ms() -> None:
     assert bundle_branch(square(*RIGHT, 0.130)) == "rbbb"
-    assert bundle_branch(square(*LEFT, 0.130)) == "lbbb"
+    assert bundle_branch(square(*LEFT, 0.140)) == "lbbb"
     assert bundle_branch(square(LEFT[0], [0.0, -0.3, 0.6, 0.9, 0.8, 0.3, 0.0], 0.130)) == "ivcd"
     assert bundle_branch(square(*RIGHT, 0.116)) is None
     assert bundle_branch(square(*LEFT, 0.116)) is None
@@ -535,6 +537,32 @@ def test_no_beats_no_kinds() -> None:
     table = beat_table(np.zeros((1, 5000)), FS, ("II",), empty)
     kinds, sure = beat_kinds(table, np.zeros(0, dtype=bool), np.zeros(0, dtype=bool))
     assert kinds.size == sure.size == 0
+
+
+def test_nearly_two_to_one_that_drifts_is_complete_block() -> None:
+    for seed in (2001, 2003, 2007):
+        found = codes(judged("complete_block", seed))
+        assert "av_block_3" in found
+        assert "av_block_2_1" not in found
+
+
+def test_p_waves_behind_dropped_beats_outweigh_irregular_intervals() -> None:
+    named = [main_code(judged("av_block_2_mobitz_1", seed)) for seed in range(2800, 2805)]
+    assert sum(code.startswith("sinus") for code in named) >= 4, named
+
+
+def test_a_run_of_three_in_fibrillation_is_not_yet_a_tachycardia() -> None:
+    kinds = np.array([0, 0, 2, 2, 2, 0, 0, 0])
+    table = replace(flat_table(8), rr_s=np.full(8, 0.45))
+    fib = np.full(8, rhythm_spans.AF)
+    assert (rhythm_spans.overlaid(fib, table, kinds) == rhythm_spans.AF).all()
+    kinds[5] = 2
+    assert (rhythm_spans.overlaid(fib, table, kinds)[2:6] == rhythm_spans.VT).all()
+
+
+def test_too_short_a_stretch_does_not_flutter() -> None:
+    spectra = Spectra(np.zeros((1, 400)), FS, ("II",), np.array([100, 300]))
+    assert flutter_strength(spectra) == (0.0, 0.0)
 
 
 def test_runs_without_known_intervals_are_left_out() -> None:
