@@ -25,13 +25,13 @@ from teleread.signal.ecg.quality_types import LIMITS
 from training.ecg_electrodes import recordings
 
 DEPTH = 3
-SEEDS = 2
+SEEDS = 4
 FOLDS = 10
-REPEATS = 1
+REPEATS = 2
 
 
-def measured(x: np.ndarray, fs: float) -> tuple[np.ndarray, bool]:
-    """(features of a recording, whether the limits name any fault in it)."""
+def measured(x: np.ndarray, fs: float) -> tuple[np.ndarray, bool, bool]:
+    """(features of a recording, whether the limits name any fault in it, whether they alone refuse it)."""
     seen = views(np.nan_to_num(x), fs)
     limits = MeasureLimits(LIMITS.flat_mv, LIMITS.noise_mv, LIMITS.jump_mv, LIMITS.jolt_mv)
     measures = measure_leads(seen, limits)
@@ -41,7 +41,7 @@ def measured(x: np.ndarray, fs: float) -> tuple[np.ndarray, bool]:
     beats = measure_beats(seen, peaks)
     faults = judge_beats(faults, measures, beats, STANDARD_LEADS, LIMITS)
     named = any(rows.any() for rows in faults.present.values())
-    return judge_features(measures, beats, seen.band, np.arange(12)), named
+    return judge_features(measures, beats, seen.band, np.arange(12)), named, bool(faults.lost.any())
 
 
 def gather(data: Path, cache: Path | None) -> dict[str, np.ndarray]:
@@ -53,8 +53,9 @@ def gather(data: Path, cache: Path | None) -> dict[str, np.ndarray]:
     rows = [measured(ecgs[i] / 200.0, rate) for i in graded]
     more = [measured(x, fs)[0] for source, x, fs in recordings(data) if source != "cinc2011"]
     found = {
-        "features": np.array([row for row, _ in rows]),
-        "named": np.array([named for _, named in rows]),
+        "features": np.array([row for row, _, _ in rows]),
+        "named": np.array([named for _, named, _ in rows]),
+        "lost": np.array([lost for _, _, lost in rows]),
         "refused": held["acceptable"][graded] == 0,
         "accepted_elsewhere": np.array(more),
     }
@@ -124,17 +125,17 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keeps the measures between runs")
     args = parser.parse_args()
     held = gather(args.data, args.cache)
-    refused, named = held["refused"], held["named"]
+    refused, named, lost = held["refused"], held["named"], held["lost"]
     told = np.mean([unseen(held, repeat) for repeat in range(REPEATS)], axis=0)
     told = np.where(named, told, 0.0)
     sys.stdout.write(f"{len(refused)} graded recordings, {refused.sum()} refused; {FOLDS} folds, {REPEATS} times\n")
     grid = np.arange(0.1, 0.65, 0.025)
     for threshold in grid:
-        says = told > threshold
+        says = lost | (told > threshold)
         right, found = np.mean(says == refused), says[refused].mean()
         sys.stdout.write(f"  {threshold:.3f}  accuracy {right:.4f}  refused found {found:.4f}\n")
     # the grades contradict each other at the border; where accuracy hardly differs, rather ask once too often
-    accuracy = np.array([np.mean((told > threshold) == refused) for threshold in grid])
+    accuracy = np.array([np.mean((lost | (told > threshold)) == refused) for threshold in grid])
     threshold = float(grid[np.flatnonzero(accuracy >= accuracy.max() - 0.004)[0]])
     sys.stdout.write(f"threshold {threshold:.3f}\n")
     models = [fit(held["features"], refused, held["accepted_elsewhere"], seed) for seed in range(SEEDS)]

@@ -31,6 +31,8 @@ class LeadFaults:
     """For each fault code of a lead, which leads have it."""
     severe: NDArray[np.bool_]
     """Leads that one of their faults alone spoils."""
+    lost: NDArray[np.bool_]
+    """Leads of which so much is gone or buried that nobody could read them."""
     badness: Samples
     """The same, also for what passes, 0 to 1 at the limit and beyond; it makes the score."""
     worst: Samples
@@ -79,7 +81,9 @@ def find_faults(m: LeadMeasures, leads: Sequence[str], limits: Limits) -> LeadFa
     )
     present["low_amplitude"] = np.zeros(len(leads), dtype=np.bool_)
     passing = np.maximum(m.noise_high_mv / (2.0 * limits.noise_severe_mv), m.swing_mv / (2.0 * limits.swing_mv))
-    return LeadFaults(present, ~alive | (worst > 1.0), np.maximum(worst, 0.9 * np.minimum(passing, 1.0)), worst)
+    gone_for_long = np.maximum(m.flat, m.missing) > limits.lost_share
+    lost = gone_for_long | (m.railed > limits.lost_rail_share) | (worst > limits.lost_times)
+    return LeadFaults(present, ~alive | (worst > 1.0), lost, np.maximum(worst, 0.9 * np.minimum(passing, 1.0)), worst)
 
 
 def judge_beats(
@@ -107,7 +111,9 @@ def judge_beats(
     low = (m.qrs_mv < limits.low_qrs_mv) & ~(noisy | silent | dead | other)
     present = faults.present | {"flat": flat, "off": faults.present["off"] | silent}
     present["low_amplitude"] = low & _low_counts(low, leads)
-    return LeadFaults(present, dead | silent | (faults.worst > 1.0), faults.badness, faults.worst)
+    # what was flat alone and is excused, or small only, is not lost
+    lost = (faults.lost & ~(faults.present["flat"] & ~flat)) | silent
+    return LeadFaults(present, dead | silent | (faults.worst > 1.0), lost, faults.badness, faults.worst)
 
 
 def _low_counts(low: NDArray[np.bool_], leads: Sequence[str]) -> NDArray[np.bool_]:

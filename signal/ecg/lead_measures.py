@@ -55,7 +55,7 @@ class LeadMeasures:
     swing_mv: Samples
     """Largest peak-to-peak of the baseline within 2.5 s."""
     noise_mv: Samples
-    """Usual rms above 30 Hz outside beats, hum taken out."""
+    """Usual rms from 30 Hz to half the working rate outside beats, hum taken out."""
     noise_low_mv: Samples
     """The same, exceeded in seven windows of ten."""
     noise_high_mv: Samples
@@ -126,7 +126,7 @@ def measure_leads(seen: Views, limits: MeasureLimits) -> LeadMeasures:
     centre = np.median(work[:, :: max(1, round(fs / 100))], axis=1, keepdims=True)
     spans = np.ptp(_windows(whole, fs_hz, WINDOW_S), axis=2)
     low, high = np.percentile(work, (1, 99), axis=1)
-    rest, hum = _noise(whole - centre, fs_hz)
+    rest, hum = _noise(work - centre, fs)
     ordered = np.sort(rest, axis=1)
     drift = _wander(work, fs)
     lag = max(1, round(0.02 * fs))
@@ -232,13 +232,13 @@ def _hum(fast: Samples, fs_hz: float) -> tuple[Samples, Samples]:
     return best, line_hz
 
 
-def silent_above(whole: Samples, fs_hz: float, dead: NDArray[np.bool_]) -> tuple[float, float]:
+def silent_above(work: Samples, fs_hz: float, dead: NDArray[np.bool_]) -> tuple[float, float]:
     """(rms in mV that the liveliest lead shows between 65 and 95 Hz, its share of that between 8 and 20 Hz).
 
     Any heart and any skin gives something there. Only a filter of the device takes it away. Infinite where the rate
     is too low to tell.
     """
-    live = whole[~dead]
+    live = work[~dead]
     n = live.shape[1]
     if fs_hz < 2.1 * _SILENT_BAND_HZ[1] or live.shape[0] == 0:
         return float("inf"), float("inf")

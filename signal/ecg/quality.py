@@ -30,6 +30,7 @@ from teleread.signal.ecg.lead_measures import (
     WINDOW_S,
     LeadMeasures,
     MeasureLimits,
+    Views,
     measure_leads,
     silent_above,
     views,
@@ -113,13 +114,14 @@ def judge_recording(
     faults = judge_beats(faults, measures, beats, leads, limits, excused=None if empty is None else empty.lead)
     duration_s = ecg_mv.shape[1] / fs_hz
     hopeless = bool(faults.dead().all()) or _chaotic(duration_s, fs_hz, peaks, beats, limits)
-    findings = _about_all(seen.whole, fs_hz, leads, faults, beats, hopeless, empty, limits)
+    findings = _about_all(seen, leads, faults, beats, hopeless, empty, limits)
     about_leads = name_findings(faults, measures, leads)
     refused = hopeless or duration_s < limits.min_duration_s or fs_hz < limits.min_fs_hz
-    spoilt = bool(faults.severe.any())
+    spoilt = bool(faults.lost.any())
     if about_leads and not refused and not spoilt:
         # where no limit is passed at all there is nothing that a nurse could mend, whatever experts might have said
-        spoilt = bool(experts(measures, beats, seen.band, leads))
+        verdict = experts(measures, beats, seen.band, leads)
+        spoilt = bool(faults.severe.any()) if verdict is None else verdict
     if spoilt and not refused and all(one.fault == "low_amplitude" for one in about_leads):
         about_leads.append(worst_finding(measures, leads, limits))
     acceptable = not (refused or spoilt)
@@ -145,8 +147,7 @@ def _beats(
 
 
 def _about_all(
-    whole_mv: Samples,
-    fs_hz: float,
+    seen: Views,
     leads: Sequence[str],
     faults: LeadFaults,
     beats: BeatMeasures | None,
@@ -158,15 +159,15 @@ def _about_all(
     findings: list[Finding] = []
     if hopeless:
         findings.append(finding(None, "all_leads_bad"))
-    if whole_mv.shape[1] < limits.min_duration_s * fs_hz:
+    if seen.whole.shape[1] < limits.min_duration_s * seen.fs_hz:
         findings.append(finding(None, "too_short"))
-    if fs_hz < limits.good_fs_hz:
+    if seen.fs_hz < limits.good_fs_hz:
         findings.append(finding(None, "undersampled"))
     if hopeless:
         return findings
     if beats is not None:
         findings += _about_electrodes(leads, faults, beats, empty, limits)
-    silent_mv, silent_share = silent_above(whole_mv, fs_hz, faults.dead())
+    silent_mv, silent_share = silent_above(seen.work, seen.work_fs_hz, faults.dead())
     if silent_mv < limits.silent_band_mv and silent_share < limits.silent_band_share:
         findings.append(finding(None, "band_limited"))
     return findings

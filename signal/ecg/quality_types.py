@@ -82,13 +82,16 @@ class Limits:
     missing_share: float = 0.05
     rail_share: float = 0.01
     dead_share: float = 0.5
+    lost_share: float = 0.25
+    lost_rail_share: float = 0.05
+    lost_times: float = 1.5
     off_level_mv: float = 50.0
     low_qrs_mv: float = 0.08
     no_heart_mv: float = 0.025
     held_mv: float = 1.0
     mains_mv: float = 0.05
     mains_severe_mv: float = 0.20
-    drift_mv: float = 1.0
+    drift_mv: float = 0.75
     drift_severe_mv: float = 3.0
     swing_mv: float = 2.0
     noise_mv: float = 0.05
@@ -103,7 +106,7 @@ class Limits:
     min_rate_bpm: float = 20.0
     max_rate_bpm: float = 280.0
     einthoven_lead_mv: float = 0.01
-    einthoven_mv: float = 0.12
+    einthoven_mv: float = 0.1
     silent_band_mv: float = 0.0002
     silent_band_share: float = 0.002
 

@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from teleread.signal.ecg import FAULTS, REMEDIES, STANDARD_LEADS, EcgRecord, assess_quality, detect_qrs, simulate
+from teleread.signal.ecg import electrode_features as look
 from teleread.signal.ecg.beat_measures import measure_beats
 from teleread.signal.ecg.electrodes import limb_leads_disagree, misplaced_electrodes
-from teleread.signal.ecg.lead_measures import views
+from teleread.signal.ecg.lead_measures import MeasureLimits, measure_leads, views
+from teleread.signal.ecg.quality import judge_recording
 from teleread.signal.ecg.quality_judge import unacceptable_to_experts
 from teleread.signal.ecg.quality_types import ELECTRODES, EXCHANGES, LIMITS, Quality
 from teleread.signal.ecg.simulation.faults import apply_fault
@@ -177,7 +179,7 @@ def test_three_limb_leads_that_contradict_each_other_cannot_say_which_is_wrong()
 
     signals = clean()[:3]
     assert odd(signals, ("I", "II", "III")) == ()
-    signals[2] -= 3.0 * signals[1]
+    signals[2] -= 6.0 * signals[1]
     assert odd(signals, ("I", "II", "III")) == ("I", "II", "III")
     assert odd(signals[:2], ("I", "II")) == ()
     found = {(f.lead, f.fault) for f in assess_quality(signals, FS, ("I", "II", "III")).findings}
@@ -364,10 +366,53 @@ def test_the_rate_does_not_matter(fs_hz: float) -> None:
     assert faults(signals, fs_hz) == {("V4", "flat")}
 
 
-def test_experts_are_asked_about_twelve_leads_only() -> None:
-    assert unacceptable_to_experts is not None
+def refusing(*_: object) -> bool:
+    return True
+
+
+def test_experts_are_asked_about_faults_in_twelve_leads_only() -> None:
     three = spoil("muscle", row=1)[:3]
     assert not assess_quality(three, FS, ("I", "II", "V1")).acceptable  # by the limits alone
+    # nothing to mend, nobody asked
+    assert judge_recording(clean(), FS, STANDARD_LEADS, LIMITS, None, refusing).acceptable
+
+
+def test_what_experts_refuse_for_small_beats_names_what_is_nearest_to_its_limit() -> None:
+    signals = clean()
+    signals[11] *= 0.04
+    signals[3] += 0.04 * np.sin(2 * np.pi * 50.0 * T)
+    quality = judge_recording(signals, FS, STANDARD_LEADS, LIMITS, None, refusing)
+    assert not quality.acceptable
+    assert len(quality.findings) == 2
+    assert {f.fault for f in quality.findings} > {"low_amplitude"} or quality.findings[0].lead == "V6"
+
+
+def test_trees_judge_a_recording_without_beats() -> None:
+    seen = views(chaos("noise"), FS)
+    limits = MeasureLimits(LIMITS.flat_mv, LIMITS.noise_mv, LIMITS.jump_mv, LIMITS.jolt_mv)
+    assert unacceptable_to_experts(measure_leads(seen, limits), None, seen.band, STANDARD_LEADS)
+    assert unacceptable_to_experts(measure_leads(seen, limits), None, seen.band, STANDARD_LEADS[:8]) is None
+
+
+def test_leads_foretell_each_other_once_maps_are_fitted() -> None:
+    rng = np.random.default_rng(2)
+    mixing = rng.normal(size=(8, 3))
+    shapes = np.einsum("ij,mjk->mik", mixing, rng.normal(size=(50, 3, 19)))
+    for wave, limb, chest in zip(look.WAVES, look.fit_limb_maps(shapes), look.fit_chest_maps(shapes), strict=True):
+        part = shapes[:, :, wave]
+        told = np.einsum("ji,mjt->mit", limb, part[:, 2:])
+        assert np.abs(told - part[:, :2]).mean() < 0.25 * np.abs(part[:, :2]).mean()
+        told = np.einsum("ji,mjt->mit", chest, part)
+        assert np.abs(told - part[:, 2:]).mean() < 0.25 * np.abs(part[:, 2:]).mean()
+        assert not chest[np.arange(2, 8), np.arange(6)].any()  # no lead foretells itself
+
+
+def test_an_exchange_made_and_taken_back_is_the_beat_as_it_was() -> None:
+    shapes = np.random.default_rng(1).normal(size=(4, 8, 19))
+    once = look.limb_versions(shapes)[:, 1]
+    assert np.allclose(look.limb_versions(once)[:, 1], shapes)
+    once = look.chest_versions(shapes)[:, 7]
+    assert np.allclose(look.chest_versions(once)[:, 7], shapes)
 
 
 LONG = 70
@@ -391,10 +436,19 @@ def test_a_long_recording_is_judged_by_most_of_it() -> None:
     assert assess_quality(day(0.0), FS, names, r_peaks=known).acceptable
 
 
+def test_a_long_recording_with_another_fault_every_time_still_names_one() -> None:
+    signals = np.concatenate([clean()[:3]] * 15, axis=1)
+    for k in range(0, 15, 3):
+        signals[k % 2, k * 5000 : (k + 1) * 5000] = 0.0
+    quality = assess_quality(signals, FS, ("I", "V1", "V2"))
+    assert not quality.acceptable
+    assert quality.findings
+
+
 def test_a_recorder_that_was_taken_off_is_no_emergency() -> None:
     names = ("I", "V1", "V2")
     worn = np.concatenate([clean()[:3]] * 5 + [np.zeros((3, 10000))], axis=1)
-    assert all(f.fault != "all_leads_bad" or False for f in assess_quality(worn, FS, names).findings)
+    assert all(f.fault != "all_leads_bad" for f in assess_quality(worn, FS, names).findings)
     never = assess_quality(np.zeros((3, 35000)), FS, names)
     assert never.findings[0].fault == "all_leads_bad"
 
