@@ -99,9 +99,16 @@ def whole(stretches: Iterator[Stretch], rr_ms: Samples, quality: float) -> Seen:
     parts = list(stretches)
     first = parts[0]
     if len(parts) == 1:
-        measured = measure(first.beat, rr_ms, quality=quality, delineation=first.delineation, fs_hz=first.fs_hz)
+        measured = measure(
+            first.beat,
+            rr_ms,
+            quality=quality,
+            delineation=first.delineation,
+            fs_hz=first.fs_hz,
+            rhythm=_codes(first.rhythm),
+        )
         return Seen(first.delineation, first.beat, first.rhythm, first.applied, measured)
-    found = [measure(one.beat, one.rr_ms, quality=quality) for one in parts]
+    found = [measure(one.beat, one.rr_ms, quality=quality, rhythm=_codes(one.rhythm)) for one in parts]
     beats = [one.beat for one in parts if one.beat is not None]
     return Seen(
         Delineation(*(np.concatenate([getattr(one.delineation, name) for one in parts]) for name in _WAVES)),
@@ -110,6 +117,10 @@ def whole(stretches: Iterator[Stretch], rr_ms: Samples, quality: float) -> Seen:
         first.applied,
         _medians(found) | rates(rr_ms, quality),
     )
+
+
+def _codes(rhythm: Rhythm) -> tuple[str, ...]:
+    return tuple(code for _, _, code in rhythm.spans)
 
 
 _WAVES = tuple(field.name for field in fields(Delineation))

@@ -103,7 +103,8 @@ def _silent(activity: Samples, beats: Indices, fs: float) -> Indices:
     still = np.full(activity.size, np.inf)
     half = width // 2
     still[half : half + activity.size - width + 1] = total[width:] - total[:-width]
-    spans = [(b - round(0.12 * fs), b - round(0.04 * fs)) for b in beats]
+    # with a bundle branch block R and the steepest slope lie up to 0.12 s behind the onset of QRS
+    spans = [(b - round(0.22 * fs), b - round(0.04 * fs)) for b in beats]
     for a, b in pairwise(beats):
         if b - a > _LONG_RR_S * fs:
             middle = b - round(0.3 * fs) - (b - a - round(0.75 * fs)) // 2
