@@ -5,6 +5,7 @@ Same record, same result, to the last digit: no clock, no random numbers, no env
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -18,7 +19,7 @@ from teleread.signal.ecg.qrs import detect_qrs
 from teleread.signal.ecg.quality import Quality, assess_quality
 from teleread.signal.ecg.record import CALIBRATION_PULSE, EcgRecord
 from teleread.signal.ecg.rhythm import Rhythm
-from teleread.signal.ecg.stretches import look, whole
+from teleread.signal.ecg.stretches import look, none_of, whole
 
 __all__ = ["ANALYSIS_VERSION", "JSON_SHAPE", "Analysis", "Flag", "Measured", "analyse"]
 
@@ -49,7 +50,10 @@ def analyse(record: EcgRecord, profile: Profile | None = None) -> Analysis:
         _rr_intervals(present, peaks, record.fs_hz),
         quality.score,
     )
-    measurements = seen.measurements if _beats(quality, seen.rhythm) else {}
+    measurements = seen.measurements
+    if not _beats(quality, seen.rhythm):
+        measurements, peaks = {}, peaks[:0]
+        seen = replace(seen, delineation=none_of(seen.delineation), rhythm=replace(seen.rhythm, beats=()), beat=None)
     judged = flag(
         FlagInputs(
             measurements=measurements,

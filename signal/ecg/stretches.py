@@ -119,6 +119,11 @@ def whole(stretches: Iterator[Stretch], rr_ms: Samples, quality: float) -> Seen:
     )
 
 
+def none_of(found: Delineation) -> Delineation:
+    """A delineation of no beats."""
+    return Delineation(*(getattr(found, name)[:0] for name in _WAVES))
+
+
 def _codes(rhythm: Rhythm) -> tuple[str, ...]:
     return tuple(code for _, _, code in rhythm.spans)
 
