@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from teleread.signal.ecg.delineate_net import FRAME_HZ, Planes, Weights, wave_probabilities
@@ -30,6 +31,9 @@ _QRS_REACH_S = 0.08
 _LONGEST_PR_S = 0.8
 _LATEST_T_S = 0.8
 _QRS_HALF_S = 0.05
+_AROUND = 8
+_ALIKE_S = 0.03
+_FAR_S = 0.15
 _PART_S = 600.0
 _MARGIN_S = 10.0
 
@@ -159,12 +163,15 @@ def from_probabilities(planes: Planes, x: Samples, fs_hz: float, peaks: Indices)
     of_p = np.full(r.size, -1)
     of_p[beat[fits]] = np.flatnonzero(fits)  # the last one stays
 
-    def ends(wave: Waves, which: NDArray[np.intp]) -> tuple[Indices, Indices]:
+    def ends(wave: Waves, which: NDArray[np.intp], steady: bool) -> tuple[Indices, Indices]:
         there = which >= 0
-        on, off = _samples(_at(wave.on, which), fs_hz, x.size), _samples(_at(wave.off, which), fs_hz, x.size)
+        on, off = np.where(there, _at(wave.on, which), np.nan), np.where(there, _at(wave.off, which), np.nan)
+        if steady:
+            on, off = begin + _steadied(on - begin, off - begin), begin + _steadied(off - begin, on - begin)
+        on, off = (_samples(np.where(there, mark, 0.0), fs_hz, x.size) for mark in (on, off))
         return np.where(there, on, ABSENT), np.where(there, off, ABSENT)
 
-    (p_on, p_off), (qrs_on, qrs_off), (t_on, t_off) = ends(p, of_p), ends(qrs, of_qrs), ends(t, of_t)
+    (p_on, p_off), (qrs_on, qrs_off), (t_on, t_off) = ends(p, of_p, True), ends(qrs, of_qrs, False), ends(t, of_t, True)
     p_off = np.where((p_off >= 0) & (qrs_on >= 0), np.minimum(p_off, qrs_on), p_off)
     t_on = np.where((t_on >= 0) & (qrs_off >= 0), np.maximum(t_on, qrs_off), t_on)
     smooth = moving_mean(x, max(1, round(0.02 * fs_hz)))
@@ -204,6 +211,22 @@ def _first_rank(t: Waves, beat: NDArray[np.intp], begin: Samples, end: Samples) 
     order = order[fits[order]]
     chosen[beat[order]] = order  # ascending, so the weightiest stays
     return chosen
+
+
+def _steadied(mark: Samples, partner: Samples) -> Samples:
+    """Half way to the median mark of the beats around whose other end lies alike; NaN where there is none.
+
+    Cardiologists mark the like beats of a lead alike.
+    """
+    around = np.stack([np.pad(v, _AROUND, constant_values=np.nan) for v in (mark, partner)])
+    mine, theirs = sliding_window_view(around, 2 * _AROUND + 1, axis=1)
+    like = np.where(np.abs(theirs - partner[:, None]) <= _ALIKE_S, mine, np.nan)
+    rank = np.sort(like, axis=1)  # NaN goes last
+    count = np.isfinite(rank).sum(axis=1)
+    row, low, high = np.arange(mark.size), np.maximum(count - 1, 0) // 2, count // 2
+    median = 0.5 * (rank[row, low] + rank[row, np.minimum(high, rank.shape[1] - 1)])
+    usual = (count >= 3) & (np.abs(median - mark) <= _FAR_S)
+    return np.where(usual, 0.5 * (mark + median), mark)
 
 
 def _at(values: Samples, which: NDArray[np.intp]) -> Samples:

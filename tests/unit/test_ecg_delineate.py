@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from teleread.signal.ecg import detect_qrs, simulate
 from teleread.signal.ecg.delineate import delineate
-from teleread.signal.ecg.delineate_lead import delineate_lead, from_probabilities, p_waves, waves
+from teleread.signal.ecg.delineate_lead import _steadied, delineate_lead, from_probabilities, p_waves, waves
 from teleread.signal.ecg.delineate_net import CHANNELS, FRAME_HZ, forward, resampled, trained, wave_probabilities
 from teleread.signal.ecg.delineation import ABSENT, Delineation
 
@@ -255,6 +255,19 @@ def test_runs_end_where_the_mark_is_to_be_expected() -> None:
     assert found.on[0] == pytest.approx((10.1 - 0.25) / FRAME_HZ)
     assert found.off[0] == pytest.approx((19.9 - 0.25) / FRAME_HZ)
     assert waves(np.zeros(0)).on.size == 0
+
+
+def test_one_stray_mark_among_like_beats_is_drawn_half_way_to_them() -> None:
+    off = np.full(12, -0.05)
+    on = np.full(12, -0.15)
+    on[4] = -0.09
+    on[7] = off[7] = np.nan
+    off[9], on[9] = -0.2, -0.3  # another P wave, as of a premature beat
+    steady = _steadied(on, off)
+    assert steady[4] == pytest.approx(-0.12)
+    assert steady[9] == -0.3
+    assert np.isnan(steady[7])
+    assert np.delete(steady, [4, 7, 9]) == pytest.approx(-0.15)
 
 
 def test_without_any_wave_each_beat_is_absent() -> None:
