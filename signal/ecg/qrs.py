@@ -116,6 +116,8 @@ def _beats(x: Samples, fs_hz: float, start: int, stop: int, networks: Networks) 
         return np.empty(0, dtype=np.int64)
     slope, level = _together(leads)
     at = candidates(slope, level)
+    if at.size == 0:
+        return at
     logits = _judged(leads, slope, at, networks)
     likely = np.flatnonzero(logits > 0.0)
     kept = likely[strongest(at[likely], logits[likely], judge.REFRACTORY)]
@@ -135,12 +137,13 @@ def _leads(x: Samples, fs_hz: float) -> _Leads | None:
         usable = to_work_rate(present.astype(np.float64), fs_hz)[0] > 0.999
         x = bridge_gaps(x)
     work, ratio = to_work_rate(x, fs_hz)
+    work = without_spikes(work, x, fs_hz, ratio)
     living = alive(work)
-    if not living.all():
-        x, work, usable = x[living], work[living], None if usable is None else usable[living]
     if not living.any():
         return None
-    front = prepare(without_spikes(work, x, fs_hz, ratio), usable)
+    if not living.all():
+        x, work, usable = x[living], work[living], None if usable is None else usable[living]
+    front = prepare(work, usable)
     if len(work) == 1:
         one = np.ones(1, np.float32)
         return _Leads(x, front, one, one, ratio) if front.level[0, 0] > 0 else None

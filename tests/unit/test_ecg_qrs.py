@@ -142,6 +142,11 @@ def test_clipped_tops_are_still_beats() -> None:
         np.zeros(5000),
         np.full(5000, 7.3),
         np.full((12, 5000), np.nan),
+        np.eye(1, 5000, 2500)[0],
+        np.concatenate((np.full(4998, np.nan), [1.0, 2.0])),
+        np.where(np.arange(5000) == 7, 1.0, np.nan),
+        (np.arange(5000) > 2000) * 1.0,
+        np.arange(5000.0),
     ],
 )
 def test_nothing_to_find_gives_an_empty_answer(ecg_mv: NDArray[np.float64]) -> None:
