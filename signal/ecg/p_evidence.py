@@ -92,8 +92,10 @@ def _hump(mean: Samples, fs: float, leads: int) -> tuple[Samples, Samples]:
     reach = core + side
     if m < 2 * reach + 3:
         return np.zeros(mean.shape[0]), np.full(mean.shape[0], np.nan)
+    # a P wave may end where the QRS begins: the last level is taken to go on
+    mean = np.concatenate((mean, np.repeat(mean[:, :, -1:], side, axis=2)), axis=2)
     total = np.concatenate((np.zeros((*mean.shape[:2], 1)), np.cumsum(mean, axis=2)), axis=2)
-    at = np.arange(reach, m - reach)
+    at = np.arange(reach, m + side - reach)
     inner = (total[:, :, at + core + 1] - total[:, :, at - core]) / (2 * core + 1)
     outer = total[:, :, at + reach + 1] - total[:, :, at + core + 1] + total[:, :, at - core] - total[:, :, at - reach]
     height = inner - outer / (2 * side)

@@ -77,7 +77,8 @@ def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | No
     step = np.abs(np.diff(rr, prepend=np.nan))
     p = p_seen(table)
     if delineated_p is not None:
-        p = np.where((p > 0.4) & (p < 1.0) & (delineated_p > 0.7), 1.0, p)
+        repeats = local_mean(table.p[:, 2], np.ones(p.size), _RATE_REACH)
+        p = np.where((p < 1.0) & (delineated_p > 0.7) & ((p > 0.4) | (repeats > 0.5)), 1.0, p)
     wide = np.full(table.r_s.size, width_s >= WIDE_S) if width_s is not None else table.usual_width_s >= WIDE_S
     return Evidence(
         fibrillation=fibrillation,
