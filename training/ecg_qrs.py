@@ -43,6 +43,7 @@ class Piece:
     label: Floats
     weight: Floats
     beats: NDArray[np.int64]
+    again: float = 1.0
 
 
 def label(at: NDArray[np.int64], height: Floats, variant: Variant) -> tuple[Floats, Floats]:
@@ -93,6 +94,7 @@ def dataset(found: list[Source], folds: NDArray[np.int64], count: int, noise: ND
         for k, variant in enumerate(variants(one, many, noise, SEED)):
             made = piece(variant, i, int(folds[i]), k == 0, worth[one.database] * one.worth)
             if made is not None:
+                made.again = one.again
                 pieces.append(made)
     rng = np.random.default_rng(SEED)
     for k in range(30 * count):
@@ -277,8 +279,8 @@ def second_stage(pieces: list[Piece], logits: list[Floats], count: int, epochs: 
     for fold in range(count + 1):
         begun = time.process_time()
         rows = [(p, s) for p, s in zip(pieces, seen, strict=True) if p.fold != fold and s[0].size]
-        inputs = [np.concatenate(parts) for parts in zip(
-            *((s[1], s[2], p.label[s[0]], p.weight[s[0]]) for p, s in rows), strict=True)]  # fmt: skip
+        parts = [(s[1], s[2], p.label[s[0]], p.weight[s[0]] * np.float32(p.again)) for p, s in rows]
+        inputs = [np.concatenate(column) for column in zip(*parts, strict=True)]
         use = inputs[3] > 0
         nets.append(fit(*(a[use] for a in inputs), (32, 16), epochs, SEED + fold))  # type: ignore[call-arg]
         print(f"second, fold {fold}: {time.process_time() - begun:.0f} s", flush=True)

@@ -27,7 +27,8 @@ BEATS = frozenset("NLRBAaJSVrFejnE/fQ?")
 class Source:
     """Signals (leads, n) at 120 Hz with beats in working samples; ``ignored`` spans neither train nor count.
 
-    ``group`` is what is left out together, ``ratio`` file samples per working sample, ``worth`` its share in training.
+    ``group`` is what is left out together, ``ratio`` file samples per working sample, ``worth`` its share in training,
+    ``again`` that share once more for the second network.
     """
 
     database: str
@@ -37,6 +38,7 @@ class Source:
     ignored: tuple[tuple[float, float], ...]
     ratio: float = 3.0
     worth: float = 1.0
+    again: float = 1.0
 
 
 def _take(path: Path, extension: str) -> tuple[Array, float, Array, tuple[tuple[float, float], ...]]:
@@ -97,7 +99,9 @@ def _simulated() -> Iterator[Source]:
             )
             # ventricular tachycardia must not be missed, and hardly any of the recordings shows it
             worth = 4.0 if condition == "vt" else 1.0
-            yield Source("simulated", f"simulated{number}", work, beats, cut, 4.0, worth)
+            # whether a P wave is followed by its beat is seen in the rhythm, which the second network judges
+            again = 4.0 if condition == "complete_block" else 1.0
+            yield Source("simulated", f"simulated{number}", work, beats, cut, 4.0, worth, again)
 
 
 def _marked_by_ourselves(data: Path) -> Iterator[Source]:
