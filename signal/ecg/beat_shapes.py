@@ -132,9 +132,7 @@ def describe(block: Block) -> Shapes:
     speed = _speed(middle)
     spread = _spread(speed) / fs
     width = _extent(speed, fs)
-    group, means = _grouped(flat, wide, spread, block.r)
-    usual = means[0]
-    match = _best_match(wide, usual)
+    group, usual, match = _grouped(flat, wide, spread, block.r)
     usual_speed = _speed(usual.reshape(1, middle.shape[1], -1))
     on, off = _bounds(usual_speed[0])
     t_lo = min(hi + 1, off - lo + round(0.03 * fs))
@@ -248,8 +246,8 @@ def _best_match(wide: Samples, template: Samples) -> Samples:
     return best
 
 
-def _grouped(flat: Samples, wide: Samples, spread: Samples, r: Indices) -> tuple[Indices, list[Samples]]:
-    """Groups of like beats around seeds, and each group's unit mean; group 0 is the patient's usual beat.
+def _grouped(flat: Samples, wide: Samples, spread: Samples, r: Indices) -> tuple[Indices, Samples, Samples]:
+    """Groups of like beats around seeds; the unit mean of group 0, the patient's usual beat, and the match with it.
 
     The usual beat is frequent; of two frequent ones (bigeminy) it is the narrower and the less premature.
     """
@@ -270,7 +268,7 @@ def _grouped(flat: Samples, wide: Samples, spread: Samples, r: Indices) -> tuple
     order = _order(group, len(means), spread, r)
     renamed = np.full(len(means) + 1, -1, dtype=np.int64)
     renamed[order] = np.arange(len(means))
-    return renamed[group], [means[i] for i in order]
+    return renamed[group], means[order[0]], scores[:, order[0]]
 
 
 def _order(group: Indices, count: int, spread: Samples, r: Indices) -> list[int]:

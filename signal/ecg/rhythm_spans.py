@@ -45,6 +45,7 @@ _AF_SHARE = 0.35
 _RATE_REACH = 8
 _PAUSE_LIKE = 1.35
 _QUIET = 0.035
+_T_IS_OVER_S = 0.55
 _RUN_IN_FIBRILLATION = 4
 
 
@@ -78,7 +79,9 @@ def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | No
     p = p_seen(table)
     if delineated_p is not None:
         repeats = local_mean(table.p[:, 2], np.ones(p.size), _RATE_REACH)
-        p = np.where((p < 1.0) & (delineated_p > 0.7) & ((p > 0.4) | (repeats > 0.5)), 1.0, p)
+        # at fast rates what the delineation calls P may be the T wave of the beat before
+        slow = table.usual_rr_s > _T_IS_OVER_S
+        p = np.where(slow & (p < 1.0) & (delineated_p > 0.7) & ((p > 0.4) | (repeats > 0.5)), 1.0, p)
     wide = np.full(table.r_s.size, width_s >= WIDE_S) if width_s is not None else table.usual_width_s >= WIDE_S
     return Evidence(
         fibrillation=fibrillation,

@@ -370,6 +370,14 @@ def test_first_degree_block_begins_above_200_ms(pr_s: float, found: bool) -> Non
     assert ("av_block_1" in codes(rhythm)) is found
 
 
+def test_a_delineated_p_that_may_be_the_t_wave_makes_no_fast_rhythm_sinus() -> None:
+    for condition, code in (("svt", "supraventricular_tachycardia"), ("vt", "ventricular_tachycardia")):
+        record, truth = simulate(condition, 2000)
+        claimed = delineated(truth.r_peaks, 0.12)
+        rhythm = classify_rhythm(record.signals_mv, FS, record.leads, truth.r_peaks, claimed, None)
+        assert main_code(rhythm) == code
+
+
 def test_pacing_spikes_are_sought_in_the_raw_signal() -> None:
     record, truth = simulate("paced", 10)
     without = find_pacing(np.zeros_like(record.signals_mv), FS, truth.r_peaks)
