@@ -247,6 +247,14 @@ def test_a_mirrored_heart_is_not_called_an_arm_swap() -> None:
     assert ("I", "limb_reversal") not in faults(signals)
 
 
+@pytest.mark.parametrize("condition", ["idioventricular", "complete_block", "vt"])
+def test_a_heart_that_beats_from_a_ventricle_is_not_told_to_check_its_electrodes(condition: str) -> None:
+    for seed in range(4):
+        assert all(
+            fault not in ("limb_reversal", "precordial_swap") for _, fault in faults(record(seed, condition).signals_mv)
+        )
+
+
 def test_without_a_beat_nothing_is_said_about_electrodes() -> None:
     seen = views(np.zeros((12, 5000)), FS)
     beats = measure_beats(seen, np.arange(500, 4600, 400))
