@@ -290,6 +290,11 @@ def test_a_heart_that_may_have_stopped_says_look_at_the_patient_first(kind: str)
     assert (quality.findings[0].fault, quality.findings[0].remedy) == ("all_leads_bad", "look_at_patient")
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_asystole_says_look_at_the_patient_first(seed: int) -> None:
+    assert judged(record(700 + seed, "asystole").signals_mv).findings[0].remedy == "look_at_patient"
+
+
 def test_a_rate_that_no_heart_has_says_look_at_the_patient_first() -> None:
     quality = assess_quality(clean(), FS, STANDARD_LEADS, r_peaks=np.array([500, 4600]))
     assert quality.findings[0].fault == "all_leads_bad"
