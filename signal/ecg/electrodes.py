@@ -39,6 +39,9 @@ _EMPTY_RATIO = 0.09
 _EMPTY_MV = 0.10
 _OTHERS_MV = 0.25
 _LEAST_LIKENESS = 0.85
+_NARROW_S = 0.08
+_P_SEEN, _CROWDED = 0.02, 0.15
+"""Size of what precedes the QRS, in parts of it: the least that is a P wave, the most that still is one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +83,7 @@ def misplaced_electrodes(beats: BeatMeasures, leads: Sequence[str], dead: NDArra
     if beats.likeness < _LEAST_LIKENESS or any(lead not in usable for lead in look.LEADS):
         return []
     shape = look.describe(beats, np.array([usable[lead] for lead in look.LEADS]))
-    if shape is None:
+    if shape is None or not _comes_from_the_sinus(beats, shape):
         return []
     found: list[Finding] = []
     limb = network("limb")
@@ -97,6 +100,21 @@ def misplaced_electrodes(beats: BeatMeasures, leads: Sequence[str], dead: NDArra
         first, second = look.CHEST_PAIRS[guess - 1]
         found += [finding(look.LEADS[2 + i], "precordial_swap") for i in (first, second)]
     return found
+
+
+def _comes_from_the_sinus(beats: BeatMeasures, shape: Samples) -> bool:
+    """Whether the usual beat is one whose axes mean something: narrow, or wide with a P wave of its own before it.
+
+    A beat that starts in a ventricle may point anywhere, and those patients are the last to be told to check clips.
+    """
+    before = shape[:, look.WAVES[0]]
+    atria = float(np.sqrt(((before - np.median(before, axis=1, keepdims=True)) ** 2).mean()))
+    reach = (beats.r_index - round(0.14 * beats.fs_hz), beats.r_index + round(0.16 * beats.fs_hz))
+    size = np.sqrt((beats.beat_mv**2).mean(axis=0))[slice(*reach)]
+    width_s = float((size > 0.3 * size.max()).sum()) / beats.fs_hz
+    if atria > _CROWDED:
+        return False
+    return width_s <= _NARROW_S or atria >= _P_SEEN
 
 
 def empty_lead(beats: BeatMeasures | None, leads: Sequence[str], gone: NDArray[np.bool_]) -> Finding | None:

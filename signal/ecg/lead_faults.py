@@ -169,7 +169,9 @@ def _culprit(
         if spared > 0.4 * whole or elsewhere:
             return None, frozenset()
         return electrode, frozenset(names.values())
-    return electrode, frozenset(row for lead, row in names.items() if lead in LIMB_LEADS)
+    if any(lead not in LIMB_LEADS for lead in names):
+        return None, frozenset()
+    return electrode, frozenset(names.values())
 
 
 def _size(fault: str, m: LeadMeasures) -> Samples | None:

@@ -192,7 +192,7 @@ def _chaotic(
     """No beats, or what was taken for beats is too rare, too fast or of no common shape (as in fibrillation)."""
     if duration_s < 3:
         return False
-    if peaks.size < 2:
+    if peaks.size < max(2.0, limits.min_rate_bpm * duration_s / 60.0 - 1.0):
         return True
     rate_bpm = 60.0 * fs_hz / float(np.median(np.diff(peaks)))
     if not limits.min_rate_bpm <= rate_bpm <= limits.max_rate_bpm:

@@ -247,6 +247,14 @@ def test_a_mirrored_heart_is_not_called_an_arm_swap() -> None:
     assert ("I", "limb_reversal") not in faults(signals)
 
 
+@pytest.mark.parametrize("condition", ["idioventricular", "complete_block", "vt"])
+def test_a_heart_that_beats_from_a_ventricle_is_not_told_to_check_its_electrodes(condition: str) -> None:
+    for seed in range(4):
+        assert all(
+            fault not in ("limb_reversal", "precordial_swap") for _, fault in faults(record(seed, condition).signals_mv)
+        )
+
+
 def test_without_a_beat_nothing_is_said_about_electrodes() -> None:
     seen = views(np.zeros((12, 5000)), FS)
     beats = measure_beats(seen, np.arange(500, 4600, 400))
@@ -280,6 +288,11 @@ def test_a_heart_that_may_have_stopped_says_look_at_the_patient_first(kind: str)
     assert not quality.acceptable
     assert quality.score <= 0.2
     assert (quality.findings[0].fault, quality.findings[0].remedy) == ("all_leads_bad", "look_at_patient")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_asystole_says_look_at_the_patient_first(seed: int) -> None:
+    assert judged(record(700 + seed, "asystole").signals_mv).findings[0].remedy == "look_at_patient"
 
 
 def test_a_rate_that_no_heart_has_says_look_at_the_patient_first() -> None:
