@@ -79,7 +79,7 @@ def av_block(signals_mv: Samples, fs_hz: float, leads: tuple[str, ...], r_peaks:
 
 def p_humps(x: Samples, r: Indices, fs: float, usual_rr_s: float) -> Samples:
     """How much of a hump of some 80 ms there is at each sample once the usual QRS and T are gone; NaN over the QRS."""
-    before, after = round(0.08 * fs), round(min(0.46 * np.sqrt(max(usual_rr_s, 0.5)) + 0.04, usual_rr_s - 0.15) * fs)
+    before, after = round(0.08 * fs), round(min(0.41 * np.sqrt(max(usual_rr_s, 0.5)) + 0.02, usual_rr_s - 0.15) * fs)
     offsets = np.arange(-before, after)
     where = np.clip(r[:, None] + offsets[None, :], 0, x.shape[1] - 1)
     cuts = x[:, where]
@@ -239,5 +239,5 @@ def _second_degree(hump: Samples, r: Indices, fs: float, rr_s: Samples, dropped:
     longer = float(np.median(growth)) if growth.size else 0.0
     # after a constant PR the long interval is twice the others; after a growing one it is shorter than that
     short = float(np.median(rr_s[dropped])) < 1.94 * train.period_s
-    code = "av_block_2_mobitz_1" if longer > 0.06 or (longer > 0.02 and short) else "av_block_2_mobitz_2"
+    code = "av_block_2_mobitz_1" if longer > 0.02 and short else "av_block_2_mobitz_2"
     return Block(code, train.period_s, min(0.9, 0.4 * train.score), train.contrast)
