@@ -123,7 +123,8 @@ def judge_recording(
         verdict = experts(measures, beats, seen.band, leads)
         spoilt = bool(faults.severe.any()) if verdict is None else verdict
     if spoilt and not refused and all(one.fault == "low_amplitude" for one in about_leads):
-        about_leads.append(worst_finding(measures, leads, limits))
+        worst = worst_finding(measures, leads, limits)
+        about_leads += [] if worst in about_leads else [worst]
     acceptable = not (refused or spoilt)
     findings += about_leads
     score = float(lead_scores(faults).mean())
