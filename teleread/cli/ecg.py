@@ -54,6 +54,10 @@ def run_ecg(options: argparse.Namespace) -> int:
     from teleread.ingest.formats import read_ecg
 
     record = read_ecg(_existing(options.file))
+    # what is wrong with the request is said before the long work
+    _check_start(record, options.start)
+    if options.plot:
+        _check_plot(options.plot, options.language)
     found = _analyse(record, options.profile)
     analysis = found.to_json()
     changes: tuple[Change, ...] = ()
@@ -116,14 +120,12 @@ def _plot(
     record: EcgRecord, analysis: Mapping[str, Any], changes: Sequence[Change], options: argparse.Namespace
 ) -> list[Path]:
     """Draw the sheet; returns the files written."""
-    from teleread.reading.sheet_files import FORMATS, chinese_font
+    from teleread.reading.sheet_files import FORMATS
     from teleread.signal.ecg.record import with_derived_leads
     from teleread.signal.ecg.sheet import draw_sheet
     from teleread.signal.ecg.sheet_text import main_changes, sheet_content
 
     out: Path = options.plot
-    if options.language == "zh" and out.suffix == ".png" and chinese_font() is None:
-        raise InputRejected("font_missing", "This machine has no Chinese font; draw an SVG or a PDF.")
     content = sheet_content(
         with_derived_leads(record),
         analysis,
@@ -138,7 +140,10 @@ def _plot(
     paths = []
     for number, data in enumerate(FORMATS[out.suffix](pages), 1):
         path = out if number == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
-        path.write_bytes(data)
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise InputRejected("sheet_not_written", f"{path} was not written: {error.strerror}.") from error
         paths.append(path)
     return paths
 
@@ -219,6 +224,25 @@ def _flags(analysis: Mapping[str, Any]) -> Iterator[str]:
         met = ", limits reached" if item.get("met") else ""
         yield f"{head}{item['rule_id']}{where}: {word(item['reason'], 'en')}{met}"
         head = " " * 10
+
+
+def _check_start(record: EcgRecord, start_s: float) -> None:
+    """Whether the second at which the sheet begins lies in the recording."""
+    seconds = record.signals_mv.shape[1] / record.fs_hz
+    if start_s and not 0.0 <= start_s < seconds:
+        raise InputRejected(
+            "start_outside", f"--start must lie from 0 to below {seconds:.1f}: the recording's seconds."
+        )
+
+
+def _check_plot(out: Path, language: str) -> None:
+    """Whether the sheet can be written where and as it was asked for."""
+    from teleread.reading.sheet_files import chinese_font
+
+    if not out.parent.is_dir():
+        raise InputRejected("folder_missing", f"There is no folder {out.parent} to write {out.name} to.")
+    if language == "zh" and out.suffix == ".png" and chinese_font() is None:
+        raise InputRejected("font_missing", "This machine has no Chinese font; draw an SVG or a PDF.")
 
 
 def _plot_path(text: str) -> Path:

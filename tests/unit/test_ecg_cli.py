@@ -135,6 +135,31 @@ def test_a_chinese_png_without_a_chinese_font_is_refused(
     assert "font_missing" in problem
 
 
+def test_a_sheet_that_cannot_be_written_is_refused_before_the_analysis(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = stored(tmp_path, "rec", "normal")
+    (tmp_path / "taken.svg").mkdir()
+    code, _, problem = run("ecg", file, "--plot", tmp_path / "taken.svg")
+    assert (code, "sheet_not_written" in problem) == (3, True)
+
+    def never(*_: object) -> None:
+        raise AssertionError("analysed in vain")
+
+    monkeypatch.setattr("teleread.cli.ecg._analyse", never)
+    code, _, problem = run("ecg", file, "--plot", tmp_path / "nope" / "x.png")
+    assert (code, "folder_missing" in problem) == (3, True)
+
+
+@pytest.mark.parametrize("start", ["-1", "10", "1e9", "nan", "inf"])
+def test_a_start_outside_the_recording_is_refused(run: Run, tmp_path: Path, start: str) -> None:
+    file = stored(tmp_path, "rec", "normal")
+    code, _, problem = run("ecg", file, "--plot", tmp_path / "x.svg", f"--start={start}")
+    assert (code, "start_outside" in problem, "10.0" in problem) == (3, True, True)
+    assert not (tmp_path / "x.svg").exists()
+    assert run("ecg", file, "--plot", tmp_path / "x.svg", "--start=9.9")[0] == 0
+
+
 def test_a_dead_recording_is_printed_all_the_same(run: Run, tmp_path: Path) -> None:
     record, _ = simulate("normal", 1)
     dead = EcgRecord(np.zeros_like(record.signals_mv), record.leads, record.fs_hz)
