@@ -20,6 +20,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "print": ("print at 100 %", "请按100%比例打印"),
     "page": ("page {n} of {of}", "第{n}页,共{of}页"),
     "part": ("{start}–{end} s of {all} s", "第{start}–{end}秒,全长{all}秒"),
+    "goes_on": ("ends at {end} s; the recording goes on to {all} s", "绘至第{end}秒为止,记录全长{all}秒"),
     "name": ("Name", "姓名"),
     "id": ("ID", "编号"),
     "sex": ("Sex", "性别"),

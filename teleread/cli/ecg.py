@@ -40,7 +40,8 @@ def add_command(commands: Any) -> None:
         type=_plot_path,
         metavar="OUT",
         help="draw the standard sheet (25 mm/s, 10 mm/mV) to OUT.svg, OUT.pdf or OUT.png; "
-        "further pages of SVG and PNG become OUT-2, OUT-3 …",
+        "further pages of SVG and PNG become OUT-2, OUT-3 …; twelve leads fill ten seconds, strips at most 12 pages, "
+        "and --start goes on from there",
     )
     ecg.add_argument("--layout", choices=LAYOUTS, default="auto", help="of the sheet (default: auto)")
     ecg.add_argument("--start", type=float, default=0.0, metavar="S", help="second at which the sheet begins")
@@ -65,12 +66,12 @@ def run_ecg(options: argparse.Namespace) -> int:
         earlier = read_ecg(_existing(options.compare))
         changes = _changes(record, found, earlier, _analyse(earlier, options.profile))
         analysis["comparison"] = [asdict(change) for change in changes]
-    drawn = _plot(record, analysis, changes, options) if options.plot else []
+    drawn = list(_plot(record, analysis, changes, options)) if options.plot else []
     if options.json:
         print(json.dumps(analysis, ensure_ascii=False, sort_keys=True))
         return 0
     lines = [*_report(record, analysis), *(_comparison(changes) if options.compare else [])]
-    print("\n".join([*lines, *(f"drawn     {path}" for path in drawn)]))
+    print("\n".join([*lines, *drawn]))
     return 0
 
 
@@ -118,11 +119,11 @@ def _comparison(changes: Sequence[Change]) -> Iterator[str]:
 
 def _plot(
     record: EcgRecord, analysis: Mapping[str, Any], changes: Sequence[Change], options: argparse.Namespace
-) -> list[Path]:
-    """Draw the sheet; returns the files written."""
+) -> Iterator[str]:
+    """Draw the sheet; gives a line for each file written and one where the recording goes on behind it."""
     from teleread.reading.sheet_files import FORMATS
     from teleread.signal.ecg.record import with_derived_leads
-    from teleread.signal.ecg.sheet import draw_sheet
+    from teleread.signal.ecg.sheet import draw_sheet, drawn_until
     from teleread.signal.ecg.sheet_text import main_changes, sheet_content
 
     out: Path = options.plot
@@ -135,17 +136,19 @@ def _plot(
     )
     try:
         pages = draw_sheet(content, options.layout, start_s=options.start)
+        until = drawn_until(content, options.layout, start_s=options.start)
     except ValueError as error:
         raise InputRejected("layout_unfit", f"This recording cannot be drawn so: {error}.") from error
-    paths = []
     for number, data in enumerate(FORMATS[out.suffix](pages), 1):
         path = out if number == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
         try:
             path.write_bytes(data)
         except OSError as error:
             raise InputRejected("sheet_not_written", f"{path} was not written: {error.strerror}.") from error
-        paths.append(path)
-    return paths
+        yield f"drawn     {path}"
+    seconds = record.signals_mv.shape[1] / record.fs_hz
+    if until < seconds:
+        yield f"drawn     {options.start:g}–{until:g} s of {seconds:.1f} s; --start {until:g} goes on"
 
 
 def _report(record: EcgRecord, analysis: Mapping[str, Any]) -> Iterator[str]:

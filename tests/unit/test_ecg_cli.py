@@ -160,6 +160,20 @@ def test_a_start_outside_the_recording_is_refused(run: Run, tmp_path: Path, star
     assert run("ecg", file, "--plot", tmp_path / "x.svg", "--start=9.9")[0] == 0
 
 
+def test_a_sheet_that_ends_before_the_recording_says_where_it_goes_on(run: Run, tmp_path: Path) -> None:
+    record, _ = simulate("normal", 1, duration_s=400.0, fs_hz=100.0)
+    three = EcgRecord(record.signals_mv[:3], record.leads[:3], record.fs_hz)
+    file = written(tmp_path, "rec", three)
+    text = run("ecg", file, "--plot", tmp_path / "x.svg")[1]
+    assert "drawn     0–240 s of 400.0 s; --start 240 goes on" in text
+    assert "ends at 240 s; the recording goes on to 400.0 s" in texts(tmp_path / "x-12.svg")
+    assert not any("goes on" in line for line in texts(tmp_path / "x-11.svg"))
+    text = run("ecg", file, "--plot", tmp_path / "y.svg", "--start", "240")[1]
+    assert "goes on" not in text
+    assert not any("goes on" in line for line in texts(tmp_path / "y-8.svg"))
+    assert "12 pages" in " ".join(run("ecg", "--help")[1].split())
+
+
 def test_a_dead_recording_is_printed_all_the_same(run: Run, tmp_path: Path) -> None:
     record, _ = simulate("normal", 1)
     dead = EcgRecord(np.zeros_like(record.signals_mv), record.leads, record.fs_hz)
