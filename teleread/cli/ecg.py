@@ -158,7 +158,7 @@ def _report(record: EcgRecord, analysis: Mapping[str, Any]) -> Iterator[str]:
     quality = analysis["quality"]
     seconds = record.signals_mv.shape[1] / record.fs_hz
     yield f"{record.source_format}: {len(record.leads)} leads, {record.fs_hz:g} Hz, {seconds:.1f} s"
-    yield f"filter    {filter_text(record.filters, 'en')}"
+    yield f"filter    {filter_text(record.filters, 'en', analysis['not_judged'])}"
     verdict = "acceptable" if quality["acceptable"] else "NOT acceptable"
     yield f"quality   {verdict}, score {quality['score']:.2f}"
     for finding in quality["findings"]:
