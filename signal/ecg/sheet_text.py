@@ -84,7 +84,7 @@ def facts(measurements: Mapping[str, Any], language: str) -> Iterator[tuple[str,
 
     def value(name: str) -> str:
         found = measurements.get(name)
-        return word("not_measured", language) if found is None else f"{found['value']:.0f}"
+        return "–" if found is None else f"{found['value']:.0f}"
 
     def with_unit(name: str, unit: str) -> str:
         return f"{value(name)} {unit}" if name in measurements else value(name)

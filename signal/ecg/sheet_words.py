@@ -47,7 +47,6 @@ _WORDS: dict[str, tuple[str, str]] = {
     "limits_met": ("limits reached", "已达界值"),
     "assumed": ("unknown: {what}, most sensitive limit used", "{what}不详,采用最敏感界值"),
     "compare": ("Since the earlier recording", "与既往心电图相比"),
-    "not_measured": ("–", "–"),
     "new": ("new", "新出现"),
     "gone": ("gone", "已消失"),
     "acceptable": ("acceptable", "质量合格"),
@@ -133,6 +132,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "ventricular_rhythm": ("ventricular rhythm", "室性心律"),
     "filter_narrow": ("narrow filter", "滤波过窄"),
     "lead_quality": ("poor lead", "导联质量差"),
+    "not_measured": ("not measured", "未能测得"),
+    "uncertain": ("not certain enough", "把握不足"),
     "lead_missing": ("lead not recorded", "未采集该导联"),
     "rhythm_unknown": ("rhythm not judged", "心律未判定"),
     "age_outside": ("age", "年龄不适用"),
@@ -145,7 +146,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "drift": ("drift", "基线漂移"),
     "burst": ("burst", "突发干扰"),
     "muscle": ("muscle", "肌电干扰"),
-    "low_amplitude": ("low", "低电压"),
+    "low_amplitude": ("low voltage", "低电压"),
     "too_short": ("too short", "时间过短"),
     "undersampled": ("sampling too slow", "采样率过低"),
     "band_limited": ("band too narrow", "频带过窄"),
@@ -153,6 +154,15 @@ _WORDS: dict[str, tuple[str, str]] = {
     "precordial_swap": ("chest electrodes swapped?", "胸导联接反?"),
     "einthoven": ("leads do not agree", "导联不一致"),
     "all_leads_bad": ("LOOK AT THE PATIENT", "请先查看患者"),
+    # and what to do about them
+    "reattach_electrode": ("reattach the electrode", "请重新粘贴电极"),
+    "check_limb_electrodes": ("check the limb electrodes", "请检查肢体电极"),
+    "check_chest_electrodes": ("check the chest electrodes", "请检查胸前电极"),
+    "move_away_from_mains": ("move away from mains cables", "请远离交流电源"),
+    "ask_to_lie_still": ("ask the patient to lie still", "请患者静卧"),
+    "repeat_longer": ("record again, longer", "请延长时间重新采集"),
+    "check_device_settings": ("check the device settings", "请检查设备设置"),
+    "look_at_patient": ("look at the patient", "请先查看患者"),
 }
 
 WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(_WORDS)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from teleread.errors import InputRejected
+from teleread.cli.ecg_report import comparison, report
+from teleread.errors import InputRejected, Misconfigured
 
 if TYPE_CHECKING:
     # imported where needed: other commands should not wait for SciPy
     from teleread.signal.ecg.analysis import Analysis
     from teleread.signal.ecg.record import EcgRecord
     from teleread.signal.ecg.serial import Change
-
-_SHOWN = ("heart_rate_bpm", "p_duration_ms", "pr_ms", "qrs_duration_ms", "qt_ms", "qtc_ms")
-_SHOWN_AFTER = ("p_axis_deg", "qrs_axis_deg", "t_axis_deg", "rr_min_ms", "rr_max_ms", "rr_sd_ms")
 
 
 def add_command(commands: Any) -> None:
@@ -54,7 +51,9 @@ def run_ecg(options: argparse.Namespace) -> int:
     """Print one recording's analysis and draw it where asked to."""
     from teleread.ingest.formats import read_ecg
 
-    record = read_ecg(_existing(options.file))
+    if options.profile:
+        _check_profile(options.profile)
+    record = read_ecg(existing_file(options.file))
     # what is wrong with the request is said before the long work
     _check_start(record, options.start)
     if options.plot:
@@ -63,14 +62,14 @@ def run_ecg(options: argparse.Namespace) -> int:
     analysis = found.to_json()
     changes: tuple[Change, ...] = ()
     if options.compare:
-        earlier = read_ecg(_existing(options.compare))
+        earlier = read_ecg(existing_file(options.compare))
         changes = _changes(record, found, earlier, _analyse(earlier, options.profile))
         analysis["comparison"] = [asdict(change) for change in changes]
     drawn = list(_plot(record, analysis, changes, options)) if options.plot else []
     if options.json:
         print(json.dumps(analysis, ensure_ascii=False, sort_keys=True))
         return 0
-    lines = [*_report(record, analysis), *(_comparison(changes) if options.compare else [])]
+    lines = [*report(record, analysis), *(comparison(changes) if options.compare else [])]
     print("\n".join([*lines, *drawn]))
     return 0
 
@@ -98,23 +97,6 @@ def _changes(now: EcgRecord, found: Analysis, before: EcgRecord, earlier: Analys
         return Compared(analysis.measurements, codes, findings, analysis.quality.acceptable)
 
     return compare(compared(found), compared(earlier))
-
-
-def _comparison(changes: Sequence[Change]) -> Iterator[str]:
-    """The changes beyond chance; then how many lines say that nothing changed, or that it cannot be said."""
-    from teleread.signal.ecg.sheet_text import change_line
-
-    head = "changes   "
-    for change in changes:
-        if change.significant:
-            yield head + change_line(change, "en")
-            head = " " * 10
-    notes = Counter(change.note for change in changes if change.note)
-    for note, count in notes.items():
-        yield f"{head}{count} not judged: {note.replace('_', ' ')}"
-        head = " " * 10
-    if head.strip():
-        yield f"{head}none beyond chance"
 
 
 def _plot(
@@ -151,82 +133,11 @@ def _plot(
         yield f"drawn     {options.start:g}–{until:g} s of {seconds:.1f} s; --start {until:g} goes on"
 
 
-def _report(record: EcgRecord, analysis: Mapping[str, Any]) -> Iterator[str]:
-    """The analysis for people, one line after the other."""
-    from teleread.signal.ecg.sheet_text import filter_text
+def _check_profile(name: str) -> None:
+    from teleread.signal.ecg.flags import profile_names
 
-    quality = analysis["quality"]
-    seconds = record.signals_mv.shape[1] / record.fs_hz
-    yield f"{record.source_format}: {len(record.leads)} leads, {record.fs_hz:g} Hz, {seconds:.1f} s"
-    yield f"filter    {filter_text(record.filters, 'en', analysis['not_judged'])}"
-    verdict = "acceptable" if quality["acceptable"] else "NOT acceptable"
-    yield f"quality   {verdict}, score {quality['score']:.2f}"
-    for finding in quality["findings"]:
-        yield f"          {finding['lead'] or 'all leads':<10}{finding['fault']}: {finding['remedy']}"
-    yield from _rhythm(analysis)
-    yield from _numbers(analysis["measurements"])
-    yield from _by_lead(record, analysis["measurements"])
-    yield from _flags(analysis)
-    yield "unconfirmed aid; a licensed reader decides"
-
-
-def _rhythm(analysis: Mapping[str, Any]) -> Iterator[str]:
-    from teleread.signal.ecg.sheet_words import word
-
-    head = "rhythm    "
-    for span in analysis["rhythm"]:
-        yield f"{head}{span['start_s']:6.1f} to {span['end_s']:6.1f} s  {word(span['code'], 'en')}"
-        head = " " * 10
-    for finding in analysis.get("rhythm_findings", ()):
-        value = "" if finding["value"] is None else f" {finding['value']:.4g} {finding['unit']}"
-        yield f"{head}{word(finding['code'], 'en')}{value}"
-        head = " " * 10
-
-
-def _numbers(measurements: Mapping[str, Any]) -> Iterator[str]:
-    """The measurements of the whole recording, the usual ones first."""
-    whole = [name for name, one in measurements.items() if one["lead"] == "global"]
-    order = [*_SHOWN, *_SHOWN_AFTER]
-    names = [name for name in order if name in whole] + [name for name in whole if name not in order]
-    head = "measured  "
-    for name in names:
-        one = measurements[name]
-        yield f"{head}{name:<20}{one['value']:9.1f} {one['unit']:<4} confidence {one['confidence']:.2f}"
-        head = " " * 10
-
-
-def _by_lead(record: EcgRecord, measurements: Mapping[str, Any]) -> Iterator[str]:
-    """ST at J and the main waves of each lead in mV."""
-    columns = {"ST J": "st_j_mv", "J+80": "st_j80_mv", "Q": "q_amplitude_mv", "R": "r_amplitude_mv"}
-    columns |= {"S": "s_amplitude_mv", "T": "t_amplitude_mv"}
-    if not any(f"{name}.{lead}" in measurements for lead in record.leads for name in columns.values()):
-        return
-    yield "mV        lead " + "".join(f"{title:>8}" for title in columns)
-    for lead in record.leads:
-        cells = [measurements.get(f"{name}.{lead}") for name in columns.values()]
-        if any(cell is not None for cell in cells):
-            values = "".join("       –" if cell is None else f"{cell['value']:8.2f}" for cell in cells)
-            yield f"          {lead:<5}{values}"
-
-
-def _flags(analysis: Mapping[str, Any]) -> Iterator[str]:
-    from teleread.signal.ecg.sheet_text import flag_line
-    from teleread.signal.ecg.sheet_words import word
-
-    head = "flags     "
-    for flag in analysis["flags"]:
-        severity = flag.get("severity", "")
-        yield f"{head}{severity:<9} {flag_line(flag, 'en')}  [{flag['rule_id']} {flag['version']}]"
-        head = " " * 10
-    if not analysis["flags"]:
-        yield f"{head}{word('no_flags', 'en')}"
-    head = "not judged"
-    whole = [item for item in analysis.get("not_judged", ()) if item["reason"] not in ("lead_missing", "switched_off")]
-    for item in whole:
-        where = f" {item['lead']}" if item["lead"] else ""
-        met = ", limits reached" if item.get("met") else ""
-        yield f"{head}{item['rule_id']}{where}: {word(item['reason'], 'en')}{met}"
-        head = " " * 10
+    if name not in (names := profile_names()):
+        raise Misconfigured("flag_profile_unknown", f"{name} is no flag profile; there are {', '.join(names)}.")
 
 
 def _check_start(record: EcgRecord, start_s: float) -> None:
@@ -255,7 +166,14 @@ def _plot_path(text: str) -> Path:
     return path
 
 
-def _existing(path: Path) -> Path:
+def existing_file(path: Path) -> Path:
+    """The path, where there is a file.
+
+    Raises:
+        InputRejected: ``file_missing``, ``file_is_folder``.
+    """
     if not path.exists():
         raise InputRejected("file_missing", f"There is no file {path}.")
+    if path.is_dir():
+        raise InputRejected("file_is_folder", f"{path} is a folder; name one file of the recording.")
     return path
