@@ -131,8 +131,9 @@ def change_line(change: Change, language: str, *, short: bool = False) -> str:
     """One change since an earlier recording in a line; ``short`` leaves both values out."""
     name, lead = change.name, "" if change.lead == "global" else f" {change.lead}"
     if isinstance(change.before, str) or isinstance(change.now, str):
-        before, now = (word(v, language) if isinstance(v, str) else "–" for v in (change.before, change.now))
-        return f"{before} → {now}"
+        before, now = (word(v, language) if isinstance(v, str) else "" for v in (change.before, change.now))
+        text = f"{before} → {now}" if before and now else f"{before or now} {word('new' if now else 'gone', language)}"
+        return text if name == "finding" else f"{word(name, language)}: {text}"
     label = f"{word(name, language)}{lead}"
     if change.delta is None:
         return f"{label} {word('gone' if change.now is None else 'new', language)}"

@@ -52,7 +52,9 @@ _WORDS: dict[str, tuple[str, str]] = {
     "acceptable": ("acceptable", "质量合格"),
     "doubtful": ("doubtful", "质量可疑"),
     "st_j_mv": ("ST at J", "J点ST段"),
-    "t_inversion": ("T inversion", "T波倒置"),
+    "t_inversion": ("T wave", "T波"),
+    "rhythm": ("rhythm", "心律"),
+    "quality": ("quality", "图形质量"),
     "q_wave": ("Q wave of infarction", "梗死性Q波"),
     # measurements
     "p_axis_deg": ("P axis", "P电轴"),

@@ -363,8 +363,13 @@ def test_one_bad_limb_electrode_greys_every_limb_lead() -> None:
     [
         (Change("st_j_mv", "III", 0.02, 0.31, 0.29, "mV", True), "ST at J III 0.02 → 0.31 mV (+0.29)"),
         (Change("qrs_duration_ms", "global", 92.0, 122.0, 30.0, "ms", True), "QRS 92 → 122 ms (+30)"),
-        (Change("rhythm", "global", None, "atrial_fibrillation", None, "", True), "– → atrial fibrillation"),
-        (Change("finding", "global", "lbbb", None, None, "", True), "left bundle branch block → –"),
+        (Change("rhythm", "global", None, "atrial_fibrillation", None, "", True), "rhythm: atrial fibrillation new"),
+        (
+            Change("rhythm", "global", "atrial_fibrillation", "sinus_rhythm", None, "", True),
+            "rhythm: atrial fibrillation → sinus rhythm",
+        ),
+        (Change("finding", "global", "lbbb", None, None, "", True), "left bundle branch block gone"),
+        (Change("t_inversion", "V2", -0.3, 0.35, 0.65, "mV", True), "T wave V2 -0.30 → 0.35 mV (+0.65)"),
         (Change("q_wave", "V2", None, -0.4, None, "mV", True), "Q wave of infarction V2 new"),
         (Change("q_wave", "V2", -0.4, None, None, "mV", True), "Q wave of infarction V2 gone"),
     ],
@@ -382,7 +387,7 @@ def test_the_sheet_names_new_findings_first_and_then_the_largest_st_change() -> 
         Change("finding", "global", None, "lbbb", None, "", True),
     ]
     assert main_changes(changes, "en") == [
-        "– → left bundle branch block",
+        "left bundle branch block new",
         "ST at J III -0.30 mV",
         "ST at J II +0.10 mV",
         "QRS +30 ms",
