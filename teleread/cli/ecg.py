@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from teleread.signal.ecg.record import EcgRecord
     from teleread.signal.ecg.serial import Change
 
+# the sheet's LAYOUTS, said again: to import them is to wait a second for SciPy
+_LAYOUTS = ("auto", "3x4", "3x4+3", "6x2", "12x1", "strips")
+
 
 def add_command(commands: Any) -> None:
     """Add ``ecg``."""
-    from teleread.signal.ecg.sheet import LAYOUTS
-
     ecg = commands.add_parser(
         "ecg",
         help="read, measure, judge and draw one recording",
@@ -40,7 +41,7 @@ def add_command(commands: Any) -> None:
         "further pages of SVG and PNG become OUT-2, OUT-3 …; twelve leads fill ten seconds, strips at most 12 pages, "
         "and --start goes on from there",
     )
-    ecg.add_argument("--layout", choices=LAYOUTS, default="auto", help="of the sheet (default: auto)")
+    ecg.add_argument("--layout", choices=_LAYOUTS, default="auto", help="of the sheet (default: auto)")
     ecg.add_argument("--start", type=float, default=0.0, metavar="S", help="second at which the sheet begins")
     ecg.add_argument("--language", choices=["en", "zh"], default="en", help="of the sheet (default: en)")
     ecg.add_argument("--identity", action="store_true", help="print the patient's name and number on the sheet")

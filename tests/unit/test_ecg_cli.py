@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,9 +16,11 @@ import numpy as np
 import pytest
 
 from teleread.cli import main
+from teleread.cli.ecg import _LAYOUTS
 from teleread.cli.ecg_report import _rhythm, finding_text
 from teleread.ingest.formats import write_wfdb
 from teleread.signal.ecg import REMEDIES, EcgRecord, Patient, simulate
+from teleread.signal.ecg.sheet import LAYOUTS
 from teleread.signal.ecg.sheet_words import WORDS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -161,6 +165,13 @@ def test_the_ending_chooses_the_format(run: Run, tmp_path: Path, ending: str, ma
     out = tmp_path / f"sheet{ending}"
     assert run("ecg", stored(tmp_path, "rec", "normal"), "--plot", out)[0] == 0
     assert out.read_bytes().startswith(magic)
+
+
+def test_the_command_line_knows_every_layout_without_waiting_for_numpy() -> None:
+    assert _LAYOUTS == LAYOUTS
+    seen = "import sys, teleread.cli as c; c.build_parser(); print({'numpy', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_further_pages_are_further_files(run: Run, tmp_path: Path) -> None:
