@@ -100,6 +100,9 @@ def compare(now: Compared, before: Compared) -> tuple[Change, ...]:
 def _codes(name: str, before: Iterable[str], now: Iterable[str], note: str) -> list[Change]:
     gone = [Change(name, "global", code, None, None, "", not note, note) for code in sorted(set(before) - set(now))]
     new = [Change(name, "global", None, code, None, "", not note, note) for code in sorted(set(now) - set(before))]
+    if name == "rhythm" and len(new) == len(gone) == 1:
+        # one rhythm for another is one change
+        return [Change(name, "global", gone[0].before, new[0].now, None, "", not note, note)]
     return new + gone
 
 

@@ -100,8 +100,19 @@ def draw_sheet(
     for number, (rows, cells) in enumerate(plans, 1):
         items = [*_grid(), *_traces(content, rows, cells, scale)]
         items += _header(content) + _footer(content, scale, _shown(content, cells), number, len(plans))
+        if number == len(plans):
+            items += _goes_on(content, _end(content, plans))
         pages.append(Page(*PAPER_MM, tuple(items)))
     return tuple(pages)
+
+
+def drawn_until(content: SheetContent, layout: str = "auto", *, start_s: float = 0.0) -> float:
+    """The second at which the pages of ``draw_sheet`` end; below the recording's length where it goes on.
+
+    Raises:
+        ValueError: as ``draw_sheet``.
+    """
+    return _end(content, _plan(content, layout, start_s))
 
 
 _Plan = tuple[int, list[_Cell]]
@@ -171,8 +182,22 @@ def _strips(content: SheetContent, leads: Sequence[int], start_s: float) -> list
 def _shown(content: SheetContent, cells: Sequence[_Cell]) -> str:
     duration = content.signals_mv.shape[1] / content.fs_hz
     start = min((cell.start_s for cell in cells), default=0.0)
-    end = min(duration, max((cell.start_s + cell.seconds for cell in cells), default=0.0))
+    end = _end(content, [(0, list(cells))])
     return word("part", content.language, start=f"{start:g}", end=f"{end:g}", all=f"{duration:.1f}")
+
+
+def _end(content: SheetContent, plans: Sequence[_Plan]) -> float:
+    """The last second drawn."""
+    duration = content.signals_mv.shape[1] / content.fs_hz
+    return min(duration, max((cell.start_s + cell.seconds for _, cells in plans for cell in cells), default=0.0))
+
+
+def _goes_on(content: SheetContent, end_s: float) -> Iterator[Item]:
+    """The last page's word that the recording is longer than what was drawn."""
+    duration = content.signals_mv.shape[1] / content.fs_hz
+    if end_s < duration:
+        text = word("goes_on", content.language, end=f"{end_s:g}", all=f"{duration:.1f}")
+        yield Text(GRID[0] + GRID[2] - 20.0, GRID[1] + GRID[3] + 9.0, text, 3.2, "alert", bold=True, anchor="end")
 
 
 def _grid() -> Iterator[Item]:

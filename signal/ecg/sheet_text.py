@@ -51,22 +51,32 @@ def sheet_content(
         person=tuple(_person(record, analysis, language, identity)),
         facts=tuple(facts(analysis["measurements"], language)),
         statements=tuple(statements),
-        filters=filter_text(record.filters, language),
+        filters=filter_text(record.filters, language, analysis.get("not_judged", ())),
         doubtful=_doubtful(analysis, language),
         language=language,
     )
 
 
-def filter_text(filters: Filters, language: str) -> str:
-    """What the device did to the signal, and that ST is not judged where that is unknown or too narrow."""
+def filter_text(filters: Filters, language: str, not_judged: Sequence[Mapping[str, Any]] = ()) -> str:
+    """What the device did to the signal, and what that means for ST.
+
+    ST was not judged only where a rule says so (``filter_narrow`` among ``not_judged``). An unknown band is judged all
+    the same, and may be wrong.
+    """
     high, low = filters.high_pass_hz, filters.low_pass_hz
-    if high is None and low is None:
-        return f"{word('filter_unknown', language)} · {word('st_not_judged', language)}"
-    band = f"{'?' if high is None else f'{high:g}'}–{'?' if low is None else f'{low:g}'} Hz"
-    text = f"{word('device_filter', language)} {band}"
-    text += f", {filters.notch_hz:g} Hz" if filters.notch_hz else ""
-    wide = high is not None and low is not None and high <= 0.05 and low >= 150.0
-    return text if wide else f"{text} · {word('st_not_judged', language)}"
+    known = [] if high is None and low is None else [f"{word('device_filter', language)} {_band(filters)}"]
+    if any(item["reason"] == "filter_narrow" for item in not_judged):
+        # our own filter may be the narrow one, at a low sampling rate
+        return " · ".join([*(known or [word("filter_unknown", language)]), word("st_not_judged", language)])
+    if high is None or low is None:
+        return " · ".join([*known, word("st_unsure", language)])
+    wide = high <= 0.05 and low >= 150.0
+    return " · ".join(known if wide else [*known, word("st_narrow", language)])
+
+
+def _band(filters: Filters) -> str:
+    corners = ("?" if corner is None else f"{corner:g}" for corner in (filters.high_pass_hz, filters.low_pass_hz))
+    return f"{'–'.join(corners)} Hz" + (f", {filters.notch_hz:g} Hz" if filters.notch_hz else "")
 
 
 def facts(measurements: Mapping[str, Any], language: str) -> Iterator[tuple[str, str]]:
@@ -74,7 +84,7 @@ def facts(measurements: Mapping[str, Any], language: str) -> Iterator[tuple[str,
 
     def value(name: str) -> str:
         found = measurements.get(name)
-        return word("not_measured", language) if found is None else f"{found['value']:.0f}"
+        return "–" if found is None else f"{found['value']:.0f}"
 
     def with_unit(name: str, unit: str) -> str:
         return f"{value(name)} {unit}" if name in measurements else value(name)
@@ -121,8 +131,9 @@ def change_line(change: Change, language: str, *, short: bool = False) -> str:
     """One change since an earlier recording in a line; ``short`` leaves both values out."""
     name, lead = change.name, "" if change.lead == "global" else f" {change.lead}"
     if isinstance(change.before, str) or isinstance(change.now, str):
-        before, now = (word(v, language) if isinstance(v, str) else "–" for v in (change.before, change.now))
-        return f"{before} → {now}"
+        before, now = (word(v, language) if isinstance(v, str) else "" for v in (change.before, change.now))
+        text = f"{before} → {now}" if before and now else f"{before or now} {word('new' if now else 'gone', language)}"
+        return text if name == "finding" else f"{word(name, language)}: {text}"
     label = f"{word(name, language)}{lead}"
     if change.delta is None:
         return f"{label} {word('gone' if change.now is None else 'new', language)}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from teleread.errors import InputRejected
+from teleread.cli.ecg_report import comparison, report
+from teleread.errors import InputRejected, Misconfigured
 
 if TYPE_CHECKING:
     # imported where needed: other commands should not wait for SciPy
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     from teleread.signal.ecg.record import EcgRecord
     from teleread.signal.ecg.serial import Change
 
-_SHOWN = ("heart_rate_bpm", "p_duration_ms", "pr_ms", "qrs_duration_ms", "qt_ms", "qtc_ms")
-_SHOWN_AFTER = ("p_axis_deg", "qrs_axis_deg", "t_axis_deg", "rr_min_ms", "rr_max_ms", "rr_sd_ms")
+# the sheet's LAYOUTS, said again: to import them is to wait a second for SciPy
+_LAYOUTS = ("auto", "3x4", "3x4+3", "6x2", "12x1", "strips")
 
 
 def add_command(commands: Any) -> None:
     """Add ``ecg``."""
-    from teleread.signal.ecg.sheet import LAYOUTS
-
     ecg = commands.add_parser(
         "ecg",
         help="read, measure, judge and draw one recording",
@@ -40,9 +38,10 @@ def add_command(commands: Any) -> None:
         type=_plot_path,
         metavar="OUT",
         help="draw the standard sheet (25 mm/s, 10 mm/mV) to OUT.svg, OUT.pdf or OUT.png; "
-        "further pages of SVG and PNG become OUT-2, OUT-3 …",
+        "further pages of SVG and PNG become OUT-2, OUT-3 …; twelve leads fill ten seconds, strips at most 12 pages, "
+        "and --start goes on from there",
     )
-    ecg.add_argument("--layout", choices=LAYOUTS, default="auto", help="of the sheet (default: auto)")
+    ecg.add_argument("--layout", choices=_LAYOUTS, default="auto", help="of the sheet (default: auto)")
     ecg.add_argument("--start", type=float, default=0.0, metavar="S", help="second at which the sheet begins")
     ecg.add_argument("--language", choices=["en", "zh"], default="en", help="of the sheet (default: en)")
     ecg.add_argument("--identity", action="store_true", help="print the patient's name and number on the sheet")
@@ -53,20 +52,26 @@ def run_ecg(options: argparse.Namespace) -> int:
     """Print one recording's analysis and draw it where asked to."""
     from teleread.ingest.formats import read_ecg
 
-    record = read_ecg(_existing(options.file))
+    if options.profile:
+        _check_profile(options.profile)
+    record = read_ecg(existing_file(options.file))
+    # what is wrong with the request is said before the long work
+    _check_start(record, options.start)
+    if options.plot:
+        _check_plot(options.plot, options.language)
     found = _analyse(record, options.profile)
     analysis = found.to_json()
     changes: tuple[Change, ...] = ()
     if options.compare:
-        earlier = read_ecg(_existing(options.compare))
+        earlier = read_ecg(existing_file(options.compare))
         changes = _changes(record, found, earlier, _analyse(earlier, options.profile))
         analysis["comparison"] = [asdict(change) for change in changes]
-    drawn = _plot(record, analysis, changes, options) if options.plot else []
+    drawn = list(_plot(record, analysis, changes, options)) if options.plot else []
     if options.json:
         print(json.dumps(analysis, ensure_ascii=False, sort_keys=True))
         return 0
-    lines = [*_report(record, analysis), *(_comparison(changes) if options.compare else [])]
-    print("\n".join([*lines, *(f"drawn     {path}" for path in drawn)]))
+    lines = [*report(record, analysis), *(comparison(changes) if options.compare else [])]
+    print("\n".join([*lines, *drawn]))
     return 0
 
 
@@ -95,35 +100,16 @@ def _changes(now: EcgRecord, found: Analysis, before: EcgRecord, earlier: Analys
     return compare(compared(found), compared(earlier))
 
 
-def _comparison(changes: Sequence[Change]) -> Iterator[str]:
-    """The changes beyond chance; then how many lines say that nothing changed, or that it cannot be said."""
-    from teleread.signal.ecg.sheet_text import change_line
-
-    head = "changes   "
-    for change in changes:
-        if change.significant:
-            yield head + change_line(change, "en")
-            head = " " * 10
-    notes = Counter(change.note for change in changes if change.note)
-    for note, count in notes.items():
-        yield f"{head}{count} not judged: {note.replace('_', ' ')}"
-        head = " " * 10
-    if head.strip():
-        yield f"{head}none beyond chance"
-
-
 def _plot(
     record: EcgRecord, analysis: Mapping[str, Any], changes: Sequence[Change], options: argparse.Namespace
-) -> list[Path]:
-    """Draw the sheet; returns the files written."""
-    from teleread.reading.sheet_files import FORMATS, chinese_font
+) -> Iterator[str]:
+    """Draw the sheet; gives a line for each file written and one where the recording goes on behind it."""
+    from teleread.reading.sheet_files import FORMATS
     from teleread.signal.ecg.record import with_derived_leads
-    from teleread.signal.ecg.sheet import draw_sheet
+    from teleread.signal.ecg.sheet import draw_sheet, drawn_until
     from teleread.signal.ecg.sheet_text import main_changes, sheet_content
 
     out: Path = options.plot
-    if options.language == "zh" and out.suffix == ".png" and chinese_font() is None:
-        raise InputRejected("font_missing", "This machine has no Chinese font; draw an SVG or a PDF.")
     content = sheet_content(
         with_derived_leads(record),
         analysis,
@@ -133,92 +119,45 @@ def _plot(
     )
     try:
         pages = draw_sheet(content, options.layout, start_s=options.start)
+        until = drawn_until(content, options.layout, start_s=options.start)
     except ValueError as error:
         raise InputRejected("layout_unfit", f"This recording cannot be drawn so: {error}.") from error
-    paths = []
     for number, data in enumerate(FORMATS[out.suffix](pages), 1):
         path = out if number == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
-        path.write_bytes(data)
-        paths.append(path)
-    return paths
-
-
-def _report(record: EcgRecord, analysis: Mapping[str, Any]) -> Iterator[str]:
-    """The analysis for people, one line after the other."""
-    from teleread.signal.ecg.sheet_text import filter_text
-
-    quality = analysis["quality"]
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise InputRejected("sheet_not_written", f"{path} was not written: {error.strerror}.") from error
+        yield f"drawn     {path}"
     seconds = record.signals_mv.shape[1] / record.fs_hz
-    yield f"{record.source_format}: {len(record.leads)} leads, {record.fs_hz:g} Hz, {seconds:.1f} s"
-    yield f"filter    {filter_text(record.filters, 'en')}"
-    verdict = "acceptable" if quality["acceptable"] else "NOT acceptable"
-    yield f"quality   {verdict}, score {quality['score']:.2f}"
-    for finding in quality["findings"]:
-        yield f"          {finding['lead'] or 'all leads':<10}{finding['fault']}: {finding['remedy']}"
-    yield from _rhythm(analysis)
-    yield from _numbers(analysis["measurements"])
-    yield from _by_lead(record, analysis["measurements"])
-    yield from _flags(analysis)
-    yield "unconfirmed aid; a licensed reader decides"
+    if until < seconds:
+        yield f"drawn     {options.start:g}–{until:g} s of {seconds:.1f} s; --start {until:g} goes on"
 
 
-def _rhythm(analysis: Mapping[str, Any]) -> Iterator[str]:
-    from teleread.signal.ecg.sheet_words import word
+def _check_profile(name: str) -> None:
+    from teleread.signal.ecg.flags import profile_names
 
-    head = "rhythm    "
-    for span in analysis["rhythm"]:
-        yield f"{head}{span['start_s']:6.1f} to {span['end_s']:6.1f} s  {word(span['code'], 'en')}"
-        head = " " * 10
-    for finding in analysis.get("rhythm_findings", ()):
-        value = "" if finding["value"] is None else f" {finding['value']:.4g} {finding['unit']}"
-        yield f"{head}{word(finding['code'], 'en')}{value}"
-        head = " " * 10
+    if name not in (names := profile_names()):
+        raise Misconfigured("flag_profile_unknown", f"{name} is no flag profile; there are {', '.join(names)}.")
 
 
-def _numbers(measurements: Mapping[str, Any]) -> Iterator[str]:
-    """The measurements of the whole recording, the usual ones first."""
-    whole = [name for name, one in measurements.items() if one["lead"] == "global"]
-    order = [*_SHOWN, *_SHOWN_AFTER]
-    names = [name for name in order if name in whole] + [name for name in whole if name not in order]
-    head = "measured  "
-    for name in names:
-        one = measurements[name]
-        yield f"{head}{name:<20}{one['value']:9.1f} {one['unit']:<4} confidence {one['confidence']:.2f}"
-        head = " " * 10
+def _check_start(record: EcgRecord, start_s: float) -> None:
+    """Whether the second at which the sheet begins lies in the recording."""
+    seconds = record.signals_mv.shape[1] / record.fs_hz
+    if start_s and not 0.0 <= start_s < seconds:
+        raise InputRejected(
+            "start_outside", f"--start must lie from 0 to below {seconds:.1f}: the recording's seconds."
+        )
 
 
-def _by_lead(record: EcgRecord, measurements: Mapping[str, Any]) -> Iterator[str]:
-    """ST at J and the main waves of each lead in mV."""
-    columns = {"ST J": "st_j_mv", "J+80": "st_j80_mv", "Q": "q_amplitude_mv", "R": "r_amplitude_mv"}
-    columns |= {"S": "s_amplitude_mv", "T": "t_amplitude_mv"}
-    if not any(f"{name}.{lead}" in measurements for lead in record.leads for name in columns.values()):
-        return
-    yield "mV        lead " + "".join(f"{title:>8}" for title in columns)
-    for lead in record.leads:
-        cells = [measurements.get(f"{name}.{lead}") for name in columns.values()]
-        if any(cell is not None for cell in cells):
-            values = "".join("       –" if cell is None else f"{cell['value']:8.2f}" for cell in cells)
-            yield f"          {lead:<5}{values}"
+def _check_plot(out: Path, language: str) -> None:
+    """Whether the sheet can be written where and as it was asked for."""
+    from teleread.reading.sheet_files import chinese_font
 
-
-def _flags(analysis: Mapping[str, Any]) -> Iterator[str]:
-    from teleread.signal.ecg.sheet_text import flag_line
-    from teleread.signal.ecg.sheet_words import word
-
-    head = "flags     "
-    for flag in analysis["flags"]:
-        severity = flag.get("severity", "")
-        yield f"{head}{severity:<9} {flag_line(flag, 'en')}  [{flag['rule_id']} {flag['version']}]"
-        head = " " * 10
-    if not analysis["flags"]:
-        yield f"{head}{word('no_flags', 'en')}"
-    head = "not judged"
-    whole = [item for item in analysis.get("not_judged", ()) if item["reason"] not in ("lead_missing", "switched_off")]
-    for item in whole:
-        where = f" {item['lead']}" if item["lead"] else ""
-        met = ", limits reached" if item.get("met") else ""
-        yield f"{head}{item['rule_id']}{where}: {word(item['reason'], 'en')}{met}"
-        head = " " * 10
+    if not out.parent.is_dir():
+        raise InputRejected("folder_missing", f"There is no folder {out.parent} to write {out.name} to.")
+    if language == "zh" and out.suffix == ".png" and chinese_font() is None:
+        raise InputRejected("font_missing", "This machine has no Chinese font; draw an SVG or a PDF.")
 
 
 def _plot_path(text: str) -> Path:
@@ -228,7 +167,14 @@ def _plot_path(text: str) -> Path:
     return path
 
 
-def _existing(path: Path) -> Path:
+def existing_file(path: Path) -> Path:
+    """The path, where there is a file.
+
+    Raises:
+        InputRejected: ``file_missing``, ``file_is_folder``.
+    """
     if not path.exists():
         raise InputRejected("file_missing", f"There is no file {path}.")
+    if path.is_dir():
+        raise InputRejected("file_is_folder", f"{path} is a folder; name one file of the recording.")
     return path

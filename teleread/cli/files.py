@@ -7,10 +7,12 @@ import hashlib
 import hmac
 import json
 import secrets
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from teleread.cli import ecg
+from teleread.cli.ecg_report import finding_text
 from teleread.errors import InputRejected, TelereadError
 
 
@@ -52,19 +54,19 @@ def run_check(options: argparse.Namespace) -> int:
     worst = 0
     for path in options.files:
         try:
-            record = read_ecg(_existing(path))
+            record = read_ecg(ecg.existing_file(path))
             quality = assess_quality(record.signals_mv, record.fs_hz, record.leads)
         except TelereadError as error:
             worst = max(worst, error.exit_code)
             line: dict[str, Any] = {"file": str(path), "error": {"code": error.code, "message": error.safe_message}}
             print(json.dumps(line) if options.json else f"{path}: {error.safe_message} [{error.code}]")
             continue
-        findings = [{"lead": f.lead, "fault": f.fault, "remedy": f.remedy} for f in quality.findings]
+        findings = [asdict(finding) for finding in quality.findings]
         if options.json:
             line = {"file": str(path), "acceptable": quality.acceptable, "score": quality.score, "findings": findings}
             print(json.dumps(line, ensure_ascii=False))
         else:
-            details = "; ".join(f"{f['lead'] or 'all leads'} {f['fault']} → {f['remedy']}" for f in findings)
+            details = "; ".join(" ".join(finding_text(finding)) for finding in findings)
             print(f"{path}: {_verdict_line(quality)}" + (f" ({details})" if details else ""))
     return worst
 

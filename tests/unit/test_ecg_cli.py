@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,8 +16,12 @@ import numpy as np
 import pytest
 
 from teleread.cli import main
+from teleread.cli.ecg import _LAYOUTS
+from teleread.cli.ecg_report import _rhythm, finding_text
 from teleread.ingest.formats import write_wfdb
-from teleread.signal.ecg import EcgRecord, Patient, simulate
+from teleread.signal.ecg import REMEDIES, EcgRecord, Patient, simulate
+from teleread.signal.ecg.sheet import LAYOUTS
+from teleread.signal.ecg.sheet_words import WORDS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -68,6 +74,68 @@ def test_a_rule_that_was_not_judged_is_in_the_table(run: Run, tmp_path: Path) ->
     assert "udmi-2018.inferior: paced" in text.split("\nnot judged")[1]
 
 
+def test_rules_that_need_leads_nobody_recorded_are_counted(run: Run, tmp_path: Path) -> None:
+    file = stored(tmp_path, "rec", "paced", 5)
+    skipped = json.loads(run("ecg", file, "--json")[1])["not_judged"]
+    missing = {item["rule_id"] for item in skipped if item["reason"] == "lead_missing"}
+    text = run("ecg", file)[1]
+    assert missing
+    assert f" {len(missing)} rules need leads that were not recorded" in text
+    assert "\nnot judged cn-consensus-2017.qtc: paced" in text
+
+
+def test_a_long_recording_has_one_line_for_each_kind_of_rhythm_and_finding() -> None:
+    def span(start: float, end: float, code: str) -> dict[str, Any]:
+        return {"start_s": start, "end_s": end, "code": code}
+
+    def finding(start: float, code: str, value: float | None, unit: str = "") -> dict[str, Any]:
+        return {**span(start, start + 1.0, code), "value": value, "unit": unit, "confidence": 1.0}
+
+    analysis = {
+        "rhythm": [
+            span(0, 60, "sinus_rhythm"),
+            span(60, 90.5, "atrial_fibrillation"),
+            span(90.5, 100, "sinus_rhythm"),
+            span(100, 110, "undetermined"),
+        ],
+        "rhythm_findings": [
+            finding(70.0, "pause", 2.1, "s"),
+            finding(12.0, "pause", 3.5, "s"),
+            finding(3.0, "lbbb", None),
+            finding(4.0, "couplet", 2.0),
+        ],
+    }
+    assert list(_rhythm(analysis)) == [
+        "rhythm    69.5 s in 2 spans, first at 0.0 s  sinus rhythm",
+        "            60.0 to   90.5 s  atrial fibrillation",
+        "           100.0 to  110.0 s  rhythm undetermined",
+        "          left bundle branch block",
+        "          couplets 2",
+        "          pause 2.1 to 3.5 s, 2 times, first at 12.0 s",
+    ]
+
+
+def test_a_finding_names_the_electrode_and_says_what_to_do_in_words(run: Run, tmp_path: Path) -> None:
+    bad = {"lead": "I", "fault": "mains", "remedy": "move_away_from_mains", "electrode": "LA"}
+    assert finding_text(bad) == ("LA", "mains: move away from mains cables")
+    assert finding_text(bad | {"electrode": None})[0] == "I"
+    assert set(REMEDIES) <= set(WORDS)
+    file = stored(tmp_path, "rec", "lead_off", 2, lead="V3")
+    for command in ("ecg", "check"):
+        text = run(command, file)[1]
+        assert "V3" in text
+        assert "flat: reattach the electrode" in text
+        assert "reattach_electrode" not in text
+    (found,) = json.loads(run("check", file, "--json")[1])["findings"]
+    assert found == {"lead": "V3", "fault": "flat", "remedy": "reattach_electrode", "electrode": None}
+
+
+@pytest.mark.parametrize("command", ["ecg", "check"])
+def test_a_folder_is_said_to_be_one(run: Run, tmp_path: Path, command: str) -> None:
+    code, out, problem = run(command, tmp_path)
+    assert (code, "is a folder" in out + problem) == (3, True)
+
+
 def test_another_profile_flags_by_its_own_limits(run: Run, tmp_path: Path) -> None:
     file = stored(tmp_path, "rec")
     found = json.loads(run("ecg", file, "--json", "--profile", "cn-shanxi-2017")[1])
@@ -75,6 +143,7 @@ def test_another_profile_flags_by_its_own_limits(run: Run, tmp_path: Path) -> No
     assert {f["rule_id"].split(".")[0] for f in found["flags"]} == {"cn-shanxi-2017"}
     code, _, problem = run("ecg", file, "--profile", "atlantis")
     assert code == 2
+    assert "atlantis is no flag profile" in problem
     assert "flag_profile_unknown" in problem
 
 
@@ -96,6 +165,13 @@ def test_the_ending_chooses_the_format(run: Run, tmp_path: Path, ending: str, ma
     out = tmp_path / f"sheet{ending}"
     assert run("ecg", stored(tmp_path, "rec", "normal"), "--plot", out)[0] == 0
     assert out.read_bytes().startswith(magic)
+
+
+def test_the_command_line_knows_every_layout_without_waiting_for_numpy() -> None:
+    assert _LAYOUTS == LAYOUTS
+    seen = "import sys, teleread.cli as c; c.build_parser(); print({'numpy', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_further_pages_are_further_files(run: Run, tmp_path: Path) -> None:
@@ -135,12 +211,52 @@ def test_a_chinese_png_without_a_chinese_font_is_refused(
     assert "font_missing" in problem
 
 
+def test_a_sheet_that_cannot_be_written_is_refused_before_the_analysis(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = stored(tmp_path, "rec", "normal")
+    (tmp_path / "taken.svg").mkdir()
+    code, _, problem = run("ecg", file, "--plot", tmp_path / "taken.svg")
+    assert (code, "sheet_not_written" in problem) == (3, True)
+
+    def never(*_: object) -> None:
+        raise AssertionError("analysed in vain")
+
+    monkeypatch.setattr("teleread.cli.ecg._analyse", never)
+    code, _, problem = run("ecg", file, "--plot", tmp_path / "nope" / "x.png")
+    assert (code, "folder_missing" in problem) == (3, True)
+
+
+@pytest.mark.parametrize("start", ["-1", "10", "1e9", "nan", "inf"])
+def test_a_start_outside_the_recording_is_refused(run: Run, tmp_path: Path, start: str) -> None:
+    file = stored(tmp_path, "rec", "normal")
+    code, _, problem = run("ecg", file, "--plot", tmp_path / "x.svg", f"--start={start}")
+    assert (code, "start_outside" in problem, "10.0" in problem) == (3, True, True)
+    assert not (tmp_path / "x.svg").exists()
+    assert run("ecg", file, "--plot", tmp_path / "x.svg", "--start=9.9")[0] == 0
+
+
+def test_a_sheet_that_ends_before_the_recording_says_where_it_goes_on(run: Run, tmp_path: Path) -> None:
+    record, _ = simulate("normal", 1, duration_s=400.0, fs_hz=100.0)
+    three = EcgRecord(record.signals_mv[:3], record.leads[:3], record.fs_hz)
+    file = written(tmp_path, "rec", three)
+    text = run("ecg", file, "--plot", tmp_path / "x.svg")[1]
+    assert "drawn     0–240 s of 400.0 s; --start 240 goes on" in text
+    assert "ends at 240 s; the recording goes on to 400.0 s" in texts(tmp_path / "x-12.svg")
+    assert not any("goes on" in line for line in texts(tmp_path / "x-11.svg"))
+    text = run("ecg", file, "--plot", tmp_path / "y.svg", "--start", "240")[1]
+    assert "goes on" not in text
+    assert not any("goes on" in line for line in texts(tmp_path / "y-8.svg"))
+    assert "12 pages" in " ".join(run("ecg", "--help")[1].split())
+
+
 def test_a_dead_recording_is_printed_all_the_same(run: Run, tmp_path: Path) -> None:
     record, _ = simulate("normal", 1)
     dead = EcgRecord(np.zeros_like(record.signals_mv), record.leads, record.fs_hz)
     code, text, _ = run("ecg", written(tmp_path, "rec", dead))
     assert code == 0
-    assert "look_at_patient" in text
+    assert "all leads  LOOK AT THE PATIENT" in text
+    assert "look_at_patient" not in text
 
 
 def test_an_earlier_recording_is_compared_in_the_table_the_json_and_the_sheet(run: Run, tmp_path: Path) -> None:

@@ -94,13 +94,18 @@ def test_a_lead_that_was_not_recorded_before_has_no_new_q() -> None:
     assert compare(new, of(pr_ms=150.0)) == ()
 
 
+def test_rhythms_that_are_not_one_for_one_stand_each_by_itself() -> None:
+    now = Compared({}, ("atrial_fibrillation", "atrial_flutter"))
+    changes = [(c.before, c.now) for c in compare(now, Compared({}, ("sinus_rhythm",)))]
+    assert changes == [(None, "atrial_fibrillation"), (None, "atrial_flutter"), ("sinus_rhythm", None)]
+
+
 def test_rhythms_and_findings_new_and_gone() -> None:
     now = Compared({}, ("atrial_fibrillation",), ("lbbb",))
     before = Compared({}, ("sinus_rhythm",), ("av_block_1",))
     seen = {(c.name, c.before, c.now, c.significant) for c in compare(now, before)}
     assert seen == {
-        ("rhythm", None, "atrial_fibrillation", True),
-        ("rhythm", "sinus_rhythm", None, True),
+        ("rhythm", "sinus_rhythm", "atrial_fibrillation", True),
         ("finding", None, "lbbb", True),
         ("finding", "av_block_1", None, True),
     }

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -296,18 +297,44 @@ def test_a_name_is_printed_only_when_asked_for() -> None:
     assert {"Name 张示例", "ID 4711"} <= set(shown.person)
 
 
+NARROW = ({"reason": "filter_narrow"},)
+
+
 @pytest.mark.parametrize(
-    ("band", "text"),
+    ("band", "skipped", "text", "chinese"),
     [
-        (Filters(0.05, 150.0), "device filter 0.05–150 Hz"),
-        (Filters(0.05, 150.0, 50.0), "device filter 0.05–150 Hz, 50 Hz"),
-        (Filters(0.5, 40.0), "device filter 0.5–40 Hz · ST not judged"),
-        (Filters(0.05, None), "device filter 0.05–? Hz · ST not judged"),
-        (Filters(), "device filter unknown · ST not judged"),
+        (Filters(0.05, 150.0), (), "device filter 0.05–150 Hz", "设备滤波 0.05–150 Hz"),
+        (Filters(0.05, 150.0, 50.0), (), "device filter 0.05–150 Hz, 50 Hz", "设备滤波 0.05–150 Hz, 50 Hz"),
+        (Filters(0.5, 40.0), NARROW, "device filter 0.5–40 Hz · ST not judged", "设备滤波 0.5–40 Hz · 未判断 ST 段"),
+        (
+            Filters(0.5, 40.0),
+            (),
+            "device filter 0.5–40 Hz · narrow band: ST may be wrong",
+            "设备滤波 0.5–40 Hz · 记录频带过窄:ST 可能有误",
+        ),
+        (
+            Filters(0.05, None),
+            (),
+            "device filter 0.05–? Hz · recorded band unknown: ST may be wrong",
+            "设备滤波 0.05–? Hz · 记录频带不详:ST 可能有误",
+        ),
+        (Filters(), (), "recorded band unknown: ST may be wrong", "记录频带不详:ST 可能有误"),
+        (Filters(), NARROW, "device filter unknown · ST not judged", "设备滤波不详 · 未判断 ST 段"),
     ],
 )
-def test_a_narrow_or_unknown_filter_prints_st_not_judged(band: Filters, text: str) -> None:
-    assert filter_text(band, "en") == text
+def test_st_is_said_to_be_not_judged_only_where_a_rule_left_it_out(
+    band: Filters, skipped: Sequence[Any], text: str, chinese: str
+) -> None:
+    assert filter_text(band, "en", skipped) == text
+    assert filter_text(band, "zh", skipped) == chinese
+
+
+def test_a_critical_st_flag_never_stands_beside_st_not_judged() -> None:
+    record = replace(simulate("inferior_stemi", 3)[0], filters=Filters())
+    said = [s.text for s in of(record).statements] + texts(draw_sheet(of(record))[0])
+    assert any(text.startswith("ST elevation, inferior") for text in said)
+    assert not any("ST not judged" in text for text in said)
+    assert any("recorded band unknown: ST may be wrong" in text for text in said)
 
 
 def test_a_poor_lead_is_grey_and_says_why() -> None:
@@ -336,8 +363,13 @@ def test_one_bad_limb_electrode_greys_every_limb_lead() -> None:
     [
         (Change("st_j_mv", "III", 0.02, 0.31, 0.29, "mV", True), "ST at J III 0.02 → 0.31 mV (+0.29)"),
         (Change("qrs_duration_ms", "global", 92.0, 122.0, 30.0, "ms", True), "QRS 92 → 122 ms (+30)"),
-        (Change("rhythm", "global", None, "atrial_fibrillation", None, "", True), "– → atrial fibrillation"),
-        (Change("finding", "global", "lbbb", None, None, "", True), "left bundle branch block → –"),
+        (Change("rhythm", "global", None, "atrial_fibrillation", None, "", True), "rhythm: atrial fibrillation new"),
+        (
+            Change("rhythm", "global", "atrial_fibrillation", "sinus_rhythm", None, "", True),
+            "rhythm: atrial fibrillation → sinus rhythm",
+        ),
+        (Change("finding", "global", "lbbb", None, None, "", True), "left bundle branch block gone"),
+        (Change("t_inversion", "V2", -0.3, 0.35, 0.65, "mV", True), "T wave V2 -0.30 → 0.35 mV (+0.65)"),
         (Change("q_wave", "V2", None, -0.4, None, "mV", True), "Q wave of infarction V2 new"),
         (Change("q_wave", "V2", -0.4, None, None, "mV", True), "Q wave of infarction V2 gone"),
     ],
@@ -355,7 +387,7 @@ def test_the_sheet_names_new_findings_first_and_then_the_largest_st_change() -> 
         Change("finding", "global", None, "lbbb", None, "", True),
     ]
     assert main_changes(changes, "en") == [
-        "– → left bundle branch block",
+        "left bundle branch block new",
         "ST at J III -0.30 mV",
         "ST at J II +0.10 mV",
         "QRS +30 ms",
