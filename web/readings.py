@@ -157,6 +157,18 @@ class Reading:
     not_judged: tuple[Mapping[str, Any], ...]
 
 
+def nothing(display: Mapping[str, Any]) -> dict[str, Any]:
+    """An analysis that says nothing, where there is a tracing and its analysis failed."""
+    return {
+        "recording": {"leads": display["leads"]},
+        "measurements": {},
+        "r_peaks": [],
+        "rhythm": [],
+        "flags": [],
+        "quality": {"findings": []},
+    }
+
+
 def reading(analysis: Mapping[str, Any], rules: EcgRules) -> Reading:
     """The part of an analysis that the alliance's rules let a page show."""
     measured: Mapping[str, Any] = analysis["measurements"] if rules.measurement else {}
