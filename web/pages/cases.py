@@ -75,7 +75,7 @@ def show(
             "filters": filters,
             "reading": readings.reading(analysis, services.alliance.ecg_rules(services.clock().date())),
             "lead_columns": list(readings.LEAD_COLUMNS.values()),
-            "st_judged": readings.st_judged(filters),
+            "st_doubt": readings.st_doubt(analysis, filters),
         }
         return page(request, seat, "case_ecg.html", **common)
     found = _series(case)
