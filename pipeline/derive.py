@@ -3,7 +3,7 @@
 :func:`derive` reads and analyses; :func:`pseudonymise` makes the copy for export, under a pseudonym that it is given.
 The product's ``facts`` (JSON) are ``modality``, ``header`` (study, series and instance), ``patient`` (identity, for
 the vault alone), ``recording`` (ECG only) and ``failure`` (a code and a sentence, when the header could be read and
-the rest not). Its ``blobs`` are the derived objects by name.
+the rest not, or the tracing and not its analysis). Its ``blobs`` are the derived objects by name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from teleread.signal.anonymise import Policy, pseudonymise_dicom
 from teleread.signal.ecg import DEFAULT_PROFILE, Analysis, EcgRecord, Patient, Profile, analyse, load_profile
 
 MISSING_SAMPLE = -32768
-_FULL_SCALE_STEPS = 32_000
+_UV_PER_STEP = 1.0
+_LARGEST_STEP = 32_700
 
 
 def derive(payload: bytes, options: Mapping[str, Any]) -> Product:
@@ -50,7 +51,6 @@ def derive(payload: bytes, options: Mapping[str, Any]) -> Product:
         "header": None,
         "age_years": record.age_years,
         "patient": _plain(asdict(patient)),
-        "failure": None,
     }
     return Product(facts, blobs)
 
@@ -119,25 +119,40 @@ def _profile(options: Mapping[str, Any]) -> Profile:
 
 
 def _ecg(record: EcgRecord, profile: Profile) -> tuple[dict[str, Any], dict[str, bytes]]:
-    analysis = analyse(record, profile)
-    steps, uv_per_step = _display_steps(record.signals_mv)
+    """The facts and blobs of an ECG. The tracing comes first: it can be read also where the analysis fails."""
+    blobs = _display(record)
+    facts: dict[str, Any] = {"recording": None, "acquired_at": _plain(record.acquired_at), "failure": None}
+    try:
+        analysis = analyse(record, profile)
+        blobs["analysis.json"] = _json(analysis.to_json())
+    # a number that nobody foresaw (LinAlgError and JSON without NaN are ValueErrors) must not hide the tracing from
+    # its reader; whatever else is wrong is a fault of the program and stays one
+    except (ArithmeticError, ValueError, IndexError):
+        facts["failure"] = {"code": "analysis_failed", "safe_message": "The recording could not be analysed."}
+        return facts, blobs
+    facts["recording"] = _recording(record, analysis)
+    return facts, blobs
+
+
+def _display(record: EcgRecord) -> dict[str, bytes]:
+    """What a page draws: the samples as steps, and how to read them.
+
+    A sample's value in µV is its step times ``uv_per_step`` plus its lead's ``offset_uv``; ``display.json`` of
+    before offsets has none, and means 0.
+    """
+    steps, offset_uv = _display_steps(record.signals_mv)
     display = {
         "leads": list(record.leads),
         "derived_leads": list(record.derived_leads),
         "fs_hz": record.fs_hz,
         "n_samples": int(record.signals_mv.shape[1]),
-        "uv_per_step": uv_per_step,
+        "uv_per_step": _UV_PER_STEP,
+        "offset_uv": offset_uv,
         "missing": MISSING_SAMPLE,
         "filters": asdict(record.filters),
         "source_format": record.source_format,
     }
-    facts = {"recording": _recording(record, analysis), "acquired_at": _plain(record.acquired_at)}
-    blobs = {
-        "analysis.json": _json(analysis.to_json()),
-        "display.json": _json(display),
-        "wave.i16": steps.astype("<i2").tobytes(),
-    }
-    return facts, blobs
+    return {"display.json": _json(display), "wave.i16": steps.astype("<i2").tobytes()}
 
 
 def _recording(record: EcgRecord, analysis: Analysis) -> dict[str, Any]:
@@ -154,13 +169,20 @@ def _recording(record: EcgRecord, analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _display_steps(signals_mv: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Samples as 16-bit steps for drawing: 1 µV a step, coarser only where the signal would not fit."""
+def _display_steps(signals_mv: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[float]]:
+    """Samples (leads, n) as 16-bit steps of 1 µV about each lead's own median, and these medians in whole µV.
+
+    What is farther off than the steps reach stands at their end, where every paper says "off scale": a wild sample
+    or an offset, however large, coarsens neither its own lead nor another.
+    """
     uv = signals_mv * 1000.0
     present = np.isfinite(uv)
-    peak = float(np.max(np.abs(uv[present]), initial=0.0))
-    uv_per_step = max(1.0, float(np.ceil(peak / _FULL_SCALE_STEPS)))
-    return np.where(present, np.rint(uv / uv_per_step), MISSING_SAMPLE), uv_per_step
+    offsets = [
+        float(np.rint(np.median(lead[here]))) if here.any() else 0.0 for lead, here in zip(uv, present, strict=True)
+    ]
+    about = np.rint(np.where(present, uv, 0.0) - np.array(offsets)[:, np.newaxis])
+    steps = np.clip(about, -_LARGEST_STEP, _LARGEST_STEP)
+    return np.where(present, steps, MISSING_SAMPLE), offsets
 
 
 def _zone(options: Mapping[str, Any]) -> timezone:
@@ -173,7 +195,8 @@ def _with_issuer(patient: Patient | None, options: Mapping[str, Any]) -> Patient
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    # a browser cannot read NaN
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def _plain(value: Any) -> Any:

@@ -27,6 +27,8 @@ class Verdict:
     case_id: str | None
     case_state: str | None  # SCHEDULED | IN PROGRESS | COMPLETED | CANCELED
     priority: str
+    clinic_priority: str
+    flagged: bool  # whether a flag of the program raises its priority, or would if the clinic's were lower
     position: int | None
     analysed: bool
     acceptable: bool | None
@@ -75,6 +77,8 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
         case_id=row.case_id,
         case_state=None if item is None else item.state,
         priority=row.clinic_priority if item is None else item.priority,
+        clinic_priority=row.clinic_priority,
+        flagged=item is not None and "flagged" in item.reasons,
         position=place,
         analysed=row.state == "prepared",
         acceptable=row.quality_acceptable,

@@ -27,6 +27,10 @@ _TOO_MUCH = Problem(
     N_("Reading the file took more time or memory than is allowed."),
     N_("A person looks at it. If it is urgent, telephone as well."),
 )
+_ANALYSIS = Problem(
+    N_("The program could not analyse the recording. The tracing is shown as it arrived."),
+    N_("A person looks at it. If it is urgent, telephone as well."),
+)
 _UNSUPPORTED = Problem(
     N_("The file is in a variant that the program cannot show or analyse yet."),
     N_("A person looks at it. If it is urgent, telephone as well."),
@@ -73,6 +77,7 @@ _NOTHING = Problem(N_("There is nothing at this address, or it is not yours to s
 
 _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_TOO_MUCH, ("analysis_timeout", "too_much_memory", "too_much_output", "worker_crashed")),
+    (_ANALYSIS, ("analysis_failed",)),
     (_UNREACHABLE, ("peer_unreachable", "site_not_connected")),
     (_NOTHING_LISTENS, ("peer_refused",)),
     (_REJECTED, ("peer_rejected",)),

@@ -5,7 +5,7 @@ An analysis of an older version has fewer keys; what it does not have is not sho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,16 @@ from teleread.web.i18n import N_
 
 SHOWN_BESIDE = ("pr_ms", "qrs_duration_ms", "qt_ms", "qtc_ms", "qrs_axis_deg")
 """The measurements that stand beside the trace; all the others stand below it."""
+
+SPANS_SHOWN = 20
+LONG_S = 30.0
+"""A recording that is longer has its rhythms with their times."""
+
+MANY_RULES = 5
+"""More than what a usual recording lacks, which are the rules on leads beyond the twelve."""
+
+_COUNTED = "findings"  # the unit of what is there or not
+_LOWER_IS_WORSE = frozenset({"bradycardia", "av_block_3"})
 
 LEAD_COLUMNS = {
     "p_amplitude_mv": "P",
@@ -135,26 +145,93 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
+class Flagged:
+    """One thing that was flagged, by however many rules.
+
+    Args:
+        lead: where the most severe rule found it, None for the whole recording.
+        value: beside its unit; None where something is there or not, and nothing is measured.
+        rules: each rule that says it, with its version, its limit (None where any value is beyond it) and unit.
+    """
+
+    code: str
+    severity: str
+    lead: str | None
+    value: float | None
+    unit: str
+    rules: tuple[tuple[str, str, float | None, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A rhythm or another finding of the rhythm: the worst value of all its occurrences, and how many there are."""
+
+    code: str
+    value: float | None = None
+    unit: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unjudged:
+    """What was not judged for one reason: the rules' codes, each with a lead where only one lead was left out."""
+
+    reason: str
+    what: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What the program measured, saw and flagged; all of it unconfirmed.
 
     Args:
+        measured: whether numbers may be shown at all.
         beside: the measurements that stand beside the trace, in their order.
         others: all other ones that hold for the whole recording.
         by_lead: for each lead its values in the order of ``LEAD_COLUMNS``, None where one could not be measured.
-        rhythms: each rhythm once, in the order of its first span: code, value and unit; value None where there is none.
-        findings: each other rhythm finding once, likewise.
-        flags: as stored, those that may be shown.
-        not_judged: rules that could not be judged, with the reason: as stored.
+        rhythms: each rhythm once, in the order of its first span.
+        findings: each other rhythm finding once.
+        spans: code, start and end in seconds of each rhythm in a long recording, at most ``SPANS_SHOWN``.
+        more_spans: how many there are beyond.
+        flags: those that may be shown, each thing once, most severe first.
+        flag_notes: codes of what weakens any of these flags, each once.
+        hidden: how many flags are of a kind that is switched off.
+        reached: what was not judged though its limits were reached: code, lead, reason. A reader must look.
+        not_judged: everything else that was not judged, by reason.
+        n_not_judged: how many whole rules should have been judged and could not be.
     """
 
+    measured: bool
     beside: tuple[Value, ...]
     others: tuple[Value, ...]
     by_lead: tuple[tuple[str, tuple[float | None, ...]], ...]
-    rhythms: tuple[tuple[str, float | None, str], ...]
-    findings: tuple[tuple[str, float | None, str], ...]
-    flags: tuple[Mapping[str, Any], ...]
-    not_judged: tuple[Mapping[str, Any], ...]
+    rhythms: tuple[Said, ...]
+    findings: tuple[Said, ...]
+    spans: tuple[tuple[str, float, float], ...]
+    more_spans: int
+    flags: tuple[Flagged, ...]
+    flag_notes: tuple[str, ...]
+    hidden: int
+    reached: tuple[tuple[str, str | None, str], ...]
+    not_judged: tuple[Unjudged, ...]
+    n_not_judged: int
+
+    @property
+    def many_not_judged(self) -> bool:
+        """Whether so much was not judged that "nothing is flagged" says little."""
+        return self.n_not_judged >= MANY_RULES
+
+
+def nothing(display: Mapping[str, Any]) -> dict[str, Any]:
+    """An analysis that says nothing, where there is a tracing and its analysis failed."""
+    return {
+        "recording": {"leads": display["leads"]},
+        "measurements": {},
+        "r_peaks": [],
+        "rhythm": [],
+        "flags": [],
+        "quality": {"findings": []},
+    }
 
 
 def reading(analysis: Mapping[str, Any], rules: EcgRules) -> Reading:
@@ -167,23 +244,97 @@ def reading(analysis: Mapping[str, Any], rules: EcgRules) -> Reading:
         for lead in analysis["recording"]["leads"]
     ]
     flags = [flag for flag in analysis["flags"] if rules.takes(flag.get("kind", ""))]
-    found = {one["code"]: (one["code"], one["value"], one["unit"]) for one in analysis.get("rhythm_findings", ())}
+    said = _said(analysis.get("rhythm_findings", ()), with_rates=rules.measurement)
     rhythms = dict.fromkeys(span["code"] for span in analysis["rhythm"])
+    spans = _spans(analysis)
+    skipped = analysis.get("not_judged", ())
     return Reading(
+        measured=rules.measurement,
         beside=beside,
         others=tuple(whole[name] for name in MEASUREMENTS if name in whole and name not in SHOWN_BESIDE),
         by_lead=tuple((lead, values) for lead, values in leads if any(value is not None for value in values)),
-        rhythms=tuple(found.get(code, (code, None, "")) for code in rhythms),
-        findings=tuple(one for code, one in found.items() if code not in RHYTHMS),
-        flags=tuple(flags),
-        not_judged=tuple(analysis.get("not_judged", ())),
+        rhythms=tuple(said.get(code, Said(code)) for code in rhythms),
+        findings=tuple(one for code, one in said.items() if code not in RHYTHMS),
+        spans=spans[:SPANS_SHOWN],
+        more_spans=max(0, len(spans) - SPANS_SHOWN),
+        flags=_flagged(flags),
+        flag_notes=tuple(dict.fromkeys(note for flag in flags for note in _notes(flag))),
+        hidden=len(analysis["flags"]) - len(flags),
+        reached=tuple(
+            dict.fromkeys((one["code"], one.get("lead"), one["reason"]) for one in skipped if one.get("met"))
+        ),
+        not_judged=_unjudged(one for one in skipped if not one.get("met")),
+        n_not_judged=len({one["rule_id"] for one in skipped if _could_not(one)}),
     )
 
 
-def st_judged(filters: Mapping[str, Any]) -> bool:
-    """Whether the recorded band is known and as wide as ST needs it, 0.05 to 150 Hz.
+def _notes(flag: Mapping[str, Any]) -> list[str]:
+    return [*(flag.get("notes") or ()), *(flag.get("assumed") or ())]
 
-    AHA/ACC/HRS 2007, doi:10.1161/CIRCULATIONAHA.106.180200.
+
+def _flagged(flags: Sequence[Mapping[str, Any]]) -> tuple[Flagged, ...]:
+    """Each thing once, as its first rule has it: flags are stored most severe first."""
+    by_code: dict[str, list[Mapping[str, Any]]] = {}
+    for flag in flags:
+        by_code.setdefault(flag["code"], []).append(flag)
+    return tuple(
+        Flagged(
+            code=code,
+            severity=rules[0]["severity"],
+            lead=None if rules[0]["lead"] == "global" else rules[0]["lead"],
+            value=None if rules[0]["unit"] == _COUNTED else rules[0]["value"],
+            unit=rules[0]["unit"],
+            rules=tuple((one["rule_id"], one["version"], _limit(one), one["unit"]) for one in rules),
+        )
+        for code, rules in by_code.items()
+    )
+
+
+def _limit(flag: Mapping[str, Any]) -> float | None:
+    """A flag's limit; None for one that is raised by mere presence."""
+    limit: float = flag["limit"]
+    return None if flag["unit"] == _COUNTED or limit == 0 else limit
+
+
+def _said(findings: Sequence[Mapping[str, Any]], *, with_rates: bool) -> dict[str, Said]:
+    """Each finding's code once, with the worst of its values."""
+    by_code: dict[str, list[Mapping[str, Any]]] = {}
+    for one in findings:
+        by_code.setdefault(one["code"], []).append(one)
+    said = {}
+    for code, found in by_code.items():
+        shown = [one for one in found if one["value"] is not None and (with_rates or one["unit"] != "bpm")]
+        worst = (min if code in _LOWER_IS_WORSE else max)(shown, key=lambda one: float(one["value"]), default=None)
+        value, unit = (None, "") if worst is None else (worst["value"], worst["unit"])
+        said[code] = Said(code, value, unit, len(found))
+    return said
+
+
+def _spans(analysis: Mapping[str, Any]) -> tuple[tuple[str, float, float], ...]:
+    spans = tuple((one["code"], one["start_s"], one["end_s"]) for one in analysis["rhythm"])
+    return spans if max((end for _, _, end in spans), default=0.0) > LONG_S else ()
+
+
+def _could_not(one: Mapping[str, Any]) -> bool:
+    """Whether a whole rule was left out that was meant for this patient and is switched on."""
+    return one.get("lead") is None and one["reason"] not in {"age_outside", "switched_off"}
+
+
+def _unjudged(skipped: Iterable[Mapping[str, Any]]) -> tuple[Unjudged, ...]:
+    by_reason: dict[str, dict[tuple[str, str | None], None]] = {}
+    for one in skipped:
+        by_reason.setdefault(one["reason"], {})[(one["code"], one.get("lead"))] = None
+    return tuple(Unjudged(reason, tuple(what)) for reason, what in by_reason.items())
+
+
+def st_doubt(analysis: Mapping[str, Any], filters: Mapping[str, Any]) -> str:
+    """What there is to say of ST beside the trace: ``filter_narrow``, ``filter_unknown`` or nothing.
+
+    ``filter_narrow``: rules on ST were left out because the recorded band is known to be narrower than ST needs it,
+    0.05 to 150 Hz (AHA/ACC/HRS 2007, doi:10.1161/CIRCULATIONAHA.106.180200), and no flag on ST stands beside it.
     """
-    low, high = filters.get("high_pass_hz"), filters.get("low_pass_hz")
-    return low is not None and high is not None and low <= 0.05 and high >= 150.0
+    reasons = {one["reason"] for one in analysis.get("not_judged", ())}
+    if "filter_narrow" in reasons:
+        return "" if any(flag["code"].startswith("st_") for flag in analysis["flags"]) else "filter_narrow"
+    unknown = filters.get("high_pass_hz") is None or filters.get("low_pass_hz") is None
+    return "filter_unknown" if unknown else ""

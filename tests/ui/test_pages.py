@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from pydicom.data import get_testdata_file
@@ -96,6 +98,41 @@ def test_the_paper_is_true_to_scale_and_not_blank(english: Watched) -> None:
     page.reload()
     page.locator("canvas[data-drawn]").wait_for()
     expect(page.locator("#ruler")).to_have_value("5")
+
+
+@pytest.mark.parametrize("raised", ["one lead", "all leads"])
+def test_an_offset_of_the_device_leaves_the_curve_on_the_paper(english: Watched, raised: str) -> None:
+    page = english.page
+    record, _truth = simulate("normal", 1, noise=0.0)
+    with english.web.signed_in("nurse") as nurse:
+        upload(nurse, write_wfdb(record, "plain"))
+        english.sign_in("reader")
+        open_first(page)
+        page.locator("canvas[data-drawn]").wait_for()
+        plain = page.evaluate(INK)["dark"]
+        expect(page.locator("#shift")).to_be_hidden()
+        signals = np.array(record.signals_mv)
+        signals[1 if raised == "one lead" else slice(None)] += 15.0
+        upload(nurse, write_wfdb(replace(record, signals_mv=signals), "offset"), urgent=True)
+    page.keyboard.press("Escape")
+    open_first(page)
+    page.locator("canvas[data-drawn]").wait_for()
+    assert page.evaluate(INK)["dark"] > 0.95 * plain
+    expect(page.locator("#shift")).to_contain_text("baseline shifted: " + ("II" if raised == "one lead" else "I, II"))
+
+
+def test_a_curve_that_leaves_the_paper_says_so(english: Watched) -> None:
+    page = english.page
+    record, _truth = simulate("normal", 1, noise=0.0)
+    signals = np.array(record.signals_mv)
+    signals[6, 400:600] += 30.0
+    with english.web.signed_in("nurse") as nurse:
+        upload(nurse, write_wfdb(replace(record, signals_mv=signals), "wild"))
+    english.sign_in("reader")
+    open_first(page)
+    page.locator("canvas[data-drawn]").wait_for()
+    page.locator("input[name=layout][value='12x1']").check(force=True)
+    expect(page.locator("canvas")).to_have_attribute("data-off-leads", "V1")
 
 
 def test_keys_move_find_and_help(english: Watched) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from teleread.reading.priority import decide
 from teleread.signal.ecg import DEFAULT_PROFILE
 from teleread.signal.ecg.flag_profile import load_profile, profile_names
 from teleread.signal.ecg.rhythm_types import FINDING_CODES, SPAN_CODES
-from teleread.web.readings import FLAGS, NOT_JUDGED, RHYTHM_FINDINGS, RHYTHMS, reading, st_judged
+from teleread.web.readings import FLAGS, NOT_JUDGED, RHYTHM_FINDINGS, RHYTHMS, Reading, reading, st_doubt
 from tests.ecgs import ecg
 
 HEAD = """
@@ -72,27 +73,126 @@ def test_every_code_that_can_be_shown_has_words() -> None:
     assert {"paced", "lbbb", "filter_narrow", "lead_missing"} <= set(NOT_JUDGED)
 
 
-def test_what_is_switched_off_is_not_shown() -> None:
-    analysis = {
-        "recording": {"leads": ["I"]},
-        "measurements": {"pr_ms": {"value": 160.0, "unit": "ms", "lead": "global", "confidence": 1.0}},
-        "rhythm": [],
-        "flags": [{"kind": "measurement"}, {"kind": "order"}, {"kind": "diagnosis_like"}, {"kind": "new"}],
+def analysed(**parts: Any) -> dict[str, Any]:
+    """A stored analysis of one lead with what a test puts into it."""
+    empty = {"measurements": {}, "rhythm": [], "rhythm_findings": [], "flags": [], "not_judged": []}
+    return {"recording": {"leads": ["I"]}} | empty | parts
+
+
+def stored(code: str, **parts: Any) -> dict[str, Any]:
+    """A stored flag."""
+    rule = {"rule_id": f"a.{code}", "version": "1", "lead": "global", "kind": "order", "severity": "critical"}
+    return rule | {"code": code, "value": 1.0, "limit": 0.1, "unit": "mV", "notes": [], "assumed": []} | parts
+
+
+def skipped(code: str, reason: str, **parts: Any) -> dict[str, Any]:
+    """A stored rule that was not judged."""
+    return {"rule_id": f"a.{code}", "version": "1", "code": code, "reason": reason, "lead": None, "met": False} | parts
+
+
+def shown(analysis: dict[str, Any], **switches: bool) -> Reading:
+    return reading(analysis, EcgRules(date(2026, 1, 1), **switches))
+
+
+def test_what_is_switched_off_is_not_shown_and_counted() -> None:
+    kinds = ("measurement", "order", "diagnosis_like", "new")
+    analysis = analysed(
+        measurements={"pr_ms": {"value": 160.0, "unit": "ms", "lead": "global", "confidence": 1.0}},
+        flags=[stored(kind, kind=kind) for kind in kinds],
+        rhythm_findings=[rhythm_finding("tachycardia", 140.0, "bpm"), rhythm_finding("pause", 4.0, "s")],
+    )
+    everything = shown(analysis)
+    assert (len(everything.flags), everything.hidden, everything.measured) == (4, 0, True)
+    less = shown(analysis, measurement=False, diagnosis_like=False)
+    assert [flag.code for flag in less.flags] == ["order", "new"]
+    assert less.hidden == 2
+    assert not less.measured
+    assert (less.beside, less.others) == ((), ())
+    assert [(one.code, one.value) for one in less.findings] == [("tachycardia", None), ("pause", 4.0)]
+
+
+def rhythm_finding(code: str, value: float | None, unit: str) -> dict[str, Any]:
+    return {"code": code, "start_s": 0.0, "end_s": 1.0, "value": value, "unit": unit, "confidence": 1.0}
+
+
+def test_of_each_rhythm_finding_the_worst_value_is_shown_with_how_many_there_are() -> None:
+    given = [("pause", 6.0, "s"), ("bradycardia", 31.0, "bpm"), ("pause", 3.1, "s"), ("bradycardia", 44.0, "bpm")]
+    given += [("av_block_3", None, ""), ("couplet", None, ""), ("couplet", 2.0, "%")]
+    found = shown(analysed(rhythm_findings=[rhythm_finding(*one) for one in given])).findings
+    assert {(one.code, one.value, one.unit, one.count) for one in found} == {
+        ("pause", 6.0, "s", 2),
+        ("bradycardia", 31.0, "bpm", 2),
+        ("av_block_3", None, "", 1),
+        ("couplet", 2.0, "%", 2),
     }
-    day = date(2026, 1, 1)
-    assert len(reading(analysis, EcgRules(day)).flags) == 4
-    shown = reading(analysis, EcgRules(day, measurement=False, diagnosis_like=False))
-    assert [flag["kind"] for flag in shown.flags] == ["order", "new"]
-    assert (shown.beside, shown.others) == ((), ())
+
+
+def test_a_limit_that_was_reached_and_not_judged_stands_by_itself() -> None:
+    found = shown(
+        analysed(
+            not_judged=[
+                skipped("st_elevation_anterior", "lbbb", met=True),
+                skipped("st_elevation_anterior", "lbbb", met=True, rule_id="b.other"),
+                skipped("st_elevation_inferior", "lbbb"),
+                skipped("st_elevation_lateral", "lead_quality", lead="V5"),
+                skipped("wellens_pattern", "age_outside"),
+                skipped("st_elevation_posterior", "lead_missing"),
+            ]
+        )
+    )
+    assert found.reached == (("st_elevation_anterior", None, "lbbb"),)
+    assert {one.reason: one.what for one in found.not_judged} == {
+        "lbbb": (("st_elevation_inferior", None),),
+        "lead_quality": (("st_elevation_lateral", "V5"),),
+        "age_outside": (("wellens_pattern", None),),
+        "lead_missing": (("st_elevation_posterior", None),),
+    }
+    assert found.n_not_judged == 4
+
+
+def test_one_thing_flagged_by_two_rules_is_one_line_and_its_notes_stand_once() -> None:
+    twice = [
+        stored("st_elevation_inferior", lead="III", notes=["filter_unknown"]),
+        stored("st_elevation_inferior", lead="II", rule_id="b.inferior", notes=["filter_unknown"], assumed=["age"]),
+        stored("av_block_3", limit=1, unit="findings"),
+        stored("ventricular_tachycardia", value=2.4, limit=0, unit="s"),
+    ]
+    found = shown(analysed(flags=twice))
+    assert [(one.code, one.lead, one.value) for one in found.flags] == [
+        ("st_elevation_inferior", "III", 1.0),
+        ("av_block_3", None, None),
+        ("ventricular_tachycardia", None, 2.4),
+    ]
+    assert [[rule[2] for rule in one.rules] for one in found.flags] == [[0.1, 0.1], [None], [None]]
+    assert found.flag_notes == ("filter_unknown", "age")
+
+
+def test_a_long_recording_has_its_rhythms_with_their_times() -> None:
+    spans = [{"code": "sinus_rhythm", "start_s": 2.0 * n, "end_s": 2.0 * n + 2.0} for n in range(25)]
+    found = shown(analysed(rhythm=spans))
+    assert (len(found.spans), found.more_spans, found.spans[1]) == (20, 5, ("sinus_rhythm", 2.0, 4.0))
+    assert shown(analysed(rhythm=spans[:5])).spans == ()
+
+
+NARROW = [skipped("st_elevation_inferior", "filter_narrow")]
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "judged"), [(0.05, 150.0, True), (0.5, 150.0, False), (0.05, 40.0, False), (None, 150.0, False)]
+    ("low", "high", "not_judged", "flags", "doubt"),
+    [
+        (0.05, 150.0, [], [], ""),
+        (0.5, 40.0, NARROW, [], "filter_narrow"),
+        (0.5, 40.0, NARROW, [stored("st_depression_diffuse")], ""),
+        (None, 150.0, [], [], "filter_unknown"),
+        (None, None, [], [stored("st_elevation_inferior")], "filter_unknown"),
+        (0.05, 150.0, [skipped("st_elevation_inferior", "lbbb")], [], ""),
+    ],
 )
-def test_st_is_judged_only_in_a_known_band_that_is_wide_enough(
-    low: float | None, high: float | None, judged: bool
+def test_st_is_doubted_where_its_rules_were_left_out_or_the_band_is_unknown(
+    low: float | None, high: float | None, not_judged: list[Any], flags: list[Any], doubt: str
 ) -> None:
-    assert st_judged({"high_pass_hz": low, "low_pass_hz": high}) is judged
+    analysis = analysed(not_judged=not_judged, flags=flags)
+    assert st_doubt(analysis, {"high_pass_hz": low, "low_pass_hz": high}) == doubt
 
 
 def test_limits_that_are_not_in_force_on_a_day_stop_no_recording() -> None:

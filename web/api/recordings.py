@@ -19,10 +19,16 @@ router = APIRouter()
 
 @router.get("/api/recordings/{arrival_id}/display")
 def display(seat: Annotated[Seat, allow("reader", audit="view")], arrival_id: str) -> JSONResponse:
-    """How to read the samples (leads, rate, scale, missing value), and the R peaks as sample numbers."""
+    """How to read the samples (leads, rate, scale, missing value), and the R peaks as sample numbers.
+
+    No R peaks where the analysis failed: the tracing is there all the same.
+    """
     shown = json.loads(_derived(seat, arrival_id, "display.json"))
-    analysis = json.loads(_derived(seat, arrival_id, "analysis.json"))
-    return JSONResponse(shown | {"r_peaks": analysis["r_peaks"]})
+    try:
+        peaks = json.loads(_derived(seat, arrival_id, "analysis.json"))["r_peaks"]
+    except NotFound:
+        peaks = []
+    return JSONResponse(shown | {"r_peaks": peaks})
 
 
 @router.get("/api/recordings/{arrival_id}/wave")

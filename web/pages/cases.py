@@ -65,8 +65,9 @@ def show(
         "issuers": identity_corrections.issuers(services, [person.issuer, case.item.site_id]),
         "unrecorded": not viewed.recorded,
     }
-    if all(keys):
-        display, analysis = (_json(services, str(key)) for key in keys)
+    if keys[0] is not None:
+        display = _json(services, keys[0])
+        analysis = readings.nothing(display) if keys[1] is None else _json(services, keys[1])
         filters = dict.fromkeys(("high_pass_hz", "low_pass_hz", "notch_hz")) | display.get("filters", {})
         common |= {
             "display": display,
@@ -74,7 +75,7 @@ def show(
             "filters": filters,
             "reading": readings.reading(analysis, services.alliance.ecg_rules(services.clock().date())),
             "lead_columns": list(readings.LEAD_COLUMNS.values()),
-            "st_judged": readings.st_judged(filters),
+            "st_doubt": readings.st_doubt(analysis, filters),
         }
         return page(request, seat, "case_ecg.html", **common)
     found = _series(case)

@@ -2,14 +2,17 @@
 
 import { PULSE_MM } from "./ecg-layout.js";
 
-/** @typedef {{leads: string[], fs: number, n: number, mvPerStep: number, missing: number, rPeaks: number[], samples: Int16Array}} Recording */
-/** @typedef {{speed: number, gain: number, pxPerMm: number, noSignal: string, pulse: string}} Drawing */
+const LARGEST_STEP = 32700; // a value that stands here was farther off than the steps reach
+
+/** @typedef {{leads: string[], fs: number, n: number, mvPerStep: number, offsetsMv: number[], missing: number, rPeaks: number[], samples: Int16Array}} Recording */
+/** @typedef {{speed: number, gain: number, pxPerMm: number, noSignal: string, offScale: string, pulse: string, baselinesMv: number[]}} Drawing */
 
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {Recording} recording
  * @param {import("./ecg-layout.js").Layout} layout
  * @param {Drawing} drawing
+ * @returns {string[]} the leads whose curve leaves the paper
  */
 export function draw(canvas, recording, layout, drawing) {
   const dpr = window.devicePixelRatio || 1;
@@ -32,9 +35,10 @@ export function draw(canvas, recording, layout, drawing) {
   for (const baseline of layout.rows) pulse(context, mm, baseline, drawing, dpr);
   context.font = `600 ${13 * dpr}px ${style.fontFamily}`;
   context.textBaseline = "alphabetic";
-  for (const cell of layout.cells) trace(context, mm, cell, recording, drawing, dpr);
+  const off = layout.cells.filter((cell) => trace(context, mm, cell, recording, drawing, dpr));
   context.strokeStyle = context.fillStyle = colour("--mark");
   for (const line of layout.marks) marks(context, mm, line, recording, drawing.speed);
+  return [...new Set(off.map((cell) => cell.lead))];
 }
 
 /**
@@ -94,6 +98,7 @@ function pulse(context, mm, baseline, drawing, dpr) {
  * @param {Recording} recording
  * @param {Drawing} drawing
  * @param {number} dpr
+ * @returns {boolean} whether the curve leaves the paper
  */
 function trace(context, mm, cell, recording, drawing, dpr) {
   const lead = recording.leads.indexOf(cell.lead);
@@ -103,11 +108,13 @@ function trace(context, mm, cell, recording, drawing, dpr) {
   const base = cell.baseline * mm;
   const perSample = (drawing.speed / recording.fs) * mm;
   const perStep = recording.mvPerStep * drawing.gain * mm;
+  const zero = base - (recording.offsetsMv[lead] - drawing.baselinesMv[lead]) * drawing.gain * mm;
   const offset = lead * recording.n;
   context.beginPath();
   context.lineWidth = 1.25 * dpr;
   let pen = false;
   let any = false;
+  let off = false;
   for (let n = first; n < last; n++) {
     const value = recording.samples[offset + n];
     if (value === recording.missing) {
@@ -115,7 +122,8 @@ function trace(context, mm, cell, recording, drawing, dpr) {
       continue;
     }
     const x = left + (n - first) * perSample;
-    const y = base - value * perStep;
+    const y = zero - value * perStep;
+    off ||= y < 0 || y > context.canvas.height || Math.abs(value) >= LARGEST_STEP;
     if (pen) context.lineTo(x, y);
     else context.moveTo(x, y);
     pen = any = true;
@@ -128,7 +136,9 @@ function trace(context, mm, cell, recording, drawing, dpr) {
     context.lineTo(left, base + 3 * mm);
     context.stroke();
   }
-  label(context, any ? cell.lead : `${cell.lead} – ${drawing.noSignal}`, left + 1 * mm, base - 7.6 * mm);
+  const why = !any ? drawing.noSignal : off ? drawing.offScale : "";
+  label(context, why ? `${cell.lead} – ${why}` : cell.lead, left + 1 * mm, base - 7.6 * mm);
+  return off;
 }
 
 /**

@@ -1,6 +1,7 @@
 // The ECG page: loads the samples once, redraws when a setting changes.
 
 import { fill } from "./clock.js";
+import { baselines, shifted } from "./ecg-baseline.js";
 import { arrange, inView, PAGE_S, possible } from "./ecg-layout.js";
 import { draw } from "./ecg-paper.js";
 
@@ -11,6 +12,7 @@ const paper = /** @type {HTMLElement} */ (document.getElementById("paper"));
 const tools = /** @type {HTMLFormElement} */ (document.getElementById("tools"));
 const ruler = /** @type {HTMLInputElement} */ (document.getElementById("ruler"));
 const scale = /** @type {HTMLElement} */ (document.getElementById("scale"));
+const shift = /** @type {HTMLElement} */ (document.getElementById("shift"));
 const pages = /** @type {HTMLElement} */ (document.getElementById("pages"));
 const spanText = /** @type {HTMLElement} */ (document.getElementById("span"));
 const failed = /** @type {HTMLElement} */ (document.getElementById("trace-error"));
@@ -33,6 +35,7 @@ async function load() {
     fs: display.fs_hz,
     n: display.n_samples,
     mvPerStep: display.uv_per_step / 1000,
+    offsetsMv: (display.offset_uv ?? display.leads.map(() => 0)).map((/** @type {number} */ uv) => uv / 1000),
     missing: display.missing,
     rPeaks: display.r_peaks,
     samples,
@@ -58,13 +61,20 @@ function redraw() {
   const gain = Number(chosen("gain"));
   const layout = arrange(chosen("layout"), recording.leads, start, span, speed, gain);
   const pxPerMm = Number(ruler.value) || PX_PER_MM;
-  draw(canvas, recording, layout, {
+  const baselinesMv = baselines(recording, start, start + span);
+  const offScale = draw(canvas, recording, layout, {
+    baselinesMv,
+    offScale: canvas.dataset.offScale ?? "",
     speed,
     gain,
     pxPerMm,
     noSignal: canvas.dataset.missing ?? "",
     pulse: canvas.dataset.pulse ?? "",
   });
+  const moved = shifted(recording, baselinesMv);
+  shift.hidden = moved.length === 0;
+  shift.textContent = fill(shift.dataset.words, { leads: moved.join(", ") });
+  canvas.dataset.offLeads = offScale.join(" ");
   const shown = `${start.toFixed(0)}–${(start + span).toFixed(0)} s`;
   caption = () => {
     const { from, to } = inView(paper.scrollLeft / pxPerMm, paper.clientWidth / pxPerMm, span, speed);
