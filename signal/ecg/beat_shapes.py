@@ -260,6 +260,8 @@ def _grouped(flat: Samples, wide: Samples, spread: Samples, r: Indices) -> tuple
         counts = (alike & left[None, :]).sum(axis=1) * left
         best = int(np.argmax(counts))
         members = alike[best] & left
+        # a beat without any shape is not even like itself
+        members[best] = True
         mean = flat[seeds[members]].mean(axis=0)
         means.append(mean / max(float(np.linalg.norm(mean)), 1e-12))
         left &= ~members

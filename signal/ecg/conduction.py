@@ -86,9 +86,10 @@ def _levelled(signals_mv: Samples, qrs_on: int, fs_hz: float) -> Samples:
 
 
 def bundle_branch(beat: UsualBeat) -> str | None:
-    """``"lbbb"``, ``"rbbb"``, ``"ivcd"`` (wide, neither) or None; never without V1 and one of I, V5, V6."""
-    left = [lead for lead in ("I", "V6", "V5") if lead in beat.leads]
-    right = [lead for lead in ("V1", "V2") if lead in beat.leads]
+    """``"lbbb"``, ``"rbbb"``, ``"ivcd"`` (wide, neither) or None; never without V1 and one of I, V5, V6, and
+    leads that are flat or missing count as not recorded."""
+    left = [lead for lead in ("I", "V6", "V5") if _shown(beat, lead)]
+    right = [lead for lead in ("V1", "V2") if _shown(beat, lead)]
     if beat.qrs_s < BLOCK_S or not left or "V1" not in right:
         return None
     first = _qrs(beat, "V1")
@@ -106,6 +107,11 @@ def bundle_branch(beat: UsualBeat) -> str | None:
     return "ivcd"
 
 
+def _shown(beat: UsualBeat, lead: str) -> bool:
+    """Whether the lead is there and its QRS is more than a flat line; a lead whose electrode is off says nothing."""
+    return lead in beat.leads and float(np.ptp(_qrs(beat, lead))) > 0.0
+
+
 def _qrs(beat: UsualBeat, lead: str) -> Samples:
     part: Samples = beat.signals_mv[beat.leads.index(lead), beat.qrs_on : beat.qrs_off + 1]
     return part
@@ -119,7 +125,7 @@ def _part(qrs: Samples, tail: int) -> float:
 
 def _middle(qrs: Samples) -> float:
     """The middle of the time in which the R wave exceeds half its height, in samples."""
-    high = np.flatnonzero(qrs > 0.5 * qrs.max())
+    high = np.flatnonzero(qrs > 0.5 * qrs.max()) if qrs.max() > 0 else np.array([int(np.argmax(qrs))])
     return 0.5 * float(high[0] + high[-1])
 
 

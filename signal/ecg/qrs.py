@@ -48,6 +48,7 @@ _MARGIN_S = 15.0
 _LOCATE = 10
 _EXACT_S = 0.006
 _EDGE_S = 0.025
+_SMALLEST = 1e-15
 
 
 def detect_qrs(ecg_mv: NDArray[np.floating], fs_hz: float) -> Indices:
@@ -74,7 +75,7 @@ def detect_with(ecg_mv: NDArray[np.floating], fs_hz: float, networks: Networks) 
         raise ValueError("ecg_mv must be (n,) or (n_leads, n)")
     if not (np.isfinite(fs_hz) and fs_hz > 0):
         raise ValueError("fs_hz must be a positive number")
-    x = np.atleast_2d(x)
+    x = _in_range(np.atleast_2d(x))
     nothing = np.empty(0, dtype=np.int64)
     if x.shape[0] == 0 or x.shape[1] < _MIN_S * fs_hz or fs_hz < MIN_FS_HZ:
         return nothing
@@ -87,6 +88,20 @@ def detect_with(ecg_mv: NDArray[np.floating], fs_hz: float, networks: Networks) 
         # the same beat can be placed differently by the two blocks that share a border
         beats = beats[np.concatenate(([True], np.diff(beats) >= 0.15 * fs_hz))]
     return beats
+
+
+def _in_range(x: Samples) -> Samples:
+    """The samples; leads in units so odd that squares or single precision would not hold them are brought near 1, by
+    powers of two, which changes no digit. What is infinite is missing."""
+    top = np.fmax(np.fmax.reduce(x, axis=1, initial=0.0), -np.fmin.reduce(x, axis=1, initial=0.0))
+    if not np.isfinite(top).all():
+        x = np.where(np.isfinite(x), x, np.nan)
+        top = np.fmax.reduce(np.abs(x), axis=1, initial=0.0)
+    odd = (top > 0) & ((top < _SMALLEST) | (top > 1.0 / _SMALLEST))
+    if not odd.any():
+        return x
+    power = np.where(odd, -np.frexp(top)[1], 0)
+    return np.asarray(np.ldexp(x, power[:, None]), dtype=np.float64)
 
 
 def _blocks(x: Samples, fs_hz: float) -> Iterator[tuple[int, int, int, int]]:
@@ -215,6 +230,8 @@ def _locate(leads: _Leads, beats: Indices, fs_hz: float) -> Indices:
         # leads may differ in gain: each counts by what it does here
         size = float(np.median(np.ptp(close, axis=1))) if share.size > 1 else 1.0
         if size > 0:
-            deflection += close * (np.sign(leads.front.wave[k][peak]) * (np.sqrt(leads.weight[k]) / size))[:, None]
+            deflection += (
+                close * (np.sign(leads.front.wave[k][peak]) * (float(np.sqrt(leads.weight[k])) / size))[:, None]
+            )
     peaks = np.sort(near[row, np.argmax(deflection, axis=1)])
     return peaks[np.diff(peaks, prepend=-1) > 0]

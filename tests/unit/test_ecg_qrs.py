@@ -297,3 +297,20 @@ def test_real_recordings_are_as_good_as_promised(data_dir: Path) -> None:
         extra += sum(np.abs(truth - f).min() > tolerance for f in found)
         total += truth.size
     assert (missed + extra) / total < 0.003
+
+
+@pytest.mark.parametrize("gain", [1e-300, 1e-160, 1e-100, 1e-40, 1e100, 1e300])
+def test_units_however_odd_change_no_beat_and_raise_no_warning(gain: float) -> None:
+    record, _ = simulate("normal", 0)
+    usual = detect_qrs(record.signals_mv, record.fs_hz)
+    np.testing.assert_array_equal(detect_qrs(record.signals_mv * gain, record.fs_hz), usual)
+
+
+def test_spikes_alone_and_a_long_missing_start_hold_no_beat() -> None:
+    spikes = np.zeros((12, 5000))
+    spikes[:, 200::430] = 2.0
+    assert detect_qrs(spikes, 500.0).size == 0
+    assert detect_qrs(spikes[0], 500.0).size == 0
+    late = np.full((12, 5000), np.nan)
+    late[:, 4700:] = 0.0
+    assert detect_qrs(late, 500.0).size == 0

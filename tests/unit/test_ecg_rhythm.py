@@ -19,6 +19,7 @@ from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.fibrillation import repetition
 from teleread.signal.ecg.flutter import Spectra, flutter_strength
 from teleread.signal.ecg.pacing import find_pacing
+from teleread.signal.ecg.record import STANDARD_LEADS
 from teleread.signal.ecg.rhythm import FINDING_CODES, SPAN_CODES, Rhythm, classify_rhythm
 from teleread.signal.ecg.simulate import simulate
 
@@ -576,3 +577,23 @@ def test_too_short_a_stretch_does_not_flutter() -> None:
 def test_runs_without_known_intervals_are_left_out() -> None:
     flags = np.array([True, True, True])
     assert ventricular.ventricular_runs(flags, np.full(3, np.nan)) == []
+
+
+@pytest.mark.parametrize("condition", ["hyperkalaemia", "lbbb", "ivcd", "pre_excited_af"])
+@pytest.mark.parametrize("lead", ["I", "V6", "V1"])
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_a_dead_lead_does_not_stop_the_naming_of_a_wide_qrs(condition: str, lead: str, value: float) -> None:
+    record, truth = simulate(condition, 0)
+    x = record.signals_mv.copy()
+    x[record.leads.index(lead)] = value
+    rhythm = classify_rhythm(x, record.fs_hz, record.leads, truth.r_peaks, None, None)
+    assert len(rhythm.beats) == truth.r_peaks.size
+    if condition == "lbbb" and lead != "V1":
+        assert "lbbb" in codes(rhythm)  # told by the lateral leads that are left
+
+
+def test_beats_without_any_shape_are_grouped_without_complaint() -> None:
+    x = np.zeros((12, 5000))
+    x[:, 200] = 1.0
+    rhythm = classify_rhythm(x, FS, STANDARD_LEADS, np.arange(1500, 4500, 400), None, None)
+    assert len(rhythm.beats) == 8
