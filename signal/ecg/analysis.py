@@ -17,7 +17,7 @@ from teleread.signal.ecg.median_beat import MedianBeat
 from teleread.signal.ecg.quality import Quality
 from teleread.signal.ecg.rhythm_types import RhythmFinding
 
-ANALYSIS_VERSION = "2"
+ANALYSIS_VERSION = "3"
 """Rises whenever the same record may give another result."""
 
 JSON_SHAPE = "teleread.ecg/1"

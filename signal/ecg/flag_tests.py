@@ -17,6 +17,7 @@ from teleread.signal.ecg.flag_profile import Limit, Rule
 from teleread.signal.ecg.flag_types import FlagInputs, RhythmFindingLike
 from teleread.signal.ecg.flag_verdict import Verdict, not_judged
 
+_LEAST_CONFIDENCE = 0.5
 _FEWEST_BEATS = 3  # two intervals: with fewer a span has no rate
 
 
@@ -65,23 +66,26 @@ def finding_value(rule: Rule, inputs: FlagInputs) -> Verdict:
 
 
 def finding_present(rule: Rule, inputs: FlagInputs) -> Verdict:
-    """How many rhythm findings there are of these codes."""
+    """Whether there are as many sure rhythm findings of these codes. The value is how long the longest lasts, in
+    seconds, beside a limit of 0, which means presence; only unsure ones are no reason for a flag, and said."""
     if inputs.rhythm is None:
         return not_judged("rhythm_unknown")
     found = _findings(inputs, rule.params["codes"])
-    limit = rule.limits[0]
+    sure = [f for f in found if f.confidence >= _LEAST_CONFIDENCE]
+    if found and not sure:
+        return not_judged("uncertain", met=True)
     return Verdict(
-        met=limit.reached(float(len(found))),
+        met=rule.limits[0].reached(float(len(sure))),
         lead="global",
-        value=float(len(found)),
-        limit=limit.value,
-        unit=limit.unit,
-        confidence=max((f.confidence for f in found), default=1.0),
+        value=max((f.end_s - f.start_s for f in sure), default=0.0),
+        limit=0.0,
+        unit="s",
+        confidence=max((f.confidence for f in sure), default=1.0),
     )
 
 
 def rhythm_present(rule: Rule, inputs: FlagInputs) -> Verdict:
-    """How long the longest span of these rhythms lasts, in seconds."""
+    """How long the longest span of these rhythms lasts, in seconds. A limit of 0 means presence."""
     if inputs.rhythm is None:
         return not_judged("rhythm_unknown")
     codes = rule.params["codes"]

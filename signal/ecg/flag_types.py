@@ -99,6 +99,7 @@ class FlagInputs:
         leads: of the recording.
         applied: what our own filter did, None when it is the diagnostic band.
         r_peaks_s: times of the beats in seconds, for rates within a span.
+        fs_hz: sampling rate, None when the samples had room for the whole band.
     """
 
     measurements: Mapping[str, MeasuredLike]
@@ -111,6 +112,7 @@ class FlagInputs:
     leads: tuple[str, ...]
     applied: BandLike | None = None
     r_peaks_s: tuple[float, ...] = ()
+    fs_hz: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class Flag:
         version: of the profile that holds the rule.
         lead: where the value was found, or ``"global"``.
         value: beside ``limit``, both in ``unit``.
+        limit: 0 with the unit ``"s"`` means presence: the value is how long it lasts, and there is no limit to show.
         kind: one of ``KINDS``.
         code: what it is, stable, for texts and for telling two sources' rules about the same thing together.
         severity: one of ``SEVERITIES``.
@@ -170,7 +173,8 @@ class NotJudged:
 
     Args:
         reason: ``paced``, ``lbbb``, ``lvh``, ``pre_excitation``, ``ventricular_rhythm``, ``filter_narrow``,
-            ``lead_quality``, ``lead_missing``, ``not_measured``, ``rhythm_unknown``, ``age_outside``, ``switched_off``.
+            ``lead_quality``, ``lead_missing``, ``not_measured``, ``rhythm_unknown``, ``uncertain``, ``age_outside``,
+            ``switched_off``.
         lead: None when the whole rule was left out.
         met: True when the limits were reached all the same. It is not a flag; a reader should still look.
     """

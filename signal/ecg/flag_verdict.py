@@ -28,6 +28,6 @@ class Verdict:
     assumed: tuple[str, ...] = ()
 
 
-def not_judged(reason: str) -> Verdict:
-    """The verdict of a rule that could not be looked at."""
-    return Verdict(met=False, reason=reason)
+def not_judged(reason: str, *, met: bool = False) -> Verdict:
+    """The verdict of a rule that could not be looked at, or not well enough to say that its limits are reached."""
+    return Verdict(met=met, reason=reason)

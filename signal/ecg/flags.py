@@ -32,6 +32,10 @@ __all__ = [
 
 _HIGH_PASS_HZ = 0.05
 _LOW_PASS_HZ = 150.0
+_LEAST_EDGE_HZ = 125.0
+"""Accepted deviation: 250 samples a second, which many recorders take, show up to 125 Hz and not 150; ST lies far
+below, and J moves by less than a sample. At 200 a second and fewer ST is not judged."""
+_EVERY_AGE = (0.0, 200.0)
 _VENTRICULAR = frozenset(
     {
         "ventricular_tachycardia",
@@ -111,7 +115,7 @@ def _apply(
     if rule.kind not in profile.kinds:
         return [], [skip("switched_off")]
     age = inputs.age_years
-    if age is not None and not rule.age_years[0] <= age < rule.age_years[1]:
+    if age is not None and rule.age_years != _EVERY_AGE and not rule.age_years[0] <= age < rule.age_years[1]:
         return [], [skip("age_outside")]
     requires = rule.params.get("requires")
     if requires is not None and not present & set(requires):
@@ -120,7 +124,7 @@ def _apply(
         raise Misconfigured("flag_profile_invalid", f"The flag rule {rule.rule_id} names an unknown test.")
     verdict = TESTS[rule.test].run(rule, inputs)
     if verdict.reason:
-        return [], [skip(verdict.reason)]
+        return [], [skip(verdict.reason, met=verdict.met)]
     left_out = [skip(reason, lead=lead) for lead, reason in verdict.left_out]
     reason = _suppressed(rule, inputs, present)
     if reason:
@@ -133,8 +137,13 @@ def _suppressed(rule: Rule, inputs: FlagInputs, present: frozenset[str]) -> str:
     for name in rule.suppressed_by:
         if name in present:
             return name
-    if rule.needs_band and (_narrow(inputs.filters) or (inputs.applied is not None and _narrow(inputs.applied))):
-        return "filter_narrow"
+    if rule.needs_band:
+        applied = inputs.applied
+        sampled = inputs.fs_hz is not None and 0.5 * inputs.fs_hz < _LEAST_EDGE_HZ
+        # a band that our filter left open ends at half the sampling rate
+        open_above = applied is None or applied.low_pass_hz is None
+        if _narrow(inputs.filters) or (applied is not None and _narrow(applied)) or (open_above and sampled):
+            return "filter_narrow"
     return ""
 
 

@@ -57,10 +57,13 @@ QTC_DEFAULT = "qtc_fridericia_ms"
 
 
 def rates(rr_ms: Samples, quality: float = 1.0) -> dict[str, Measured]:
-    """Rate and RR statistics of RR intervals without gaps; empty with fewer than two.
+    """Rate and RR statistics of RR intervals in order, NaN in place of one that is none; empty with fewer than two.
 
-    ``rr_sd_ms`` is over all intervals, ``rmssd_ms`` over the differences of successive ones.
+    ``rr_sd_ms`` is over all intervals, ``rmssd_ms`` over the differences of successive ones, absent without any.
     """
+    steps = np.diff(rr_ms)
+    steps = steps[np.isfinite(steps)]
+    rr_ms = rr_ms[np.isfinite(rr_ms)]
     if rr_ms.size < _FEWEST_RR:
         return {}
     # few beats and a poor trace both make a rate less sure
@@ -71,8 +74,9 @@ def rates(rr_ms: Samples, quality: float = 1.0) -> dict[str, Measured]:
         "rr_sd_ms": (rr_ms.std(), "ms"),
         "rr_min_ms": (rr_ms.min(), "ms"),
         "rr_max_ms": (rr_ms.max(), "ms"),
-        "rmssd_ms": (np.sqrt(np.mean(np.diff(rr_ms) ** 2)), "ms"),
     }
+    if steps.size:
+        found["rmssd_ms"] = (np.sqrt(np.mean(steps**2)), "ms")
     return {name: Measured(round(float(value), 1), unit, "global", sure) for name, (value, unit) in found.items()}
 
 

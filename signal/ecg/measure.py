@@ -48,7 +48,7 @@ def measure(
 
     Args:
         beat: None when there is no usable beat: then there is at most a rate.
-        rr_ms: RR intervals, none across a gap.
+        rr_ms: RR intervals in order, NaN in place of one that is none, as across a gap.
         quality: 0 to 1, what the quality gate thinks of the recording; lowers every confidence.
         delineation: of the single beats at ``fs_hz``, for QT in an irregular rhythm.
         rhythm: codes of the rhythm spans; when none of them has P waves that lead to beats, nothing of P is measured,
@@ -59,7 +59,7 @@ def measure(
     if beat is not None:
         if rhythm and set(rhythm) <= WITHOUT_P:
             beat = replace(beat, p_on=ABSENT, p_peak=ABSENT, p_off=ABSENT)
-        found |= intervals(beat, rr, quality, delineation, fs_hz)
+        found |= intervals(beat, rr[np.isfinite(rr)], quality, delineation, fs_hz)
         found |= axes(beat, quality)
         found |= amplitudes(beat, quality)
     return found

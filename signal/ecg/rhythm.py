@@ -24,6 +24,7 @@ from teleread.signal.ecg.conduction import UsualBeat, averaged, from_median
 from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.filters import Samples
 from teleread.signal.ecg.flutter import Spectra, flutters
+from teleread.signal.ecg.gaps import between, missing_spans
 from teleread.signal.ecg.pacing import find_pacing
 from teleread.signal.ecg.rhythm_findings import Seen, findings_of
 from teleread.signal.ecg.rhythm_types import FINDING_CODES, SPAN_CODES, BeatLike, Rhythm, RhythmFinding
@@ -70,23 +71,31 @@ def classify_rhythm(
     rows = chosen_leads(names, x)
     if not rows or x.shape[1] == 0 or duration < 1.0:
         return Rhythm(_whole(duration), kind_names(np.full(r.size, UNKNOWN)), ())
-    chaos, flat = unordered_spans(x, fs_hz, _few(rows, names))
+    few = _few(rows, names)
+    chaos, flat = unordered_spans(x, fs_hz, few)
+    gaps = missing_spans(x, fs_hz, range(x.shape[0]))
+    unseen = missing_spans(x, fs_hz, few)
+    # a bridged gap is flat, and flat lines beside it are only as long as what is there
+    flat = [(a, b, height) for start, end, height in flat for a, b in between(start, end, unseen)]
     raw = x if raw_mv is None else np.atleast_2d(np.asarray(raw_mv, dtype=np.float64))
     pacing = find_pacing(raw, fs_hz, r, rows if raw.shape[0] == x.shape[0] else None)
     table = beat_table(x, fs_hz, names, r)
     chaos, orderly = disordered(chaos, table.r_s, table.match)
     turning, chaos = repeating(chaos, x, fs_hz, rows)
+    turning = [(a, b, rate) for start, end, rate in turning for a, b in between(start, end, gaps)]
+    chaos = [span for start, end in chaos for span in between(start, end, gaps)]
     standstill = _standstill(r / fs_hz, flat, duration)
     fibrillation = fibrillation_share(table)
     kinds, sure = beat_kinds(table, pacing.paced, fibrillation > 0.5)
     usual = _usual_beat(x, fs_hz, names, r, table, beat)
     codes, e = _codes(x, fs_hz, names, r, table, kinds, delineation, usual, duration, orderly, fibrillation)
-    blocks = _blocks(x, fs_hz, names, r, codes, kinds, table)
+    blocks = _blocks(x, fs_hz, names, r, codes, kinds, table, gaps)
     codes = rs.overlaid(_with_blocks(codes, e, table, blocks), table, kinds)
     spans = rs.joined(rs.to_spans(codes, table.r_s, duration)) if r.size >= _FEWEST_BEATS else list(_whole(duration))
     spans = rs.laid_over(spans, [s[:2] for s in standstill], "asystole")
     spans = rs.laid_over(spans, [t[:2] for t in turning], "ventricular_tachycardia")
     spans = rs.laid_over(spans, chaos, "ventricular_fibrillation")
+    spans = rs.laid_over(spans, gaps, "undetermined")
     kinds = np.where(beats_within(table.r_s, chaos), UNKNOWN, kinds)
     in_tachycardia = [(a, b) for a, b, code in spans if code == "ventricular_tachycardia"]
     kinds = np.where(beats_within(table.r_s, in_tachycardia) & (kinds != PACED), VENTRICULAR, kinds)
@@ -105,6 +114,7 @@ def classify_rhythm(
         tuple(standstill),
         tuple(turning),
         blocks,
+        tuple(gaps),
     )
     return Rhythm(tuple(spans), kind_names(kinds), findings_of(seen, tuple(spans)))
 
@@ -195,13 +205,18 @@ def _flutter(
 
 
 def _blocks(
-    x: Samples, fs_hz: float, leads: tuple[str, ...], r: Indices, codes: Indices, kinds: Kinds, table: BeatTable
+    x: Samples,
+    fs_hz: float,
+    leads: tuple[str, ...],
+    r: Indices,
+    codes: Indices,
+    kinds: Kinds,
+    table: BeatTable,
+    gaps: list[tuple[float, float]],
 ) -> tuple[tuple[float, float, Block], ...]:
-    """AV block in stretches of ten seconds that are slow or miss beats."""
+    """AV block in stretches of ten seconds that are slow or miss beats; none reaches over a gap."""
     found: list[tuple[float, float, Block]] = []
-    n, width = x.shape[1], round(_BLOCK_WINDOW_S * fs_hz)
-    for start in range(0, n, width):
-        stop = n if start + 1.5 * width > n else start + width
+    for start, stop in _block_windows(x.shape[1], fs_hz, gaps):
         inside = (r >= start) & (r < stop)
         at = r[inside]
         if at.size >= 3 and not np.isin(codes[inside], _NO_BLOCK).mean() > 0.5:
@@ -213,9 +228,20 @@ def _blocks(
                 irregular = bool((codes[inside] == rs.AF).mean() > 0.5)
                 if block is not None and (not irregular or block.contrast > _CLEAR_TRAIN):
                     found.append((start / fs_hz, stop / fs_hz, block))
-        if stop == n:
-            break
     return tuple(found)
+
+
+def _block_windows(n: int, fs_hz: float, gaps: list[tuple[float, float]]) -> list[tuple[int, int]]:
+    """Ten seconds each within what is there, the last of a stretch up to fifteen."""
+    width = round(_BLOCK_WINDOW_S * fs_hz)
+    windows = []
+    for a, b in between(0.0, n / fs_hz, gaps):
+        start, end = round(a * fs_hz), min(n, round(b * fs_hz))
+        while start < end:
+            stop = end if start + 1.5 * width > end else start + width
+            windows.append((start, stop))
+            start = stop
+    return windows
 
 
 def _standstill(

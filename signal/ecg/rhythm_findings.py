@@ -16,6 +16,7 @@ from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.filters import Samples, run_lengths
 from teleread.signal.ecg.pacing import Pacing
 from teleread.signal.ecg.rhythm_types import RhythmFinding
+from teleread.signal.ecg.ventricular import beats_within
 
 PAUSE_S = 2.0
 _SLOW_BPM, _FAST_BPM = 60.0, 100.0
@@ -42,13 +43,16 @@ class Seen:
     standstill: tuple[tuple[float, float, float], ...]
     turning: tuple[tuple[float, float, float], ...]
     blocks: tuple[tuple[float, float, Block], ...]
+    gaps: tuple[tuple[float, float], ...] = ()
 
 
 def findings_of(seen: Seen, spans: tuple[tuple[float, float, str], ...]) -> tuple[RhythmFinding, ...]:
     """All findings, in order of time."""
     found = [*_of_spans(seen, spans), *_standstills(seen), *_blocked(seen)]
     if seen.kinds.size >= 3:
-        found += [*_pauses(seen), *_rates(seen), *_early(seen), *_shape(seen)]
+        found += [*_pauses(seen), *_unnamed(_rates(seen), spans), *_early(seen)]
+        # what is taken for beats in fibrillation has no shape
+        found += _shape(seen) if sum(b - a for a, b in seen.chaos) < 0.5 * seen.duration_s else []
     return tuple(sorted(found, key=lambda f: (f.start_s, f.code, f.end_s)))
 
 
@@ -115,13 +119,13 @@ def _pauses(seen: Seen) -> list[RhythmFinding]:
     found = []
     for k in np.flatnonzero(np.nan_to_num(rr) >= PAUSE_S):
         start, end = float(seen.table.r_s[k - 1]), float(seen.table.r_s[k])
-        if not any(a < end and b > start for a, b in seen.chaos):
+        if not any(a < end and b > start for a, b in (*seen.chaos, *seen.gaps)):
             found.append(_finding("pause", start, end, float(rr[k]), "s", 0.8 if seen.evidence.clear[k] > 0.8 else 0.5))
     return found
 
 
 def _rates(seen: Seen) -> list[RhythmFinding]:
-    rate = seen.evidence.rate_bpm
+    rate = np.where(beats_within(seen.table.r_s, list(seen.chaos)), np.nan, seen.evidence.rate_bpm)
     found = []
     for code, flags in (("bradycardia", (rate < _SLOW_BPM) & (rate > 0)), ("tachycardia", rate > _FAST_BPM)):
         starts, stops = run_lengths(flags)
@@ -130,6 +134,24 @@ def _rates(seen: Seen) -> list[RhythmFinding]:
                 value = float(rate[a:b].min() if code == "bradycardia" else rate[a:b].max())
                 found.append(_finding(code, float(seen.table.r_s[a]), float(seen.table.r_s[b - 1]), value, "bpm", 0.9))
     return found
+
+
+_SAYS_SO = {
+    "bradycardia": ("sinus_bradycardia", "idioventricular_rhythm"),
+    "tachycardia": ("sinus_tachycardia", "supraventricular_tachycardia", "ventricular_tachycardia"),
+}
+
+
+def _unnamed(
+    found: list[RhythmFinding], spans: tuple[tuple[float, float, str], ...], nearly: float = 0.8
+) -> list[RhythmFinding]:
+    """The rates that the names of the spans do not tell already."""
+
+    def named(one: RhythmFinding) -> float:
+        own = [(max(a, one.start_s), min(b, one.end_s)) for a, b, code in spans if code in _SAYS_SO[one.code]]
+        return sum(b - a for a, b in own if b > a)
+
+    return [one for one in found if named(one) < nearly * (one.end_s - one.start_s)]
 
 
 def _early(seen: Seen) -> list[RhythmFinding]:

@@ -12,11 +12,13 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from teleread.signal.ecg.arrest import share
 from teleread.signal.ecg.delineation import Delineation
 from teleread.signal.ecg.filters import AppliedFilters, Samples, diagnostic
 from teleread.signal.ecg.intervals import rates
-from teleread.signal.ecg.measure import Measured, MedianBeat, delineate_and_median, measure
+from teleread.signal.ecg.measure import WITHOUT_P, Measured, MedianBeat, delineate_and_median, measure
 from teleread.signal.ecg.rhythm import Rhythm, RhythmFinding, classify_rhythm
+from teleread.signal.ecg.rr import outside_fibrillation
 
 Indices = NDArray[np.int64]
 
@@ -25,6 +27,8 @@ STRETCH_S = 300.0
 
 _MARGIN_S = 10.0
 _SHARE = "%"
+_MOMENTS = frozenset({"pause", "couplet", "asystole"})
+"""Findings that are two when they lie apart, however near."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +37,7 @@ class Stretch:
 
     Args:
         start_s, end_s: without the margins.
-        rr_ms: of its own beats, for measurements that depend on the rate.
+        rr_ms: between its own beats, NaN for an interval that is none.
     """
 
     start_s: float
@@ -58,13 +62,14 @@ class Seen:
 
 
 def look(
-    signals_mv: Samples, fs_hz: float, leads: Sequence[str], r_peaks: Indices, *, child: bool
+    signals_mv: Samples, fs_hz: float, leads: Sequence[str], r_peaks: Indices, rr_ms: Samples, *, child: bool
 ) -> Iterator[Stretch]:
     """The pieces in order of time.
 
     Args:
         signals_mv: (n_leads, n) as recorded, NaN where missing.
         r_peaks: sample indices, ascending.
+        rr_ms: between them, NaN for an interval that is none (``rr.rr_intervals``).
         child: whether the band goes up to 250 Hz.
     """
     n = signals_mv.shape[1]
@@ -77,23 +82,26 @@ def look(
         delineation, beat = delineate_and_median(filtered.signals_mv, fs_hz, leads, peaks)
         rhythm = classify_rhythm(filtered.signals_mv, fs_hz, leads, peaks, delineation, beat, raw_mv=raw)
         own = (peaks >= start - first) & (peaks < stop - first)
+        clipped = _clipped(rhythm, own, first / fs_hz, start / fs_hz, stop / fs_hz)
+        low, high = np.searchsorted(r_peaks, (start, stop))
         yield Stretch(
             start / fs_hz,
             stop / fs_hz,
             _moved(delineation, own, first),
             beat,
-            _clipped(rhythm, own, first / fs_hz, start / fs_hz, stop / fs_hz),
+            clipped,
             filtered.applied,
-            1000.0 * np.diff(peaks) / fs_hz,
+            outside_fibrillation(rr_ms[low : max(low, high - 1)], r_peaks[low:high] / fs_hz, clipped.spans),
             fs_hz,
         )
 
 
-def whole(stretches: Iterator[Stretch], rr_ms: Samples, quality: float) -> Seen:
+def whole(stretches: Iterator[Stretch], r_peaks: Indices, rr_ms: Samples, quality: float) -> Seen:
     """All pieces together. Measurements of a long recording are the medians of its pieces'.
 
     Args:
-        rr_ms: RR intervals of the whole recording without gaps.
+        r_peaks: sample indices of the whole recording's beats, ascending.
+        rr_ms: between them, NaN for an interval that is none.
         quality: 0 to 1, lowers every confidence.
     """
     parts = list(stretches)
@@ -101,31 +109,36 @@ def whole(stretches: Iterator[Stretch], rr_ms: Samples, quality: float) -> Seen:
     if len(parts) == 1:
         measured = measure(
             first.beat,
-            rr_ms,
+            first.rr_ms,
             quality=quality,
             delineation=first.delineation,
             fs_hz=first.fs_hz,
-            rhythm=_codes(first.rhythm),
+            rhythm=_prevailing(first.rhythm),
         )
         return Seen(first.delineation, first.beat, first.rhythm, first.applied, measured)
-    found = [measure(one.beat, one.rr_ms, quality=quality, rhythm=_codes(one.rhythm)) for one in parts]
+    found = [measure(one.beat, one.rr_ms, quality=quality, rhythm=_prevailing(one.rhythm)) for one in parts]
     beats = [one.beat for one in parts if one.beat is not None]
+    rhythm = _joined(parts)
+    counted = outside_fibrillation(rr_ms, r_peaks / first.fs_hz, rhythm.spans)
     return Seen(
         Delineation(*(np.concatenate([getattr(one.delineation, name) for one in parts]) for name in _WAVES)),
         max(beats, key=lambda beat: beat.beats, default=None),
-        _joined([one.rhythm for one in parts]),
+        rhythm,
         first.applied,
-        _medians(found) | rates(rr_ms, quality),
+        _medians(found) | rates(counted, quality),
     )
 
 
-def none_of(found: Delineation) -> Delineation:
-    """A delineation of no beats."""
-    return Delineation(*(getattr(found, name)[:0] for name in _WAVES))
+def only(found: Delineation, kept: NDArray[np.bool_]) -> Delineation:
+    """The delineation of these beats."""
+    return Delineation(*(getattr(found, name)[kept] for name in _WAVES))
 
 
-def _codes(rhythm: Rhythm) -> tuple[str, ...]:
-    return tuple(code for _, _, code in rhythm.spans)
+def _prevailing(rhythm: Rhythm) -> tuple[str, ...]:
+    """Codes of the spans; of those without P waves alone where these last half of the time, as then does the usual
+    beat."""
+    codes = {code for _, _, code in rhythm.spans}
+    return tuple(sorted(codes & WITHOUT_P if share(rhythm.spans, WITHOUT_P) >= 0.5 else codes))
 
 
 _WAVES = tuple(field.name for field in fields(Delineation))
@@ -159,26 +172,29 @@ def _clipped(found: Rhythm, own: NDArray[np.bool_], by_s: float, start_s: float,
     )
 
 
-def _joined(parts: Sequence[Rhythm]) -> Rhythm:
-    """Spans of one code that touch are one; so are findings, with the worse value, or the mean share of beats."""
+def _joined(parts: Sequence[Stretch]) -> Rhythm:
+    """Spans of one code that touch are one; findings are where they cross from one piece into the next, with the
+    worse value, or the mean share of beats."""
     spans: list[tuple[float, float, str]] = []
-    for start, end, code in (span for part in parts for span in part.spans):
+    for start, end, code in (span for part in parts for span in part.rhythm.spans):
         if spans and spans[-1][2] == code and start - spans[-1][1] < 0.01:
             spans[-1] = (spans[-1][0], end, code)
         else:
             spans.append((start, end, code))
-    findings: dict[str, RhythmFinding] = {}
     kept: list[RhythmFinding] = []
-    for one in (finding for part in parts for finding in part.findings):
-        before = findings.get(one.code)
-        if before is not None and one.start_s - before.end_s <= 2 * _MARGIN_S:
-            kept.remove(before)
-            one = _together(before, one)
-        findings[one.code] = one
-        kept.append(one)
+    for part in parts:
+        border = part.start_s
+        reaching = {one.code: one for one in kept if one.end_s >= border - _MARGIN_S}
+        for one in part.rhythm.findings:
+            before = reaching.get(one.code) if one.start_s <= border + _MARGIN_S else None
+            if before is not None and (one.code not in _MOMENTS or one.start_s < before.end_s):
+                del reaching[one.code]
+                kept.remove(before)
+                one = _together(before, one)
+            kept.append(one)
     return Rhythm(
         tuple(spans),
-        tuple(kind for part in parts for kind in part.beats),
+        tuple(kind for part in parts for kind in part.rhythm.beats),
         tuple(sorted(kept, key=lambda one: (one.start_s, one.code))),
     )
 
