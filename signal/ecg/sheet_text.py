@@ -114,7 +114,9 @@ def flag_line(flag: Mapping[str, Any], language: str, *, doubts: bool = True) ->
     text = word(code, language)
     if values:
         limit = f"{flag['limit']:.2f}" if in_mv else f"{flag['limit']:.4g}"
-        text += f": {values} {unit} ({word('limit', language)} {limit})"
+        text += f": {values} {unit}"
+        # a limit of 0 asks only whether it is there
+        text += f" ({word('limit', language)} {limit})" if flag["limit"] else ""
     return "; ".join([text, *(_doubts([flag], language) if doubts else ())])
 
 
@@ -190,8 +192,11 @@ def _flag_lines(analysis: Mapping[str, Any], language: str) -> Iterator[Statemen
         code = flag.get("code", flag["rule_id"])
         if code not in said:
             said.add(code)
-            alert = flag.get("severity") in ("critical", "urgent")
-            yield Statement(flag_line(flag, language, doubts=False), alert=alert)
+            severity, text = flag.get("severity"), flag_line(flag, language, doubts=False)
+            if severity in ("critical", "urgent"):
+                yield Statement(f"{word(severity, language)} · {text}", alert=True, strong=severity == "critical")
+            else:
+                yield Statement(text)
     if doubts := _doubts(analysis["flags"], language):
         yield Statement("; ".join(doubts))
     if not said:
