@@ -218,6 +218,10 @@ def _not_judged_lines(analysis: Mapping[str, Any], language: str) -> Iterator[st
         text = f"{word('st_not_judged', language)}: {word(reason, language)}"
         reached = ", ".join(word(code, language) for code in met)
         yield f"{text}; {word('limits_met', language)}: {reached}" if met else text
+    others = [i for i in analysis.get("not_judged", ()) if i.get("met") and i["reason"] not in ST_REASONS]
+    for code, reason in dict.fromkeys((i["code"], i["reason"]) for i in others):
+        what = f"{word(reason, language)}; {word('limits_met', language)}: {word(code, language)}"
+        yield f"{word('not_judged', language)}: {what}"
     leads = dict.fromkeys(i["lead"] for i in analysis.get("not_judged", ()) if i["reason"] == "lead_quality")
     if any(leads):
         yield f"{word('not_judged', language)}: {', '.join(lead for lead in leads if lead)}"

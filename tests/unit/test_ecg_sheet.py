@@ -502,10 +502,14 @@ def test_what_was_not_judged_is_printed() -> None:
         NotJudged("u.anterior", "1", "st_elevation_anterior", "lbbb"),
         NotJudged("u.lateral", "1", "st_elevation_lateral", "lead_quality", "V5"),
         NotJudged("u.posterior", "1", "st_elevation_posterior", "lead_missing"),
+        NotJudged("u.block", "1", "av_block_3", "uncertain", None, True),
+        NotJudged("u.high", "1", "av_block_high_grade", "uncertain"),
     ]
     said = [s.text for s in of(record, not_judged=[item.to_json() for item in skipped]).statements]
     assert "ST not judged: left bundle branch block; limits reached: ST elevation, inferior" in said
     assert "Not judged: V5" in said
+    assert "Not judged: not certain enough; limits reached: Complete AV block" in said
+    assert not any("High-grade" in text for text in said)
     assert not any("posterior" in text for text in said)
 
 
