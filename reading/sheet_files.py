@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from teleread.signal.ecg.sheet_page import PENS, Box, Page, Polyline, Segments, Text
+from teleread.signal.ecg.sheet_page import HALO_MM, PENS, Box, Page, Polyline, Segments, Text
 from teleread.signal.ecg.sheet_svg import to_svg
 
 DPI = 300
@@ -93,13 +93,18 @@ def _pdf_text(canvas: Any, item: Text, width_of: Callable[[str, str, float], flo
     widths = [width_of(text, font, item.size_mm) for text, font in runs]
     x = item.x - {"start": 0.0, "middle": 0.5, "end": 1.0}[item.anchor] * sum(widths)
     canvas.setFillColorRGB(*_rgb(item.pen))
-    for (text, font), width in zip(runs, widths, strict=True):
-        canvas.saveState()
-        canvas.transform(1, 0, 0, -1, x, item.y)
-        canvas.setFont(font, item.size_mm)
-        canvas.drawString(0, 0, text)
-        canvas.restoreState()
-        x += width
+    canvas.setStrokeColorRGB(*_rgb("paper"))
+    canvas.setLineWidth(2 * HALO_MM)
+    # mode 1 draws the outlines alone, 0 fills; every halo first, or it would cut into the run before it
+    for mode in (1, 0) if item.halo else (0,):
+        left = x
+        for (text, font), width in zip(runs, widths, strict=True):
+            canvas.saveState()
+            canvas.transform(1, 0, 0, -1, left, item.y)
+            canvas.setFont(font, item.size_mm)
+            canvas.drawString(0, 0, text, mode=mode)
+            canvas.restoreState()
+            left += width
 
 
 def _pdf_font(first: str, bold: bool) -> str:
@@ -159,7 +164,12 @@ def _png(page: Page, fonts: tuple[str, str] | None) -> bytes:
         if isinstance(item, Text):
             at = (item.x * per_mm, item.y * per_mm)
             anchor = {"start": "ls", "middle": "ms", "end": "rs"}[item.anchor]
-            draw.text(at, item.text, PENS[item.pen].colour, _font(fonts, item.bold, item.size_mm * per_mm), anchor)
+            font = _font(fonts, item.bold, item.size_mm * per_mm)
+            around = round(HALO_MM * per_mm) if item.halo else 0
+            paper = PENS["paper"].colour
+            if around:
+                draw.text(at, item.text, paper, font, anchor, stroke_width=around, stroke_fill=paper)
+            draw.text(at, item.text, PENS[item.pen].colour, font, anchor)
     buffer = io.BytesIO()
     image.quantize(128, dither=Image.Dither.NONE).save(buffer, "PNG", dpi=(DPI, DPI), optimize=False)
     return buffer.getvalue()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -27,16 +27,18 @@ PAPER_MM = (297.0, 210.0)
 GRID = (13.5, 46.0, 270.0, 150.0)  # x, y, width, height: whole squares of 5 mm
 _PULSE_MM = 10.0  # kept free at the left of each row for the calibration pulse
 _ASIDE_MM = 163.0  # where the statements begin
+_FACT_MM = 44.0  # width of a measurement, its label included
 _LINE_S = 10.0
 _MOST_PAGES = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One line beside the measurements; ``alert`` for what must not be missed."""
+    """One line beside the measurements; ``alert`` for what must not be missed, ``strong`` for the worst of that."""
 
     text: str
     alert: bool = False
+    strong: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,13 +214,13 @@ def _grid() -> Iterator[Item]:
 
 def _traces(content: SheetContent, rows: int, cells: Sequence[_Cell], scale: Scale) -> Iterator[Item]:
     levels = [_level(lead) for lead in content.signals_mv]
-    # names first, so that a trace is never hidden by one
-    for cell in cells:
-        yield from _name(content, cell, rows, scale)
     for row in sorted({cell.row for cell in cells}):
         yield _pulse(_baseline(row, rows), scale)
     for cell in cells:
         yield from _trace(content, cell, _baseline(cell.row, rows), levels[cell.lead], scale)
+    # names last: where rows are close, a neighbour's trace runs through them
+    for cell in cells:
+        yield from _name(content, cell, rows, scale, beyond=_beyond(content, cell, rows, levels[cell.lead], scale))
 
 
 def _baseline(row: int, rows: int) -> float:
@@ -242,37 +244,48 @@ def _pulse(base: float, scale: Scale) -> Polyline:
     return Polyline(np.array([(left + x, base + y) for x, y in corners], dtype=np.float64), "pulse", "pulse")
 
 
-def _name(content: SheetContent, cell: _Cell, rows: int, scale: Scale) -> Iterator[Item]:
+def _name(content: SheetContent, cell: _Cell, rows: int, scale: Scale, *, beyond: bool) -> Iterator[Item]:
+    """The lead's name, what is wrong with it and, beside it, whether the trace leaves the paper."""
     lead, base = content.leads[cell.lead], _baseline(cell.row, rows)
     x = GRID[0] + _PULSE_MM + cell.left_mm * scale.speed
     if cell.left_mm > 0:
         yield Segments(np.array([[x, base - 6.0, x, base - 4.0], [x, base + 4.0, x, base + 6.0]]), "tick", "tick")
     fault = content.doubtful.get(lead, "")
     parts = [lead, fault, f"{cell.start_s:g} s" if cell.seconds == _LINE_S and cell.start_s > 0 else ""]
-    above = min(10.6, 0.6 * GRID[3] / rows)
+    above = min(10.6, 0.42 * GRID[3] / rows)
     text = " · ".join(part for part in parts if part)
-    yield Text(x + 1.0, base - above, text, 3.6, "alert" if fault else "text", bold=True)
+    yield Text(x + 1.0, base - above, text, 3.6, "alert" if fault else "text", bold=True, halo=True)
+    if beyond:
+        behind = x + 2.0 + 3.6 * _wide(text)
+        yield Text(behind, base - above, word("clipped", content.language), 2.8, "alert", halo=True)
 
 
 def _trace(content: SheetContent, cell: _Cell, base: float, level: float, scale: Scale) -> Iterator[Item]:
     """The lead's samples within the cell, one line per stretch without a missing sample."""
-    fs, lead = content.fs_hz, content.leads[cell.lead]
-    lo = max(0, int(np.ceil(cell.start_s * fs - 1e-9)))
-    hi = min(content.signals_mv.shape[1], int(np.ceil((cell.start_s + cell.seconds) * fs - 1e-9)))
-    samples = content.signals_mv[cell.lead, lo:hi]
+    lead, low, high = content.leads[cell.lead], GRID[1], GRID[1] + GRID[3]
+    lo, ys = _heights(content, cell, base, level, scale)
     left = GRID[0] + _PULSE_MM + cell.left_mm * scale.speed
-    xs = left + (np.arange(lo, hi) / fs - cell.start_s) * scale.speed
-    ys = base - (samples - level) * scale.gain
-    low, high = GRID[1], GRID[1] + GRID[3]
-    with np.errstate(invalid="ignore"):
-        beyond = bool(np.any((ys < low) | (ys > high)))
-        ys = np.clip(ys, low, high)
+    xs = left + (np.arange(lo, lo + ys.size) / content.fs_hz - cell.start_s) * scale.speed
+    ys = np.clip(ys, low, high)
     pen = "doubtful" if lead in content.doubtful else "trace"
     for start, stop in _stretches(np.isfinite(ys)):
         if stop - start > 1:
             yield Polyline(np.column_stack([xs[start:stop], ys[start:stop]]), pen, f"trace:{lead}")
-    if beyond:
-        yield Text(left + 1.0, base + 9.0, word("clipped", content.language), 2.8, "alert")
+
+
+def _heights(content: SheetContent, cell: _Cell, base: float, level: float, scale: Scale) -> tuple[int, Points]:
+    """(first sample, heights in mm of the cell's samples)."""
+    fs = content.fs_hz
+    lo = max(0, int(np.ceil(cell.start_s * fs - 1e-9)))
+    hi = min(content.signals_mv.shape[1], int(np.ceil((cell.start_s + cell.seconds) * fs - 1e-9)))
+    return lo, base - (content.signals_mv[cell.lead, lo:hi] - level) * scale.gain
+
+
+def _beyond(content: SheetContent, cell: _Cell, rows: int, level: float, scale: Scale) -> bool:
+    """Whether a sample of the cell lies off the paper."""
+    _, ys = _heights(content, cell, _baseline(cell.row, rows), level, scale)
+    with np.errstate(invalid="ignore"):
+        return bool(np.any((ys < GRID[1]) | (ys > GRID[1] + GRID[3])))
 
 
 def _stretches(present: np.ndarray) -> list[tuple[int, int]]:
@@ -287,7 +300,9 @@ def _header(content: SheetContent) -> list[Item]:
     for k, (label, value) in enumerate(content.facts[:10]):
         column, row = divmod(k, 5)
         left, y = x + 68.0 + column * 48.0, 19.5 + 5.0 * row
-        items += [Text(left, y, label, 3.0, "faint"), Text(left + 43.0, y, value, 3.6, bold=True, anchor="end")]
+        # a long value is set smaller rather than into its label
+        size = min(3.6, (_FACT_MM - 1.5 - 3.0 * _wide(label)) / _wide(value))
+        items += [Text(left, y, label, 3.0, "faint"), Text(left + _FACT_MM, y, value, size, bold=True, anchor="end")]
     items += _statements(content)
     mark = word("unconfirmed", content.language)
     width = 68.0 if content.language == "zh" else 42.0
@@ -299,7 +314,7 @@ def _header(content: SheetContent) -> list[Item]:
     return items
 
 
-def _statements(content: SheetContent, most: int = 7) -> list[Item]:
+def _statements(content: SheetContent, most: int = 8) -> list[Item]:
     """The statements, wrapped; those that do not fit are counted."""
     x, size = GRID[0] + _ASIDE_MM, 3.1
     lines: list[tuple[Statement, str]] = []
@@ -307,12 +322,12 @@ def _statements(content: SheetContent, most: int = 7) -> list[Item]:
         pieces = wrapped(statement.text, (GRID[2] - _ASIDE_MM) / size)
         left = len(content.statements) - k
         if len(lines) + len(pieces) > most - (left > 1):
-            more = Statement(word("more", content.language, n=left), alert=statement.alert)
+            more = replace(statement, text=word("more", content.language, n=left))
             lines = [*lines[: most - 1], (more, more.text)]
             break
         lines += [(statement, piece) for piece in pieces]
     return [
-        Text(x, 19.0 + 4.2 * k, text, size, "alert" if s.alert else "text", bold=s.alert)
+        Text(x, 18.2 + 3.8 * k, text, size, "alert" if s.alert else "text", bold=s.alert and s.strong)
         for k, (s, text) in enumerate(lines)
     ]
 
@@ -321,13 +336,18 @@ def wrapped(text: str, ems: float) -> list[str]:
     """``text`` in lines of at most ``ems`` font sizes, as far as its spaces and Chinese characters allow."""
     lines, line, width = [], "", 0.0
     for piece in re.findall(r"[\u2e80-\uffef]|[^\s\u2e80-\uffef]+\s*|\s+", text):
-        wide = sum(_em(c) for c in piece.rstrip())
+        wide = _wide(piece.rstrip())
         if line and width + wide > ems:
             lines.append(line.rstrip())
             line, width = "", 0.0
         line += piece
-        width += sum(_em(c) for c in piece)
+        width += _wide(piece)
     return [*lines, line.rstrip()]
+
+
+def _wide(text: str) -> float:
+    """Width of a text in font sizes."""
+    return sum(_em(character) for character in text)
 
 
 def _em(character: str) -> float:

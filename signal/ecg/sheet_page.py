@@ -69,7 +69,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One line of text on its baseline. ``size_mm`` is the font size; ``anchor`` is ``start``, ``middle``, ``end``."""
+    """One line of text on its baseline. ``size_mm`` is the font size; ``anchor`` is ``start``, ``middle``, ``end``.
+
+    ``halo`` leaves ``HALO_MM`` of paper around the letters, so that they can be read where a trace passes.
+    """
 
     x: float
     y: float
@@ -78,7 +81,10 @@ class Text:
     pen: str = "text"
     bold: bool = False
     anchor: str = "start"
+    halo: bool = False
 
+
+HALO_MM = 0.4
 
 Item = Polyline | Segments | Box | Text
 

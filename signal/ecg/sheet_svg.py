@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape
 
-from teleread.signal.ecg.sheet_page import PENS, Box, Item, Page, Polyline, Segments, Text
+from teleread.signal.ecg.sheet_page import HALO_MM, PENS, Box, Item, Page, Polyline, Segments, Text
 
 _FONTS = "Arial, Helvetica, 'Noto Sans CJK SC', 'Microsoft YaHei', 'PingFang SC', SimSun, sans-serif"
 
@@ -38,9 +38,14 @@ def _item(item: Item) -> str:
 def _text(item: Text) -> str:
     weight = ' font-weight="bold"' if item.bold else ""
     anchor = "" if item.anchor == "start" else f' text-anchor="{item.anchor}"'
+    halo = ""
+    if item.halo:
+        halo = (
+            f' stroke="{_colour("paper")}" stroke-width="{2 * HALO_MM:g}" stroke-linejoin="round" paint-order="stroke"'
+        )
     return (
         f'<text x="{item.x:.3f}" y="{item.y:.3f}" font-size="{item.size_mm:g}" fill="{_colour(item.pen)}"'
-        f"{weight}{anchor}>{_safe(item.text)}</text>"
+        f"{weight}{anchor}{halo}>{_safe(item.text)}</text>"
     )
 
 

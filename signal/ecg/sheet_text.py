@@ -114,7 +114,9 @@ def flag_line(flag: Mapping[str, Any], language: str, *, doubts: bool = True) ->
     text = word(code, language)
     if values:
         limit = f"{flag['limit']:.2f}" if in_mv else f"{flag['limit']:.4g}"
-        text += f": {values} {unit} ({word('limit', language)} {limit})"
+        text += f": {values} {unit}"
+        # a limit of 0 asks only whether it is there
+        text += f" ({word('limit', language)} {limit})" if flag["limit"] else ""
     return "; ".join([text, *(_doubts([flag], language) if doubts else ())])
 
 
@@ -190,8 +192,11 @@ def _flag_lines(analysis: Mapping[str, Any], language: str) -> Iterator[Statemen
         code = flag.get("code", flag["rule_id"])
         if code not in said:
             said.add(code)
-            alert = flag.get("severity") in ("critical", "urgent")
-            yield Statement(flag_line(flag, language, doubts=False), alert=alert)
+            severity, text = flag.get("severity"), flag_line(flag, language, doubts=False)
+            if severity in ("critical", "urgent"):
+                yield Statement(f"{word(severity, language)} · {text}", alert=True, strong=severity == "critical")
+            else:
+                yield Statement(text)
     if doubts := _doubts(analysis["flags"], language):
         yield Statement("; ".join(doubts))
     if not said:
@@ -213,6 +218,10 @@ def _not_judged_lines(analysis: Mapping[str, Any], language: str) -> Iterator[st
         text = f"{word('st_not_judged', language)}: {word(reason, language)}"
         reached = ", ".join(word(code, language) for code in met)
         yield f"{text}; {word('limits_met', language)}: {reached}" if met else text
+    others = [i for i in analysis.get("not_judged", ()) if i.get("met") and i["reason"] not in ST_REASONS]
+    for code, reason in dict.fromkeys((i["code"], i["reason"]) for i in others):
+        what = f"{word(reason, language)}; {word('limits_met', language)}: {word(code, language)}"
+        yield f"{word('not_judged', language)}: {what}"
     leads = dict.fromkeys(i["lead"] for i in analysis.get("not_judged", ()) if i["reason"] == "lead_quality")
     if any(leads):
         yield f"{word('not_judged', language)}: {', '.join(lead for lead in leads if lead)}"

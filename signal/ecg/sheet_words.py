@@ -43,6 +43,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "no_flags": ("No flag. That does not mean normal.", "无提示。不代表正常。"),
     "more": ("and {n} more", "另有{n}项"),
     "not_judged": ("Not judged", "未判断"),
+    "critical": ("CRITICAL", "危急"),
+    "urgent": ("Urgent", "紧急"),
     "limit": ("limit", "界值"),
     "limits_met": ("limits reached", "已达界值"),
     "assumed": ("unknown: {what}, most sensitive limit used", "{what}不详,采用最敏感界值"),

@@ -332,7 +332,7 @@ def test_st_is_said_to_be_not_judged_only_where_a_rule_left_it_out(
 def test_a_critical_st_flag_never_stands_beside_st_not_judged() -> None:
     record = replace(simulate("inferior_stemi", 3)[0], filters=Filters())
     said = [s.text for s in of(record).statements] + texts(draw_sheet(of(record))[0])
-    assert any(text.startswith("ST elevation, inferior") for text in said)
+    assert any(text.startswith("CRITICAL · ST elevation, inferior") for text in said)
     assert not any("ST not judged" in text for text in said)
     assert any("recorded band unknown: ST may be wrong" in text for text in said)
 
@@ -425,6 +425,76 @@ def test_one_thing_flagged_by_two_rules_is_said_once_and_no_flag_is_not_normal()
     assert of(record, flags=[]).statements[0] == Statement("No flag. That does not mean normal.")
 
 
+def test_critical_and_urgent_are_told_apart_and_a_note_is_not_an_alert() -> None:
+    record, _ = simulate("normal", 1)
+    flags = [
+        replace(FLAG, code=c, severity=s).to_json() for c, s in (("a", "critical"), ("b", "urgent"), ("c", "note"))
+    ]
+    first, second, third, *_ = of(record, flags=flags).statements
+    assert (first.alert, first.strong, first.text.split(" · ")[0]) == (True, True, "CRITICAL")
+    assert (second.alert, second.strong, second.text.split(" · ")[0]) == (True, False, "Urgent")
+    assert not third.alert
+    weights = {
+        i.text.split(" · ")[0]: i.bold for i in draw_sheet(of(record, flags=flags))[0].items if isinstance(i, Text)
+    }
+    assert weights["CRITICAL"]
+    assert not weights["Urgent"]
+
+
+def test_a_rule_that_asks_only_whether_it_is_there_prints_no_limit() -> None:
+    there = replace(
+        FLAG, code="ventricular_fibrillation", unit="s", value=4.0, limit=0.0, evidence=(), assumed=(), notes=()
+    )
+    assert flag_line(there.to_json(), "en") == "ventricular fibrillation: 4 s"
+
+
+@pytest.mark.parametrize("layout", ["3x4", "3x4+3", "6x2", "12x1"])
+def test_off_scale_and_the_name_stand_in_their_own_row_and_with_a_halo(layout: str) -> None:
+    wild = square()
+    wild.signals_mv[8, :] += np.where(np.arange(5000) % 500 < 50, 40.0, 0.0)
+    (page,) = draw_sheet(wild, layout)
+    written = [item for item in page.items if isinstance(item, Text)]
+    bases = sorted({float(i.points[0, 1]) for i in page.items if isinstance(i, Polyline) and i.name == "pulse"})
+    (name,) = (item for item in written if item.text == "V3")
+    (word_,) = (item for item in written if item.text == "off scale")
+    row = min(bases, key=lambda base: abs(base - word_.y))
+    (trace,) = lines(page, "trace:V3")
+    assert row == min(bases, key=lambda base: abs(base - float(np.median(trace[:, 1]))))
+    assert word_.y == name.y
+    assert word_.x >= name.x + 4.0
+    assert name.halo
+    assert word_.halo
+
+
+def test_a_halo_is_paper_around_the_letters_in_every_format() -> None:
+    def ink(halo: bool) -> tuple[int, bytes, bytes]:
+        line = Polyline(np.array([[2.0, 9.0], [28.0, 9.0]]), "trace")
+        page = Page(30.0, 15.0, (line, Text(5.0, 10.0, "V3", 3.6, bold=True, halo=halo)))
+        image = Image.open(io.BytesIO(png_files([page])[0])).convert("L")
+        return int((np.asarray(image) < 100).sum()), svg_files([page])[0], pdf_files([page])[0]
+
+    plain, haloed = ink(False), ink(True)
+    assert haloed[0] < plain[0]
+    assert b'paint-order="stroke"' in haloed[1]
+    assert b"paint-order" not in plain[1]
+    assert haloed[2] != plain[2]
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_value_never_runs_into_its_label(language: str) -> None:
+    values = {n: {"value": -175.0} for n in ("p_axis_deg", "qrs_axis_deg", "t_axis_deg")}
+    values |= {"rr_min_ms": {"value": 1632.0}, "rr_max_ms": {"value": 10662.0}}
+    known = tuple(facts(values, language))
+    (page,) = draw_sheet(replace(square(), facts=known, language=language))
+    written = [item for item in page.items if isinstance(item, Text)]
+    for label, value in known:
+        (left,) = (item for item in written if item.text == label)
+        (right,) = (item for item in written if item.text == value and item.y == left.y and 0 < item.x - left.x < 46)
+        ems = sum(1.0 if c >= "\u2e80" else 0.56 for c in label), 0.5 * len(value)
+        assert left.x + left.size_mm * ems[0] < right.x - right.size_mm * ems[1]
+        assert right.size_mm > 2.2
+
+
 def test_what_was_not_judged_is_printed() -> None:
     record, _ = simulate("normal", 1)
     skipped = [
@@ -432,10 +502,14 @@ def test_what_was_not_judged_is_printed() -> None:
         NotJudged("u.anterior", "1", "st_elevation_anterior", "lbbb"),
         NotJudged("u.lateral", "1", "st_elevation_lateral", "lead_quality", "V5"),
         NotJudged("u.posterior", "1", "st_elevation_posterior", "lead_missing"),
+        NotJudged("u.block", "1", "av_block_3", "uncertain", None, True),
+        NotJudged("u.high", "1", "av_block_high_grade", "uncertain"),
     ]
     said = [s.text for s in of(record, not_judged=[item.to_json() for item in skipped]).statements]
     assert "ST not judged: left bundle branch block; limits reached: ST elevation, inferior" in said
     assert "Not judged: V5" in said
+    assert "Not judged: not certain enough; limits reached: Complete AV block" in said
+    assert not any("High-grade" in text for text in said)
     assert not any("posterior" in text for text in said)
 
 
@@ -449,9 +523,9 @@ def test_a_dead_recording_says_look_at_the_patient_first() -> None:
 def test_more_statements_than_fit_are_counted() -> None:
     content = replace(square(), statements=tuple(Statement(f"line {k}") for k in range(9)))
     said = texts(draw_sheet(content)[0])
-    assert "line 5" in said
-    assert "line 6" not in said
-    assert "and 3 more" in said
+    assert "line 6" in said
+    assert "line 7" not in said
+    assert "and 2 more" in said
 
 
 def test_long_statements_are_wrapped_within_the_paper() -> None:
