@@ -135,6 +135,34 @@ def test_a_curve_that_leaves_the_paper_says_so(english: Watched) -> None:
     expect(page.locator("canvas")).to_have_attribute("data-off-leads", "V1")
 
 
+@pytest.mark.parametrize("condition", ["vt", "inferior_stemi", "lbbb"])
+def test_a_report_is_written_and_signed_without_scrolling(seen: Watched, condition: str) -> None:
+    page = seen.page
+    with seen.web.signed_in("nurse") as nurse:
+        upload(nurse, wfdb(condition, 3))
+    seen.sign_in("reader")
+    open_first(page)
+    page.locator("canvas[data-drawn]").wait_for()
+    check(page)
+    for part in ("#text", ".sign button"):
+        box = page.locator(part).bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 768, part
+
+
+def test_a_limit_that_a_bundle_branch_block_kept_from_being_judged_is_in_sight(english: Watched) -> None:
+    page = english.page
+    with english.web.signed_in("nurse") as nurse:
+        upload(nurse, wfdb("lbbb", 1))
+    english.sign_in("reader")
+    open_first(page)
+    words = "ST elevation, anterior: limit reached, not judged because: left bundle branch block"
+    expect(page.locator(".reached")).to_contain_text(words)
+    expect(page.locator(".reached")).to_be_in_viewport()
+    page.locator(".not-judged summary").press("Enter")
+    expect(page.locator(".not-judged")).to_contain_text("left bundle branch block: long QTc; ST elevation, inferior")
+
+
 def test_keys_move_find_and_help(english: Watched) -> None:
     page = english.page
     with english.web.signed_in("nurse") as nurse:

@@ -80,6 +80,22 @@ def test_a_real_recording_of_another_program_is_judged(nurse: httpx.Client, data
     assert upload(nurse, {"a": data}).json()["verdict"]["state"] == "prepared"
 
 
+@pytest.mark.parametrize(("urgent", "raised"), [(False, True), (True, False)])
+def test_the_clinic_is_told_that_the_program_flags_and_whom_to_telephone(
+    nurse: httpx.Client, urgent: bool, raised: bool
+) -> None:
+    receipt = upload(nurse, wfdb("inferior_stemi"), urgent=urgent).json()["receipt"]
+    text = nurse.get(f"/receipts/{receipt}/status").text
+    assert ("The program raised this to Urgent (unconfirmed)." in text) is raised
+    assert ("The program flags a possible critical value (unconfirmed)." in text) is not raised
+    assert '<span class="tel">0571-0</span>' in text
+
+
+def test_without_a_flag_the_program_raised_nothing(nurse: httpx.Client) -> None:
+    receipt = upload(nurse, wfdb()).json()["receipt"]
+    assert "The program" not in nurse.get(f"/receipts/{receipt}/status").text.replace("by the program", "")
+
+
 def test_sent_twice_is_one_receipt_and_one_case(nurse: httpx.Client, reader: httpx.Client) -> None:
     first = upload(nurse, {"a.dcm": named_ecg("A")})
     second = upload(nurse, {"other-name.dcm": named_ecg("A")})
