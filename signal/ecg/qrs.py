@@ -9,6 +9,7 @@ what shape leaves open. Deviations from the usual threshold detectors, all becau
   joined or 24 h long and its beats stay;
 - all that is looked at is a ratio and free of sign: neither gain nor polarity matters;
 - several leads are weighted by how far their beats stand out; each is judged alone and the logits are averaged;
+- in several leads, what was found is looked at again: P waves that no QRS follows are no beats (``qrs_sceptic``);
 - pacing spikes are sought in the samples as they are, before anything smooths them, and taken out.
 """
 
@@ -36,6 +37,7 @@ from teleread.signal.ecg.qrs_front import (
     to_work_rate,
     without_spikes,
 )
+from teleread.signal.ecg.qrs_sceptic import outdone, ventricular
 
 Networks = tuple[judge.Network, judge.Network]
 
@@ -115,9 +117,11 @@ def _blocks(x: Samples, fs_hz: float) -> Iterator[tuple[int, int, int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _Leads:
-    """Living leads: their samples, front end, how much the word of each weighs (sums to 1), and its usual slope."""
+    """Living leads: their samples, these at the working rate, front end, how much the word of each weighs (sums
+    to 1), and its usual slope."""
 
     samples: Samples
+    work: Samples
     front: Front
     weight: Floats
     usual: Floats
@@ -137,6 +141,11 @@ def _beats(x: Samples, fs_hz: float, start: int, stop: int, networks: Networks) 
     likely = np.flatnonzero(logits > 0.0)
     kept = likely[strongest(at[likely], logits[likely], judge.REFRACTORY)]
     peaks = _locate(leads, at[kept], fs_hz)
+    found = np.rint((peaks + 0.5) / leads.ratio - 0.5).astype(np.int64)
+    true = ventricular(leads.work, found)
+    if not true.all():
+        missed = outdone(leads.work, at, slope[at], found[~true], found[true])
+        peaks = np.sort(np.concatenate((peaks[true], _locate(leads, missed, fs_hz))))
     # a largest deflection at the very end is the flank of something that lies beyond
     edge = round(_EDGE_S * fs_hz)
     inside: Indices = peaks[(peaks >= max(start, edge)) & (peaks < min(stop, x.shape[1] - edge))]
@@ -161,14 +170,14 @@ def _leads(x: Samples, fs_hz: float) -> _Leads | None:
     front = prepare(work, usable)
     if len(work) == 1:
         one = np.ones(1, np.float32)
-        return _Leads(x, front, one, one, ratio) if front.level[0, 0] > 0 else None
+        return _Leads(x, work, front, one, one, ratio) if front.level[0, 0] > 0 else None
     usual = np.median(front.level[:, ::8], axis=1)
     rest = np.median(front.slope[:, ::4], axis=1)
     stands_out = np.minimum(usual / np.maximum(rest, 0.05 * usual + 1e-12), 20.0)
     weight = np.asarray(np.maximum(stands_out - 1.0, 0.05) ** 2 * (usual > 0), dtype=np.float32)
     if not weight.any():
         return None
-    return _Leads(x, front, weight / weight.sum(), np.where(usual > 0, usual, 1), ratio)
+    return _Leads(x, work, front, weight / weight.sum(), np.where(usual > 0, usual, 1), ratio)
 
 
 def _together(leads: _Leads) -> tuple[Floats, Floats]:

@@ -53,6 +53,8 @@ from teleread.signal.ecg.quality_types import (
 __all__ = ["ELECTRODES", "EXCHANGES", "FAULTS", "LIMITS", "REMEDIES", "Finding", "Limits", "Quality", "assess_quality"]
 
 _MIN_FS_HZ = 20.0
+_SILENT = frozenset({"off", "flat", "low_amplitude"})
+"""Faults of leads that a stopped heart shows as a loose electrode does."""
 
 Experts = Callable[[LeadMeasures, BeatMeasures | None, Samples, Sequence[str]], bool | None]
 
@@ -126,6 +128,9 @@ def judge_recording(
         worst = worst_finding(measures, leads, limits)
         about_leads += [] if worst in about_leads else [worst]
     acceptable = not (refused or spoilt)
+    if hopeless:
+        # one message: whoever mends twelve electrodes first loses the time in which the patient could be helped
+        about_leads = [one for one in about_leads if one.fault not in _SILENT]
     findings += about_leads
     score = float(lead_scores(faults).mean())
     if hopeless:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from teleread.signal.ecg.beat_shapes import Mask, decimated
 from teleread.signal.ecg.fibrillation import HOP_S, WINDOW_S, WORK_FS_HZ, ChaosMeasures, measures, repetition
@@ -13,6 +14,8 @@ Span = tuple[float, float]
 _CHUNK_S = 300.0
 _LIVE_MV = 0.12
 _FLAT_MV = 0.08
+_ATRIAL_MV = 0.4
+_QRS_MV_S = 8.0
 _LEAST_VF_S = 3.0
 _ORDERLY_MATCH = 0.85
 _REPEATS = 0.9
@@ -39,12 +42,14 @@ def unordered_spans(
     lead_over = int(WINDOW_S * fs_hz) // step * step
     hits: list[Mask] = []
     calm: list[Samples] = []
+    steep: list[Samples] = []
     n = signals_mv.shape[1]
     for start in range(0, max(n, 1), chunk):
         piece = signals_mv[rows, start : min(n, start + chunk + lead_over)]
         if piece.shape[1] < WINDOW_S * fs_hz:
             break
-        m = measures(decimated(piece, step), fs)
+        work = decimated(piece, step)
+        m = measures(work, fs)
         if start + chunk < n:
             last = int(_CHUNK_S / HOP_S)
             m = ChaosMeasures(
@@ -52,10 +57,21 @@ def unordered_spans(
             )
         hits.append(_fibrillating(m))
         calm.append(m.height_mv.max(axis=1))
+        steep.append(_steepest(work, fs)[: len(m.height_mv)])
     if not hits:
         return [], []
     hit, height = np.concatenate(hits), np.concatenate(calm)
-    return _merged(hit, n / fs_hz), _flat_spans(height, n / fs_hz)
+    still = (height < _FLAT_MV) | ((height < _ATRIAL_MV) & (np.concatenate(steep) < _QRS_MV_S))
+    return _merged(hit, n / fs_hz), _flat_spans(height, still, n / fs_hz)
+
+
+def _steepest(work_mv: Samples, fs_hz: float) -> Samples:
+    """The largest slope in mV/s in each window, of any lead, over 16 ms after smoothing over 24 ms: a P wave reaches
+    6, the QRS of a heart with low voltage 11."""
+    smooth = (work_mv[:, 2:] + work_mv[:, 1:-1] + work_mv[:, :-2]) / 3.0
+    slope = (np.abs(smooth[:, 2:] - smooth[:, :-2]) * (0.5 * fs_hz)).max(axis=0)
+    width, hop = round(WINDOW_S * fs_hz), round(HOP_S * fs_hz)
+    return np.asarray(sliding_window_view(slope, width - 4)[::hop].max(axis=1))
 
 
 def _fibrillating(m: ChaosMeasures) -> Mask:
@@ -81,8 +97,8 @@ def _merged(hit: Mask, duration_s: float) -> list[Span]:
     return [s for s in spans if s[1] - s[0] >= min(_LEAST_VF_S, 0.5 * duration_s)]
 
 
-def _flat_spans(height: Samples, duration_s: float) -> list[tuple[float, float, float]]:
-    starts, stops = run_lengths(height < _FLAT_MV)
+def _flat_spans(height: Samples, still: Mask, duration_s: float) -> list[tuple[float, float, float]]:
+    starts, stops = run_lengths(still)
     spans = []
     for first, last in zip(starts, stops - 1, strict=True):
         end = duration_s if last == height.size - 1 else last * HOP_S + WINDOW_S

@@ -314,3 +314,26 @@ def test_spikes_alone_and_a_long_missing_start_hold_no_beat() -> None:
     late = np.full((12, 5000), np.nan)
     late[:, 4700:] = 0.0
     assert detect_qrs(late, 500.0).size == 0
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_p_waves_of_a_heart_without_qrs_are_no_beats(seed: int, noise: float) -> None:
+    record, _ = simulate("asystole", seed, p_waves=True, noise=noise)
+    for gain in (1e-4, 1.0, 1e4):
+        assert detect_qrs(record.signals_mv * gain, record.fs_hz).size == 0
+
+
+@pytest.mark.parametrize("rate_bpm", [12.0, 15.0, 18.0, 21.0, 24.0, 30.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_in_slow_complete_block_the_escape_beats_are_found_and_not_the_p_waves(seed: int, rate_bpm: float) -> None:
+    record, truth = simulate("complete_block", seed, rate_bpm=rate_bpm)
+    found = detect_qrs(record.signals_mv, record.fs_hz)
+    assert agree(found, truth.r_peaks, record.signals_mv.shape[1], record.fs_hz)
+
+
+@pytest.mark.parametrize("condition", ["paced", "lbbb", "idioventricular", "hyperkalaemia", "pre_excitation", "vt"])
+def test_wide_and_smooth_beats_are_no_p_waves_even_when_small(condition: str) -> None:
+    record, truth = simulate(condition, 3, scale=0.3, noise=1.0)
+    n, fs = record.signals_mv.shape[1], record.fs_hz
+    assert agree(detect_qrs(record.signals_mv, fs), truth.r_peaks, n, fs, tolerance_s=0.09)

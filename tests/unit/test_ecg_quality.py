@@ -472,3 +472,13 @@ def test_real_recordings_are_judged_as_experts_did(data_dir: Path) -> None:
     ecgs = held["ecg_int16"]
     right = sum(judged(ecgs[i] / 200.0, float(held["fs"])).acceptable == bool(held["acceptable"][i]) for i in decided)
     assert right / decided.size >= 0.9
+
+
+@pytest.mark.parametrize("p_waves", [False, True])
+def test_a_stopped_heart_brings_one_message_and_no_list_of_electrodes(p_waves: bool) -> None:
+    stopped, _ = simulate("asystole", 1, p_waves=p_waves)
+    for signals in (stopped.signals_mv, np.zeros((12, 5000))):
+        found = judged(signals)
+        assert (found.findings[0].fault, found.findings[0].remedy) == ("all_leads_bad", "look_at_patient")
+        assert not {"off", "flat", "low_amplitude"} & {one.fault for one in found.findings}
+        assert not found.acceptable

@@ -597,3 +597,19 @@ def test_beats_without_any_shape_are_grouped_without_complaint() -> None:
     x[:, 200] = 1.0
     rhythm = classify_rhythm(x, FS, STANDARD_LEADS, np.arange(1500, 4500, 400), None, None)
     assert len(rhythm.beats) == 8
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_p_waves_without_any_qrs_are_asystole(seed: int, noise: float) -> None:
+    record, truth = simulate("asystole", seed, p_waves=True, noise=noise)
+    rhythm = classify_rhythm(record.signals_mv, record.fs_hz, record.leads, truth.r_peaks, None, None)
+    assert codes(rhythm) >= {"asystole"}
+
+
+@pytest.mark.parametrize("condition", ["low_voltage", "idioventricular", "vf", "paced"])
+def test_small_beats_that_nobody_found_are_no_asystole(condition: str) -> None:
+    record, _ = simulate(condition, 2, **({} if condition == "vf" else {"scale": 0.6}))
+    nothing = np.empty(0, dtype=np.int64)
+    rhythm = classify_rhythm(record.signals_mv, record.fs_hz, record.leads, nothing, None, None)
+    assert "asystole" not in codes(rhythm)
