@@ -189,7 +189,8 @@ def _with_missing(quality: Quality, there: NDArray[np.bool_]) -> Quality:
     off = finding(None, "off")
     if not there.size or 1.0 - float(there.mean()) <= LIMITS.missing_share or off in quality.findings:
         return quality
-    return replace(quality, findings=(*quality.findings, off))
+    # behind the other findings about the whole recording
+    return replace(quality, findings=tuple(sorted((*quality.findings, off), key=lambda one: one.lead is not None)))
 
 
 def _beats(quality: Quality, rhythm: Rhythm) -> bool:

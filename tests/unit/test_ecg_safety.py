@@ -15,9 +15,9 @@ from teleread.signal.ecg.flags import flag, load_profile
 from teleread.signal.ecg.gaps import between, possible
 from teleread.signal.ecg.intervals import rates
 from teleread.signal.ecg.record import CALIBRATION_PULSE, Annotation, EcgRecord
-from teleread.signal.ecg.rhythm_types import Rhythm
+from teleread.signal.ecg.rhythm_types import Rhythm, RhythmFinding
 from teleread.signal.ecg.rr import outside_fibrillation, rr_intervals
-from teleread.signal.ecg.stretches import _prevailing
+from teleread.signal.ecg.stretches import Stretch, _joined, _prevailing, look
 from tests.unit.flag_cases import F, R, inputs, st
 
 LOOK = Finding(None, "all_leads_bad", "look_at_patient")
@@ -174,6 +174,38 @@ def test_successive_differences_are_not_taken_across_what_was_removed() -> None:
     assert found["rmssd_ms"].value == 0.0
     assert found["rr_mean_ms"].value == 1000.0
     assert "rmssd_ms" not in rates(np.array([800.0, np.nan, 1200.0]))
+
+
+def test_the_intervals_of_a_piece_are_between_its_own_beats_and_cross_no_gap() -> None:
+    record = simulate("normal", 4, fs_hz=125.0, duration_s=700.0)[0]
+    signals = record.signals_mv[[1, 6]].copy()
+    signals[:, round(100 * 125.0) : round(104 * 125.0)] = np.nan
+    there = np.isfinite(signals).any(axis=0)
+    found = analyse(replace(record, signals_mv=signals, leads=("II", "V1")))
+    rr = rr_intervals(there, found.r_peaks, 125.0)
+    pieces = list(look(signals, 125.0, ("II", "V1"), found.r_peaks, rr, child=False))
+    assert [one.rr_ms.size + 1 for one in pieces] == [one.delineation.qrs_on.size for one in pieces]
+    assert int(np.isnan(pieces[0].rr_ms).sum()) == 1
+    assert np.nanmax(np.concatenate([one.rr_ms for one in pieces])) < 1500.0
+    assert found.measurements["rr_max_ms"].value < 1500.0
+
+
+def test_findings_of_one_code_are_one_only_across_the_border_of_two_pieces() -> None:
+    def piece(start: float, *found: RhythmFinding) -> Stretch:
+        rhythm = Rhythm(((start, start + 300.0, "sinus_rhythm"),), (), found)
+        return Stretch(start, start + 300.0, None, None, rhythm, None, np.empty(0), 250.0)  # type: ignore[arg-type]
+
+    def slow(start: float, end: float, value: float, code: str = "bradycardia") -> RhythmFinding:
+        return RhythmFinding(code, start, end, value, "bpm", 0.9)
+
+    inside = _joined([piece(0.0, slow(10.0, 20.0, 50.0), slow(30.0, 40.0, 45.0)), piece(300.0)])
+    assert len(inside.findings) == 2
+    across = _joined([piece(0.0, slow(200.0, 308.0, 50.0)), piece(300.0, slow(291.0, 400.0, 45.0))])
+    assert across.findings == (slow(200.0, 400.0, 45.0),)
+    apart = _joined([piece(0.0, slow(200.0, 280.0, 50.0)), piece(300.0, slow(291.0, 400.0, 45.0))])
+    assert len(apart.findings) == 2
+    pauses = [slow(296.0, 299.0, 3.0, "pause"), slow(302.0, 305.0, 3.0, "pause")]
+    assert len(_joined([piece(0.0, pauses[0]), piece(300.0, pauses[1])]).findings) == 2
 
 
 # --- P waves and names
