@@ -32,13 +32,14 @@ _LITTLE_FOLLOWS = 0.15
 _GAP = 1.6
 _SMALLER = 3.0
 _ALONE = 60
+_AFAR = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The usual shape of some beats: ``size`` in units of the leads (root of the sum of squares over leads, peak to
-    peak), ``steep`` its largest slope over its size in 1/s, ``follows`` the deflection after it over its size; NaN
-    where beats come so fast that nothing can be told."""
+    peak), ``steep`` its largest slope over its size in 1/s, ``follows`` the deflection after it over its own;
+    infinite where beats come so fast that nothing can be told, NaN where they are too few."""
 
     size: float
     steep: float
@@ -60,7 +61,9 @@ def ventricular(work: Samples, at: Indices) -> NDArray[np.bool_]:
     ranked = np.sort(size)
     for k in np.flatnonzero(ranked[1:] > _GAP * ranked[:-1]):
         small = size <= ranked[k]
-        less, more = _shape_of(windows[small], apart[small]), _shape_of(windows[~small], apart[~small])
+        clear = small & _clear_of(at, at[~small])
+        chosen = clear if clear.sum() >= _FEWEST else small
+        less, more = _shape_of(windows[chosen], apart[chosen]), _shape_of(windows[~small], apart[~small])
         if less.size <= 0:
             continue
         smaller = more.size > _SMALLER * less.size and more.size * more.steep > _SMALLER * less.size * less.steep
@@ -97,6 +100,14 @@ def _sizes(windows: Samples) -> Samples:
     return np.asarray(np.sqrt(np.square(np.ptp(near, axis=2)).sum(axis=1)))
 
 
+def _clear_of(at: Indices, large: Indices) -> NDArray[np.bool_]:
+    """Which have no large beat so near that its QRS or T wave could be taken for what follows them."""
+    place = np.searchsorted(large, at)
+    since = at - np.concatenate(([-_AFAR], large))[place]
+    until = np.concatenate((large, [at[-1] + _AFAR]))[place] - at
+    return np.asarray((since >= _AFTER) & (until >= _AFTER + _CLEAR))
+
+
 def _slopes(windows: Samples) -> Samples:
     near = windows[:, :, _BEFORE - _HALF : _BEFORE + _HALF + 1]
     slope = np.abs(near[:, :, _STEP:] - near[:, :, :-_STEP]).max(axis=2)
@@ -122,7 +133,9 @@ def _shape_of(windows: Samples, distances: Samples) -> Shape:
 def _follows(windows: Samples, apart: float) -> float:
     """Noise differs between beats: what counts is only what one half of the beats shares with the other."""
     start, end = _BEFORE + _CLEAR, min(windows.shape[2], round(_BEFORE + apart - _CLEAR))
-    if apart < _LEAST_APART or len(windows) < _FEWEST:
+    if apart < _LEAST_APART:
+        return float("inf")
+    if len(windows) < _FEWEST:
         return float("nan")
     one, other = np.median(windows[::2], axis=0), np.median(windows[1::2], axis=0)
     later, there = _shared(one[:, start:end], other[:, start:end]), _shared(one[:, :start], other[:, :start])
