@@ -49,7 +49,7 @@ def interval(flags: NDArray[np.bool_]) -> str:
 def cinc(data: Path) -> None:
     held = np.load(data / "cinc2011" / "set_a.npz")
     graded = np.flatnonzero(held["acceptable"] >= 0)
-    with resources.files("teleread.signal.ecg").joinpath("weights", "quality.npz").open("rb") as file:
+    with resources.files("teleread.signal.ecg").joinpath("weights", "quality.weights").open("rb") as file:
         unseen = np.load(file)["unseen"]
     refused = held["acceptable"][graded] == 0
     fs, ecgs = float(held["fs"]), held["ecg_int16"]

@@ -2,7 +2,7 @@
 
     python -m training.ecg_delineate prepare --ludb DIR --nstdb DIR --out FILE.npz
     python -m training.ecg_delineate fold  --data FILE.npz --fold 0 --folds 3 --out FOLDER
-    python -m training.ecg_delineate all   --data FILE.npz --steps 3000 --out signal/ecg/weights/delineate.npz
+    python -m training.ecg_delineate all   --data FILE.npz --steps 3000 --out signal/ecg/weights/delineate.weights
 
 Then the same once more with ``--start WEIGHTS --steps 1000`` and another ``--out``: a short second course.
 Needs torch and (to prepare) wfdb. Each lead of each record is a sample; a fold leaves out whole records, and what it
@@ -370,7 +370,8 @@ def main() -> None:
         net = train(data, seen, SEED + args.fold, args.steps, args.batch)
     target = Path(args.out) / f"fold_{args.fold}.npz" if args.what == "fold" else Path(args.out)
     target.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(target, **folded(net), sources=np.array(SOURCES), unseen=data["names"][unseen])
+    with target.open("wb") as file:
+        np.savez(file, **folded(net), sources=np.array(SOURCES), unseen=data["names"][unseen])
 
 
 if __name__ == "__main__":

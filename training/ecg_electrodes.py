@@ -1,6 +1,6 @@
 """Trains the networks that find exchanged electrodes, and prints how they do on recordings they have not seen.
 
-    python training/ecg_electrodes.py --data DATA/ecg --out signal/ecg/weights/electrodes.npz
+    python training/ecg_electrodes.py --data DATA/ecg --out signal/ecg/weights/electrodes.weights
 
 Needs torch and wfdb. Every recording (LUDB, CinC 2020/2021, the acceptable ones of CinC 2011, simulated hearts) is
 taken as recorded properly; the only wrong examples are its own exchanges, so nothing else about
@@ -180,7 +180,8 @@ def main() -> None:
         stored |= {f"{kind}_{name}": one.astype(np.float32) for name, one in model.items()}
     note = "LUDB 1.0.1 (150), CinC 2020/2021 (81), CinC 2011 set a (acceptable of 601), 360 simulated; "
     note += "training/ecg_electrodes.py"
-    np.savez_compressed(args.out, sources=np.array(note), **stored)
+    with args.out.open("wb") as file:
+        np.savez_compressed(file, sources=np.array(note), **stored)
 
 
 def report(

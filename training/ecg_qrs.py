@@ -1,6 +1,6 @@
 """Trains the two networks of the QRS detector and says how good they are on recordings that did not train them.
 
-    python -m training.ecg_qrs --data ecg [--folds 8] [--variants 6] [--out signal/ecg/weights/qrs.npz]
+    python -m training.ecg_qrs --data ecg [--folds 8] [--variants 6] [--out signal/ecg/weights/qrs.weights]
 
 Recordings are split into folds by patient. The second network learns from what the first says of recordings that did
 not train it (stacking); every figure printed is of recordings in the fold left out. The weights written are trained
@@ -313,7 +313,8 @@ def main() -> int:
     if options.out:
         named = ", ".join(f"{n} of {d}" for d, n in sorted(Counter(s.database for s in found).items()))
         text = np.array(f"trained by training/ecg_qrs.py on {named}; noise of nstdb/118e24")
-        np.savez(options.out, sources=text, **pair(firsts[-1], seconds[-1]))
+        with options.out.open("wb") as file:
+            np.savez(file, sources=text, **pair(firsts[-1], seconds[-1]))
     if options.folds_out:
         save_folds(options.folds_out, found, folds, firsts, seconds)
     return 0

@@ -1,6 +1,6 @@
 """Trains the trees that say whether experts would accept a twelve-lead recording, and prints how they do unseen.
 
-    python training/ecg_quality.py --data DATA/ecg --out signal/ecg/weights/quality.npz
+    python training/ecg_quality.py --data DATA/ecg --out signal/ecg/weights/quality.weights
 
 Needs scikit-learn and wfdb. Graded recordings are CinC 2011 set a (601 of 1,000); LUDB and the recordings of CinC
 2020/2021 are added as acceptable ones from other carts, in training only. The threshold comes from unseen recordings.
@@ -141,7 +141,8 @@ def main() -> None:
     models = [fit(held["features"], refused, held["accepted_elsewhere"], seed) for seed in range(SEEDS)]
     note = "CinC 2011 set a (601 of 1,000), LUDB 1.0.1 (150), CinC 2020/2021 (81); training/ecg_quality.py"
     arrays = packed(models) | {"threshold": np.array(threshold), "sources": np.array(note)}
-    np.savez_compressed(args.out, **arrays, unseen=np.round(told, 3).astype(np.float32))
+    with args.out.open("wb") as file:
+        np.savez_compressed(file, **arrays, unseen=np.round(told, 3).astype(np.float32))
 
 
 if __name__ == "__main__":

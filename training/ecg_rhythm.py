@@ -25,7 +25,7 @@ from teleread.signal.ecg.qrs import detect_qrs
 from teleread.signal.ecg.record import standard_lead_name
 from teleread.signal.ecg.simulate import CONDITIONS, simulate
 
-WEIGHTS = Path(__file__).parent.parent / "signal" / "ecg" / "weights" / "ecg_rhythm.npz"
+WEIGHTS = Path(__file__).parent.parent / "signal" / "ecg" / "weights" / "ecg_rhythm.weights"
 BEATS = "NLRBAaJSVrFejnE/fQ!"
 NORMAL, EARLY, VENTRICULAR = "NLRej", "AaJS", "VE!"
 STRIPS = {"mit": ((10, 1), (30, 1)), "cpsc": ((10, 1), (30, 1))}
@@ -245,7 +245,8 @@ def save(path: Path, chosen: list[Part]) -> None:
         "flutter": train_flutter(chosen),
     }
     arrays = {f"{name}_{k}": v.astype(np.float32) for name, net in nets.items() for k, v in net.items()}
-    np.savez(path, sources=np.array(SOURCES), **arrays)
+    with path.open("wb") as file:
+        np.savez(file, sources=np.array(SOURCES), **arrays)
 
 
 def main() -> None:

@@ -140,7 +140,7 @@ def _product(w: Planes, columns: Planes) -> Planes:
 @lru_cache(maxsize=1)
 def trained() -> Weights:
     """The weights that come with the package."""
-    with (files("teleread.signal.ecg") / "weights" / "delineate.npz").open("rb") as source:
+    with (files("teleread.signal.ecg") / "weights" / "delineate.weights").open("rb") as source:
         return load(source)
 
 

@@ -67,7 +67,7 @@ class Network:
 @lru_cache(maxsize=2)
 def network(kind: str) -> Network:
     """The network for ``limb`` or ``chest``, from the package's weights."""
-    source = resources.files("teleread.signal.ecg").joinpath("weights", "electrodes.npz")
+    source = resources.files("teleread.signal.ecg").joinpath("weights", "electrodes.weights")
     with source.open("rb") as file, np.load(file, allow_pickle=False) as held:
 
         def of(name: str) -> Samples:

@@ -90,7 +90,7 @@ def network(arrays: Mapping[str, NDArray[np.float32]], name: str) -> Network:
 @lru_cache(maxsize=1)
 def networks() -> tuple[Network, Network]:
     """First and second network as shipped (built by training/ecg_qrs.py)."""
-    path = files("teleread.signal.ecg") / "weights" / "qrs.npz"
+    path = files("teleread.signal.ecg") / "weights" / "qrs.weights"
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         loaded = {key: arrays[key] for key in arrays.files if key != "sources"}
     return network(loaded, "first"), network(loaded, "second")

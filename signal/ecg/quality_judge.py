@@ -70,7 +70,7 @@ class Trees:
 @lru_cache(maxsize=1)
 def trees() -> Trees:
     """The trees of the package."""
-    source = resources.files("teleread.signal.ecg").joinpath("weights", "quality.npz")
+    source = resources.files("teleread.signal.ecg").joinpath("weights", "quality.weights")
     with source.open("rb") as file, np.load(file, allow_pickle=False) as held:
         return Trees(
             feature=held["feature"].astype(np.int64),

@@ -190,9 +190,8 @@ def _shown(content: SheetContent, cells: Sequence[_Cell]) -> str:
 
 def _end(content: SheetContent, plans: Sequence[_Plan]) -> float:
     """The last second drawn."""
-    duration = content.signals_mv.shape[1] / content.fs_hz
-    last = max((cell.start_s + cell.seconds for _, cells in plans for cell in cells), default=0.0)
-    return float(min(duration, last))
+    duration: float = content.signals_mv.shape[1] / content.fs_hz
+    return min(duration, max((cell.start_s + cell.seconds for _, cells in plans for cell in cells), default=0.0))
 
 
 def _goes_on(content: SheetContent, end_s: float) -> Iterator[Item]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from teleread.signal.ecg.filters import Samples
 
-_FILE = "ecg_rhythm.npz"
+_FILE = "ecg_rhythm.weights"
 _REACH = 4.0
 
 
