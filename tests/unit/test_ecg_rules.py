@@ -90,7 +90,7 @@ def skipped(code: str, reason: str, **parts: Any) -> dict[str, Any]:
     return {"rule_id": f"a.{code}", "version": "1", "code": code, "reason": reason, "lead": None, "met": False} | parts
 
 
-def shown(analysis: dict[str, Any], **switches: bool) -> Reading:
+def shown(analysis: dict[str, Any], **switches: Any) -> Reading:
     return reading(analysis, EcgRules(date(2026, 1, 1), **switches))
 
 
@@ -116,7 +116,12 @@ def rhythm_finding(code: str, value: float | None, unit: str) -> dict[str, Any]:
 
 
 def test_of_each_rhythm_finding_the_worst_value_is_shown_with_how_many_there_are() -> None:
-    given = [("pause", 6.0, "s"), ("bradycardia", 31.0, "bpm"), ("pause", 3.1, "s"), ("bradycardia", 44.0, "bpm")]
+    given: list[tuple[str, float | None, str]] = [
+        ("pause", 6.0, "s"),
+        ("bradycardia", 31.0, "bpm"),
+        ("pause", 3.1, "s"),
+        ("bradycardia", 44.0, "bpm"),
+    ]
     given += [("av_block_3", None, ""), ("couplet", None, ""), ("couplet", 2.0, "%")]
     found = shown(analysed(rhythm_findings=[rhythm_finding(*one) for one in given])).findings
     assert {(one.code, one.value, one.unit, one.count) for one in found} == {
