@@ -39,7 +39,7 @@ _AFAR = 10_000
 class Shape:
     """The usual shape of some beats: ``size`` in units of the leads (root of the sum of squares over leads, peak to
     peak), ``steep`` its largest slope over its size in 1/s, ``follows`` the deflection after it over its own;
-    infinite where beats come so fast that nothing can be told, NaN where they are too few."""
+    infinite where beats come so fast that nothing can be told, NaN where there is nothing at all."""
 
     size: float
     steep: float
@@ -62,13 +62,15 @@ def ventricular(work: Samples, at: Indices) -> NDArray[np.bool_]:
     for k in np.flatnonzero(ranked[1:] > _GAP * ranked[:-1]):
         small = size <= ranked[k]
         clear = small & _clear_of(at, at[~small])
-        chosen = clear if clear.sum() >= _FEWEST else small
+        chosen = clear if clear.sum() >= 2 else small
         less, more = _shape_of(windows[chosen], apart[chosen]), _shape_of(windows[~small], apart[~small])
         if less.size <= 0:
             continue
         smaller = more.size > _SMALLER * less.size and more.size * more.steep > _SMALLER * less.size * less.steep
         if smaller and less.steep < _SMOOTH and not less.follows > _LITTLE_FOLLOWS:
             keep &= ~small
+    if keep.sum() < _FEWEST:
+        return keep
     usual = _shape_of(windows[keep], apart[keep])
     if usual.steep < _SMOOTH and usual.follows < _NOTHING_FOLLOWS:
         keep[:] = False
@@ -135,9 +137,9 @@ def _follows(windows: Samples, apart: float) -> float:
     start, end = _BEFORE + _CLEAR, min(windows.shape[2], round(_BEFORE + apart - _CLEAR))
     if apart < _LEAST_APART:
         return float("inf")
-    if len(windows) < _FEWEST:
-        return float("nan")
-    one, other = np.median(windows[::2], axis=0), np.median(windows[1::2], axis=0)
+    # of few beats the noise stays in, which speaks for beats
+    halves = (windows[::2], windows[1::2]) if len(windows) >= _FEWEST else (windows, windows)
+    one, other = (np.median(half, axis=0) for half in halves)
     later, there = _shared(one[:, start:end], other[:, start:end]), _shared(one[:, :start], other[:, :start])
     return float(np.sqrt(max(later, 0.0) / there)) if there > 0 else float("nan")
 

@@ -337,3 +337,12 @@ def test_wide_and_smooth_beats_are_no_p_waves_even_when_small(condition: str) ->
     record, truth = simulate(condition, 3, scale=0.3, noise=1.0)
     n, fs = record.signals_mv.shape[1], record.fs_hz
     assert agree(detect_qrs(record.signals_mv, fs), truth.r_peaks, n, fs, tolerance_s=0.09)
+
+
+def test_slow_wide_beats_beside_larger_jolts_are_no_p_waves() -> None:
+    record, truth = simulate("idioventricular", 4)
+    x, rng = record.signals_mv.copy(), np.random.default_rng(4)
+    for at in rng.integers(300, 4700, 3):
+        x[:, at : at + 40] += rng.normal(size=(12, 1)) * 4 * np.hanning(40)
+    found = detect_qrs(x, record.fs_hz)
+    assert sum(np.abs(found - r).min(initial=9999) < 45 for r in truth.r_peaks) >= 4
