@@ -131,6 +131,7 @@ NOT_JUDGED = {
     "not_measured": N_("could not be measured"),
     "rhythm_unknown": N_("rhythm undetermined"),
     "age_outside": N_("not for this age"),
+    "uncertain": N_("found, but not surely enough"),
     "switched_off": N_("switched off"),
 }
 
