@@ -1,6 +1,6 @@
 """How fast everything that is stored is read and hashed, beside hashlib on the same bytes in memory.
 
-    python -m benchmarks.scrub [--megabytes 512] [--rounds 5]
+    python -m benchmarks.scrub [--megabytes 1500] [--rounds 5]
 
 Prints one line of JSON for objects of one size, and for a mix as an alliance has it: a hundred ECGs of 60 KB, twenty
 slices of 0.5 MB and one film of 16 MB. Medians over the rounds, in which all take turns, and the CPU time that each
@@ -44,7 +44,7 @@ MIXES: dict[str, tuple[int, ...]] = {
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=512, help="of objects of each size")
+    parser.add_argument("--megabytes", type=int, default=1500, help="of objects of each size")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()

@@ -34,8 +34,8 @@ from teleread.storage.objects.raw import raw_root
 SLICE_BYTES = 64 << 20
 EVERY = timedelta(days=1)  # the slow one begins anew no sooner than this after it last began
 _KEEP_EVERY_S = 2.0
-_BATCH_BYTES = 1 << 20
-_BATCH_OBJECTS = 64
+_BATCH_BYTES = 4 << 20
+_BATCH_OBJECTS = 128
 _SLICE_OBJECTS = 2_000
 # a disk that cannot read one file says store_io; the rest of it may be well
 _FAULTS = frozenset(
