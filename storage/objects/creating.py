@@ -114,7 +114,9 @@ class Creator:
             with contextlib.suppress(TelereadError):
                 abort(self._wire, key, upload)
             raise
-        abort(self._wire, key, upload)
+        # decided already: the key holds another's object
+        with contextlib.suppress(TelereadError):
+            abort(self._wire, key, upload)
         return False
 
     def _send_parts(self, key: str, upload: str, file: BinaryIO, size: int) -> tuple[list[str], set[str]]:
@@ -227,8 +229,14 @@ def head(wire: Wire, key: str) -> Mapping[str, str] | None:
 
 
 def abort(wire: Wire, key: str, upload: str) -> None:
-    """Give up an upload in parts; nothing happens when there is none."""
-    wire.send("DELETE", key, query={"uploadId": upload}, expected=(404,))
+    """Give up an upload in parts; nothing happens when there is none.
+
+    Asked once more where no answer came: the id names this upload alone, so that a late request harms nothing.
+    """
+    try:
+        wire.send("DELETE", key, query={"uploadId": upload}, expected=(404,))
+    except PeerError:
+        wire.send("DELETE", key, query={"uploadId": upload}, expected=(404,))
 
 
 def part_bytes(size_bytes: int) -> int:

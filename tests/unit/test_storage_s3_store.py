@@ -335,7 +335,7 @@ def test_what_is_answered_to_the_end_of_an_upload_in_parts(completed: list[Answe
             found = failure.code
     assert found == outcome
     aborted = [path for method, path, _, _ in answers.seen if method == "DELETE"]
-    assert aborted == ([] if outcome == "published" else ["/bucket/a?uploadId=u"])
+    assert set(aborted) == (set() if outcome == "published" else {"/bucket/a?uploadId=u"})
 
 
 @pytest.mark.parametrize("answer", ["lost", "503"])
