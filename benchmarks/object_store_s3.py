@@ -1,6 +1,6 @@
 """What the S3 store costs beside the clients it could be built on: CPU of the client and time, in the same run.
 
-    /tmp/venv-bench/bin/python -m benchmarks.object_store_s3 [--size 60000] [--rounds 15] [--times 60] [--ceph]
+    python -m benchmarks.object_store_s3 [--size 60000] [--rounds 15] [--times 60] [--ceph]
 
 An object is put (create-only where the server has that) and read again, one after the other, by each client in turn,
 in interleaved rounds; the medians of the rounds are printed. The sealed store also encrypts, authenticates and hashes,
