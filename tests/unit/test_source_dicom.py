@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -147,6 +148,9 @@ def test_one_object_that_cannot_be_landed_stops_no_other_and_is_reported(pacs: P
     assert pull(source, ledger, land) == PullResult(listed=4, landed=1, known=3)
 
 
+OBJECTS = 4  # that the server holds
+
+
 def statuses_sent(pacs: Pacs, land: Callable[[SourceItem], str], run: type[_Pull], monkeypatch: Any) -> list[int]:
     """What each C-STORE of a pull is answered with."""
     monkeypatch.setattr("teleread.ingest.sources.dicom._Pull", run)
@@ -161,6 +165,10 @@ def statuses_sent(pacs: Pacs, land: Callable[[SourceItem], str], run: type[_Pull
 
     pacs._server.bind(evt.EVT_CONN_OPEN, on_open)
     pull(DicomSource(connection_to(pacs.port)), MemoryLedger(), land)
+    # the server hears of an answer in another thread than the one that ends the pull
+    deadline = time.monotonic() + 10
+    while len(sent) < OBJECTS and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
     return sent
 
 
