@@ -11,23 +11,30 @@ from teleread.ingest.dicom_file import split
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
 from teleread.ingest.formats.bundle import MAX_TOTAL_BYTES, unbundle
 from teleread.ingest.formats.dicom import read_dicom
+from teleread.ingest.formats.format import Given, Source
 from teleread.ingest.formats.names import safe_name
-from teleread.ingest.formats.sniff import kind_of, sniff
+from teleread.ingest.formats.registry import FORMATS
+from teleread.ingest.formats.sniff import ECG_FORMATS, kind_of, sniff
 from teleread.ingest.formats.wfdb import bytes_needed, read_wfdb
 from teleread.ingest.formats.wfdb_header import MAX_HEADER_BYTES, Header, parse_header
 from teleread.signal.ecg.record import EcgRecord
 
 _SOP_INSTANCE_UID, _WAVEFORM_SEQUENCE = 0x00080018, 0x54000100
+_READABLE = ECG_FORMATS | {"dicom", "zip"}
+_READERS = {one.name: one.read for one in FORMATS}
 _PIXELS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00287FE0})
 
 
-def read_ecg(source: Path | str | bytes | Mapping[str, bytes], *, zone: tzinfo = ALLIANCE_ZONE) -> EcgRecord:
-    """Reads one ECG recording: DICOM waveform, WFDB record, or a ZIP that holds one of them.
+def read_ecg(
+    source: Path | str | bytes | Mapping[str, bytes], *, zone: tzinfo = ALLIANCE_ZONE, given: Given | None = None
+) -> EcgRecord:
+    """Reads one ECG recording in any known format, told by its content; also from a ZIP that holds one.
 
     Args:
         source: a path (of a WFDB record its header or its signal file; the others are read beside it), the bytes of
             one file, or file names with their bytes.
         zone: what a time without offset is in.
+        given: the rate and unit of a file that cannot say them itself (CSV).
 
     Returns:
         Samples as stored. Leads that follow from the stored ones are added and listed in ``derived_leads``.
@@ -36,11 +43,12 @@ def read_ecg(source: Path | str | bytes | Mapping[str, bytes], *, zone: tzinfo =
         InputRejected: whatever is wrong with the bytes; each reader lists its codes. Here: ``file_unreadable``,
             ``file_too_large``, ``format_unknown``, ``format_unsupported``, ``several_recordings``.
     """
+    given = given or Given()
     if isinstance(source, (str, Path)):
-        return _read_files(_gather(Path(source)), zone)
+        return _read_files(_gather(Path(source)), zone, given)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _read_files({"recording": bytes(source)}, zone)
-    return _read_files(source, zone)
+        return _read_files({"recording": bytes(source)}, zone, given)
+    return _read_files(source, zone, given)
 
 
 def missing_part(files: Mapping[str, bytes]) -> str | None:
@@ -116,9 +124,9 @@ def _header(data: bytes) -> Header | None:
         return None
 
 
-def _read_files(files: Mapping[str, bytes], zone: tzinfo) -> EcgRecord:
+def _read_files(files: Mapping[str, bytes], zone: tzinfo, given: Given) -> EcgRecord:
     found = {name: sniff(data) for name, data in files.items()}
-    readable = [name for name, kind in found.items() if kind in ("dicom", "wfdb", "zip")]
+    readable = [name for name, kind in found.items() if kind in _READABLE]
     if not readable:
         if any(kind is not None for kind in found.values()):
             raise InputRejected("format_unsupported", "Files of this kind cannot be read as an ECG.")
@@ -126,12 +134,14 @@ def _read_files(files: Mapping[str, bytes], zone: tzinfo) -> EcgRecord:
     if len(readable) > 1:
         raise InputRejected("several_recordings", "More than one recording was given where one is expected.")
     name = readable[0]
-    if found[name] == "dicom":
-        return read_dicom(files[name], zone)
-    if found[name] == "zip":
-        inside = unbundle(files[name])
-        return _read_files(inside, zone)
-    return read_wfdb(files[name], files, zone)
+    kind, data = found[name], files[name]
+    if kind == "dicom":
+        return read_dicom(data, zone)
+    if kind == "zip":
+        return _read_files(unbundle(data), zone, given)
+    if kind == "wfdb":
+        return read_wfdb(data, files, zone)
+    return _READERS[str(kind)](Source(data, files, zone, given))
 
 
 def _gather(path: Path) -> dict[str, bytes]:

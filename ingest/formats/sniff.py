@@ -8,10 +8,11 @@ from typing import Literal
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_file import is_bare, sop_class_of
 from teleread.ingest.formats.bundle import unbundle
+from teleread.ingest.formats.format import Head
+from teleread.ingest.formats.registry import FORMATS, recognise
 
 Kind = Literal["ecg", "image", "unknown"]
 
-_LOOK_BYTES = 4096
 _MAX_MEMBERS = 8
 _MEMBER_HEAD_BYTES = 64 << 10
 
@@ -30,25 +31,28 @@ _NOT_IMAGES = ("9.", "11.", "66", "67", "68.", "78.", "79.", "80.", "81.", "82."
 _RT_IMAGES = ("481.1", "481.2")
 _SEGMENTATION = "66.4"
 
-_MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s{0,64}<[?!A-Za-z]")
 # name, number of signals, then optionally the rate, the length, and time and date
 _WFDB_RECORD = re.compile(rb"[^\s#/<]+(/\d+)?[ \t]+\d{1,4}([ \t]+[0-9.eE+]+(/\S*)?([ \t]+\d+.*)?)?\Z")
 _WFDB_SIGNAL = re.compile(rb"[^ \t]+[ \t]+\d{1,3}(x\d+)?(:\d+)?(\+\d+)?([ \t]|\Z)")
 
 
 def sniff(data: bytes) -> str | None:
-    """``"dicom"``, ``"zip"``, ``"wfdb"`` (a header file), ``"pdf"``, ``"xml"``, ``"png"``, ``"jpeg"`` or None."""
-    head = bytes(data[:_LOOK_BYTES])
-    if head[128:132] == b"DICM":
+    """The name of the format: ``"dicom"``, ``"wfdb"`` (a header file), one of ``registry.FORMATS``, or what cannot be
+    an ECG by itself: ``"zip"``, ``"pdf"``, ``"png"``, ``"jpeg"``, ``"xml"`` (of no known kind); None when unknown.
+    """
+    head = Head.of(data)
+    if head.data[128:132] == b"DICM":
         return "dicom"
     for magic, name in _MAGIC:
-        if head.startswith(magic):
+        if head.data.startswith(magic):
             return name
-    if _MARKUP.match(head):
+    if (known := recognise(head)) is not None:
+        return known.name
+    if head.is_xml:
         return "xml"
-    if is_bare(head):
+    if is_bare(head.data):
         return "dicom"
-    if _looks_like_wfdb(head):
+    if _looks_like_wfdb(head.data):
         return "wfdb"
     return None
 
@@ -57,11 +61,12 @@ _MAGIC = (
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"%PDF-", "pdf"),
-    (b"\xff\xfe<\x00", "xml"),
-    (b"\xfe\xff\x00<", "xml"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
 )
+
+ECG_FORMATS = frozenset({"wfdb", *(one.name for one in FORMATS)})
+"""Formats whose every file is an ECG; a DICOM file must be asked for its SOP class."""
 
 
 def _looks_like_wfdb(head: bytes) -> bool:
@@ -77,7 +82,7 @@ def _looks_like_wfdb(head: bytes) -> bool:
 def kind_of(data: bytes) -> Kind:
     """``"ecg"``, ``"image"`` or ``"unknown"``, from the content alone. Bounded, and it never raises."""
     found = sniff(data)
-    if found == "wfdb":
+    if found in ECG_FORMATS:
         return "ecg"
     if found == "dicom":
         return _dicom_kind(sop_class_of(data))
@@ -94,7 +99,7 @@ def kind_of(data: bytes) -> Kind:
 
 def _member_kind(member: bytes) -> Kind:
     found = sniff(member)
-    return _dicom_kind(sop_class_of(member)) if found == "dicom" else "ecg" if found == "wfdb" else "unknown"
+    return _dicom_kind(sop_class_of(member)) if found == "dicom" else "ecg" if found in ECG_FORMATS else "unknown"
 
 
 def _dicom_kind(sop_class_uid: str) -> Kind:
