@@ -22,7 +22,7 @@ from teleread.pipeline.services import Services
 
 EXPORT_PROJECT = "default-export"
 _LIBRARIES = ("numpy", "scipy", "pydicom", "pillow", "pylibjpeg", "pylibjpeg-openjpeg")
-_DECIDING = ("signal", "ingest", "pipeline/derive.py")  # the code that decides on derived bytes
+_DECIDING = ("signal", "ingest", "pipeline/derive.py", "pipeline/pictures.py")  # the code that decides on derived bytes
 _DECIDING_KINDS = ("py", "toml", "weights")  # with its limits and weights
 
 

@@ -15,9 +15,9 @@ from teleread.ingest.formats.format import Given, Source
 from teleread.ingest.formats.names import safe_name
 from teleread.ingest.formats.registry import FORMATS
 from teleread.ingest.formats.sniff import ECG_FORMATS, kind_of, sniff
-from teleread.ingest.formats.wholeness import picture_is_whole, text_is_whole
 from teleread.ingest.formats.wfdb import bytes_needed, read_wfdb
 from teleread.ingest.formats.wfdb_header import MAX_HEADER_BYTES, Header, parse_header
+from teleread.ingest.formats.wholeness import picture_is_whole, text_is_whole
 from teleread.signal.ecg.record import EcgRecord
 
 _SOP_INSTANCE_UID, _WAVEFORM_SEQUENCE = 0x00080018, 0x54000100
