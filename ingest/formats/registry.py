@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from teleread.ingest.formats import aecg, muse, sierra
+from teleread.ingest.formats import aecg, edf, muse, scp, sierra
 from teleread.ingest.formats.format import Format, Head
 
-FORMATS: tuple[Format, ...] = (aecg.FORMAT, muse.FORMAT, sierra.FORMAT)
+FORMATS: tuple[Format, ...] = (edf.FORMAT, scp.FORMAT, aecg.FORMAT, muse.FORMAT, sierra.FORMAT)
 """Beside DICOM and WFDB, which have signs of their own in :mod:`teleread.ingest.formats.sniff`."""
 
 
