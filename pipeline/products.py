@@ -68,6 +68,7 @@ def pseudonymise(
         "pseudonym": vault.project_pseudonym(lineage.project, pseudonym),
         "shift_days": vault.date_shift_days(lineage.project, pseudonym),
         "uid_key": vault.project_key(lineage.project).hex(),
+        "utc_offset_minutes": lineage.utc_offset_minutes,
     }
     product = services.pool.run("teleread.pipeline.derive:pseudonymise", data, options, timeout_s=timeout_s)
     return product.blobs

@@ -21,8 +21,8 @@ Span = tuple[int, int]
 MAX_SHIFT = 2
 """Samples by which one encoding may begin later or end earlier than another."""
 
-MAX_STEP_UV = 20.0
-"""The coarsest scale in use is finer; a lead of a few values only has none that could be told."""
+MAX_STEP_UV = 50.0
+"""The coarsest scale met so far is 46 µV; a lead of a few values only has none that could be told."""
 
 ROUNDING_UV = 1.5
 """What keeping both as whole microvolts about a whole median adds."""
