@@ -67,8 +67,8 @@ def pseudonymise(payload: bytes, options: Mapping[str, Any]) -> Product:
     Args:
         payload: as for :func:`derive`.
         options: ``pseudonym``, ``shift_days`` (whole days that dates are moved by, the same for all of a patient),
-            ``utc_offset_minutes`` and ``uid_key`` (hexadecimal, keys the UIDs). What is neither DICOM nor WFDB is written anew as WFDB; a
-            WFDB copy holds no date at all, and nothing but the samples under known lead names.
+            ``utc_offset_minutes`` and ``uid_key`` (hexadecimal, keys the UIDs). What is neither DICOM nor WFDB is
+            written anew as WFDB; a WFDB copy holds no date, and nothing but the samples under known lead names.
 
     Raises:
         InputRejected: it cannot be pseudonymised.
