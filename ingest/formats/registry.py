@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from teleread.ingest.formats import aecg, muse, sierra
+from teleread.ingest.formats import aecg, cardiosoft, fhir, mortara, muse, schiller, sierra, zoncare
 from teleread.ingest.formats.format import Format, Head
 
-FORMATS: tuple[Format, ...] = (aecg.FORMAT, muse.FORMAT, sierra.FORMAT)
+FORMATS: tuple[Format, ...] = (
+    aecg.FORMAT,
+    muse.FORMAT,
+    sierra.FORMAT,
+    cardiosoft.FORMAT,
+    schiller.FORMAT,
+    zoncare.FORMAT,
+    mortara.FORMAT,
+    fhir.FORMAT,
+)
 """Beside DICOM and WFDB, which have signs of their own in :mod:`teleread.ingest.formats.sniff`."""
 
 
