@@ -103,6 +103,13 @@ def _code(element: Element) -> str:
     return code.get("code").upper() if code else ""
 
 
+def _lead(sequence: Element) -> str:
+    code = sequence.first("code")
+    if code is not None and code.get("codesystemname") == "teleread":
+        return code.get("displayname")
+    return _code(sequence)
+
+
 def _set(one: Element, digits: Digits, zone: tzinfo) -> _Set:
     fs_hz: float | None = None
     start: datetime | None = None
@@ -121,7 +128,7 @@ def _set(one: Element, digits: Digits, zone: tzinfo) -> _Set:
             fs_hz, start, offset_s = _time(value, zone)
             continue
         samples, unit = _samples(value, digits)
-        lead = facts.lead_name(_code(sequence) or sequence.at("code"), taken, _PREFIXES)
+        lead = facts.lead_name(_lead(sequence), taken, _PREFIXES)
         per_mv = facts.millivolts_per(unit)
         if per_mv is None:
             others.append((lead, unit, samples))
@@ -139,8 +146,8 @@ def _time(value: Element, zone: tzinfo) -> tuple[float, datetime | None, float |
     every = facts.number(step.get("value")) if step else None
     if seconds is None or every is None or every <= 0:
         raise InputRejected("aecg_no_rate", "A sequence set states no time between its samples.")
-    # 1/0.002 is 500 and not 499.99999…; a rate in hertz is rarely finer than this
-    fs_hz = facts.usable_rate(round(1.0 / (every * seconds), 6), NAME)
+    # without the rounding of a float: 1/0.002777777777777778 is 360
+    fs_hz = facts.usable_rate(float(f"{1.0 / (every * seconds):.12g}"), NAME)
     if head is None:
         return fs_hz, None, None
     unit, at = facts.seconds_per(head.get("unit")), facts.number(head.get("value"))

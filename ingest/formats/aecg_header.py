@@ -31,8 +31,12 @@ def patient_of(root: Element) -> Patient:
         name=_name(person.first("name")),
         birth_date=facts.day(birth.get("value")) if birth else None,
         # UN is "undifferentiated" in HL7, and what carts write when nobody asked
-        sex=facts.sex(gender.get("code")) if gender and gender.get("code").upper() != "UN" else None,
+        sex=_sex(gender) if gender else None,
     )
+
+
+def _sex(gender: Element) -> str | None:
+    return facts.sex(gender.get("displayname") if gender.get("code").upper() == "UN" else gender.get("code"))
 
 
 def _name(name: Element | None) -> str | None:
@@ -86,7 +90,7 @@ def filters_of(series: Element) -> Filters:
             code = variable.first("code")
             kind = next((name for word, name in _FILTERS.items() if code and code.get("code").endswith(word)), None)
             frequency = _frequency(variable) if kind else None
-            if kind and frequency:
+            if kind and frequency is not None:
                 found.setdefault(kind, frequency)
     return Filters(found.get("high_pass_hz"), found.get("low_pass_hz"), found.get("notch_hz"))
 
@@ -96,7 +100,7 @@ def _frequency(variable: Element) -> float | None:
         code, value = one.first("code"), one.first("value")
         if value and value.get("unit").lower() in ("hz", "") and (one is variable or _names_frequency(code)):
             found = facts.number(value.get("value"))
-            if found is not None and found > 0:
+            if found is not None and found >= 0:
                 return found
     return None
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from teleread.ingest.formats import aecg, edf, muse, scp, sierra
+from teleread.ingest.formats import aecg, cardiosoft, edf, fhir, mortara, muse, schiller, scp, sierra, zoncare
 from teleread.ingest.formats.format import Format, Head
 
-FORMATS: tuple[Format, ...] = (edf.FORMAT, scp.FORMAT, aecg.FORMAT, muse.FORMAT, sierra.FORMAT)
+FORMATS: tuple[Format, ...] = (
+    edf.FORMAT,
+    scp.FORMAT,
+    aecg.FORMAT,
+    muse.FORMAT,
+    sierra.FORMAT,
+    cardiosoft.FORMAT,
+    schiller.FORMAT,
+    zoncare.FORMAT,
+    mortara.FORMAT,
+    fhir.FORMAT,
+)
 """Beside DICOM and WFDB, which have signs of their own in :mod:`teleread.ingest.formats.sniff`."""
 
 

@@ -22,7 +22,7 @@ MAX_TEXTS = 256
 FS_RANGE = (1.0, 100_000.0)
 
 _SCALE_RANGE = (1e-12, 1e9)
-_NUMBER = re.compile(r"[-+]?(?:\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(?:[eE][-+]?\d{1,3})?", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:\d{1,18}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,3})?", re.ASCII)
 _AMERICAN_DATE = re.compile(r"(\d{1,2})[-/](\d{1,2})[-/](\d{4})", re.ASCII)
 _OFFSET_WITH_COLON = re.compile(r"([+-]\d{2}):(\d{2})\Z", re.ASCII)
 _MICRO = str.maketrans({"\u03bc": "u", "\u00b5": "u"})
