@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from teleread.ingest.formats import contec, healforce, ishne, mfer, scp
 from teleread.ingest.formats.format import Format, Head
 
-FORMATS: tuple[Format, ...] = ()
+FORMATS: tuple[Format, ...] = (
+    ishne.FORMAT,
+    scp.FORMAT,
+    healforce.FORMAT,
+    contec.FORMAT,
+    mfer.FORMAT,
+)
 """Beside DICOM and WFDB, which have signs of their own in :mod:`teleread.ingest.formats.sniff`."""
 
 
