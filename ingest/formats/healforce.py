@@ -1,15 +1,16 @@
 """The ``.SCP`` files of Heal Force Prince 180 monitors: sections as in SCP-ECG, but samples and numbers of their own.
 
-What differs from the standard: pointers count from 0 and only used sections are listed; checksums start at 0; the record's length stands in the last two bytes of its field; dates are big endian; the
-sampling interval is a rate in Hz; the leads are interleaved in one stream of 12 bits per sample, four samples in
-three words: 10 bits with 512 as zero and two marks of the device's beat detector.
+What differs from the standard: pointers count from 0 and only used sections are listed; checksums start at 0; the
+record's length stands in the last two bytes of its field; dates are big endian; the sampling interval is a rate in
+Hz; the leads are interleaved in one stream of 12 bits per sample, four samples in three words: 10 bits with 512 as
+zero and two marks of the device's beat detector.
 """
 
 from __future__ import annotations
 
 import binascii
 import struct
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, decode_bare
 from teleread.ingest.formats.format import Format, Head, Source
+from teleread.ingest.formats.persons import utc
 from teleread.signal.ecg.record import Annotation, Device, EcgRecord, Patient
 
 _RECORD_HEADER, _SECTION_HEADER = 6, 16
@@ -120,7 +122,9 @@ def _samples(data: bytes, count: int) -> NDArray[np.int64]:
 def _beats(words: NDArray[np.int64]) -> tuple[Annotation, ...]:
     marked = np.flatnonzero((words & _BEAT).any(axis=0))
     irregular = (words & _IRREGULAR).any(axis=0)
-    return tuple(Annotation("device_beat", int(k), int(k) + 1, text="irregular" if irregular[k] else "") for k in marked)
+    return tuple(
+        Annotation("device_beat", int(k), int(k) + 1, text="irregular" if irregular[k] else "") for k in marked
+    )
 
 
 def _tags(section: bytes) -> dict[int, bytes]:
@@ -146,11 +150,7 @@ def _moment(section: bytes, zone: tzinfo) -> datetime | None:
     day, clock = tags.get(25, b""), tags.get(26, b"")
     if len(day) != 4 or len(clock) != 3:
         return None
-    try:
-        found = datetime(int.from_bytes(day[:2], "big"), day[2], day[3], *clock, tzinfo=zone)
-        return found.astimezone(UTC) if found.year >= 1990 else None
-    except (ValueError, OverflowError):
-        return None
+    return utc((int.from_bytes(day[:2], "big"), day[2], day[3]), clock, zone)
 
 
 def _truncated() -> InputRejected:

@@ -182,7 +182,8 @@ def _decode_chunk(table: Table, data: bytes, start: int, count: int) -> tuple[Va
 def _words(data: bytes, count: int) -> NDArray[np.uint32]:
     """The 32 bits from each of the first ``count`` bytes on, zeros behind the end."""
     raw = np.frombuffer(data[: count + 4] + bytes(max(0, count + 4 - len(data))), np.uint8).astype(np.uint32)
-    return raw[:count] << 24 | raw[1 : count + 1] << 16 | raw[2 : count + 2] << 8 | raw[3 : count + 3]
+    words = raw[:count] << 24 | raw[1 : count + 1] << 16 | raw[2 : count + 2] << 8 | raw[3 : count + 3]
+    return np.asarray(words, np.uint32)
 
 
 def _stored_values(data: bytes, places: NDArray[np.int32], bits: NDArray[np.uint8]) -> Values:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 from teleread.ingest.formats import device_names
-from teleread.ingest.formats.scp_signals import LEAD_NAMES
+from teleread.ingest.formats.lead_codes import LEAD_NAMES
 from teleread.ingest.formats.scp_tags import text
 from teleread.signal.ecg.record import DeviceMeasurement
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from teleread.errors import InputRejected
 from teleread.ingest.formats.dicom_waveform import MAX_CHANNELS, MAX_SAMPLES
+from teleread.ingest.formats.lead_codes import LEAD_NAMES
 from teleread.ingest.formats.names import unique_name
 from teleread.ingest.formats.scp_huffman import Table, Values, decode, read_tables, undo_differences
 from teleread.ingest.formats.scp_layout import Layout, broken, truncated
-from teleread.signal.ecg.record import STANDARD_LEADS
 
 Samples = NDArray[np.float64]
 
@@ -28,18 +29,6 @@ _MAX_VALUE = 1 << 17
 """Samples have 16 bits; what grows beyond comes from bits that are no samples."""
 _MAX_RATE = 4
 """Bimodal compression leaves out at most three samples of four (5.9.5)."""
-
-LEAD_NAMES = {
-    **dict(zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), STANDARD_LEADS, strict=True)),
-    9: "V7", 10: "V2R", 11: "V3R", 12: "V4R", 13: "V5R", 14: "V6R", 15: "V7R", 16: "X", 17: "Y", 18: "Z",
-    19: "CC5", 20: "CM5", 21: "LA", 22: "RA", 23: "LL", 24: "fI", 25: "fE", 26: "fC", 27: "fA", 28: "fM", 29: "fF",
-    30: "fH", 65: "-aVR", 66: "V8", 67: "V9", 68: "V8R", 69: "V9R", 70: "D", 71: "A", 72: "J",
-    **{31 + k: f"{name} calibration" for k, name in enumerate(
-        ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6", "V7", "V2R", "V3R", "V4R", "V5R", "V6R", "V7R", "X", "Y", "Z",
-         "CC5", "CM5", "LA", "RA", "LL", "fI", "fE", "fC", "fA", "fM", "fF", "fH")
-    )},
-}  # fmt: skip
-"""Lead numbers of table A.1, also those of ISO/TS 22077."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +163,7 @@ def _block(section: bytes, leads: int) -> _Block:
     step_nv, interval_us, order, flag = _BLOCK.unpack_from(section)
     if step_nv == 0:
         raise InputRejected("scp_no_scale", "The SCP-ECG file states no amplitude per step.")
-    if not 10 <= interval_us:
+    if interval_us < 10:
         raise InputRejected("scp_no_rate", "The SCP-ECG file states no possible sampling interval.")
     if order > 2:
         raise broken("it declares differences of no known kind")
@@ -195,7 +184,7 @@ def _rate(rhythm: _Block, reference: _Block | None) -> int:
 def _zones(locations: Locations, rate: int) -> list[tuple[int, int]]:
     """Protected zones as sample numbers, end exclusive, in order and apart."""
     zones = sorted((first, last + 1) for first, last in locations.zones if last >= first > 0)
-    if any(a[1] > b[0] for a, b in zip(zones, zones[1:], strict=False)):
+    if any(a[1] > b[0] for a, b in pairwise(zones)):
         raise broken("its protected zones overlap")
     return zones if rate > 1 else []
 

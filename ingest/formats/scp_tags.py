@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone, tzinfo
 
 from teleread.ingest.dicom_values import clean, decode_bare
+from teleread.ingest.formats.persons import full_name, utc
 from teleread.ingest.formats.scp_layout import truncated
 from teleread.signal.ecg.record import Device, Filters, Patient
 
@@ -30,9 +31,9 @@ _NO_ZONE = 0x7FFF
 class Header:
     """Section 1 in teleread's terms."""
 
-    patient: Patient = Patient()
-    device: Device = Device()
-    filters: Filters = Filters()
+    patient: Patient = field(default_factory=Patient)
+    device: Device = field(default_factory=Device)
+    filters: Filters = field(default_factory=Filters)
     acquired_at: datetime | None = None
     age_years: float | None = None
     language: int = 0
@@ -48,11 +49,11 @@ def read_header(section: bytes, zone: tzinfo) -> Header:
     tags = _tags(section)
     device_tag = tags.get(14, b"")
     language = device_tag[16] if len(device_tag) > 16 else 0
-    names = (text(tags.get(k, b""), language) for k in (1, 0, 3))
+    last, first, second = (text(tags.get(k, b""), language) for k in (0, 1, 3))
     return Header(
         patient=Patient(
             id=text(tags.get(2, b""), language),
-            name=_full_name(*names),
+            name=full_name([first], [last, second]),
             birth_date=_date(tags.get(5, b"")),
             sex=_SEXES.get(tags[8][0]) if tags.get(8) else None,
         ),
@@ -98,13 +99,6 @@ def text(raw: bytes, language: int, limit: int = 64) -> str | None:
     return clean(decoded, limit) or None
 
 
-def _full_name(first: str | None, last: str | None, second: str | None) -> str | None:
-    parts = [part for part in (first, last, second) if part]
-    if any("\u4e00" <= c <= "\u9fff" for part in parts for c in part):
-        return "".join(part for part in (last, second, first) if part)
-    return " ".join(parts) or None
-
-
 def _date(raw: bytes) -> date | None:
     if len(raw) < 4:
         return None
@@ -120,17 +114,12 @@ def _moment(tags: dict[int, bytes], zone: tzinfo) -> datetime | None:
     if day is None:
         return None
     hour, minute, second = clock[:3] if len(clock) >= 3 else (0, 0, 0)
-    if hour > 23 or minute > 59:
-        return None
     shift = tags.get(34, b"")
     if len(shift) >= 2:
         minutes = int.from_bytes(shift[:2], "little", signed=True)
         if minutes != _NO_ZONE and abs(minutes) <= 14 * 60:
             zone = timezone(timedelta(minutes=minutes))
-    try:
-        return datetime(day.year, day.month, day.day, hour, minute, min(second, 59), tzinfo=zone).astimezone(UTC)
-    except OverflowError:
-        return None
+    return utc((day.year, day.month, day.day), (hour, minute, min(second, 59)), zone)
 
 
 def _age(raw: bytes) -> float | None:
