@@ -8,6 +8,7 @@ from datetime import tzinfo
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
+from teleread.ingest.formats.aecg_write import write_aecg
 from teleread.ingest.formats.wfdb_write import write_wfdb
 from teleread.signal.ecg.record import EcgRecord
 
@@ -32,7 +33,15 @@ def _wfdb(record: EcgRecord, stem: str, zone: tzinfo) -> Mapping[str, bytes]:
         raise InputRejected("name_unfit", "A WFDB record's name is made of letters, digits, _ and -.") from error
 
 
+def _aecg(record: EcgRecord, stem: str, zone: tzinfo) -> Mapping[str, bytes]:
+    try:
+        return {f"{stem}.xml": write_aecg(record)}
+    except ValueError as error:
+        raise InputRejected("record_unfit", "This recording cannot be written so: it has no stored lead.") from error
+
+
 WRITERS: Mapping[str, Writer] = {
+    "aecg": Writer(_aecg, (".xml",)),
     "wfdb": Writer(_wfdb, (".hea", ".dat")),
 }
 
