@@ -94,7 +94,7 @@ def _prove(
             for lead, samples in leads.items():
                 before = whole[which].get(lead)
                 assert before is not None, (name, number, lead)
-                assert _begins(before, samples), (name, number, lead)
+                assert begins(before, samples), (name, number, lead)
     if number % _DERIVED_EVERY == 0:
         check(pool, data, number)
 
@@ -131,7 +131,7 @@ def _judge(leads: Mapping[str, Samples], data: bytes, which: tuple[str, int]) ->
         assert not np.isinf(samples).any(), which
 
 
-def _begins(before: Samples, samples: Samples) -> bool:
+def begins(before: Samples, samples: Samples) -> bool:
     """Whether ``samples`` are the first of ``before``, those that were cut off being missing."""
     n = min(before.size, samples.size)
     present = np.isfinite(samples[:n])
