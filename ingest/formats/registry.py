@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from teleread.ingest.formats import edf
+from teleread.ingest.formats import csv, edf
 from teleread.ingest.formats.format import Format, Head
 
-FORMATS: tuple[Format, ...] = (edf.FORMAT,)
+FORMATS: tuple[Format, ...] = (edf.FORMAT, csv.FORMAT)
 """Beside DICOM and WFDB, which have signs of their own in :mod:`teleread.ingest.formats.sniff`."""
 
 
