@@ -17,7 +17,7 @@ MAX_ANNOTATIONS = 512
 MAX_MARKS = 20_000
 MAX_SENTENCE = 1024
 
-_NAMES = {
+MEASUREMENT_CODES = {
     # PS3.16 CID 3228, 3229, 3687 to 3690: ISO 11073-10102 and the codes of SCP-ECG before it; LOINC
     "MDC": {
         "2:16016": names.HEART_RATE, "2:16020": names.ATRIAL_RATE, "2:16168": names.RR_INTERVAL,
@@ -150,7 +150,7 @@ def _measurement(item: Dataset, declared: list[str]) -> DeviceMeasurement | None
     meaning = values.text(concepts[0], 0x00080104, declared=declared) or ""
     unit = values.ascii_text(units[0], 0x00080100) if units else ""
     scheme = {"LOINC": "LN"}.get(scheme.upper(), scheme)
-    name = _NAMES.get(scheme.upper(), {}).get(code) or _by_words(meaning)
+    name = MEASUREMENT_CODES.get(scheme.upper(), {}).get(code) or _by_words(meaning)
     if name is not None:
         factor = _FACTORS[names.UNITS[name]].get(unit.lower())
         if factor is not None:

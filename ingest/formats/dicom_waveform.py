@@ -22,7 +22,7 @@ from teleread.ingest.formats.dicom_channels import (
     number,
 )
 from teleread.ingest.formats.names import unique_name
-from teleread.signal.ecg.record import STANDARD_LEADS, Filters, OtherChannel
+from teleread.signal.ecg.record import INDEPENDENT_LEADS, STANDARD_LEADS, Filters, OtherChannel
 
 MAX_CHANNELS = 64
 MAX_SAMPLES = 200_000_000
@@ -119,12 +119,14 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
                 rows.setdefault(one.name, (group, one))
     if not rows:
         raise InputRejected("dicom_no_ecg_lead", "No channel of the waveform holds a voltage.")
+    if all(lead in rows for lead in INDEPENDENT_LEADS):
+        rows = {name: row for name, row in rows.items() if not row[1].is_derived}
     order = [c for g in rhythm if g in joined for c in g.channels if (g, c) == rows.get(c.name)]
     others = [
         OtherChannel(c.name, c.unit, g.fs_hz, c.samples)
         for g in rhythm
         for c in g.channels
-        if not any(c is row for row in order)
+        if not c.is_derived and not any(c is row for row in order)
     ]
     first = min(g.offset for g in joined)
     starts = {g.number: g.offset - first for g in joined}

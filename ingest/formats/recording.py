@@ -15,7 +15,7 @@ from teleread.ingest.formats.format import Given, Source
 from teleread.ingest.formats.names import safe_name
 from teleread.ingest.formats.registry import FORMATS
 from teleread.ingest.formats.sniff import ECG_FORMATS, kind_of, sniff
-from teleread.ingest.formats.wfdb import bytes_needed, read_wfdb
+from teleread.ingest.formats.wfdb import bytes_needed, main_header, read_wfdb
 from teleread.ingest.formats.wfdb_header import MAX_HEADER_BYTES, Header, parse_header
 from teleread.ingest.formats.wholeness import picture_is_whole, text_is_whole
 from teleread.signal.ecg.record import EcgRecord
@@ -141,6 +141,9 @@ def _read_files(files: Mapping[str, bytes], zone: tzinfo, given: Given) -> EcgRe
         if any(kind is not None for kind in found.values()):
             raise InputRejected("format_unsupported", "Files of this kind cannot be read as an ECG.")
         raise InputRejected("format_unknown", "The file is of no known kind.")
+    if len(readable) > 1 and all(found[name] == "wfdb" for name in readable):
+        main = main_header(files, readable)  # of a record of several segments, each with a header of its own
+        readable = [main] if main else readable
     if len(readable) > 1:
         raise InputRejected("several_recordings", "More than one recording was given where one is expected.")
     name = readable[0]
@@ -173,11 +176,17 @@ def _gather(path: Path) -> dict[str, bytes]:
         data = _load(header_path, MAX_HEADER_BYTES)
     files = {header_path.name: data}
     header = parse_header(data, ALLIANCE_ZONE) if sniff(data) == "wfdb" else None
-    for name in header.files if header else ():
-        beside = header_path.parent / name
-        if beside.is_file():
-            files[name] = _load(beside, MAX_TOTAL_BYTES - sum(len(data) for data in files.values()))
+    _add_beside(header_path.parent, header, files)
+    for name in header.files if header and header.segments else ():
+        if name in files and sniff(files[name]) == "wfdb":
+            _add_beside(header_path.parent, parse_header(files[name], ALLIANCE_ZONE), files)
     return files
+
+
+def _add_beside(folder: Path, header: Header | None, files: dict[str, bytes]) -> None:
+    for name in header.files if header else ():
+        if name not in files and (folder / name).is_file():
+            files[name] = _load(folder / name, MAX_TOTAL_BYTES - sum(len(data) for data in files.values()))
 
 
 def _load(path: Path, limit: int = MAX_TOTAL_BYTES) -> bytes:

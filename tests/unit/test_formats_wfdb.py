@@ -162,7 +162,7 @@ def test_a_header_cannot_name_a_file_elsewhere(name: str, tmp_path: Path) -> Non
         ("r 1 500 4", "r.dat 16 nan/mV 16 0 0 0 0 II", "ecg_no_scale"),
         ("r 1 500 4", "r.dat 16 1e-300/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
         ("r 1 500 4", "r.dat 16 1e999/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
-        ("r 1 500 4", "r.dat 8 100/mV 16 0 0 0 0 II", "wfdb_format_unsupported"),
+        ("r 1 500 4", "r.dat 9 100/mV 16 0 0 0 0 II", "wfdb_format_unsupported"),
         ("r 1 500 4", "r.dat 16x0 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
         ("r 1 500 4", "r.dat 16x999999 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
         ("r 1 500 4", "r.dat 16+999999999 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
@@ -173,7 +173,7 @@ def test_a_header_cannot_name_a_file_elsewhere(name: str, tmp_path: Path) -> Non
         ("r 12 500 4", "r.dat 16 100/mV 16 0 0 0 0 II", "wfdb_truncated"),
         ("r 1 0 4", "r.dat 16 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
         ("r 1 1e9 4", "r.dat 16 100/mV 16 0 0 0 0 II", "wfdb_header_invalid"),
-        ("r/2 1 500 4", "r_1 2", "wfdb_multi_segment"),
+        ("r/2 1 500 4", "r_1 2", "wfdb_truncated"),
         ("r 1 500 4", "other.dat 16 100/mV 16 0 0 0 0 II", "wfdb_missing_file"),
     ],
 )
