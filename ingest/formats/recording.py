@@ -59,11 +59,12 @@ def missing_part(files: Mapping[str, bytes]) -> str | None:
 
     Only a plain file name is ever returned; a header that names anything else is no reason to wait.
     """
-    for data in files.values():
-        header = _header(data)
-        if header is not None:
-            return next((name for name in header.files if name not in files), None)
-    if len(files) == 1:
+    headers = [header for data in files.values() if (header := _header(data)) is not None]
+    for header in headers:
+        missing = next((name for name in header.files if name not in files), None)
+        if missing is not None:
+            return missing
+    if len(files) == 1 and not headers:
         (name,) = files
         stem, _, ending = name.rpartition(".")
         if ending.lower() == "dat" and stem and safe_name(name) and sniff(files[name]) is None:
@@ -80,7 +81,7 @@ def is_whole(files: Mapping[str, bytes]) -> bool:
     if not files or not all(files.values()) or missing_part(files) is not None:
         return False
     signals = {name for data in files.values() if (header := _header(data)) for name in header.files}
-    return all(_is_whole(data, files) for name, data in files.items() if name not in signals)
+    return all(_is_whole(data, files) for name, data in files.items() if name not in signals or _header(data))
 
 
 def _is_whole(data: bytes, files: Mapping[str, bytes]) -> bool:

@@ -9,8 +9,11 @@ from datetime import tzinfo
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
 from teleread.ingest.formats.aecg_write import write_aecg
+from teleread.ingest.formats.dicom_write import derived_uids, write_dicom
 from teleread.ingest.formats.wfdb_write import write_wfdb
 from teleread.signal.ecg.record import EcgRecord
+
+_UID_KEY = b"teleread convert"  # no secret: the file names its patient, and the same file gives the same UIDs
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,17 @@ def _aecg(record: EcgRecord, stem: str, zone: tzinfo) -> Mapping[str, bytes]:
         raise InputRejected("record_unfit", "This recording cannot be written so: it has no stored lead.") from error
 
 
+def _dicom(record: EcgRecord, stem: str, zone: tzinfo) -> Mapping[str, bytes]:
+    try:
+        data = write_dicom(record, uids=derived_uids(record, _UID_KEY), zone=zone)
+    except ValueError as error:
+        raise InputRejected("record_unfit", "This recording cannot be written so: it has no sample.") from error
+    return {f"{stem}.dcm": data}
+
+
 WRITERS: Mapping[str, Writer] = {
     "aecg": Writer(_aecg, (".xml",)),
+    "dicom": Writer(_dicom, (".dcm",)),
     "wfdb": Writer(_wfdb, (".hea", ".dat")),
 }
 
