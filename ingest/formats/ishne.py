@@ -10,7 +10,8 @@ import numpy as np
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, decode_bare
-from teleread.ingest.formats.dicom_waveform import MAX_FS_HZ, MAX_SAMPLES
+from teleread.ingest.formats.dicom_channels import MAX_FS_HZ
+from teleread.ingest.formats.dicom_waveform import MAX_SAMPLES
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.names import unique_name
 from teleread.ingest.formats.persons import full_name, utc

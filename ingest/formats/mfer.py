@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from teleread.errors import InputRejected
 from teleread.ingest.formats import mfer_tags as tags
-from teleread.ingest.formats.dicom_waveform import MAX_FS_HZ, MAX_SAMPLES
+from teleread.ingest.formats.dicom_channels import MAX_FS_HZ
+from teleread.ingest.formats.dicom_waveform import MAX_SAMPLES
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.mfer_tags import Definition, Definitions, Frame, broken, truncated
 from teleread.ingest.formats.names import unique_name
