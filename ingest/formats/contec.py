@@ -11,6 +11,7 @@ import re
 from datetime import UTC, datetime, tzinfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, decode_bare
@@ -50,23 +51,24 @@ def read_contec(source: Source) -> EcgRecord:
     stored = np.frombuffer(data, "<u2", offset=_HEADER, count=payload // 2).reshape(-1, len(_STORED)).T
     if stored.max() > _OFF:
         raise InputRejected("contec_broken", "The Contec file holds numbers that are no samples.")
-    rows = {}
-    for name, row in zip(_STORED, stored, strict=True):
-        on = row != _OFF
-        if on.any():
-            rows[name] = np.where(on, ((row.astype(np.float64) - _ZERO) * _STEP_UV) * 1e-3, np.nan)
-    if not rows:
+    there = {name: row for name, row in zip(_STORED, stored, strict=True) if (row != _OFF).any()}
+    if not there:
         raise InputRejected("contec_no_ecg_lead", "No electrode was connected during the recording.")
-    derived: tuple[str, ...] = ()
-    if "II" in rows and "III" in rows:
-        two, three = rows["II"], rows["III"]
-        one = two - three
-        rows |= {"I": one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
-        derived = _DERIVED
-    leads = tuple(lead for lead in STANDARD_LEADS if lead in rows)
+    derived = _DERIVED if "II" in there and "III" in there else ()
+    leads = tuple(lead for lead in STANDARD_LEADS if lead in there or lead in derived)
+    signals = np.empty((len(leads), stored.shape[1]))
+    rows = dict(zip(leads, signals, strict=True))
+    for name, steps in there.items():
+        row = rows[name]
+        np.subtract(steps, _ZERO, out=row, dtype=np.float64)
+        row *= _STEP_UV
+        row *= 1e-3
+        row[steps == _OFF] = np.nan
+    if derived:
+        _derive(rows)
     sex, age = data[40], data[41]
     return EcgRecord(
-        signals_mv=np.vstack([rows[lead] for lead in leads]),
+        signals_mv=signals,
         leads=leads,
         fs_hz=_FS_HZ,
         source_format="contec",
@@ -79,6 +81,16 @@ def read_contec(source: Source) -> EcgRecord:
         age_years=float(age) if 0 < age <= _MAX_AGE else None,
         device=Device(manufacturer="Contec", model="ECG90A"),
     )
+
+
+def _derive(rows: dict[str, NDArray[np.float64]]) -> None:
+    """I, aVR, aVL and aVF from II and III."""
+    two = rows["II"]
+    one = rows["I"]
+    np.subtract(two, rows["III"], out=one)
+    rows["aVR"][:] = -(one + two) / 2
+    rows["aVL"][:] = one - two / 2
+    rows["aVF"][:] = two - one / 2
 
 
 def _moment(raw: bytes, zone: tzinfo) -> datetime | None:

@@ -120,10 +120,10 @@ def _samples(data: bytes, count: int) -> NDArray[np.int64]:
 
 
 def _beats(words: NDArray[np.int64]) -> tuple[Annotation, ...]:
-    marked = np.flatnonzero((words & _BEAT).any(axis=0))
-    irregular = (words & _IRREGULAR).any(axis=0)
+    marks: NDArray[np.int64] = np.bitwise_or.reduce(words, axis=0)
     return tuple(
-        Annotation("device_beat", int(k), int(k) + 1, text="irregular" if irregular[k] else "") for k in marked
+        Annotation("device_beat", k, k + 1, text="irregular" if int(marks[k]) & _IRREGULAR else "")
+        for k in np.flatnonzero(marks & _BEAT).tolist()
     )
 
 

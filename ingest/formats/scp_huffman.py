@@ -21,8 +21,10 @@ _STRUCTURE = struct.Struct("<BBBhI")
 _CHUNK_BYTES = 1 << 15
 _HOPS = 16
 """How many codes one step of the walk passes over."""
-MAX_SWITCHING_CODES = 1_000_000
-"""Where tables are switched codes are read one by one, so there is less time for them."""
+MAX_VALUES = 5_000_000
+"""Of one record; the 16 bits of its length fields allow hardly more."""
+MAX_SWITCHING_VALUES = 400_000
+"""The same where tables are switched: those codes are read one by one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,11 +114,21 @@ def _default_codes() -> list[_Code]:
 _DEFAULT = _table(_default_codes())
 
 
+def check_work(tables: tuple[Table, ...], values: int) -> None:
+    """Refuses what takes too long to decode.
+
+    Raises:
+        InputRejected: ``scp_too_large``.
+    """
+    if values > (MAX_SWITCHING_VALUES if tables[0].switches.any() else MAX_VALUES):
+        raise InputRejected("scp_too_large", "The SCP-ECG file holds more compressed samples than can be read.")
+
+
 def decode(tables: tuple[Table, ...], data: bytes, count: int) -> tuple[Values, int]:
     """(at most ``count`` values, fewer when the data end before; the bits that they took).
 
     Raises:
-        InputRejected: ``scp_broken`` (bits that are no code, endless switching), ``scp_too_large``.
+        InputRejected: ``scp_broken`` (bits that are no code, or codes that do nothing but switch tables).
     """
     count = min(count, 8 * len(data))
     if tables[0].switches.any():
@@ -196,8 +208,6 @@ def _stored_values(data: bytes, places: NDArray[np.int32], bits: NDArray[np.uint
 
 
 def _decode_switching(tables: tuple[Table, ...], data: bytes, count: int) -> tuple[Values, int]:
-    if count > MAX_SWITCHING_CODES:
-        raise InputRejected("scp_too_large", "The SCP-ECG file holds too many Huffman codes.")
     plain = [(t.bits, t.length.tolist(), t.suffix.tolist(), t.value.tolist(), t.switches.tolist()) for t in tables]
     padded = data + bytes(8)
     whole, at, steps = 8 * len(data), 0, 0
@@ -214,7 +224,7 @@ def _decode_switching(tables: tuple[Table, ...], data: bytes, count: int) -> tup
         at += length
         steps += 1
         if switches[key]:
-            if steps > 2 * MAX_SWITCHING_CODES:
+            if steps > 2 * count + 64:
                 raise broken("it does nothing but switch Huffman tables")
             bits, lengths, suffixes, numbers, switches = plain[numbers[key] - 1]
         elif suffix := suffixes[key]:

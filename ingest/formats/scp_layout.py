@@ -73,14 +73,19 @@ def read_layout(data: bytes) -> Layout:
     if not 1 <= count <= _MAX_POINTERS:
         raise broken("its table of sections has no possible length")
     found: dict[int, _Section] = {}
-    newer = False
+    newer, listed = False, 0
     for k in range(count):
         number, long, index = _POINTER.unpack_from(data, RECORD_HEADER + SECTION_HEADER + k * _POINTER.size)
         newer = newer or (number in _LONG_TERM and long > SECTION_HEADER)
         if number in _KNOWN and long > 0:
             if number in found:
                 raise broken("a section is listed twice")
+            listed += long
+            if listed > len(data):
+                raise truncated()
             found[number] = _locate(data, number, long, index)
+    if sum(one.end - one.start for one in found.values()) > len(data):
+        raise broken("its sections overlap")
     notes, left_out = _judge(data, size, found)
     sections = {
         number: data[one.start + SECTION_HEADER : one.end]

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from teleread.errors import InputRejected
 from teleread.ingest.formats.dicom_waveform import MAX_CHANNELS, MAX_SAMPLES
 from teleread.ingest.formats.lead_codes import LEAD_NAMES
 from teleread.ingest.formats.names import unique_name
-from teleread.ingest.formats.scp_huffman import Table, Values, decode, read_tables, undo_differences
+from teleread.ingest.formats.scp_huffman import Table, check_work, decode, read_tables, undo_differences
 from teleread.ingest.formats.scp_layout import Layout, broken, truncated
 
 Samples = NDArray[np.float64]
@@ -24,7 +25,6 @@ _BEAT = struct.Struct("<Hiii")
 _ZONE = struct.Struct("<ii")
 _BLOCK = struct.Struct("<HHBB")
 _OVERFLOW = 1 << 16
-_MAX_CODED_BYTES = 3 << 20
 _MAX_VALUE = 1 << 17
 """Samples have 16 bits; what grows beyond comes from bits that are no samples."""
 _MAX_RATE = 4
@@ -80,7 +80,7 @@ class _Block:
     order: int
     flag: int
     lengths: tuple[int, ...]
-    data: bytes
+    data: memoryview
 
 
 def read_signals(layout: Layout) -> Signals:
@@ -168,7 +168,7 @@ def _block(section: bytes, leads: int) -> _Block:
     if order > 2:
         raise broken("it declares differences of no known kind")
     lengths = struct.unpack_from(f"<{leads}H", section, _BLOCK.size)
-    return _Block(step_nv, interval_us, order, flag, lengths, section[data_at:])
+    return _Block(step_nv, interval_us, order, flag, lengths, memoryview(section)[data_at:])
 
 
 def _rate(rhythm: _Block, reference: _Block | None) -> int:
@@ -191,10 +191,8 @@ def _zones(locations: Locations, rate: int) -> list[tuple[int, int]]:
 
 def _rows(
     block: _Block, tables: tuple[Table, ...], leads: list[_Lead], zones: list[tuple[int, int]], rate: int
-) -> tuple[list[Samples], dict[str, str]]:
+) -> tuple[list[NDArray[Any]], dict[str, str]]:
     """(residual or whole samples of each lead at the full rate, in steps; notes)."""
-    if tables and len(block.data) > _MAX_CODED_BYTES:
-        raise InputRejected("scp_too_large", "The SCP-ECG file holds more compressed data than can be read.")
     layouts = [_stretches(lead, zones, rate) for lead in leads]
     wanted = [sum(stored for _, _, stored in layout) for layout in layouts]
     values = _stored_values(block, tables, wanted)
@@ -210,7 +208,7 @@ def _rows(
                 raise truncated()
             notes = {"samples_declared": str(wanted[0]), "samples_stored": str(values[0].size)}
     if rate == 1:
-        return [row.astype(np.float64) for row in values], notes
+        return values, notes
     return [_spread(row, layout, rate) for row, layout in zip(values, layouts, strict=True)], notes
 
 
@@ -232,7 +230,7 @@ def _stretches(lead: _Lead, zones: list[tuple[int, int]], rate: int) -> list[tup
     return stretches
 
 
-def _spread(values: Values, layout: list[tuple[int, bool, int]], rate: int) -> Samples:
+def _spread(values: NDArray[Any], layout: list[tuple[int, bool, int]], rate: int) -> Samples:
     """Decimated stretches drawn as straight lines between their values, each standing for ``rate`` samples."""
     parts: list[Samples] = []
     at = 0
@@ -244,11 +242,13 @@ def _spread(values: Values, layout: list[tuple[int, bool, int]], rate: int) -> S
     return np.concatenate(parts)
 
 
-def _stored_values(block: _Block, tables: tuple[Table, ...], wanted: list[int]) -> list[Values]:
+def _stored_values(block: _Block, tables: tuple[Table, ...], wanted: list[int]) -> list[NDArray[Any]]:
     """The values of each lead, differences undone; fewer than wanted where the file holds fewer."""
     rest = len(block.data) - sum(block.lengths)
     if rest < 0:
         raise truncated()
+    if tables:
+        check_work(tables, sum(min(count, 8 * len(block.data)) for count in wanted))
     lengths: list[int | None] = list(block.lengths)
     if rest >= _OVERFLOW - 1:
         # the field of a lead's length has 16 bits; what the section holds says that some needed more
@@ -256,19 +256,20 @@ def _stored_values(block: _Block, tables: tuple[Table, ...], wanted: list[int]) 
             lengths = [None] * len(lengths)
         elif 0 <= len(block.data) - 2 * sum(wanted) <= 1:
             lengths = [2 * count for count in wanted]
-    out, at = [], 0
+    out: list[NDArray[Any]] = []
+    at = 0
     for length, low, count in zip(lengths, block.lengths, wanted, strict=True):
         data = block.data[at:] if length is None else block.data[at : at + length]
         if tables:
-            values, bits = decode(tables, data, count)
+            values, bits = decode(tables, bytes(data), count)
             if length is None:
                 needed = -(-bits // 8)
                 length = low + _OVERFLOW * max(0, -(-(needed - low) // _OVERFLOW))
         else:
-            values = np.frombuffer(data, "<i2", count=min(count, len(data) // 2)).astype(np.int64)
+            values = np.frombuffer(data, "<i2", count=min(count, len(data) // 2))
             length = len(data)
         at += length
-        samples = undo_differences(values, block.order)
+        samples = undo_differences(values.astype(np.int64), block.order) if block.order else values
         if samples.size and max(abs(int(samples.min())), abs(int(samples.max()))) > _MAX_VALUE:
             raise broken("its samples leave the range of samples")
         out.append(samples)
@@ -284,12 +285,12 @@ def _reference_beats(block: _Block, tables: tuple[Table, ...], locations: Locati
 
 
 def _add_beats(
-    rows: list[Samples], beats: list[Samples], scale: float, leads: list[_Lead], locations: Locations
-) -> list[Samples]:
+    rows: list[NDArray[Any]], beats: list[Samples], scale: float, leads: list[_Lead], locations: Locations
+) -> list[NDArray[Any]]:
     """Adds the reference beat wherever it was subtracted: at every beat of kind 0 (5.7.3)."""
-    out = []
+    out: list[NDArray[Any]] = []
     for row, beat, lead in zip(rows, beats, leads, strict=True):
-        whole = row.copy()
+        whole = row.astype(np.float64)
         for one in locations.beats:
             if one.kind != 0 or one.start <= 0 or one.end < one.start:
                 continue
@@ -302,7 +303,7 @@ def _add_beats(
     return out
 
 
-def _together(rows: list[Samples], leads: list[_Lead], step_nv: int) -> tuple[Samples, int]:
+def _together(rows: list[NDArray[Any]], leads: list[_Lead], step_nv: int) -> tuple[Samples, int]:
     """(rows in mV over the time of all leads, NaN where a lead was not recorded; number of the first sample)."""
     first = min(lead.start for lead in leads)
     end = max(lead.start + row.size for lead, row in zip(leads, rows, strict=True))
@@ -312,7 +313,8 @@ def _together(rows: list[Samples], leads: list[_Lead], step_nv: int) -> tuple[Sa
     signals = np.full((len(rows), end - first), np.nan)
     step_uv = step_nv / 1000.0
     for out, row, lead in zip(signals, rows, leads, strict=True):
-        at = lead.start - first
+        part = out[lead.start - first :][: row.size]
         # step in microvolts first, then millivolts: the same two products as a DICOM or aECG reader forms
-        out[at : at + row.size] = (row * step_uv) * 1e-3
+        np.multiply(row, step_uv, out=part)
+        part *= 1e-3
     return signals, first

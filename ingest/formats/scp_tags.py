@@ -86,7 +86,7 @@ def text(raw: bytes, language: int, limit: int = 64) -> str | None:
     Writers leave the code at Latin-1 and write UTF-8 or GBK, so that one is not trusted.
     """
     raw = raw[: 16 * limit]
-    if language == _UNICODE and b"\0" in raw.rstrip(b"\0"):
+    if language == _UNICODE and (raw.endswith(b"\0\0") or any(raw[k] == 0 for k in range(1, len(raw) - 1, 2))):
         decoded = raw[: len(raw) & ~1].decode("utf-16-le", "replace").split("\0")[0]
     else:
         raw = raw.split(b"\0")[0]
