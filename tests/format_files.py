@@ -14,7 +14,14 @@ from pydicom.data import get_testdata_file
 from teleread.ingest.formats.aecg_write import write_aecg
 from teleread.ingest.formats.dicom_write import derived_uids, write_dicom
 from teleread.signal.ecg import EcgRecord, Patient, simulate
-from tests.unit import scp_files, xml_files
+from tests.unit import (
+    mfer_files,
+    scp_files,
+    test_formats_contec,
+    test_formats_healforce,
+    test_formats_ishne,
+    xml_files,
+)
 
 Files = Callable[[], Sequence[bytes]]
 Steps = NDArray[np.int64]
@@ -83,6 +90,27 @@ def _edf() -> Sequence[bytes]:
     return [head.encode() + data]
 
 
+def _contec() -> Sequence[bytes]:
+    rows = steps()
+    eight_of_its = np.vstack([rows[1], rows[1] - rows[0], rows[2:]])  # II, III, V1 to V6
+    return [test_formats_contec.contec((2048 + eight_of_its).T.tolist())]
+
+
+def _healforce() -> Sequence[bytes]:
+    words = [512 + int(value) for value in np.clip(steps()[:3] // 2, -500, 500).T.reshape(-1)]
+    return [test_formats_healforce.healforce(words)]
+
+
+def _ishne() -> Sequence[bytes]:
+    return [test_formats_ishne.ishne(steps()[:3].astype(np.int16))]
+
+
+def _mfer() -> Sequence[bytes]:
+    rows = steps()
+    blocks = [rows[:2, start : start + 250].tolist() for start in range(0, 1000, 250)]
+    return [mfer_files.standard(rows.tolist()), mfer_files.monitor(blocks, [2, 1], [4, 4])]
+
+
 def _csv() -> Sequence[bytes]:
     record = recording()
     rows = np.array([record.lead(lead) for lead in EIGHT])[:, :1000]
@@ -105,6 +133,10 @@ FILES: Mapping[str, Files] = {
     "zoncare": lambda: [xml_files.zoncare(xml_files.stored(12, 1000)).encode()],
     "fhir": _xml(xml_files.fhir),
     "scp": _scp,
+    "contec": _contec,
+    "healforce": _healforce,
+    "mfer": _mfer,
+    "ishne": _ishne,
     "edf": _edf,
     "csv": _csv,
 }

@@ -19,6 +19,7 @@ from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, decode_bare
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.persons import utc
+from teleread.ingest.formats.wholeness import healforce_is_whole
 from teleread.signal.ecg.record import Annotation, Device, EcgRecord, Patient
 
 _RECORD_HEADER, _SECTION_HEADER = 6, 16
@@ -168,4 +169,5 @@ FORMAT = Format(
     read=read_healforce,
     seen_from_device=True,
     extensions=(".scp",),
+    is_whole=healforce_is_whole,
 )

@@ -15,6 +15,7 @@ from teleread.ingest.formats.dicom_waveform import MAX_SAMPLES
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.names import unique_name
 from teleread.ingest.formats.persons import full_name, utc
+from teleread.ingest.formats.wholeness import ishne_is_whole
 from teleread.signal.ecg.record import Device, EcgRecord, Patient, with_derived_leads
 
 _SIGNAL, _ANNOTATIONS = b"ISHNE1.0", b"ANN  1.0"
@@ -141,4 +142,5 @@ FORMAT = Format(
     read=read_ishne,
     seen_from_device=False,
     extensions=(".ecg",),
+    is_whole=ishne_is_whole,
 )

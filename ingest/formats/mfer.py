@@ -19,6 +19,7 @@ from teleread.ingest.formats.lead_codes import LEAD_NAMES
 from teleread.ingest.formats.mfer_tags import Definition, Definitions, Frame, broken, truncated
 from teleread.ingest.formats.names import unique_name
 from teleread.ingest.formats.persons import full_name, utc
+from teleread.ingest.formats.wholeness import mfer_is_whole
 from teleread.signal.ecg.record import Device, EcgRecord, Filters, OtherChannel, Patient, with_derived_leads
 
 Samples = NDArray[np.float64]
@@ -298,4 +299,5 @@ FORMAT = Format(
     read=read_mfer,
     seen_from_device=False,
     extensions=(".mwf",),
+    is_whole=mfer_is_whole,
 )

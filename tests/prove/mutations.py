@@ -35,6 +35,7 @@ _WALL_S = 60.0  # the CPU time is what is bounded; other processes must not deci
 _SAMPLES_PER_BYTE = 64
 _MENDS: Mapping[str, Callable[[bytes], bytes]] = {"scp": mend_scp, "ishne": mend_ishne}
 _DERIVED_EVERY = 10
+_UNSURE_END = frozenset({"csv"})
 
 Proof = Iterator[Callable[[int], None]]
 Samples = NDArray[np.float64]
@@ -94,7 +95,9 @@ def _prove(
             for lead, samples in leads.items():
                 before = whole[which].get(lead)
                 assert before is not None, (name, number, lead)
-                assert begins(before, samples), (name, number, lead)
+                # a number of a table may be cut and still be one
+                sure = samples[:-1] if name in _UNSURE_END else samples
+                assert begins(before, sure), (name, number, lead)
     if number % _DERIVED_EVERY == 0:
         check(pool, data, number)
 
