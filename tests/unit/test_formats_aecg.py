@@ -56,7 +56,8 @@ def test_the_rhythm_is_read_and_not_the_representative_beat() -> None:
 
 @pytest.mark.parametrize(
     ("scale", "unit", "origin", "expected"),
-    [("2.5", "uV", "0", [0.0025, -0.005]), ("0.005", "mV", "0", [0.005, -0.01]), ("1220", "nV", "0", [0.00122, -0.00244]),
+    [("2.5", "uV", "0", [0.0025, -0.005]), ("0.005", "mV", "0", [0.005, -0.01]),
+     ("1220", "nV", "0", [0.00122, -0.00244]),
      ("0.000001", "V", "0", [0.001, -0.002]), ("5", "µV", "-10", [-0.005, -0.02])],
 )  # fmt: skip
 def test_scale_and_origin_are_honoured_in_their_unit(scale: str, unit: str, origin: str, expected: list[float]) -> None:

@@ -106,7 +106,10 @@ def test_a_second_rhythm_of_another_rate_stands_aside() -> None:
         ({"LeadByteCountTotal": "9999999999"}, "muse_truncated"),
         ({"WaveFormData": "QUJD"}, "muse_broken"),
         ({"WaveFormData": "QUI"}, "muse_broken"),
-        ({"WaveFormData": "<x/>", "LeadSampleCountTotal": "0", "LeadByteCountTotal": "", "LeadDataCRC32": ""}, "muse_no_ecg_lead"),
+        (
+            {"WaveFormData": "<x/>", "LeadSampleCountTotal": "0", "LeadByteCountTotal": "", "LeadDataCRC32": ""},
+            "muse_no_ecg_lead",
+        ),
         ({"LeadDataCRC32": "1"}, "muse_checksum"),
     ],
 )

@@ -65,7 +65,8 @@ def muse(rows: Stored, names: Sequence[str] = EIGHT, inner: str = "", around: st
 def aecg_sequence(lead: str, digits: Sequence[int], scale: str = "2.5", unit: str = "uV", origin: str = "0") -> str:
     return (
         f'<component><sequence><code code="{lead}"/><value xsi:type="SLIST_PQ"><origin value="{origin}" unit="{unit}"/>'
-        f'<scale value="{scale}" unit="{unit}"/><digits>{" ".join(map(str, digits))}</digits></value></sequence></component>'
+        f'<scale value="{scale}" unit="{unit}"/><digits>{" ".join(map(str, digits))}</digits></value></sequence>'
+        "</component>"
     )
 
 
@@ -145,11 +146,13 @@ def sierra(
     length_ms = rows.shape[1] * 2
     return (
         '<?xml version="1.0" encoding="utf-8"?><restingecgdata xmlns="http://www3.medical.philips.com">'
-        f"<documentinfo><documenttype>PhilipsECG</documenttype><documentversion>{version}</documentversion></documentinfo>"
-        f'<dataacquisition date="2024-01-31" time="12:00:00"><machine machineid="M1" detaildescription="Philips:X:1.2">TC70'
+        f"<documentinfo><documenttype>PhilipsECG</documenttype><documentversion>{version}</documentversion>"
+        '</documentinfo><dataacquisition date="2024-01-31" time="12:00:00">'
+        '<machine machineid="M1" detaildescription="Philips:X:1.2">TC70'
         f"</machine><signalcharacteristics>{rate}{step}<acquisitiontype>STD-12</acquisitiontype>"
         "<numberchannelsallocated>12</numberchannelsallocated></signalcharacteristics></dataacquisition>"
-        f'{around}<waveforms><parsedwaveforms {attributes} numberofleads="{len(labels)}" leadlabels="{" ".join(labels)}" '
+        f'{around}<waveforms><parsedwaveforms {attributes} numberofleads="{len(labels)}" '
+        f'leadlabels="{" ".join(labels)}" '
         f'durationperchannel="{length_ms}">{text}</parsedwaveforms></waveforms></restingecgdata>'
     )
 
@@ -195,7 +198,8 @@ def mortara(
 
 def schiller(rows: Stored, names: Sequence[str] = EIGHT, units: str = "uV", exponent: str = "1") -> str:
     channels = "".join(
-        f"<channel><name>{name}</name><datastype>COMMASEPARATE</datastype><data>{','.join(map(str, row))}</data></channel>"
+        f"<channel><name>{name}</name><datastype>COMMASEPARATE</datastype><data>{','.join(map(str, row))}</data>"
+        "</channel>"
         for name, row in zip(names, rows, strict=True)
     )
     resolution = (
@@ -204,8 +208,9 @@ def schiller(rows: Stored, names: Sequence[str] = EIGHT, units: str = "uV", expo
     )
     average = channels.replace("<data>", "<data>9,")
     return (
-        '<?xml version="1.0"?><SchillerEDI xmlns="x"><patdata><id>P7</id><lastname>Wang</lastname><firstname>Wu</firstname>'
-        "<birthdate>19620203</birthdate><gender>F</gender></patdata><eventdata><event><startdatetime><date>20240131</date>"
+        '<?xml version="1.0"?><SchillerEDI xmlns="x"><patdata><id>P7</id><lastname>Wang</lastname>'
+        "<firstname>Wu</firstname><birthdate>19620203</birthdate><gender>F</gender></patdata><eventdata><event>"
+        "<startdatetime><date>20240131</date>"
         "<time>120000</time></startdatetime><annotation_global><name>HR</name><value>72</value></annotation_global>"
         f"<wavedata><type>ECG_AVERAGES</type>{resolution}{average}</wavedata>"
         f"<wavedata><type>ECG_RHYTHMS</type>{resolution}{channels}</wavedata></event></eventdata></SchillerEDI>"
