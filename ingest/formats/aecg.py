@@ -134,6 +134,9 @@ def _set(one: Element, digits: Digits, zone: tzinfo) -> _Set:
             others.append((lead, unit, samples))
         else:
             rows[lead] = samples * per_mv
+    # one time for all of them: another length means that digits were lost, and with them the place of the rest
+    if len({row.size for row in rows.values() if row.size}) > 1:
+        raise InputRejected("aecg_broken", "The leads of a sequence set differ in length.")
     if fs_hz is None and (rows or others):
         raise InputRejected("aecg_no_rate", "A sequence set states no time between its samples.")
     return _Set(fs_hz or 1.0, start, offset_s, rows, others)

@@ -114,7 +114,7 @@ def _acquired_at(found: Element | None, zone: tzinfo) -> datetime | None:
 
 
 def _digits_of(found: Element, parts: tuple[tuple[str, int], ...]) -> str:
-    texts = [found.at(tag).zfill(width) if found.at(tag).isdigit() else "" for tag, width in parts]
+    texts = [found.at(tag).zfill(width) if found.at(tag).isdecimal() else "" for tag, width in parts]
     return "".join(texts) if all(texts) else ""
 
 

@@ -121,8 +121,6 @@ def _rate(data: Element) -> float:
     if every is None:
         every, unit = facts.number(value(data, "interval")), value(data, "intervalunit")
     seconds = facts.seconds_per(unit)
-    if every is None and unit.lower() == "hz":
-        seconds = None
     if every is None or every <= 0 or seconds is None:
         raise InputRejected("fhir_no_rate", "Sampled data state no time between samples.")
     return facts.usable_rate(float(f"{1.0 / (every * seconds):.12g}"), NAME)

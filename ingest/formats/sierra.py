@@ -127,15 +127,14 @@ def _samples(described: Element, waveform: Element, leads: list[str], fs_hz: flo
         if len(data) % 2:
             raise InputRejected("sierra_broken", "The samples end within one.")
         return _split(np.frombuffer(data, dtype="<i2").astype(np.float64), leads, length)
-    most = length if length is not None else facts.MAX_CELLS // len(leads)
-    digits.take(most * len(leads) if length is not None else 0)
-    # the last code of a chunk may bring a few bytes more than there are samples
-    rows = unpack(data, len(leads), most + 8)
+    rows = unpack(data, len(leads), facts.MAX_CELLS // len(leads))
+    # the leads agree with each other or are damaged; a wrong statement of their common length harms nobody
+    if len({row.size for row in rows}) > 1:
+        raise InputRejected("sierra_broken", "The leads differ in length.")
+    digits.take(rows[0].size * len(rows))
     if tuple(lead.upper() for lead in leads[:6]) == tuple(lead.upper() for lead in STANDARD_LEADS[:6]):
         rebuild_limb_leads(rows)
-    if length is not None and min(row.size for row in rows) < length:
-        raise InputRejected("sierra_truncated", "A lead holds fewer samples than it states.")
-    return [row[:length].astype(np.float64) for row in rows]
+    return [row.astype(np.float64) for row in rows]
 
 
 def _split(samples: NDArray[np.float64], leads: list[str], length: int | None) -> list[NDArray[np.float64]]:
