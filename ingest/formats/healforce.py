@@ -26,7 +26,7 @@ _RECORD_HEADER, _SECTION_HEADER = 6, 16
 _POINTER, _RHYTHM = struct.Struct("<HII"), struct.Struct("<HHBBH")
 _VERSION = b"\x0d\x0d"
 _NEEDED = (1, 3, 6)
-_MAX_SECTIONS = 12
+_MAX_SECTIONS, _MAX_TAGS = 12, 256
 _LEADS = ("I", "II", "III")
 """In this order on the device's printouts."""
 _RATES_HZ = range(50, 1001)
@@ -131,7 +131,9 @@ def _beats(words: NDArray[np.int64]) -> tuple[Annotation, ...]:
 def _tags(section: bytes) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     at = 0
-    while at + 3 <= len(section):
+    for _ in range(_MAX_TAGS):
+        if at + 3 > len(section):
+            break
         tag, length = section[at], int.from_bytes(section[at + 1 : at + 3], "little")
         if length == 0:
             break

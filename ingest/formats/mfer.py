@@ -46,6 +46,8 @@ _MORE_ECG_CODES = frozenset((4166, 4167, 4168, 4169, 0xC000, 0xC003, 0xC004))
 _SEXES = {1: "M", 2: "F", 3: "O"}
 _MAX_EXPONENT = 12
 _LARGEST = 1e12
+_MAX_PIECES = 150_000
+"""Frames times channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def read_mfer(source: Source) -> EcgRecord:
     channels = _channels(found, first)
     sequences = [_sequences(frame, channels) for frame in frames]
     total = sum(sequences)
-    if total * sum(c.block for c in channels) > MAX_SAMPLES:
+    if total * sum(c.block for c in channels) > MAX_SAMPLES or len(frames) * len(channels) > _MAX_PIECES:
         raise InputRejected("mfer_too_large", "The MFER file holds more samples than can be read.")
     ecg = [(c.fs_hz, c.block * total) for c in channels if c.is_ecg]
     if not ecg:

@@ -17,6 +17,9 @@ DEFAULT_TABLE = 19999
 MAX_PREFIX_BITS = 20
 _MAX_SUFFIX_BITS = 24
 _MAX_TABLES = 64
+_MAX_CODES = 8192
+_MAX_TABLE_SIZE = 1 << 21
+"""Of all tables together."""
 _STRUCTURE = struct.Struct("<BBBhI")
 _CHUNK_BYTES = 1 << 15
 _HOPS = 16
@@ -46,7 +49,8 @@ def read_tables(section: bytes) -> tuple[Table, ...]:
     """The tables of section 2; none when it declares none, and samples are then stored as they are.
 
     Raises:
-        InputRejected: ``scp_truncated``, ``scp_broken``, ``scp_unsupported`` (a code of more than 20 bits).
+        InputRejected: ``scp_truncated``, ``scp_broken``, ``scp_unsupported`` (a prefix of more than 20 bits, or
+            several tables of long ones), ``scp_too_large``.
     """
     if len(section) < 2:
         raise truncated()
@@ -55,15 +59,21 @@ def read_tables(section: bytes) -> tuple[Table, ...]:
         return (_DEFAULT,)
     if count > _MAX_TABLES:
         raise broken("it declares too many Huffman tables")
-    tables, at = [], 2
+    stored: list[list[_Code]] = []
+    at = 2
     for _ in range(count):
         structures = int.from_bytes(section[at : at + 2], "little")
         end = at + 2 + structures * _STRUCTURE.size
         if end > len(section):
             raise truncated()
+        if structures > _MAX_CODES:
+            raise InputRejected("scp_too_large", "The SCP-ECG file holds too many Huffman codes.")
         codes = [_STRUCTURE.unpack_from(section, k) for k in range(at + 2, end, _STRUCTURE.size)]
-        tables.append(_table([_code(*one) for one in codes]))
+        stored.append([_code(*one) for one in codes])
         at = end
+    if sum(1 << max((code[1] for code in codes), default=0) for codes in stored) > _MAX_TABLE_SIZE:
+        raise InputRejected("scp_unsupported", "The SCP-ECG file uses Huffman codes that are too long.")
+    tables = [_table(codes) for codes in stored]
     for table in tables:
         if any(not 1 <= int(n) <= count for n in table.value[table.switches]):
             raise broken("a Huffman code switches to a table that is not there")

@@ -27,6 +27,8 @@ _BLOCK = struct.Struct("<HHBB")
 _OVERFLOW = 1 << 16
 _MAX_VALUE = 1 << 17
 """Samples have 16 bits; what grows beyond comes from bits that are no samples."""
+_MAX_BEATS_OF_LEADS = 40_000
+"""Beats times leads, where each beat must be put back into each lead."""
 _MAX_RATE = 4
 """Bimodal compression leaves out at most three samples of four (5.9.5)."""
 
@@ -104,6 +106,8 @@ def read_signals(layout: Layout) -> Signals:
     reference = _block(sections[5], len(leads)) if 5 in sections and (subtracted or bimodal) else None
     if (subtracted and reference is None) or (bimodal and locations is None):
         raise broken("it lacks what its compressed samples refer to")
+    if (subtracted or bimodal) and locations and len(locations.beats) * len(leads) > _MAX_BEATS_OF_LEADS:
+        raise InputRejected("scp_too_large", "The SCP-ECG file lists more beats than can be put back.")
     rate = _rate(rhythm, reference)
     zones = _zones(locations, rate) if bimodal and locations else []
     rows, notes = _rows(rhythm, tables, leads, zones, rate)
@@ -291,6 +295,8 @@ def _add_beats(
     out: list[NDArray[Any]] = []
     for row, beat, lead in zip(rows, beats, leads, strict=True):
         whole = row.astype(np.float64)
+        if sum(one.end - one.start for one in locations.beats if one.kind == 0) > 4 * (row.size + beat.size):
+            raise broken("its beats lie upon each other")
         for one in locations.beats:
             if one.kind != 0 or one.start <= 0 or one.end < one.start:
                 continue

@@ -11,6 +11,7 @@ from teleread.ingest.formats.scp_layout import truncated
 from teleread.signal.ecg.record import Device, Filters, Patient
 
 _LAST_TAG = 255
+_MAX_TAGS = 4096
 _YEARS_PER = {1: 1.0, 2: 1 / 12, 3: 7 / 365.25, 4: 1 / 365.25, 5: 1 / 8766}
 _SEXES = {1: "M", 2: "F"}
 _MAKERS = {
@@ -69,7 +70,9 @@ def _tags(section: bytes) -> dict[int, bytes]:
     """The first value of each tag."""
     found: dict[int, bytes] = {}
     at = 0
-    while at + 3 <= len(section):
+    for _ in range(_MAX_TAGS):
+        if at + 3 > len(section):
+            break
         tag, length = section[at], int.from_bytes(section[at + 1 : at + 3], "little")
         if tag == _LAST_TAG:
             break

@@ -164,7 +164,7 @@ def test_definitions_of_open_length_and_groups() -> None:
         (standard(ROWS, extra=b"\x67\x06\x67\x04\x67\x02\x67\x00"), "mfer_too_deep"),
         (standard(ROWS, extra=b"\x16\x85" + bytes(5)), "mfer_broken"),
         (standard(ROWS, extra=b"\x67\x80"), "mfer_truncated"),
-        (standard(ROWS, extra=b"\x16\0" * 100_001), "mfer_too_large"),
+        (standard(ROWS, extra=b"\x16\0" * 200_001), "mfer_too_large"),
         (standard(ROWS, extra=tlv(0x01, b"\7")), "mfer_broken"),
         (tlv(0x40, b"MFR ") + tlv(0x01, b"\1"), "mfer_no_ecg_lead"),
     ],
