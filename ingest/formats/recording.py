@@ -56,10 +56,9 @@ def missing_part(files: Mapping[str, bytes]) -> str | None:
 
     Only a plain file name is ever returned; a header that names anything else is no reason to wait.
     """
-    for data in files.values():
-        header = _header(data)
-        if header is not None:
-            return next((name for name in header.files if name not in files), None)
+    headers = [header for header in map(_header, files.values()) if header is not None]
+    if headers:
+        return next((name for header in headers for name in header.files if name not in files), None)
     if len(files) == 1:
         (name,) = files
         stem, _, ending = name.rpartition(".")
