@@ -59,12 +59,10 @@ def missing_part(files: Mapping[str, bytes]) -> str | None:
 
     Only a plain file name is ever returned; a header that names anything else is no reason to wait.
     """
-    headers = [header for data in files.values() if (header := _header(data)) is not None]
-    for header in headers:
-        missing = next((name for name in header.files if name not in files), None)
-        if missing is not None:
-            return missing
-    if len(files) == 1 and not headers:
+    headers = [header for header in map(_header, files.values()) if header is not None]
+    if headers:
+        return next((name for header in headers for name in header.files if name not in files), None)
+    if len(files) == 1:
         (name,) = files
         stem, _, ending = name.rpartition(".")
         if ending.lower() == "dat" and stem and safe_name(name) and sniff(files[name]) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import tzinfo
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
+from teleread.ingest.formats.format import LOOK_BYTES
 from teleread.ingest.formats.names import unique_name
 from teleread.ingest.formats.wfdb_header import FLAC_FORMATS, Header, Signal, parse_header
 from teleread.ingest.formats.wfdb_samples import MISSING, Stored, read_file, size
 from teleread.ingest.formats.wfdb_segments import Channels, read_segments
 from teleread.signal.ecg.record import EcgRecord, OtherChannel, Patient, standard_lead_name, with_derived_leads
 
+_SEGMENTED = re.compile(rb"\A(?:\s*#[^\r\n]*[\r\n]+)*\s*[^\s#/]+/\d+[ \t]")
 _PER_MV = {"nv": 1e-6, "uv": 1e-3, "\u00b5v": 1e-3, "mv": 1.0, "v": 1e3}
 
 
@@ -92,15 +95,15 @@ def bytes_needed(header: Header, file: str) -> int | None:
 
 
 def main_header(files: Mapping[str, bytes], names: Collection[str]) -> str | None:
-    """Of several headers the one whose record consists of the others, None where there is no such one."""
-    for name in names:
-        try:
-            header = parse_header(files[name], ALLIANCE_ZONE)
-        except InputRejected:
-            continue
-        if header.segments and set(names) - {name} <= set(header.files):
-            return name
-    return None
+    """Of several headers the one whose record consists of others, None where there is none or more than one."""
+    found = [name for name in names if _SEGMENTED.search(files[name][:LOOK_BYTES])]
+    if len(found) != 1:
+        return None
+    try:
+        others = parse_header(files[found[0]], ALLIANCE_ZONE).files
+    except InputRejected:
+        return found[0]  # the reader says what is wrong with it
+    return found[0] if set(names) - set(found) <= set(others) else None
 
 
 def _physical(signal: Signal, stored: Stored) -> tuple[NDArray[np.float64], str]:

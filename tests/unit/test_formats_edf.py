@@ -223,6 +223,12 @@ def test_a_file_cut_anywhere_is_refused() -> None:
         assert rejected(data[:n]) in ("edf_truncated", "edf_header_invalid")
 
 
+def test_bytes_that_nothing_accounts_for_are_refused() -> None:
+    data = plain()
+    assert rejected(data + b"\0\0") == "edf_size_invalid"
+    assert rejected(data[:900] + b"\0" + data[900:]) == "edf_size_invalid"
+
+
 def test_a_mutated_file_gives_a_record_or_a_code() -> None:
     for number in range(300):
         try:
