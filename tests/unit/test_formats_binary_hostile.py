@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -66,17 +65,15 @@ FILES: dict[str, list[Callable[[], bytes]]] = {
 def test_a_mutated_file_gives_a_record_or_a_coded_error(name: str) -> None:
     reader = next(one.read for one in FORMATS if one.name == name)
     originals = [build() for build in FILES[name]]
-    started = time.process_time()
+    codes = set()
     for seed in range(600):
         data = mutate(originals[seed % len(originals)], seed)
         for read in (read_ecg, lambda data: reader(Source(data))):
             try:
-                record = read(data)
+                assert read(data).signals_mv.size, seed
             except InputRejected as error:
-                assert error.code.startswith(("format_", f"{name}_")), (seed, error.code)
-            else:
-                assert record.signals_mv.size, seed
-    assert time.process_time() - started < 60
+                codes.add(error.code)
+    assert all(code.startswith(("format_", f"{name}_")) for code in codes), codes
 
 
 @pytest.mark.parametrize("build", [FILES["scp"][0], FILES["healforce"][0]])
