@@ -17,7 +17,7 @@ DEFAULT_TABLE = 19999
 MAX_PREFIX_BITS = 20
 _MAX_SUFFIX_BITS = 24
 _MAX_TABLES = 64
-_MAX_CODES = 8192
+_MAX_CODES = 16_384
 _MAX_TABLE_SIZE = 1 << 21
 """Of all tables together."""
 _STRUCTURE = struct.Struct("<BBBhI")
@@ -66,7 +66,7 @@ def read_tables(section: bytes) -> tuple[Table, ...]:
         end = at + 2 + structures * _STRUCTURE.size
         if end > len(section):
             raise truncated()
-        if structures > _MAX_CODES:
+        if structures + sum(len(codes) for codes in stored) > _MAX_CODES:
             raise InputRejected("scp_too_large", "The SCP-ECG file holds too many Huffman codes.")
         codes = [_STRUCTURE.unpack_from(section, k) for k in range(at + 2, end, _STRUCTURE.size)]
         stored.append([_code(*one) for one in codes])

@@ -25,11 +25,13 @@ class Layout:
 
     Attributes:
         sections: data part of each standard section that is there, by number.
+        version: of the protocol, ten times as in 2.0.
         newer: a waveform section of version 3 is there.
         notes: what is odd about the frame, for ``EcgRecord.extra``.
     """
 
     sections: Mapping[int, bytes]
+    version: int
     newer: bool
     notes: Mapping[str, str] = field(default_factory=dict)
 
@@ -92,7 +94,7 @@ def read_layout(data: bytes) -> Layout:
         for number, one in found.items()
         if number and number not in left_out and one.end - one.start > SECTION_HEADER
     }
-    return Layout(sections, newer, notes)
+    return Layout(sections, data[RECORD_HEADER + 9], newer, notes)
 
 
 def _locate(data: bytes, number: int, length: int, index: int) -> _Section:

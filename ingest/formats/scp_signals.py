@@ -29,6 +29,7 @@ _MAX_VALUE = 1 << 17
 """Samples have 16 bits; what grows beyond comes from bits that are no samples."""
 _MAX_BEATS_OF_LEADS = 40_000
 """Beats times leads, where each beat must be put back into each lead."""
+_VERSION_3 = 30
 _MAX_RATE = 4
 """Bimodal compression leaves out at most three samples of four (5.9.5)."""
 
@@ -100,9 +101,10 @@ def read_signals(layout: Layout) -> Signals:
     leads, subtracted = _leads(sections[3])
     tables = read_tables(sections[2]) if 2 in sections else ()
     rhythm = _block(sections[6], len(leads))
-    locations = read_locations(sections[4]) if 4 in sections else None
+    # the flag is reserved since version 3
+    bimodal = rhythm.flag == 1 and layout.version < _VERSION_3
+    locations = _locations(sections.get(4), needed=subtracted or bimodal)
     subtracted = subtracted and locations is not None and any(b.kind == 0 for b in locations.beats)
-    bimodal = rhythm.flag == 1
     reference = _block(sections[5], len(leads)) if 5 in sections and (subtracted or bimodal) else None
     if (subtracted and reference is None) or (bimodal and locations is None):
         raise broken("it lacks what its compressed samples refer to")
@@ -142,18 +144,16 @@ def _leads(section: bytes) -> tuple[list[_Lead], bool]:
     return leads, bool(section[1] & 1)
 
 
-def read_locations(section: bytes) -> Locations:
-    """Section 4.
-
-    Raises:
-        InputRejected: ``scp_truncated``.
-    """
-    if len(section) < 6:
-        raise truncated()
-    reference_ms, fiducial, count = struct.unpack_from("<HHH", section)
+def _locations(section: bytes | None, needed: bool) -> Locations | None:
+    """Section 4; when the signal does not need it, it may be cut short and is then left aside."""
+    if section is None:
+        return None
+    reference_ms, fiducial, count = struct.unpack_from("<HHH", section) if len(section) >= 6 else (0, 0, 0)
     zones_at = 6 + count * _BEAT.size
     if zones_at > len(section):
-        raise truncated()
+        if needed:
+            raise truncated()
+        return None
     beats = tuple(Beat(*_BEAT.unpack_from(section, at)) for at in range(6, zones_at, _BEAT.size))
     there = min(count, (len(section) - zones_at) // _ZONE.size)
     zones = tuple(_ZONE.unpack_from(section, zones_at + k * _ZONE.size) for k in range(there))
@@ -203,11 +203,10 @@ def _rows(
     short = {want - row.size for want, row in zip(wanted, values, strict=True)}
     notes: dict[str, str] = {}
     if short != {0}:
-        lead = leads[0]
-        if rate > 1 or len(short) > 1 or min(short) < 0:
+        if rate > 1 or len(short) > 1:
             raise truncated()
-        # a range from 0 to n has one number more than there are samples
-        if short != {1} or lead.start != 0:
+        # a range that counts from 0 to n, or its end as the sample behind the last, has one number too many
+        if short != {1}:
             if tables:
                 raise truncated()
             notes = {"samples_declared": str(wanted[0]), "samples_stored": str(values[0].size)}

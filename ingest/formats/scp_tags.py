@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone, tzinfo
 
@@ -26,6 +27,7 @@ _CHARACTER_SETS = {
 _UNICODE = 0x07
 _JAPANESE = (0x0F, 0x17, 0x1F)
 _NO_ZONE = 0x7FFF
+_FIXED_SIZES = {4: 3, 5: 4, 6: 3, 7: 3, 8: 1, 9: 1, 11: 2, 12: 2, 24: 1, 25: 4, 26: 3, 27: 2, 28: 2, 29: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,12 @@ def read_header(section: bytes, zone: tzinfo) -> Header:
     Raises:
         InputRejected: ``scp_truncated`` when a tag goes beyond the section.
     """
-    tags = _tags(section)
+    tags = _tags(section, {})
+    if tags is None:
+        # some writers store a wrong length for values whose size is fixed
+        tags = _tags(section, _FIXED_SIZES)
+    if tags is None:
+        raise truncated()
     device_tag = tags.get(14, b"")
     language = device_tag[16] if len(device_tag) > 16 else 0
     last, first, second = (text(tags.get(k, b""), language) for k in (0, 1, 3))
@@ -66,18 +73,23 @@ def read_header(section: bytes, zone: tzinfo) -> Header:
     )
 
 
-def _tags(section: bytes) -> dict[int, bytes]:
-    """The first value of each tag."""
+def _tags(section: bytes, sizes: Mapping[int, int]) -> dict[int, bytes] | None:
+    """The first value of each tag, None when one goes beyond the section.
+
+    Args:
+        sizes: of tags whose own length is not trusted.
+    """
     found: dict[int, bytes] = {}
     at = 0
     for _ in range(_MAX_TAGS):
         if at + 3 > len(section):
             break
         tag, length = section[at], int.from_bytes(section[at + 1 : at + 3], "little")
+        length = sizes.get(tag, length)
         if tag == _LAST_TAG:
             break
         if at + 3 + length > len(section):
-            raise truncated()
+            return None
         found.setdefault(tag, section[at + 3 : at + 3 + length])
         at += 3 + length
     return found

@@ -353,6 +353,22 @@ def test_a_writer_without_checksums_is_read_with_a_note() -> None:
     assert dict(record.extra) == {"checksum": "absent"}
 
 
+def test_a_tag_of_fixed_size_with_a_wrong_length_is_read() -> None:
+    scp = simple({1: wave(100)})
+    scp.sections[1] = patient().replace(scp_files.tag(8, b"\2"), struct.pack("<BH", 8, 600) + b"\2")
+    record = read_ecg(scp.built())
+    assert (record.patient.sex, record.patient.name) == ("F", "Clara Schumann")
+    assert record.acquired_at is not None
+
+
+def test_a_list_of_beats_that_is_cut_matters_only_where_it_is_needed() -> None:
+    scp = simple({1: wave(100)})
+    scp.sections[4] = locations(200, 40, [(0, 40, 50, 89)])[:12]
+    assert lead(read_ecg(scp.built()), "I") == mv(wave(100))
+    scp.sections[3] = leads([(1, 100, 1)], flags=5)
+    assert rejected(scp.built()) == "scp_truncated"
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 6])
 def test_a_changed_byte_of_patient_or_signal_is_refused(number: int) -> None:
     scp = simple({1: wave(100)})
