@@ -126,11 +126,12 @@ def _where(item: Dataset, chosen: Chosen) -> tuple[int, str | None] | None:
     if channels is None or len(channels) < 2:
         return None
     group, one = int(channels[0]), int(channels[1])
-    if group not in chosen.starts or len(channels) > 2 or not 0 <= one <= len(chosen.channels):
+    if group not in chosen.groups or len(channels) > 2:
         return None
-    if one and len(chosen.starts) > 1:
-        return None  # which row it is depends on its group
-    return chosen.starts[group], chosen.channels[one - 1].name if one else None
+    start, leads = chosen.groups[group]
+    if not one:
+        return start, None
+    return (start, leads[one - 1]) if 1 <= one <= len(leads) else None
 
 
 def _measurement(item: Dataset, declared: list[str]) -> DeviceMeasurement | None:

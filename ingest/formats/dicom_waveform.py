@@ -67,8 +67,8 @@ class Chosen:
     signals_mv: Samples
     channels: tuple[Channel, ...]
     others: tuple[OtherChannel, ...]
-    starts: dict[int, int]
-    """Of each group that is part of it: number, and the column where it begins."""
+    groups: dict[int, tuple[int, tuple[str, ...]]]
+    """Of each group that is part of it, by number: the column where it begins, and its channels in stored order."""
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -135,7 +135,8 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
     for k, one in enumerate(order):
         start = starts[rows[one.name][0].number]
         signals[k, start : start + one.stored.size] = one.samples
-    return Chosen(main.fs_hz, signals, tuple(order), tuple(others), starts)
+    placed = {g.number: (starts[g.number], tuple(c.name for c in g.channels)) for g in joined}
+    return Chosen(main.fs_hz, signals, tuple(order), tuple(others), placed)
 
 
 def _fits(group: Group, main: Group) -> bool:
