@@ -51,6 +51,8 @@ def steps_of(values: Samples, common: float = _COMMON_UV) -> Steps:
 def _own_steps(there: Samples) -> tuple[float, float] | None:
     """(step, baseline) when all values lie on a grid that sixteen characters can state, None when they do not."""
     levels = np.unique(there[:_LOOK])
+    if levels.size == 1 and float(levels[0]) == float(there.min()) == float(there.max()):
+        return _COMMON_UV, _plain(float(levels[0]))  # a flat lead is where it is
     if levels.size < 3:
         return None
     gaps = np.diff(levels)
