@@ -43,7 +43,8 @@ def read(source: Source) -> EcgRecord:
             ``several_recordings``.
     """
     root = tree(source.data)
-    observations = [one for one in root.iter("observation") if next(one.iter("valuesampleddata"), None) is not None]
+    every = [root] if root.name == "observation" else root.all("entry/resource/observation")
+    observations = [one for one in every if one.first("valuesampleddata") or one.first("component/valuesampleddata")]
     if not observations:
         raise InputRejected("fhir_no_waveform", "The file holds no sampled data.")
     main = observations[0]

@@ -87,7 +87,7 @@ def read(source: Source) -> EcgRecord:
         age_years=facts.age_on(_age(root), patient.birth_date, acquired_at),
         device=_device(root),
         device_measurements=_measurements(root),
-        device_statements=_statements(root.first("diagnosis")),
+        device_statements=_statements(root.first("originaldiagnosis")) or _statements(root.first("diagnosis")),
         extra={} if all(checks) else {"checksum": "wrong"},
     )
     return with_derived_leads(record)
@@ -126,12 +126,12 @@ def _lead(lead: Element, digits: Digits, checks: list[bool]) -> NDArray[np.float
     if step is None or not facts.usable_scale(step) or per_mv is None:
         raise InputRejected("muse_no_scale", "A lead states no amplitude per bit, or no unit.")
     raw = digits.base64(lead.at("waveformdata"), 2)
-    for stated, size in ((lead.at("leadsamplecounttotal"), 2), (lead.at("leadbytecounttotal"), 1)):
-        count = facts.number(stated)
-        if count is not None and count * size > len(raw):
-            raise InputRejected("muse_truncated", "A lead holds fewer samples than it states.")
-        if count is not None and count * size < len(raw):
-            raise InputRejected("muse_broken", "A lead holds more samples than it states.")
+    count, size = facts.number(lead.at("leadsamplecounttotal")), facts.number(lead.at("leadbytecounttotal"))
+    stated = count * 2 if count is not None else size
+    if stated is not None and stated > len(raw):
+        raise InputRejected("muse_truncated", "A lead holds fewer samples than it states.")
+    if stated is not None and stated < len(raw):
+        raise InputRejected("muse_broken", "A lead holds more samples than it states.")
     checks.extend(_checksum_is_right(lead, raw))
     return np.frombuffer(raw, dtype="<i2").astype(np.float64) * step * per_mv
 
@@ -211,11 +211,13 @@ def _device(root: Element) -> Device:
 
 
 def _measurements(root: Element) -> tuple[DeviceMeasurement, ...]:
-    found = root.first("restingecgmeasurements") or root.first("originalrestingecgmeasurements")
-    if found is None:
-        return ()
+    """The cart's own first: those without "original" may be a physician's by now."""
+    places = [root.first("originalrestingecgmeasurements"), root.first("restingecgmeasurements")]
     return facts.several(
-        names.measured(name, facts.number(found.at(tag)), f"MUSE:{tag}") for tag, name in _MEASURED.items()
+        names.measured(name, facts.number(found.at(tag)), f"MUSE:{tag}")
+        for found in places
+        for tag, name in _MEASURED.items()
+        if found is not None
     )
 
 

@@ -118,7 +118,7 @@ def _samples(described: Element, waveform: Element, leads: list[str], fs_hz: flo
     encoding = waveform.get("dataencoding").lower()
     flagged = waveform.get("compressflag").lower() != "false"
     compression = (waveform.get("compressmethod") or waveform.get("compression")).lower() if flagged else ""
-    if encoding == "plain" and compression in _PLAIN:
+    if encoding in ("plain", "") and compression in _PLAIN:
         return _split(digits.numbers(waveform.text), leads, length)
     if encoding != "base64" or compression not in _PLAIN | {"xli"}:
         raise InputRejected("sierra_unsupported", "This encoding of samples is not supported.")

@@ -109,6 +109,14 @@ def test_a_set_of_another_rate_or_years_away_stands_aside() -> None:
     assert [(c.name, c.fs_hz) for c in record.other_channels] == [("V1", 250.0), ("V2", 500.0)]
 
 
+def test_samples_of_one_lead_and_time_are_not_written_over() -> None:
+    sets = [xml.aecg_time() + xml.aecg_sequence("MDC_ECG_LEAD_I", [k] * 100) for k in (1, 2)]
+    twice = xml.aecg_series(xml.aecg_time() + xml.aecg_sequence("MDC_ECG_LEAD_I", [3] * 50))
+    record = read_ecg(xml.aecg(xml.aecg_series(*sets), twice).encode())
+    assert np.allclose(record.signals_mv, 0.0025)
+    assert [c.samples[0] for c in record.other_channels] == pytest.approx([0.005, 0.0075])
+
+
 def test_a_channel_that_is_no_voltage_stands_aside() -> None:
     pressure = xml.aecg_sequence("MDC_PRESS", [100, 101], "1", "mmHg")
     record = read_ecg(one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1, 2]) + pressure).encode())
