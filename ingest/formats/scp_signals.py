@@ -30,6 +30,8 @@ _MAX_VALUE = 1 << 17
 _MAX_BEATS_OF_LEADS = 40_000
 """Beats times leads, where each beat must be put back into each lead."""
 _VERSION_3 = 30
+_MIN_INTERVAL_US = 200
+"""No recorder samples faster; some write a rate of 150 Hz where the interval belongs."""
 _MAX_RATE = 4
 """Bimodal compression leaves out at most three samples of four (5.9.5)."""
 
@@ -167,7 +169,7 @@ def _block(section: bytes, leads: int) -> _Block:
     step_nv, interval_us, order, flag = _BLOCK.unpack_from(section)
     if step_nv == 0:
         raise InputRejected("scp_no_scale", "The SCP-ECG file states no amplitude per step.")
-    if interval_us < 10:
+    if interval_us < _MIN_INTERVAL_US:
         raise InputRejected("scp_no_rate", "The SCP-ECG file states no possible sampling interval.")
     if order > 2:
         raise broken("it declares differences of no known kind")
