@@ -37,7 +37,8 @@ def read_ishne(source: Source) -> EcgRecord:
     """All leads of the recording.
 
     The number of samples in the header decides nothing: some writers count samples of a lead, some of all leads, some
-    write a constant. Where it fits neither, both numbers are noted in ``extra``. A wrong checksum of the header refuses the file; 0 stands for "not computed".
+    write a constant. Where it fits neither, both numbers are noted in ``extra``. A wrong checksum of the header
+    refuses the file; 0 stands for "not computed".
 
     Raises:
         InputRejected: ``ishne_annotations`` (a file of beat annotations), ``ishne_truncated``, ``ishne_broken``,
