@@ -34,8 +34,8 @@ def _recognises(head: Head) -> bool:
 
 
 def read_contec(source: Source) -> EcgRecord:
-    """II, III and V1 to V6 as stored; I, aVR, aVL and aVF follow from II and III. A lead whose electrode was off all
-    the time is left out.
+    """II, III and V1 to V6 as stored; I, aVR, aVL and aVF follow from II and III. While an electrode is off, its lead
+    has no samples.
 
     Raises:
         InputRejected: ``contec_truncated``, ``contec_broken`` (numbers beyond that of an electrode that is off),
@@ -51,28 +51,24 @@ def read_contec(source: Source) -> EcgRecord:
     stored = np.frombuffer(data, "<u2", offset=_HEADER, count=payload // 2).reshape(-1, len(_STORED)).T
     if stored.max() > _OFF:
         raise InputRejected("contec_broken", "The Contec file holds numbers that are no samples.")
-    there = {name: row for name, row in zip(_STORED, stored, strict=True) if (row != _OFF).any()}
-    if not there:
+    if (stored == _OFF).all():
         raise InputRejected("contec_no_ecg_lead", "No electrode was connected during the recording.")
-    derived = _DERIVED if "II" in there and "III" in there else ()
-    leads = tuple(lead for lead in STANDARD_LEADS if lead in there or lead in derived)
-    signals = np.empty((len(leads), stored.shape[1]))
-    rows = dict(zip(leads, signals, strict=True))
-    for name, steps in there.items():
+    signals = np.empty((len(STANDARD_LEADS), stored.shape[1]))
+    rows = dict(zip(STANDARD_LEADS, signals, strict=True))
+    for name, steps in zip(_STORED, stored, strict=True):
         row = rows[name]
         np.subtract(steps, _ZERO, out=row, dtype=np.float64)
         row *= _STEP_UV
         row *= 1e-3
         row[steps == _OFF] = np.nan
-    if derived:
-        _derive(rows)
+    _derive(rows)
     sex, age = data[40], data[41]
     return EcgRecord(
         signals_mv=signals,
-        leads=leads,
+        leads=STANDARD_LEADS,
         fs_hz=_FS_HZ,
         source_format="contec",
-        derived_leads=derived,
+        derived_leads=_DERIVED,
         patient=Patient(
             name=clean(decode_bare(data[32:40].split(b"\0")[0]), 64) or None,
             sex=_SEXES.get(sex),

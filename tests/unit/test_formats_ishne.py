@@ -97,6 +97,11 @@ def test_what_cannot_be_read_is_refused_with_its_code(data: bytes, code: str) ->
     assert rejected(data) == code
 
 
+def test_fewer_samples_than_declared_are_noted() -> None:
+    assert dict(read_ecg(ishne()).extra) == {}
+    assert dict(read_ecg(ishne()[:-6]).extra) == {"samples_declared": "4", "samples_stored": "3"}
+
+
 def test_a_long_recording_takes_memory_in_proportion() -> None:
     data = ishne(np.zeros((3, 400_000), np.int16))
     tracemalloc.start()

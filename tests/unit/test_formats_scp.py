@@ -416,6 +416,7 @@ def test_any_single_changed_byte_is_seen_or_changes_nothing() -> None:
         ({3: leads([(1, 50, 1), (2**30, 2**30 + 49, 2)]), 6: block([huffman([1] * 50)] * 2)}, "scp_broken"),
         ({6: block([b""], step_nv=0)}, "scp_no_scale"),
         ({6: block([b""], interval_us=0)}, "scp_no_rate"),
+        ({6: block([b""], interval_us=150)}, "scp_no_rate"),
         ({6: block([b""], order=7)}, "scp_broken"),
         ({6: block([huffman([30000] * 50)], order=2)}, "scp_broken"),
         ({6: block([huffman([1] * 50)])[:-20]}, "scp_truncated"),
