@@ -16,6 +16,7 @@ from teleread.ingest.dicom_values import clean, decode_bare
 from teleread.ingest.formats.edf_header import MAX_FS_HZ, Header, Signal, parse_header, utc
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.names import unique_name
+from teleread.ingest.formats.wholeness import edf_is_whole
 from teleread.signal.ecg.record import (
     CALIBRATION_PULSE,
     STANDARD_LEADS,
@@ -240,4 +241,5 @@ FORMAT = Format(
     read=read,
     seen_from_device=True,
     extensions=(".edf", ".bdf"),
+    is_whole=edf_is_whole,
 )
