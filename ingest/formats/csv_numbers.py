@@ -143,13 +143,19 @@ def _chunk(text: bytes, how: Layout, last: bool) -> Samples:
 
 
 def _tidy(text: bytes, delimiter: bytes) -> bytes:
-    """No empty lines, and no white space beside a delimiter."""
-    if delimiter == b" ":
-        return re.sub(rb"[ \t]*\n[ \t\n]*", b"\n", re.sub(rb"[ \t]+", b" ", text).strip(b" \n"))
-    if b" " in text or (b"\t" in text and delimiter != b"\t"):
-        blank = rb" *" if delimiter == b"\t" else rb"[ \t]*"
-        text = re.sub(blank + rb"([\n" + re.escape(delimiter) + rb"])" + blank, rb"\1", text).strip(b" ")
-    return (re.sub(rb"\n{2,}", b"\n", text) if b"\n\n" in text else text).strip(b"\n")
+    """No empty lines, and no white space beside a delimiter. Replaced in whole: a regular expression is far slower."""
+    if delimiter != b"\t":
+        text = text.replace(b"\t", b" ")
+    text = _collapsed(text, b" ").replace(b" \n", b"\n").replace(b"\n ", b"\n")
+    if delimiter != b" " and b" " in text:
+        text = text.replace(b" " + delimiter, delimiter).replace(delimiter + b" ", delimiter)
+    return _collapsed(text, b"\n").strip(b" \n")
+
+
+def _collapsed(text: bytes, one: bytes) -> bytes:
+    while one + one in text:
+        text = text.replace(one * 8, one).replace(one + one, one)
+    return text
 
 
 def _rows(text: bytes, delimiter: bytes, width: int, last: bool) -> int:

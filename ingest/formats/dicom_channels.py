@@ -51,7 +51,7 @@ class Channel:
     """Of one step, in ``unit``."""
     baseline: float
     skew: int
-    """How many samples later than its group it begins."""
+    """How many samples later than its group it begins; below zero, earlier."""
     high_pass_hz: float | None
     low_pass_hz: float | None
     notch_hz: float | None
@@ -68,9 +68,10 @@ class Channel:
             values += self.baseline
         if self.padding is not None:
             values[_padded(self.stored, self.padding, self.fs_hz)] = np.nan
-        if self.skew:
-            values[self.skew :] = values[: -self.skew].copy()
-            values[: self.skew] = np.nan
+        if self.skew > 0:
+            values = np.concatenate((np.full(self.skew, np.nan), values[: -self.skew]))
+        elif self.skew < 0:
+            values = np.concatenate((values[-self.skew :], np.full(-self.skew, np.nan)))
         return values
 
 
@@ -127,8 +128,8 @@ def _unit(definition: Dataset) -> tuple[str, float | None]:
 def _skew(definition: Dataset, fs_hz: float, n: int) -> int:
     """Whole samples; a skew of less than half a sample is that of an ordinary multiplexer."""
     in_time, in_samples = number(definition, "ChannelTimeSkew"), number(definition, "ChannelSampleSkew")
-    skew = (in_time or 0.0) * fs_hz if in_time is not None else in_samples or 0.0
-    if not 0 <= round(abs(skew)) < n or skew <= -0.5:
+    skew = in_time * fs_hz if in_time else in_samples or 0.0
+    if not abs(skew) < n - 0.5:
         raise invalid("a channel's skew is out of range")
     return round(skew)
 

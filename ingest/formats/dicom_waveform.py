@@ -42,8 +42,6 @@ class Group:
 
     number: int
     """Its place in the file, from 1."""
-    label: str
-    is_median: bool
     is_original: bool
     fs_hz: float
     offset_ms: float | None
@@ -76,7 +74,7 @@ class Chosen:
 
 
 def read_groups(dataset: Dataset, big_endian: bool) -> list[Group]:
-    """All multiplex groups.
+    """All multiplex groups but medians, which are read only where there is nothing else.
 
     Raises:
         InputRejected: ``dicom_no_waveform``, ``dicom_waveform_invalid``, ``dicom_waveform_encoding`` (also µ-law and
@@ -87,11 +85,18 @@ def read_groups(dataset: Dataset, big_endian: bool) -> list[Group]:
         raise InputRejected("dicom_no_waveform", "The DICOM file holds no waveform.")
     if len(sequence) > MAX_GROUPS:
         raise invalid("too many multiplex groups")
-    return [_group(item, k, big_endian) for k, item in enumerate(sequence, start=1)]
+    numbered = list(enumerate(sequence, start=1))
+    rhythm = [(k, item) for k, item in numbered if not _is_median(item)]
+    return [_group(item, k, big_endian) for k, item in rhythm or numbered]
+
+
+def _is_median(item: Dataset) -> bool:
+    label = str(item.get("MultiplexGroupLabel") or "").upper()
+    return any(word in label for word in _MEDIAN_WORDS)
 
 
 def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
-    """The rhythm, without medians; groups that follow one another in time are laid on one time line.
+    """The main group and what belongs to it; groups that follow one another in time are laid on one time line.
 
     Args:
         leads_only: voltages that are no known leads are kept aside where there are known ones (haemodynamics).
@@ -103,13 +108,12 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
         groups,
         key=lambda g: (
             any(c.is_ecg for c in g.channels),
-            not g.is_median,
             g.is_original,
             sum(c.name in STANDARD_LEADS for c in g.channels if c.is_ecg),
             g.n / g.fs_hz,
         ),
     )
-    rhythm = [main, *(g for g in groups if g is not main and not g.is_median)]
+    rhythm = [main, *(g for g in groups if g is not main)]
     joined = _joined(main, [g for g in rhythm if _fits(g, main)])
     known = leads_only and any(c.is_ecg and c.name in KNOWN_LEADS for g in joined for c in g.channels)
     rows: dict[str, tuple[Group, Channel]] = {}
@@ -189,11 +193,8 @@ def _group(item: Dataset, place: int, big_endian: bool) -> Group:
     for row, definition in zip(stored, definitions, strict=True):
         name = unique_name(channel_name(definition), names)
         channels.append(channel(definition, name, row, padding, fs))
-    label = str(item.get("MultiplexGroupLabel") or "").upper()
     return Group(
         number=place,
-        label=label,
-        is_median=any(word in label for word in _MEDIAN_WORDS),
         is_original=str(item.get("WaveformOriginality") or "ORIGINAL").upper() != "DERIVED",
         fs_hz=fs,
         offset_ms=offset,

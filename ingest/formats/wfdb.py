@@ -70,13 +70,19 @@ def _record(header: Header, channels: Channels) -> EcgRecord:
         raise InputRejected("wfdb_no_ecg_lead", "No signal of the record holds a voltage.")
     # most leads decide the common rate, the faster one when there are as many
     fs, n = max(sorted(set(volts), reverse=True), key=volts.count)
-    rows = [c for c in channels if c[1] == "mV" and (c[2], c[3].size) == (fs, n)]
+    places = [k for k, c in enumerate(channels) if c[1] == "mV" and (c[2], c[3].size) == (fs, n)]
+    others = tuple(OtherChannel(*c) for k, c in enumerate(channels) if k not in places)
+    leads = tuple(channels[k][0] for k in places)
+    signals = np.empty((len(places), n))
+    for row, k in enumerate(places):
+        signals[row] = channels[k][3]
+        channels[k] = ("", "", 0.0, signals[row])  # the first copy may go
     record = EcgRecord(
-        signals_mv=np.vstack([values for *_, values in rows]),
-        leads=tuple(lead for lead, *_ in rows),
+        signals_mv=signals,
+        leads=leads,
         fs_hz=fs,
         source_format="wfdb",
-        other_channels=tuple(OtherChannel(*c) for c in channels if not any(c is row for row in rows)),
+        other_channels=others,
         patient=header.patient,
         acquired_at=header.acquired_at,
         age_years=header.age_years,
@@ -108,7 +114,9 @@ def main_header(files: Mapping[str, bytes], names: Collection[str]) -> str | Non
 
 def _physical(signal: Signal, stored: Stored) -> tuple[NDArray[np.float64], str]:
     """(values in mV, or in the signal's own unit when that is no voltage; the unit)."""
-    values = (stored.astype(np.float64) - signal.baseline) / signal.gain
+    values = stored.astype(np.float64)
+    values -= signal.baseline
+    values /= signal.gain
     missing = MISSING.get(signal.format)
     if missing is not None:
         values[stored == missing] = np.nan
@@ -116,4 +124,8 @@ def _physical(signal: Signal, stored: Stored) -> tuple[NDArray[np.float64], str]
     if skew:
         values = np.concatenate((values[skew:], np.full(skew, np.nan)))
     per_mv = _PER_MV.get(signal.units.lower().replace("\u03bc", "\u00b5"))
-    return (values * per_mv, "mV") if per_mv else (values, signal.units)
+    if per_mv is None:
+        return values, signal.units
+    if per_mv != 1.0:
+        values *= per_mv
+    return values, "mV"

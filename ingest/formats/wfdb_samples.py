@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from teleread.errors import InputRejected
 from teleread.ingest.formats.wfdb_header import BITS, FLAC_FORMATS, MAX_SAMPLES, Signal
 
-Stored = NDArray[np.int32]
+Stored = NDArray[Any]
+"""Whole numbers, in the narrowest type that holds them."""
 
 MISSING = {
     "16": -(1 << 15), "61": -(1 << 15), "160": -(1 << 15), "80": -(1 << 7), "212": -(1 << 11), "310": -(1 << 9),
@@ -80,22 +82,24 @@ def _summed(differences: Stored, initial: int) -> Stored:
 def _decode(data: bytes, fmt: str, total: int) -> Stored:
     if fmt in ("16", "61", "32", "8"):
         kind = {"16": "<i2", "61": ">i2", "32": "<i4", "8": "i1"}[fmt]
-        return np.frombuffer(data, dtype=kind, count=total).astype(np.int32)
+        return np.frombuffer(data, dtype=kind, count=total)
     if fmt == "160":
-        return np.frombuffer(data, dtype="<u2", count=total).astype(np.int32) - 32768
-    raw = np.frombuffer(data, dtype=np.uint8).astype(np.int32)
+        return (np.frombuffer(data, dtype="<u2", count=total) ^ 0x8000).view("<i2")
+    raw = np.frombuffer(data, dtype=np.uint8)
     if fmt == "80":
-        return raw[:total] - 128
+        return (raw[:total] ^ 0x80).view(np.int8)
     if fmt == "24":
-        value = raw[0::3] | raw[1::3] << 8 | raw[2::3] << 16
-        return value - ((value >> 23) << 24)
-    return _packed(raw, fmt)[:total]
+        wide = np.zeros((total, 4), dtype=np.uint8)
+        wide[:, 1:] = raw.reshape(-1, 3)
+        return wide.view("<i4")[:, 0] >> 8
+    return _packed(raw.astype(np.int16), fmt)[:total]
 
 
 def _packed(raw: Stored, fmt: str) -> Stored:
     """Two samples of 12 bits in three bytes, or three of 10 bits in four; unneeded bytes at the end are left out."""
     group, bits = (3, 12) if fmt == "212" else (4, 10)
-    raw = np.concatenate((raw, np.zeros(-raw.size % group, dtype=np.int32)))
+    if raw.size % group:
+        raw = np.concatenate((raw, np.zeros(-raw.size % group, dtype=np.int16)))
     one, two, three = raw[0::group], raw[1::group], raw[2::group]
     if fmt == "212":
         parts = [one | (two & 0x0F) << 8, three | (two & 0xF0) << 4]
@@ -105,7 +109,7 @@ def _packed(raw: Stored, fmt: str) -> Stored:
     else:
         four = raw[3::group]
         parts = [one | (two & 0x03) << 8, two >> 2 | (three & 0x0F) << 6, three >> 4 | (four & 0x3F) << 4]
-    value = np.empty(raw.size // group * len(parts), dtype=np.int32)
+    value = np.empty(raw.size // group * len(parts), dtype=np.int16)
     for k, part in enumerate(parts):
         value[k :: len(parts)] = part
     value -= (value >> (bits - 1)) << bits

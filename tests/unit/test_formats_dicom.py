@@ -183,6 +183,9 @@ def test_a_late_channel_begins_with_missing_samples() -> None:
         assert row[2:].tolist() == [1, 2, 3, 4, 5, 6]
     row = read_ecg(waveform("SS", values, ChannelSensitivity="1000", ChannelTimeSkew="0.0004")).signals_mv[0]
     assert row.tolist() == values  # an ordinary multiplexer
+    row = read_ecg(waveform("SS", values, ChannelSensitivity="1000", ChannelSampleSkew="-3")).signals_mv[0]
+    assert row[:5].tolist() == [4, 5, 6, 7, 8]
+    assert np.isnan(row[5:]).all()
     assert rejected(waveform("SS", values, ChannelSampleSkew="8")) == "dicom_waveform_invalid"
 
 
