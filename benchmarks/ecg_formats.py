@@ -159,7 +159,7 @@ def asc(header: Path) -> tuple[Leads, float]:
         facts = dict(re.findall(r"^(\w+)\s*[:=]\s*(.*?)\s*(?:#.*)?$", block, re.M))
         file = header.with_name(Path(facts.get("Filename", "")).name)
         unit = facts.get("PhysicalUnits", facts.get("PhysDim", "uV"))
-        if not file.is_file():
+        if not file.is_file() or file == header:
             continue
         values = np.array(file.read_text("latin-1").split(), dtype=float)
         leads[str(facts.get("Label", file.suffix))] = values * per_mv.get(str(unit), np.nan)
