@@ -87,7 +87,7 @@ def _lead(sequence: Element) -> str:
     code = sequence.first("code")
     if code is not None and code.get("codesystemname") == "teleread":
         return code.get("displayname")
-    return _code(sequence)
+    return facts.LEAD_CODES.get(_code(sequence), _code(sequence))
 
 
 def _set(one: Element, digits: Digits, zone: tzinfo) -> SequenceSet:
@@ -152,7 +152,8 @@ def _samples(value: Element, digits: Digits) -> tuple[NDArray[np.float64], str]:
         if per_step is None or per_zero is None:
             raise InputRejected("aecg_no_scale", "A lead states its origin in another unit than its scale.")
         zero *= per_zero / per_step
-    return digits.numbers(value.at("digits")) * step + zero, unit
+    text = value.at("digits")
+    return digits.numbers(text, commas="," in text) * step + zero, unit
 
 
 def _recognises(head: Head) -> bool:

@@ -79,7 +79,9 @@ class Digits:
 
     def _chunk(self, text: str, gaps: str) -> NDArray[np.float64]:
         if not text.isascii():
-            raise self._broken()
+            text = " ".join(text.split())  # no-break spaces and the like
+            if not text.isascii():
+                raise self._broken()
         raw = np.frombuffer(text.encode("ascii"), dtype=np.uint8)
         blank = (raw == 32) | ((raw >= 9) & (raw <= 13))
         edges = np.flatnonzero(np.diff(np.concatenate(([True], blank, [True])).astype(np.int8)))

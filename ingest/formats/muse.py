@@ -88,7 +88,7 @@ def read(source: Source) -> EcgRecord:
         device=_device(root),
         device_measurements=_measurements(root),
         device_statements=_statements(root.first("originaldiagnosis")) or _statements(root.first("diagnosis")),
-        extra={} if all(checks) else {"checksum": "wrong"},
+        extra=_extra(root, checks),
     )
     return with_derived_leads(record)
 
@@ -117,8 +117,10 @@ def _waveform(waveform: Element, digits: Digits, checks: list[bool]) -> _Group:
 
 
 def _lead(lead: Element, digits: Digits, checks: list[bool]) -> NDArray[np.float64]:
-    if (lead.at("leadsamplesize") or "2") != "2":
-        raise InputRejected("muse_unsupported", "The samples are of a size that is not supported.")
+    if (lead.at("leadsamplesize") or "2") != "2" or facts.number(lead.at("leadoffsetfirstsample") or "0") != 0:
+        raise InputRejected(
+            "muse_unsupported", "The samples are of a size, or begin at a place, that is not supported."
+        )
     step, per_mv = (
         facts.number(lead.at("leadamplitudeunitsperbit")),
         facts.millivolts_per(lead.at("leadamplitudeunits")),
@@ -166,6 +168,14 @@ def _join(main: _Group, groups: list[_Group]) -> tuple[dict[str, NDArray[np.floa
             else:
                 others.append(OtherChannel(lead, "mV", group[0], row))
     return joined, others
+
+
+def _extra(root: Element, checks: list[bool]) -> dict[str, str]:
+    """What is odd about the samples. Readers in use do not agree whether a baseline is to be added; it is not."""
+    extra = {} if all(checks) else {"checksum": "wrong"}
+    if any(facts.number(one.text) for one in root.all("waveform/leaddata/firstsamplebaseline")):
+        extra["first_sample_baseline"] = "not added"
+    return extra
 
 
 def _filters(waveform: Element) -> Filters:

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, parse_date, parse_datetime, parse_time
 from teleread.ingest.formats.names import unique_name
-from teleread.signal.ecg.record import DeviceMeasurement, OtherChannel, standard_lead_name
+from teleread.signal.ecg.record import STANDARD_LEADS, DeviceMeasurement, OtherChannel, standard_lead_name
 
 MAX_LEADS = 64
 MAX_CELLS = 8_000_000
 """Of the rows of one recording with their gaps."""
 MAX_TEXTS = 256
 FS_RANGE = (1.0, 100_000.0)
+LEAD_CODES = dict(zip((str(131328 + k) for k in (1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8)), STANDARD_LEADS, strict=True))
+"""ISO 11073-10101: 131328 and the number that ISO 11073-91064 gives the lead."""
 
 _SCALE_RANGE = (1e-12, 1e9)
 _NUMBER = re.compile(r"[-+]?(?:\d{1,18}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,3})?", re.ASCII)
