@@ -193,7 +193,7 @@ def _patient(found: Element | None) -> Patient:
     if found is None:
         return Patient()
     return Patient(
-        id=facts.words(found.at("patientid")),
+        id=facts.identifier(found.at("patientid")),
         name=facts.person(found.at("patientlastname"), found.at("patientfirstname")),
         birth_date=facts.day(found.at("dateofbirth"), american=True),
         sex=facts.sex(found.at("gender")),

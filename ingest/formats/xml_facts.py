@@ -47,7 +47,9 @@ _SEXES = {
     "男": "M",
     "女": "F",
 }
-_NOT_STATED = frozenset(("", "unknown", "none", "null", "n/a", "na", "---", "--", "-", "?", "未知", "无"))
+_NOT_STATED = frozenset(
+    ("", "unknown", "none", "null", "nan", "n/a", "na", "anonymous", "---", "--", "-", "?", "未知", "无")
+)
 
 
 def number(text: str | None) -> float | None:
@@ -63,6 +65,12 @@ def words(text: str | None, limit: int = 64) -> str | None:
     """One clean line, None when it says nothing."""
     found = clean(text or "", limit)
     return None if found.lower() in _NOT_STATED else found
+
+
+def identifier(text: str | None) -> str | None:
+    """A patient's identifier; zeros and strokes are none, else everybody without a number would be one patient."""
+    found = words(text)
+    return found if found and any(c.isalnum() and c != "0" for c in found) else None
 
 
 def sex(text: str | None) -> str | None:

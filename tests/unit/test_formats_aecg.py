@@ -162,6 +162,7 @@ def test_a_physicians_annotations_and_those_of_one_lead_are_left_out() -> None:
         (one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1]), xml.aecg_time(increment='value="2"')), "aecg_no_rate"),
         (one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1]), xml.aecg_time(increment='value="0" unit="s"')), "aecg_no_rate"),
         (one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1]), " "), "aecg_no_rate"),
+        (one(EIGHT).replace('"GLIST_TS"', '"GLIST_TS" denominator="2"'), "aecg_unsupported"),
         (one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1])).replace("<digits>1", "<digits>1 x"), "aecg_broken"),
         (one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1, 2]) + xml.aecg_sequence("MDC_ECG_LEAD_I", [1])), "aecg_broken"),
         (one("".join(xml.aecg_sequence(f"L{k}", [1]) for k in range(80))), "aecg_too_large"),
@@ -171,7 +172,7 @@ def test_a_physicians_annotations_and_those_of_one_lead_are_left_out() -> None:
         (xml.aecg()[:-5], "aecg_truncated"),
         (f"<AnnotatedECG>{'<a>' * 200_000}", "aecg_too_deep"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_a_recording_that_cannot_be_read_is_refused(text: str, code: str) -> None:
     assert rejected(text) == code

@@ -73,6 +73,12 @@ def test_what_stands_around_the_samples_is_read(written: str) -> None:
     ]
 
 
+def test_a_number_of_zeros_is_no_identifier() -> None:
+    """Else everybody without a number would be one patient."""
+    around = WHO.replace("P7", "00000000").replace("张", "Anonymous").replace("三", "")
+    assert read_ecg(xml.muse(ROWS, around=around).encode()).patient == Patient(birth_date=date(1962, 2, 3), sex="F")
+
+
 def test_any_leads_at_any_rate_are_read() -> None:
     names = ("II", "V3R", "V7", "V1")
     rate = "<SampleBase>25</SampleBase><SampleExponent>1</SampleExponent>"
