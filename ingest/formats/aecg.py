@@ -33,7 +33,8 @@ def read(source: Source) -> EcgRecord:
     Raises:
         InputRejected: the codes of :func:`~teleread.ingest.formats.markup.parse`, and ``aecg_no_waveform`` (no rhythm
             series), ``aecg_no_rate`` (no increment, or no unit of time), ``aecg_no_scale`` (no scale, or no unit),
-            ``aecg_no_ecg_lead``, ``aecg_broken`` (digits that are none), ``aecg_too_large``.
+            ``aecg_no_ecg_lead``, ``aecg_broken`` (digits that are none, leads of different lengths),
+            ``aecg_unsupported`` (times that repeat), ``aecg_too_large``.
     """
     root = parse(source.data, NAME)
     digits = Digits(NAME)
@@ -87,7 +88,7 @@ def _lead(sequence: Element) -> str:
     code = sequence.first("code")
     if code is not None and code.get("codesystemname") == "teleread":
         return code.get("displayname")
-    return _code(sequence)
+    return facts.LEAD_CODES.get(_code(sequence), _code(sequence))
 
 
 def _set(one: Element, digits: Digits, zone: tzinfo) -> SequenceSet:
@@ -129,6 +130,8 @@ def _time(value: Element, zone: tzinfo) -> tuple[float, datetime | None, float |
     every = facts.number(step.get("value")) if step else None
     if seconds is None or every is None or every <= 0:
         raise InputRejected("aecg_no_rate", "A sequence set states no time between its samples.")
+    if value.get("denominator") not in ("", "1") or value.get("period") not in ("", "0"):
+        raise InputRejected("aecg_unsupported", "A sequence set repeats its times.")
     # without the rounding of a float: 1/0.002777777777777778 is 360
     fs_hz = facts.usable_rate(float(f"{1.0 / (every * seconds):.12g}"), NAME)
     if head is None:
@@ -152,7 +155,8 @@ def _samples(value: Element, digits: Digits) -> tuple[NDArray[np.float64], str]:
         if per_step is None or per_zero is None:
             raise InputRejected("aecg_no_scale", "A lead states its origin in another unit than its scale.")
         zero *= per_zero / per_step
-    return digits.numbers(value.at("digits")) * step + zero, unit
+    text = value.at("digits")
+    return digits.numbers(text, commas="," in text) * step + zero, unit
 
 
 def _recognises(head: Head) -> bool:

@@ -89,7 +89,7 @@ def _patient(root: Element) -> Patient:
     if found is None:
         return Patient()
     return Patient(
-        id=facts.words(found.at("pid")),
+        id=facts.identifier(found.at("pid")),
         name=facts.person(found.at("name/familyname"), found.at("name/givenname")),
         birth_date=_date(found.first("birthdatetime")),
         sex=facts.sex(found.at("gender")),

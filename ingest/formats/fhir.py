@@ -20,13 +20,9 @@ from teleread.ingest.formats.fhir_tree import NAME, recognises, tree
 from teleread.ingest.formats.format import Format, Source
 from teleread.ingest.formats.markup import Element
 from teleread.ingest.formats.names import unique_name
-from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord, OtherChannel, standard_lead_name, with_derived_leads
+from teleread.signal.ecg.record import EcgRecord, OtherChannel, standard_lead_name, with_derived_leads
 
 _VOID = frozenset(("entered-in-error", "cancelled"))
-# ISO 11073-10101: 131328 and the lead's number of ISO 11073-91064
-_LEAD_CODES = dict(
-    zip((str(131328 + k) for k in (1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8)), STANDARD_LEADS, strict=True)
-)
 _PREFIXES = ("MDC_ECG_LEAD_", "MDC_ECG_ELEC_POTL_", "NOM_ECG_ELEC_POTL_")
 _LEAD_WORDS = re.compile(r"(?:.*\blead[\s:-]+)?(III|II|I|aVR|aVL|aVF|V[1-6])(?:\s+lead)?", re.IGNORECASE)
 
@@ -144,8 +140,8 @@ def _names(holder: Element, count: int) -> list[str]:
 def _lead(texts: list[str]) -> str:
     for text in texts:
         plain = text.strip()
-        if plain in _LEAD_CODES:
-            return _LEAD_CODES[plain]
+        if plain in facts.LEAD_CODES:
+            return facts.LEAD_CODES[plain]
         for prefix in _PREFIXES:
             if plain.upper().startswith(prefix):
                 return standard_lead_name(plain[len(prefix) :])[:64] or "channel"

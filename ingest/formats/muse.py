@@ -88,7 +88,7 @@ def read(source: Source) -> EcgRecord:
         device=_device(root),
         device_measurements=_measurements(root),
         device_statements=_statements(root.first("originaldiagnosis")) or _statements(root.first("diagnosis")),
-        extra={} if all(checks) else {"checksum": "wrong"},
+        extra=_extra(root, checks),
     )
     return with_derived_leads(record)
 
@@ -117,8 +117,10 @@ def _waveform(waveform: Element, digits: Digits, checks: list[bool]) -> _Group:
 
 
 def _lead(lead: Element, digits: Digits, checks: list[bool]) -> NDArray[np.float64]:
-    if (lead.at("leadsamplesize") or "2") != "2":
-        raise InputRejected("muse_unsupported", "The samples are of a size that is not supported.")
+    if (lead.at("leadsamplesize") or "2") != "2" or facts.number(lead.at("leadoffsetfirstsample") or "0") != 0:
+        raise InputRejected(
+            "muse_unsupported", "The samples are of a size, or begin at a place, that is not supported."
+        )
     step, per_mv = (
         facts.number(lead.at("leadamplitudeunitsperbit")),
         facts.millivolts_per(lead.at("leadamplitudeunits")),
@@ -168,6 +170,14 @@ def _join(main: _Group, groups: list[_Group]) -> tuple[dict[str, NDArray[np.floa
     return joined, others
 
 
+def _extra(root: Element, checks: list[bool]) -> dict[str, str]:
+    """What is odd about the samples. Readers in use do not agree whether a baseline is to be added; it is not."""
+    extra = {} if all(checks) else {"checksum": "wrong"}
+    if any(facts.number(one.text) for one in root.all("waveform/leaddata/firstsamplebaseline")):
+        extra["first_sample_baseline"] = "not added"
+    return extra
+
+
 def _filters(waveform: Element) -> Filters:
     high, low, mains = (facts.number(waveform.at(name)) for name in ("highpassfilter", "lowpassfilter", "acfilter"))
     # a whole number is in hundredths of a hertz; some exports write hertz with a point
@@ -183,7 +193,7 @@ def _patient(found: Element | None) -> Patient:
     if found is None:
         return Patient()
     return Patient(
-        id=facts.words(found.at("patientid")),
+        id=facts.identifier(found.at("patientid")),
         name=facts.person(found.at("patientlastname"), found.at("patientfirstname")),
         birth_date=facts.day(found.at("dateofbirth"), american=True),
         sex=facts.sex(found.at("gender")),

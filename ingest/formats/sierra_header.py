@@ -42,7 +42,7 @@ def patient_of(root: Element) -> Patient:
         return Patient()
     name = found.first("name") or found
     return Patient(
-        id=facts.words(found.at("patientid")) or facts.words(found.at("mrn")),
+        id=facts.identifier(found.at("patientid")) or facts.identifier(found.at("mrn")),
         name=facts.person(name.at("lastname"), name.at("firstname"), name.at("middlename")),
         birth_date=facts.day(found.at("age/dateofbirth") or found.at("dateofbirth")),
         sex=facts.sex(found.at("sex")),

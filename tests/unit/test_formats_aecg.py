@@ -77,10 +77,15 @@ def test_the_increment_is_read_in_its_unit(increment: str, fs_hz: float) -> None
 
 
 def test_leads_of_other_vendors_are_known() -> None:
-    codes = ("NOM_ECG_LEAD_I", "MDC_ECG_LEAD_AVR", "MDC_ECG_LEAD_V3R", "MDC_ECG_LEAD_V9", "MDC_ECG_LEAD_I")
+    codes = ("NOM_ECG_LEAD_I", "131390", "MDC_ECG_LEAD_V3R", "MDC_ECG_LEAD_V9", "MDC_ECG_LEAD_I")
     inner = xml.aecg_time() + "".join(xml.aecg_sequence(code, [1, 2]) for code in codes)
     record = read_ecg(xml.aecg(xml.aecg_series(inner, code="ECG_RHYTHM_WAVEFORMS")).encode())
     assert record.leads == ("I", "aVR", "V3R", "V9", "I (2)")
+
+
+def test_digits_may_stand_between_commas() -> None:
+    text = one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1])).replace("<digits>1", "<digits>1, -2,\n3,")
+    assert read_ecg(text.encode()).signals_mv[0] == pytest.approx([0.0025, -0.005, 0.0075])
 
 
 def test_sequence_sets_stand_on_one_time_line() -> None:
@@ -157,6 +162,7 @@ def test_a_physicians_annotations_and_those_of_one_lead_are_left_out() -> None:
         (one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1]), xml.aecg_time(increment='value="2"')), "aecg_no_rate"),
         (one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1]), xml.aecg_time(increment='value="0" unit="s"')), "aecg_no_rate"),
         (one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1]), " "), "aecg_no_rate"),
+        (one(EIGHT).replace('"GLIST_TS"', '"GLIST_TS" denominator="2"'), "aecg_unsupported"),
         (one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1])).replace("<digits>1", "<digits>1 x"), "aecg_broken"),
         (one(xml.aecg_sequence("MDC_ECG_LEAD_II", [1, 2]) + xml.aecg_sequence("MDC_ECG_LEAD_I", [1])), "aecg_broken"),
         (one("".join(xml.aecg_sequence(f"L{k}", [1]) for k in range(80))), "aecg_too_large"),
@@ -166,7 +172,7 @@ def test_a_physicians_annotations_and_those_of_one_lead_are_left_out() -> None:
         (xml.aecg()[:-5], "aecg_truncated"),
         (f"<AnnotatedECG>{'<a>' * 200_000}", "aecg_too_deep"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_a_recording_that_cannot_be_read_is_refused(text: str, code: str) -> None:
     assert rejected(text) == code

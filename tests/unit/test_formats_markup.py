@@ -56,6 +56,11 @@ def test_a_hostile_file_is_refused_with_its_code(data: bytes, expected: str) -> 
     assert code(lambda: parse(data, "x")) == expected
 
 
+def test_without_its_cap_a_deep_file_would_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("teleread.ingest.formats.markup.MAX_DEPTH", 10_000)
+    assert parse(b"<a>" * 300 + b"</a>" * 300, "x").name == "a"
+
+
 def test_what_is_allowed_is_just_below_the_limit() -> None:
     assert parse(b"<a>" * MAX_DEPTH + b"</a>" * MAX_DEPTH, "x").name == "a"
     assert parse(b'<!DOCTYPE a SYSTEM "a.dtd"><a>&lt;&#65;</a>\0\0', "x").text == "<A"
@@ -95,6 +100,7 @@ def test_text_is_what_it_is_not_what_it_is_said_to_be(raw: bytes, declared: str,
         ("1, 2,\n3,", True, "", [1, 2, 3]),
         ("1 E -2 U L", False, "EUL", [1, np.nan, -2, np.nan, np.nan]),
         ("1.5 E", False, "EUL", [1.5, np.nan]),
+        ("1\u00a02\u20093", False, "", [1, 2, 3]),
         ("", False, "", []),
         (" \n", True, "", []),
     ],

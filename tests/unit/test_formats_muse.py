@@ -73,6 +73,12 @@ def test_what_stands_around_the_samples_is_read(written: str) -> None:
     ]
 
 
+def test_a_number_of_zeros_is_no_identifier() -> None:
+    """Else everybody without a number would be one patient."""
+    around = WHO.replace("P7", "00000000").replace("张", "Anonymous").replace("三", "")
+    assert read_ecg(xml.muse(ROWS, around=around).encode()).patient == Patient(birth_date=date(1962, 2, 3), sex="F")
+
+
 def test_any_leads_at_any_rate_are_read() -> None:
     names = ("II", "V3R", "V7", "V1")
     rate = "<SampleBase>25</SampleBase><SampleExponent>1</SampleExponent>"
@@ -101,6 +107,7 @@ def test_a_second_rhythm_of_another_rate_stands_aside() -> None:
         ({"LeadAmplitudeUnits": ""}, "muse_no_scale"),
         ({"LeadAmplitudeUnits": "FURLONGS"}, "muse_no_scale"),
         ({"LeadSampleSize": "4"}, "muse_unsupported"),
+        ({"LeadOffsetFirstSample": "2"}, "muse_unsupported"),
         ({"LeadSampleCountTotal": "601"}, "muse_truncated"),
         ({"LeadSampleCountTotal": "599"}, "muse_broken"),
         ({"LeadSampleCountTotal": "", "LeadByteCountTotal": "9999999999"}, "muse_truncated"),
@@ -145,6 +152,12 @@ def test_one_wrong_checksum_is_damage_and_none_right_is_another_way_to_count() -
     assert rejected(text) == "muse_checksum"  # the median's are right
     only = text[: text.index("<Waveform>")] + text[text.rindex("<Waveform>") :]
     assert read_ecg(only.encode()).extra == {"checksum": "wrong"}
+
+
+def test_a_baseline_is_not_added_but_noted() -> None:
+    record = read_ecg(one_lead(FirstSampleBaseline="100").encode())
+    assert np.allclose(record.signals_mv[0], ROWS[1] * 0.00488)
+    assert record.extra == {"first_sample_baseline": "not added"}
 
 
 def test_a_checksum_of_other_digits_is_none() -> None:

@@ -111,7 +111,18 @@ def test_a_calibration_pulse_at_the_end_is_listed_and_not_cut() -> None:
     record = read_ecg(xml.sierra(rows, by_lead(rows), PLAIN_BASE64).encode())
     assert record.signals_mv.shape == (12, 5500)
     assert [(m.kind, m.start, m.end, m.lead) for m in record.annotations] == [("calibration_pulse", 5350, 5450, None)]
-    rows[3, 5350:5450] -= 200  # one lead has none: it is the patient's
+    rows[3, 5000:] = 0  # a lead that was off
+    assert len(read_ecg(xml.sierra(rows, by_lead(rows), PLAIN_BASE64).encode()).annotations) == 1
+
+
+def test_a_lead_without_the_pulse_of_the_others_was_unpacked_wrong() -> None:
+    """Seeds 1653, 1905, 2318 and 4711 of mutated real files: a wrong second difference drifts to the end."""
+    rows = twelve(5500)
+    rows[:, 5000:] = rows[:, 4999:5000]
+    rows[:, 5350:5450] += 200
+    rows[7, 3000:] += np.arange(2500)
+    assert rejected(xml.sierra(rows, by_lead(rows), PLAIN_BASE64)) == "sierra_broken"
+    rows[:, 5350:5450] -= 200  # no lead has one: ten seconds of a patient
     assert read_ecg(xml.sierra(rows, by_lead(rows), PLAIN_BASE64).encode()).annotations == ()
 
 
