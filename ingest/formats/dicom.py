@@ -51,6 +51,7 @@ def _record(dataset: Dataset, big_endian: bool, zone: tzinfo) -> EcgRecord:
         fs_hz=chosen.fs_hz,
         source_format="dicom",
         other_channels=chosen.others,
+        derived_leads=tuple(c.name for c in chosen.channels if c.is_derived),
         annotations=results.marks(dataset, chosen, declared),
         filters=common_filters(chosen.channels),
         patient=patient,

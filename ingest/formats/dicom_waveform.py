@@ -124,13 +124,15 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
     if not rows:
         raise InputRejected("dicom_no_ecg_lead", "No channel of the waveform holds a voltage.")
     if all(lead in rows for lead in INDEPENDENT_LEADS):
-        rows = {name: row for name, row in rows.items() if not row[1].is_derived}
+        # what is computed again need not be rounded first
+        again = set(STANDARD_LEADS) - set(INDEPENDENT_LEADS)
+        rows = {name: row for name, row in rows.items() if not (row[1].is_derived and name in again)}
     order = [c for g in rhythm if g in joined for c in g.channels if (g, c) == rows.get(c.name)]
     others = [
         OtherChannel(c.name, c.unit, g.fs_hz, c.samples)
         for g in rhythm
         for c in g.channels
-        if not c.is_derived and not any(c is row for row in order)
+        if not (c.is_derived and c.name in STANDARD_LEADS) and not any(c is row for row in order)
     ]
     first = min(g.offset for g in joined)
     starts = {g.number: g.offset - first for g in joined}

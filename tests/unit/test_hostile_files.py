@@ -23,6 +23,7 @@ OPTIONS = {"issuer": "village", "utc_offset_minutes": 480}
 
 def code_of(data: bytes, pool: BoundedPool | None = None) -> str:
     """The code that a file is refused with, and not by a limit."""
+
     def read() -> None:
         if pool is not None:
             pool.run("teleread.pipeline.derive:derive", data, OPTIONS)
