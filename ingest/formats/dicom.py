@@ -65,6 +65,6 @@ def _record(dataset: Dataset, big_endian: bool, zone: tzinfo) -> EcgRecord:
         ),
         device_measurements=results.measurements(dataset, declared),
         device_statements=results.statements(dataset, declared),
-        extra=MappingProxyType({"sop_class": sop_class} if sop_class else {}),
+        extra=MappingProxyType(({"sop_class": sop_class} if sop_class else {}) | chosen.doubts),
     )
     return with_derived_leads(record)

@@ -56,8 +56,19 @@ class Channel:
     high_pass_hz: float | None
     low_pass_hz: float | None
     notch_hz: float | None
+    bits_stored: int | None = None
     is_derived: bool = False
     """Computed from other leads, as the file says in our own words."""
+
+    @property
+    def exceeds_its_bits(self) -> bool:
+        """Whether a sample, which is taken as it stands, needs more bits than the file says that it has."""
+        bits = self.bits_stored
+        if bits is None or not 1 <= bits < 8 * self.stored.dtype.itemsize:
+            return False
+        bounds = (0, (1 << bits) - 1) if self.stored.dtype.kind == "u" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+        there = self.stored if self.padding is None else self.stored[self.stored != self.padding]
+        return there.size > 0 and not (bounds[0] <= int(there.min()) and int(there.max()) <= bounds[1])
 
     @property
     def samples(self) -> Samples:
@@ -107,6 +118,7 @@ def channel(definition: Dataset, name: str, row: NDArray[Any], padding: int | No
         high_pass_hz=number(definition, "FilterLowFrequency"),
         low_pass_hz=number(definition, "FilterHighFrequency") or None,  # 0 Hz is how "off" is written
         notch_hz=number(definition, "NotchFilterFrequency") or None,
+        bits_stored=bits if isinstance(bits := definition.get("WaveformBitsStored"), int) else None,
         is_derived=definition.get("ChannelDerivationDescription") in (DERIVATIONS.get(name, DERIVED), DERIVED),
     )
 
