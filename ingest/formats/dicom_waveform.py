@@ -45,6 +45,8 @@ class Group:
     is_original: bool
     fs_hz: float
     offset_ms: float | None
+    surplus: int
+    """Samples of a channel behind those that the file declares."""
     channels: tuple[Channel, ...]
 
     @property
@@ -68,9 +70,17 @@ class Chosen:
     groups: dict[int, tuple[int, tuple[str, ...]]]
     """Of each group that is part of it, by number: the column where it begins, and its channels in stored order."""
 
+    surplus: int
+
     @property
     def leads(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.channels)
+
+    @property
+    def doubts(self) -> dict[str, str]:
+        """Where the file contradicts itself and is taken by its word."""
+        found = {"surplus_samples": str(self.surplus)} if self.surplus else {}
+        return found | ({"bits_stored": "exceeded"} if any(c.exceeds_its_bits for c in self.channels) else {})
 
 
 def read_groups(dataset: Dataset, big_endian: bool) -> list[Group]:
@@ -124,13 +134,15 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
     if not rows:
         raise InputRejected("dicom_no_ecg_lead", "No channel of the waveform holds a voltage.")
     if all(lead in rows for lead in INDEPENDENT_LEADS):
-        rows = {name: row for name, row in rows.items() if not row[1].is_derived}
+        # what is computed again need not be rounded first
+        again = set(STANDARD_LEADS) - set(INDEPENDENT_LEADS)
+        rows = {name: row for name, row in rows.items() if not (row[1].is_derived and name in again)}
     order = [c for g in rhythm if g in joined for c in g.channels if (g, c) == rows.get(c.name)]
     others = [
         OtherChannel(c.name, c.unit, g.fs_hz, c.samples)
         for g in rhythm
         for c in g.channels
-        if not c.is_derived and not any(c is row for row in order)
+        if not (c.is_derived and c.name in STANDARD_LEADS) and not any(c is row for row in order)
     ]
     first = min(g.offset for g in joined)
     starts = {g.number: g.offset - first for g in joined}
@@ -140,7 +152,7 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
         start = starts[rows[one.name][0].number]
         signals[k, start : start + one.stored.size] = one.samples
     placed = {g.number: (starts[g.number], tuple(c.name for c in g.channels)) for g in joined}
-    return Chosen(main.fs_hz, signals, tuple(order), tuple(others), placed)
+    return Chosen(main.fs_hz, signals, tuple(order), tuple(others), placed, max(g.surplus for g in joined))
 
 
 def _fits(group: Group, main: Group) -> bool:
@@ -187,7 +199,7 @@ def _group(item: Dataset, place: int, big_endian: bool) -> Group:
     definitions = item.get("ChannelDefinitionSequence")
     if definitions is None or len(definitions) != count:
         raise invalid("channel definitions and number of channels differ")
-    stored, padding = _stored_samples(item, count, n, big_endian)
+    stored, padding, surplus = _stored_samples(item, count, n, big_endian)
     names: set[str] = set()
     channels = []
     for row, definition in zip(stored, definitions, strict=True):
@@ -198,12 +210,13 @@ def _group(item: Dataset, place: int, big_endian: bool) -> Group:
         is_original=str(item.get("WaveformOriginality") or "ORIGINAL").upper() != "DERIVED",
         fs_hz=fs,
         offset_ms=offset,
+        surplus=surplus,
         channels=tuple(channels),
     )
 
 
-def _stored_samples(item: Dataset, count: int, n: int, big_endian: bool) -> tuple[NDArray[Any], int | None]:
-    """(samples as stored, shape (count, n); the padding value or None)."""
+def _stored_samples(item: Dataset, count: int, n: int, big_endian: bool) -> tuple[NDArray[Any], int | None, int]:
+    """(samples as stored, shape (count, n); the padding value or None; how many more there are)."""
     interpretation = str(item.get("WaveformSampleInterpretation") or "").strip()
     if interpretation not in _SAMPLE_TYPES:
         raise InputRejected("dicom_waveform_encoding", "The waveform's sample encoding is not supported.")
@@ -214,10 +227,13 @@ def _stored_samples(item: Dataset, count: int, n: int, big_endian: bool) -> tupl
     if not isinstance(raw, bytes) or len(raw) < count * n * kind.itemsize:
         raise InputRejected("dicom_truncated", "The waveform holds fewer samples than it declares.")
     stored = np.frombuffer(raw, dtype=kind, count=count * n).reshape(n, count).T
+    surplus = len(raw) // (count * kind.itemsize) - n
+    if n * count * kind.itemsize % 2 and len(raw) == n * count * kind.itemsize + 1:
+        surplus = 0  # the byte that makes the length even
     padding = item.get("WaveformPaddingValue")
     if isinstance(padding, bytes) and len(padding) >= kind.itemsize:
-        return stored, int(np.frombuffer(padding, dtype=kind, count=1)[0])
-    return stored, int(padding) if isinstance(padding, int) else None
+        return stored, int(np.frombuffer(padding, dtype=kind, count=1)[0]), surplus
+    return stored, int(padding) if isinstance(padding, int) else None, surplus
 
 
 def _integer(item: Dataset, keyword: str) -> int:

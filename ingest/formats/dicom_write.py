@@ -18,7 +18,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from teleread.ingest.dicom_values import ALLIANCE_ZONE, age_years, clean
-from teleread.ingest.formats.dicom_channels import DERIVATIONS
+from teleread.ingest.formats.dicom_channels import DERIVATIONS, DERIVED
 from teleread.ingest.formats.dicom_scale import Steps, decimal_string, steps_of
 from teleread.ingest.formats.dicom_write_results import annotation_items, code
 from teleread.signal.ecg.record import INDEPENDENT_LEADS, STANDARD_LEADS, EcgRecord
@@ -167,8 +167,8 @@ def _channel(record: EcgRecord, lead: str, steps: Steps) -> Dataset:
         source = code("99TELEREAD", name[:16] or "channel", name or "channel")
     item.ChannelLabel = name[:16] if name.isascii() else name[:5]
     item.ChannelSourceSequence = Sequence([source])
-    if lead in record.derived_leads and lead in DERIVATIONS:
-        item.ChannelDerivationDescription = DERIVATIONS[lead]
+    if lead in record.derived_leads:
+        item.ChannelDerivationDescription = DERIVATIONS.get(lead, DERIVED)
     item.ChannelSensitivity = decimal_string(steps.step)
     item.ChannelSensitivityUnitsSequence = Sequence([code("UCUM", "uV", "microvolt")])
     item.ChannelSensitivityCorrectionFactor = "1"

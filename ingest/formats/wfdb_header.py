@@ -101,8 +101,11 @@ def parse_header(data: bytes, zone: tzinfo) -> Header:
     name, count, fs, frames, acquired_at = _record_line(body[0], zone)
     parts = re.match(r"\S+?/(\d{1,6})\s", body[0] + " ", re.ASCII)
     if parts:
+        segments = _segments(body[1:], int(parts[1]))
+        if any(segment == name for segment, _ in segments):
+            raise _invalid("the record is named as its own segment")
         age, patient = _who(data)
-        return Header(name, fs, frames, (), acquired_at, age, patient, _segments(body[1:], int(parts[1])))
+        return Header(name, fs, frames, (), acquired_at, age, patient, segments)
     if len(body) - 1 < count:
         raise InputRejected("wfdb_truncated", "The WFDB header describes fewer signals than it declares.")
     signals = tuple(_signal_line(line, name) for line in body[1 : count + 1])

@@ -17,7 +17,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ImplicitVRLittleEndian
+from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_file import split
@@ -173,6 +173,35 @@ def waveform(kind: str, values: list[int], **channel: object) -> bytes:
 def test_samples_of_every_width_are_read(kind: str, values: list[int]) -> None:
     record = read_ecg(waveform(kind, values, ChannelSensitivity="2"))
     assert record.signals_mv[0] * 500 == pytest.approx(values, rel=1e-12)
+
+
+def test_a_file_that_contradicts_itself_is_taken_by_its_word_and_says_so() -> None:
+    assert read_ecg(ECG).extra == {"sop_class": "1.2.840.10008.5.1.4.1.1.9.1.1"}
+    short = read_ecg(changed(set_group(NumberOfWaveformSamples=9_000)))
+    assert (short.signals_mv.shape, short.extra["surplus_samples"]) == ((12, 9_000), "1000")
+    for kind, values, exceeded in (("SS", [-2048, 2047], False), ("SS", [0, 2048], True), ("US", [0, 4095], False)):
+        record = read_ecg(waveform(kind, values, ChannelSensitivity="1000", WaveformBitsStored=12))
+        assert record.signals_mv[0].tolist() == values
+        assert ("bits_stored" in record.extra) is exceeded
+    assert "surplus_samples" not in read_ecg(waveform("SB", [1, 2, 3])).extra
+
+
+def test_big_endian_samples_are_turned() -> None:
+    def turn(dataset: Dataset) -> None:
+        for group in dataset.WaveformSequence:
+            group.WaveformData = np.frombuffer(group.WaveformData, "<i2").astype(">i2").tobytes()
+            if "WaveformPaddingValue" in group:
+                group.WaveformPaddingValue = group.WaveformPaddingValue[::-1]
+
+    dataset = pydicom.dcmread(io.BytesIO(ECG))
+    turn(dataset)
+    for tag in [tag for tag in dataset.keys() if tag.is_private]:  # noqa: SIM118 - a Dataset is no dict
+        del dataset[tag]
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    out = io.BytesIO()
+    assert len(list(dataset.iterall())) > 100  # decoded, so that it is encoded anew
+    pydicom.dcmwrite(out, dataset, implicit_vr=False, little_endian=False, enforce_file_format=True)
+    assert np.array_equal(read_ecg(out.getvalue()).signals_mv, read_ecg(ECG).signals_mv)
 
 
 def test_a_late_channel_begins_with_missing_samples() -> None:

@@ -68,6 +68,14 @@ def eight(record: EcgRecord) -> EcgRecord:
     return with_derived_leads(replace(record, signals_mv=record.signals_mv[keep], leads=INDEPENDENT_LEADS))
 
 
+def limbs(record: EcgRecord) -> EcgRecord:
+    """Of a cart that stores II and III."""
+    rows = [record.leads.index(lead) for lead in ("II", "III", "I")]
+    return replace(
+        record, signals_mv=record.signals_mv[rows], leads=("II", "III", "I"), derived_leads=("I",), annotations=()
+    )
+
+
 def with_holes(record: EcgRecord) -> EcgRecord:
     signals = record.signals_mv.copy()
     signals[3, 5:100], signals[5, :] = np.nan, np.nan
@@ -79,6 +87,7 @@ CASES: dict[str, tuple[Callable[[EcgRecord], EcgRecord], str]] = {
     "twelve": (lambda r: r, TWELVE),
     "eight": (eight, TWELVE),
     "holes": (with_holes, TWELVE),
+    "three": (limbs, GENERAL),
     "long": (lambda r: replace(r, signals_mv=np.tile(r.signals_mv, (1, 4))), GENERAL),
     "one lead": (lambda r: replace(r, signals_mv=r.signals_mv[:1], leads=("MLII",), annotations=()), GENERAL),
     "slow": (lambda r: replace(r, fs_hz=128.205128), AMBULATORY),
@@ -106,7 +115,7 @@ def test_every_fact_survives(case: str, charset: Literal["ISO_IR 192", "GB18030"
     assert np.nanmax(np.abs(back.signals_mv - record.signals_mv)) <= 0.001
 
 
-@pytest.mark.parametrize("name", ["twelve", "eight", "holes", "long", "one lead", "slow", "many"])
+@pytest.mark.parametrize("name", ["twelve", "eight", "holes", "three", "long", "one lead", "slow", "many"])
 @pytest.mark.parametrize("record", [BASE, FULL], ids=["nobody", "full"])
 def test_the_standards_own_checker_finds_no_error(name: str, record: EcgRecord, tmp_path: Path) -> None:
     checker = shutil.which("dciodvfy")
