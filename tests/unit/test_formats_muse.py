@@ -109,7 +109,7 @@ def test_a_second_rhythm_of_another_rate_stands_aside() -> None:
         ({"LeadSampleSize": "4"}, "muse_unsupported"),
         ({"LeadOffsetFirstSample": "2"}, "muse_unsupported"),
         ({"LeadSampleCountTotal": "601"}, "muse_truncated"),
-        ({"LeadSampleCountTotal": "599"}, "muse_broken"),
+        ({"LeadSampleCountTotal": "599", "LeadDataCRC32": ""}, "muse_broken"),
         ({"LeadSampleCountTotal": "", "LeadByteCountTotal": "9999999999"}, "muse_truncated"),
         ({"WaveFormData": "QUJD"}, "muse_broken"),
         ({"WaveFormData": "QUI"}, "muse_broken"),
@@ -152,6 +152,11 @@ def test_one_wrong_checksum_is_damage_and_none_right_is_another_way_to_count() -
     assert rejected(text) == "muse_checksum"  # the median's are right
     only = text[: text.index("<Waveform>")] + text[text.rindex("<Waveform>") :]
     assert read_ecg(only.encode()).extra == {"checksum": "wrong"}
+
+
+def test_bytes_behind_the_samples_of_a_whole_lead_are_left() -> None:
+    record = read_ecg(one_lead(LeadSampleCountTotal="590").encode())
+    assert np.allclose(record.signals_mv[0], ROWS[1, :590] * 0.00488)
 
 
 def test_a_baseline_is_not_added_but_noted() -> None:
