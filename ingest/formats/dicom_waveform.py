@@ -162,7 +162,8 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
 def _fits(group: Group, main: Group) -> bool:
     if group.fs_hz != main.fs_hz or group.is_original != main.is_original:
         return False
-    return group.offset_ms is not None or (group.n == main.n and main.offset == 0)
+    # without a stated offset, what is far shorter may be a beat rather than leads of the same time
+    return group.offset_ms is not None or (group.n >= 0.9 * main.n and main.offset == 0)
 
 
 def _joined(main: Group, groups: list[Group]) -> list[Group]:
