@@ -162,8 +162,8 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
 def _fits(group: Group, main: Group) -> bool:
     if group.fs_hz != main.fs_hz or group.is_original != main.is_original:
         return False
-    # without a stated offset, what is far shorter may be a beat rather than leads of the same time
-    return group.offset_ms is not None or (group.n >= 0.9 * main.n and main.offset == 0)
+    # what begins with it and is far shorter may be a beat rather than leads of the same time
+    return group.offset != main.offset or group.n >= 0.9 * main.n
 
 
 def _joined(main: Group, groups: list[Group]) -> list[Group]:
