@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,6 @@ from pydicom.dataset import Dataset
 
 from teleread.errors import InputRejected
 from teleread.ingest.formats.dicom_channels import (
-    KNOWN_LEADS,
     MAX_FS_HZ,
     Channel,
     Samples,
@@ -33,6 +33,11 @@ _MAX_SPREAD = 3
 _SMALL = 4_000_000
 
 _SAMPLE_TYPES = {"SB": "i1", "UB": "u1", "SS": "i2", "US": "u2", "SL": "i4", "UL": "u4", "SV": "i8", "UV": "u8"}
+# pressures by place, respiration, oxygen, temperature: what a catheter laboratory stores beside the leads
+_NO_LEAD = re.compile(
+    r".*(?:PRESS|RESP|PLETH|SPO2|SAO2|TEMP|FLOW|CVP)|(?:P\d{1,2}|ART|AO|ABP|IBP|LV|RV|LA|RA|PA|PAP|PCW|PCWP|FA)\b",
+    re.IGNORECASE,
+)
 _MEDIAN_WORDS = ("MEDIAN", "REPRESENT", "AVERAGE", "TEMPLATE")
 
 
@@ -109,7 +114,7 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
     """The main group and what belongs to it; groups that follow one another in time are laid on one time line.
 
     Args:
-        leads_only: voltages that are no known leads are kept aside where there are known ones (haemodynamics).
+        leads_only: voltages that are called a pressure or the like are kept aside (haemodynamics).
 
     Raises:
         InputRejected: ``dicom_no_ecg_lead``.
@@ -125,11 +130,10 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
     )
     rhythm = [main, *(g for g in groups if g is not main)]
     joined = _joined(main, [g for g in rhythm if _fits(g, main)])
-    known = leads_only and any(c.is_ecg and c.name in KNOWN_LEADS for g in joined for c in g.channels)
     rows: dict[str, tuple[Group, Channel]] = {}
     for group in sorted(joined, key=lambda g: -g.n):  # a lead that is there twice is taken where it is longer
         for one in group.channels:
-            if one.is_ecg and (one.name in KNOWN_LEADS or not known):
+            if one.is_ecg and not (leads_only and _NO_LEAD.match(one.name)):
                 rows.setdefault(one.name, (group, one))
     if not rows:
         raise InputRejected("dicom_no_ecg_lead", "No channel of the waveform holds a voltage.")
@@ -158,7 +162,8 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
 def _fits(group: Group, main: Group) -> bool:
     if group.fs_hz != main.fs_hz or group.is_original != main.is_original:
         return False
-    return group.offset_ms is not None or (group.n == main.n and main.offset == 0)
+    # what begins with it and is far shorter may be a beat rather than leads of the same time
+    return group.offset != main.offset or group.n >= 0.9 * main.n
 
 
 def _joined(main: Group, groups: list[Group]) -> list[Group]:

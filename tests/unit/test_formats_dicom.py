@@ -270,6 +270,29 @@ def test_groups_of_another_rate_or_far_apart_are_kept_aside() -> None:
         assert [(c.name, c.fs_hz) for c in record.other_channels][:2] == [("I", float(rate)), ("II", float(rate))]
 
 
+def test_a_group_that_ends_a_little_earlier_is_filled_up_and_a_short_one_is_not() -> None:
+    def shorten(n: int) -> Callable[[Dataset], None]:
+        def change(dataset: Dataset) -> None:
+            group = dataset.WaveformSequence[0]
+            channels = list(group.ChannelDefinitionSequence)
+            raw = np.frombuffer(group.WaveformData, "<i2").reshape(-1, 12)
+            other = copy.deepcopy(group)
+            group.ChannelDefinitionSequence = Sequence(channels[:6])
+            other.ChannelDefinitionSequence = Sequence(channels[6:])
+            group.NumberOfWaveformChannels = other.NumberOfWaveformChannels = 6
+            group.WaveformData, other.WaveformData = raw[:, :6].tobytes(), raw[:n, 6:].tobytes()
+            other.NumberOfWaveformSamples, other.MultiplexGroupLabel = n, ""
+            dataset.WaveformSequence = Sequence([group, other])
+
+        return change
+
+    record = read_ecg(changed(shorten(9_990)))
+    assert record.leads == STANDARD_LEADS
+    assert np.isnan(record.signals_mv[6:, 9_990:]).all()
+    assert np.isfinite(record.signals_mv[6:, :9_990]).all()
+    assert read_ecg(changed(shorten(1_200))).leads == STANDARD_LEADS[:6]
+
+
 def test_pressures_beside_the_leads_of_a_catheter_laboratory_are_no_leads() -> None:
     def haemodynamic(dataset: Dataset) -> None:
         dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.9.2.1"
