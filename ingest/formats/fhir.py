@@ -20,7 +20,7 @@ from teleread.ingest.formats.fhir_tree import NAME, recognises, tree
 from teleread.ingest.formats.format import Format, Source
 from teleread.ingest.formats.markup import Element
 from teleread.ingest.formats.names import unique_name
-from teleread.signal.ecg.record import EcgRecord, OtherChannel, standard_lead_name, with_derived_leads
+from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord, OtherChannel, standard_lead_name, with_derived_leads
 
 _VOID = frozenset(("entered-in-error", "cancelled"))
 _PREFIXES = ("MDC_ECG_LEAD_", "MDC_ECG_ELEC_POTL_", "NOM_ECG_ELEC_POTL_")
@@ -53,6 +53,8 @@ def read(source: Source) -> EcgRecord:
     if not volts:
         raise InputRejected("fhir_no_ecg_lead", "No component of the observation holds a voltage.")
     fs_hz, n = max(sorted(set(volts), reverse=True), key=volts.count)
+    if any(name in STANDARD_LEADS and rate == fs_hz and row.size not in (0, n) for name, _, rate, row in channels):
+        raise InputRejected("fhir_broken", "The leads of the observation differ in length.")
     rows = [c for c in channels if c[1] == "mV" and (c[2], c[3].size) == (fs_hz, n)]
     signals, leads = facts.stack({name: samples for name, _, _, samples in rows}, NAME)
     patient, acquired_at = patient_of(root, main), moment_of(main, source.zone)

@@ -190,6 +190,7 @@ def test_a_slower_or_other_channel_stands_aside() -> None:
         (one_lead("1 " * 4_100_000), "fhir_too_large"),
         (one_lead(offsets="0 1 7"), "fhir_unsupported"),
         (one_lead() | {"status": "entered-in-error"}, "fhir_unsupported"),
+        (xml.observation({"I": xml.sampled("1 2 3"), "II": xml.sampled("1 2")}), "fhir_broken"),
         (xml.observation({}), "fhir_no_waveform"),
         (bundle(PATIENT), "fhir_no_waveform"),
         (xml.observation({f"c{k}": xml.sampled("1 2") for k in range(65)}), "fhir_too_large"),
@@ -203,7 +204,7 @@ def test_a_slower_or_other_channel_stands_aside() -> None:
         (b'{"resourceType":"Observation","a":NaN}', "fhir_broken"),
         (b'{"resourceType":"Observation","a":' + b"9" * 5000 + b"}", "fhir_no_waveform"),
     ],
-    ids=range(27),
+    ids=range(28),
 )
 def test_what_cannot_be_read_is_refused(given: dict[str, Any] | bytes, code: str) -> None:
     assert rejected(given) == code
