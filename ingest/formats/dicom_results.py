@@ -94,7 +94,7 @@ def marks(dataset: Dataset, chosen: Chosen, declared: list[str]) -> tuple[Annota
             continue
         meaning = values.text(item.ConceptNameCodeSequence[0], 0x00080104, declared=declared) or ""
         kind = _kind(meaning.lower())
-        where = _where(item, chosen)
+        where = _where(item, chosen) if kind else None
         if kind is None or where is None:
             continue
         positions = item[_POSITIONS].value
