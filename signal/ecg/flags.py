@@ -82,6 +82,7 @@ def suppressors(inputs: FlagInputs, limits: LvhLimits) -> frozenset[str]:
         found |= {"pre_excitation"} if "pre_excited_af" in codes else set()
         found |= {"paced"} if any(code == "paced_rhythm" for _, _, code in inputs.rhythm.spans) else set()
         found |= {"ventricular_rhythm"} if _mostly(inputs.rhythm, _VENTRICULAR) else set()
+        found |= {"atrial_flutter"} if _flutters(inputs) else set()
     # the voltage of a wide QRS says nothing about the muscle's thickness
     if not found & {"paced", "lbbb", "pre_excitation", "ventricular_rhythm"} and _lvh_suspected(inputs, limits):
         found.add("lvh")
