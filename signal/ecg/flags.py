@@ -48,6 +48,8 @@ _VENTRICULAR = frozenset(
 )
 _LATER = {"st_j_mv": "st_80_mv", "depression_mv": "depression_80_mv"}
 """What is asked for 80 ms later as well where the atria flutter."""
+_FLUTTER_MV = 0.05
+"""How much of ST 80 ms after J the waves may make; they are 0.1 to 0.3 mV high."""
 _ORDER = {"critical": 0, "urgent": 1, "note": 2}
 
 
@@ -157,13 +159,17 @@ def _suppressed(rule: Rule, inputs: FlagInputs, present: frozenset[str]) -> str:
 
 
 def _by_flutter_waves(rule: Rule, inputs: FlagInputs) -> bool:
-    """Whether ST reaches its limits at J alone where the atria flutter: their waves lift J and have fallen 80 ms later,
-    while the ST segment of an infarction keeps its level."""
+    """Whether ST is not clearly beyond its limits 80 ms after J as well, where the atria flutter: their waves lift J and
+    have fallen by then, while the ST segment of an infarction keeps its level."""
     names = {limit.name for limit in rule.limits}
     if not names & set(_LATER) or not _flutters(inputs):
         return False
-    later = tuple(replace(limit, name=_LATER.get(limit.name, limit.name)) for limit in rule.limits)
-    verdict = TESTS[rule.test].run(replace(rule, limits=later), inputs)
+    later = tuple(
+        replace(limit, name=_LATER[limit.name], value=limit.value + _FLUTTER_MV)
+        for limit in rule.limits
+        if limit.name in _LATER
+    )
+    verdict = TESTS[rule.test].run(replace(rule, limits=(*rule.limits, *later)), inputs)
     return not verdict.reason and not verdict.met
 
 

@@ -29,12 +29,13 @@ def later(j80: float) -> dict[str, M]:
 def test_st_that_flutter_waves_lift_at_j_alone_is_no_flag_but_said() -> None:
     flutter = R(((0.0, 10.0, "atrial_flutter"),))
     rule = "udmi-2018.inferior"
-    withheld = flag(inputs(measurements=later(0.09), rhythm=flutter), PROFILES["udmi-2018"])
+    withheld = flag(inputs(measurements=later(0.149), rhythm=flutter), PROFILES["udmi-2018"])
     assert not withheld.flags
     assert [(n.rule_id, n.reason, n.met, n.kind) for n in withheld.not_judged if n.met] == [
         (rule, "atrial_flutter", True, "order")
     ]
-    assert rule in fired(inputs(measurements=later(0.1), rhythm=flutter))
+    assert rule in fired(inputs(measurements=later(0.15), rhythm=flutter))
+    assert rule in fired(inputs(measurements=HIGH, rhythm=flutter))  # not measured later: to the safe side
     assert rule in fired(inputs(measurements=later(0.0)))  # without flutter ST is judged at J
     mostly_sinus = R(((0.0, 6.0, "sinus_rhythm"), (6.0, 10.0, "atrial_flutter")))
     assert rule in fired(inputs(measurements=later(0.0), rhythm=mostly_sinus))
