@@ -159,8 +159,10 @@ def _suppressed(rule: Rule, inputs: FlagInputs, present: frozenset[str]) -> str:
 
 
 def _by_flutter_waves(rule: Rule, inputs: FlagInputs) -> bool:
-    """Whether ST is not clearly beyond its limits 80 ms after J as well, where the atria flutter: their waves lift J and
-    have fallen by then, while the ST segment of an infarction keeps its level."""
+    """Whether ST is not clearly beyond its limits 80 ms after J as well, where the atria flutter.
+
+    Their waves lift J and have fallen by then, while the ST segment of an infarction keeps its level.
+    """
     names = {limit.name for limit in rule.limits}
     if not names & set(_LATER) or not _flutters(inputs):
         return False

@@ -105,6 +105,8 @@ def flag_line(flag: Mapping[str, Any], language: str, *, doubts: bool = True) ->
     # a lead's first value is that of the limit; a further one is of another wave
     by_lead: dict[str, float] = {}
     for item in flag.get("evidence", ()) if in_mv else ():
+        if item["lead"] == "global":
+            continue  # the width of QRS, which is no voltage
         by_lead.setdefault(item["lead"], item["value"])
     if in_mv:
         sign = "+" if code.startswith("st_elevation") else ""
