@@ -91,10 +91,11 @@ def test_two_beats_in_ten_seconds_are_a_pause_and_no_rate(seed: int) -> None:
     assert found.measurements["rr_max_ms"].value == pytest.approx(5000.0, abs=60.0)
 
 
-def test_two_beats_on_both_sides_of_a_gap_are_no_pause() -> None:
+@pytest.mark.parametrize("samples", [80, 800])
+def test_two_beats_on_both_sides_of_a_gap_are_no_pause(samples: int) -> None:
     record, _ = simulate("complete_block", 2, noise=0.5, rate_bpm=12.0)
     signals = record.signals_mv.copy()
-    signals[:, 1500:2300] = np.nan
+    signals[:, 1500 : 1500 + samples] = np.nan
     found = analyse(replace(record, signals_mv=signals))
     assert "long_rr" not in codes(found)
     assert "rr_max_ms" not in found.measurements
