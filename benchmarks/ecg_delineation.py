@@ -152,7 +152,7 @@ def ours(signal: NDArray[np.float64], fs: float, weights: object, beats: NDArray
     """Own boundaries of own beats, one lead."""
     from teleread.signal.ecg.delineate_lead import delineate_lead
 
-    found = delineate_lead(signal, fs, beats, weights)  # type: ignore[arg-type]
+    found = delineate_lead(signal, fs, beats, weights, overlooked=True)  # type: ignore[arg-type]
     return {point: getattr(found, point)[getattr(found, point) >= 0].astype(float) for point in POINTS}
 
 

@@ -97,8 +97,8 @@ def _simulated() -> Iterator[Source]:
             cut += tuple(
                 (a * WORK_HZ, b * WORK_HZ) for a, b, code in truth.rhythm if code == "ventricular_fibrillation"
             )
-            # ventricular tachycardia must not be missed, and hardly any of the recordings shows it
-            worth = 4.0 if condition == "vt" else 1.0
+            # hardly any recording shows these: ventricular tachycardia, and T waves as tall and near as flutter's
+            worth = 4.0 if condition in ("vt", "short_qt") else 1.0
             # whether a P wave is followed by its beat is seen in the rhythm, which the second network judges
             again = 4.0 if condition == "complete_block" else 1.0
             yield Source("simulated", f"simulated{number}", work, beats, cut, 4.0, worth, again)
@@ -187,6 +187,8 @@ def vary(source: Source, noise: Array, rng: np.random.Generator) -> Variant:
     x, beats = _blocked(x, beats, rng)
     x = x * _beat_gain(x.size, beats, rng)
     x = x + _noise(x.size, noise, rng) + _spikes(x.size, beats, rng) + _atrial(x.size, rng)
+    if rng.random() < 0.07:
+        x = x + _flutter(x.size, rng)
     return _damaged(x, beats, weight, rng)
 
 
@@ -423,6 +425,24 @@ def _atrial(n: int, rng: np.random.Generator) -> Array:
     for harmonic in (2, 3):
         wave = wave + rng.uniform(0, 0.6 / harmonic) * np.sin(harmonic * phase + rng.uniform(0, 6.3))
     return rng.uniform(0.04, 0.35) * wave
+
+
+def _flutter(n: int, rng: np.random.Generator) -> Array:
+    """Flutter waves as large as QRS may be in one lead: peaked, saw-toothed or two-humped, steady, slowly swelling."""
+    t = np.arange(n) / WORK_HZ
+    jitter = 0.02 * _smooth(rng.standard_normal(n), 60) * np.sqrt(60)
+    turns = np.cumsum(rng.uniform(3.6, 6.0) * (1.0 + jitter)) / WORK_HZ
+    # time within a wave runs unevenly: one flank is steeper than the other
+    skew = rng.uniform(-0.75, 0.75)
+    phase = 2 * np.pi * turns + skew * np.sin(2 * np.pi * turns)
+    peaked = np.exp(rng.uniform(0.0, 3.5) * (np.cos(phase) - 1.0))
+    if rng.random() < 0.4:
+        peaked = peaked + rng.uniform(-0.8, 0.8) * np.exp(
+            rng.uniform(1.0, 4.0) * (np.cos(phase + rng.uniform(1.0, 5.0)) - 1.0)
+        )
+    swell = 1.0 + rng.uniform(0.0, 0.6) * np.sin(2 * np.pi * (rng.uniform(0.1, 0.5) * t + rng.random()))
+    size = np.exp(rng.uniform(np.log(0.3), np.log(1.8))) * rng.choice([-1, 1])
+    return size * swell * (peaked - peaked.mean()) / np.ptp(peaked)
 
 
 def _spikes(n: int, beats: NDArray[np.int64], rng: np.random.Generator) -> Array:
