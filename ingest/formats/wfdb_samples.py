@@ -75,8 +75,10 @@ def _plain(data: bytes, group: list[Signal], frames: int | None) -> list[Stored]
 
 def _summed(differences: Stored, initial: int) -> Stored:
     """Format 8: each sample is the one before and a difference, the first one ``initial`` and a difference."""
-    total = np.cumsum(differences, dtype=np.int64) + initial
-    return total.astype(np.int32)
+    fits = 128 * differences.size + abs(initial) < 1 << 31
+    total: Stored = np.cumsum(differences, dtype=np.int32 if fits else np.int64)
+    total += initial
+    return total
 
 
 def _decode(data: bytes, fmt: str, total: int) -> Stored:
