@@ -24,6 +24,7 @@ from teleread.signal.ecg.beat_measures import measure_beats
 from teleread.signal.ecg.lead_faults import find_faults
 from teleread.signal.ecg.lead_measures import MeasureLimits, measure_leads, views
 from teleread.signal.ecg.quality_types import LIMITS
+from training.ecg_electrode_maps import chest_maps, limb_maps
 
 NETS = 2
 HIDDEN = 24
@@ -85,8 +86,8 @@ def shapes(data: Path, cache: Path | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 KINDS = {
-    "limb": (look.limb_versions, look.fit_limb_maps, look.limb_features),
-    "chest": (look.chest_versions, look.fit_chest_maps, look.chest_features),
+    "limb": (look.limb_versions, limb_maps, look.limb_features),
+    "chest": (look.chest_versions, chest_maps, look.chest_features),
 }
 
 

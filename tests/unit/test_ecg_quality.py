@@ -17,6 +17,7 @@ from teleread.signal.ecg.quality import judge_recording
 from teleread.signal.ecg.quality_judge import unacceptable_to_experts
 from teleread.signal.ecg.quality_types import ELECTRODES, EXCHANGES, LIMITS, Quality
 from teleread.signal.ecg.simulation.faults import apply_fault
+from training.ecg_electrode_maps import chest_maps, limb_maps
 
 FS = 500.0
 T = np.arange(5000) / FS
@@ -411,7 +412,7 @@ def test_leads_foretell_each_other_once_maps_are_fitted() -> None:
     rng = np.random.default_rng(2)
     mixing = rng.normal(size=(8, 3))
     shapes = np.einsum("ij,mjk->mik", mixing, rng.normal(size=(50, 3, 19)))
-    for wave, limb, chest in zip(look.WAVES, look.fit_limb_maps(shapes), look.fit_chest_maps(shapes), strict=True):
+    for wave, limb, chest in zip(look.WAVES, limb_maps(shapes), chest_maps(shapes), strict=True):
         part = shapes[:, :, wave]
         told = np.einsum("ji,mjt->mit", limb, part[:, 2:])
         assert np.abs(told - part[:, :2]).mean() < 0.25 * np.abs(part[:, :2]).mean()
