@@ -16,7 +16,7 @@ def limb_maps(shapes: Samples) -> Maps:
 
 
 def chest_maps(shapes: Samples) -> Maps:
-    """Each chest lead from all other leads; the row of the lead itself is zero, (m, 8, 19) → one (8, 6) for each wave."""
+    """Each chest lead from all other leads, (m, 8, 19) → one (8, 6) for each wave; a lead's own row is zero."""
     maps = []
     for wave in WAVES:
         rows, whole = _rows(shapes, wave), np.zeros((8, 6))
