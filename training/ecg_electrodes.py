@@ -160,7 +160,7 @@ def margins(ahead: np.ndarray, kind: str) -> np.ndarray:
 
     So far that the guess is said of as few unseen real recordings as ``ALARMS`` allows; arms and left leg, and the
     last two chest electrodes, are alike in so many hearts that they get more, or they would never be found. What is
-    given there is taken where a guess is hardly ever needed, so that all about the chest stay within two in a hundred.
+    given there is taken where it costs least, so that all about the chest stay within two in a hundred.
 
     Args:
         ahead: (m, guesses) on real recordings as they are, of those that are asked at all.
