@@ -33,10 +33,6 @@ class BeatMeasures:
     """How much the beats resemble their median, all leads together: median correlation; 1 with too few beats."""
     lead_likeness: Samples
     """The same lead by lead, without shifting; 0 for a lead without any signal."""
-    residual_mv: Samples
-    """Usual rms of what the median beat leaves of a beat, lead by lead."""
-    outside: Samples
-    """Rms in the QRS band away from beats over the rms at beats; above 0.7 no beat stands out in the lead."""
 
 
 def measure_beats(seen: Views, r_peaks: NDArray[np.int64]) -> BeatMeasures | None:
@@ -55,7 +51,6 @@ def measure_beats(seen: Views, r_peaks: NDArray[np.int64]) -> BeatMeasures | Non
     beats = work[:, whole[:, None] + np.arange(-before, after)[None, :]]
     beats = beats - np.median(beats[:, :, ::2], axis=2, keepdims=True)
     usual = np.median(beats, axis=1)
-    left = beats - usual[:, None, :]
     likeness, lead_likeness = _likeness(band, fs_hz, whole)
     return BeatMeasures(
         beat_mv=usual,
@@ -64,8 +59,6 @@ def measure_beats(seen: Views, r_peaks: NDArray[np.int64]) -> BeatMeasures | Non
         count=int(whole.size),
         likeness=likeness,
         lead_likeness=lead_likeness,
-        residual_mv=np.median(np.sqrt((left * left).mean(axis=2)), axis=1),
-        outside=_outside(band, fs_hz, peaks),
     )
 
 
@@ -88,16 +81,3 @@ def _likeness(band: Samples, fs_hz: float, peaks: NDArray[np.int64]) -> tuple[fl
     norms = np.sqrt(np.einsum("lbk,lbk->lb", centred, centred) * power[:, None])
     each = np.einsum("lbk,lk->lb", centred, usual) / np.where(norms > 0, norms, 1.0)
     return float(np.median(best)), np.median(each, axis=1)
-
-
-def _outside(band: Samples, fs_hz: float, peaks: NDArray[np.int64]) -> Samples:
-    """Rms away from beats over rms at beats, lead by lead; 1 where a lead shows nothing at all."""
-    reach = max(1, round(0.06 * fs_hz))
-    at = np.zeros(band.shape[1] + 1, dtype=np.int64)
-    np.add.at(at, np.maximum(peaks - reach, 0), 1)
-    np.add.at(at, np.minimum(peaks + reach, band.shape[1]), -1)
-    beating = np.cumsum(at[:-1]) > 0
-    inside = np.sqrt((band[:, beating] ** 2).mean(axis=1))
-    rest = np.sqrt((band[:, ~beating] ** 2).mean(axis=1)) if (~beating).any() else np.zeros(band.shape[0])
-    ratio: Samples = np.where(inside > 0, rest / np.where(inside > 0, inside, 1.0), 1.0)
-    return ratio

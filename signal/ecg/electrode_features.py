@@ -76,33 +76,6 @@ def chest_versions(shapes: Samples) -> Samples:
     return versions
 
 
-def fit_limb_maps(shapes: Samples) -> Maps:
-    """Leads I and II from the chest leads, wave by wave."""
-    return tuple(_ridge(_rows(shapes, wave)[:, 2:], _rows(shapes, wave)[:, :2]) for wave in WAVES)
-
-
-def fit_chest_maps(shapes: Samples) -> Maps:
-    """Each chest lead from all other leads, wave by wave; the row of the lead itself is zero, shape (8, 6)."""
-    maps = []
-    for wave in WAVES:
-        rows, whole = _rows(shapes, wave), np.zeros((8, 6))
-        for j in range(2, 8):
-            others = [k for k in range(8) if k != j]
-            whole[others, j - 2] = _ridge(rows[:, others], rows[:, j])
-        maps.append(whole)
-    return tuple(maps)
-
-
-def _rows(shapes: Samples, wave: slice) -> Samples:
-    rows: Samples = shapes[:, :, wave].transpose(0, 2, 1).reshape(-1, 8)
-    return rows
-
-
-def _ridge(a: Samples, b: Samples) -> Samples:
-    held = 0.01 * len(a) * float(a.var()) * np.eye(a.shape[1])
-    return np.asarray(np.linalg.solve(a.T @ a + held, a.T @ b), dtype=np.float64)
-
-
 def limb_features(versions: Samples, maps: Maps) -> Samples:
     """(m, guesses, k): shapes, heights of waves, likeness of limb and chest leads, what the chest leads foretell."""
     every = _all_leads(versions)

@@ -80,10 +80,10 @@ def network(kind: str) -> Network:
 def misplaced_electrodes(beats: BeatMeasures, leads: Sequence[str], dead: NDArray[np.bool_]) -> list[Finding]:
     """At most one finding about the limbs and one about the chest, for twelve-lead recordings with clear beats."""
     usable = {lead: row for row, lead in enumerate(leads) if not dead[row]}
-    if beats.likeness < _LEAST_LIKENESS or any(lead not in usable for lead in look.LEADS):
+    if any(lead not in usable for lead in look.LEADS):
         return []
     shape = look.describe(beats, np.array([usable[lead] for lead in look.LEADS]))
-    if shape is None or not _comes_from_the_sinus(beats, shape):
+    if shape is None or not can_tell(beats, shape):
         return []
     found: list[Finding] = []
     limb = network("limb")
@@ -100,6 +100,11 @@ def misplaced_electrodes(beats: BeatMeasures, leads: Sequence[str], dead: NDArra
         first, second = look.CHEST_PAIRS[guess - 1]
         found += [finding(look.LEADS[2 + i], "precordial_swap") for i in (first, second)]
     return found
+
+
+def can_tell(beats: BeatMeasures, shape: Samples) -> bool:
+    """Whether the beats of a recording say anything about its electrodes: alike, and come from the sinus."""
+    return beats.likeness >= _LEAST_LIKENESS and _comes_from_the_sinus(beats, shape)
 
 
 def _comes_from_the_sinus(beats: BeatMeasures, shape: Samples) -> bool:

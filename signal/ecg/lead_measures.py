@@ -42,10 +42,6 @@ class LeadMeasures:
     """Share of samples in runs at an end of the range."""
     level_mv: Samples
     """Usual absolute value."""
-    span_mv: Samples
-    """From the 1st to the 99th per cent of the samples."""
-    reach_mv: Samples
-    """Largest distance from the usual value."""
     qrs_mv: Samples
     """Usual peak-to-peak of a beat in the QRS band (third quartile over windows)."""
     mains_mv: Samples
@@ -64,8 +60,6 @@ class LeadMeasures:
     """Share of windows above the noise limit."""
     jumps: Samples
     """Share of windows with a jump within 20 ms that no heart makes."""
-    jolts: Samples
-    """Share of windows that span more than the jolt limit."""
 
     def of(self, rows: NDArray[np.intp]) -> LeadMeasures:
         """The measures of some leads."""
@@ -74,12 +68,11 @@ class LeadMeasures:
 
 @dataclass(frozen=True, slots=True)
 class MeasureLimits:
-    """What a window must show to be counted as flat, noisy, jumping or jolted."""
+    """What a window must show to be counted as flat, noisy or jumping."""
 
     flat_mv: float
     noise_mv: float
     jump_mv: float
-    jolt_mv: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +118,6 @@ def measure_leads(seen: Views, limits: MeasureLimits) -> LeadMeasures:
     whole, fs_hz, work, fs = seen.whole, seen.fs_hz, seen.work, seen.work_fs_hz
     centre = np.median(work[:, :: max(1, round(fs / 100))], axis=1, keepdims=True)
     spans = np.ptp(_windows(whole, fs_hz, WINDOW_S), axis=2)
-    low, high = np.percentile(work, (1, 99), axis=1)
     rest, hum = _noise(work - centre, fs)
     ordered = np.sort(rest, axis=1)
     drift = _wander(work, fs)
@@ -137,8 +129,6 @@ def measure_leads(seen: Views, limits: MeasureLimits) -> LeadMeasures:
         flat=(spans < limits.flat_mv).mean(axis=1),
         railed=_railed(whole, centre, fs_hz),
         level_mv=np.median(np.abs(work), axis=1),
-        span_mv=high - low,
-        reach_mv=np.maximum(whole.max(axis=1) - centre[:, 0], centre[:, 0] - whole.min(axis=1)),
         qrs_mv=np.percentile(beats, 75, axis=1),
         mains_mv=hum,
         drift_mv=np.median(drift, axis=1),
@@ -148,7 +138,6 @@ def measure_leads(seen: Views, limits: MeasureLimits) -> LeadMeasures:
         noise_high_mv=ordered[:, max(0, ordered.shape[1] - 2)],
         noisy=(rest > limits.noise_mv).mean(axis=1),
         jumps=(steps > limits.jump_mv).mean(axis=1),
-        jolts=(spans > limits.jolt_mv).mean(axis=1),
     )
 
 

@@ -28,7 +28,6 @@ from teleread.signal.ecg.lead_faults import (
 )
 from teleread.signal.ecg.lead_measures import (
     WINDOW_S,
-    LeadMeasures,
     MeasureLimits,
     Views,
     measure_leads,
@@ -56,7 +55,7 @@ _MIN_FS_HZ = 20.0
 _SILENT = frozenset({"off", "flat", "low_amplitude"})
 """Faults of leads that a stopped heart shows as a loose electrode does."""
 
-Experts = Callable[[LeadMeasures, BeatMeasures | None, Samples, Sequence[str]], bool | None]
+Experts = Callable[[Samples, float, Sequence[str]], bool | None]
 
 
 def assess_quality(
@@ -108,7 +107,7 @@ def judge_recording(
 ) -> Quality:
     """Judges one stretch as a whole, with ``experts`` to say whether its faults spoil it (None: the limits decide)."""
     seen = views(ecg_mv, fs_hz)
-    measures = measure_leads(seen, MeasureLimits(limits.flat_mv, limits.noise_mv, limits.jump_mv, limits.jolt_mv))
+    measures = measure_leads(seen, MeasureLimits(limits.flat_mv, limits.noise_mv, limits.jump_mv))
     faults = find_faults(measures, leads, limits)
     peaks = _beats(seen.whole, fs_hz, np.flatnonzero(~faults.dead()), r_peaks)
     beats = measure_beats(seen, peaks)
@@ -122,7 +121,7 @@ def judge_recording(
     spoilt = bool(faults.lost.any())
     if about_leads and not refused and not spoilt:
         # where no limit is passed at all there is nothing that a nurse could mend, whatever experts might have said
-        verdict = experts(measures, beats, seen.band, leads)
+        verdict = experts(seen.work, seen.work_fs_hz, leads)
         spoilt = bool(faults.severe.any()) if verdict is None else verdict
     if spoilt and not refused and all(one.fault == "low_amplitude" for one in about_leads):
         worst = worst_finding(measures, leads, limits)

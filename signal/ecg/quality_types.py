@@ -100,7 +100,6 @@ class Limits:
     burst_mv: float = 0.15
     jump_mv: float = 6.0
     jump_share: float = 0.2
-    jolt_mv: float = 3.0
     beat_likeness: float = 0.6
     lead_likeness: float = 0.7
     min_rate_bpm: float = 20.0

@@ -12,11 +12,11 @@ from teleread.signal.ecg import FAULTS, REMEDIES, STANDARD_LEADS, EcgRecord, ass
 from teleread.signal.ecg import electrode_features as look
 from teleread.signal.ecg.beat_measures import measure_beats
 from teleread.signal.ecg.electrodes import limb_leads_disagree, misplaced_electrodes
-from teleread.signal.ecg.lead_measures import MeasureLimits, measure_leads, views
+from teleread.signal.ecg.lead_measures import views
 from teleread.signal.ecg.quality import judge_recording
-from teleread.signal.ecg.quality_judge import unacceptable_to_experts
 from teleread.signal.ecg.quality_types import ELECTRODES, EXCHANGES, LIMITS, Quality
 from teleread.signal.ecg.simulation.faults import apply_fault
+from training.ecg_electrode_maps import chest_maps, limb_maps
 
 FS = 500.0
 T = np.arange(5000) / FS
@@ -400,18 +400,11 @@ def test_what_experts_refuse_for_small_beats_names_what_is_nearest_to_its_limit(
     assert {f.fault for f in quality.findings} > {"low_amplitude"} or quality.findings[0].lead == "V6"
 
 
-def test_trees_judge_a_recording_without_beats() -> None:
-    seen = views(chaos("noise"), FS)
-    limits = MeasureLimits(LIMITS.flat_mv, LIMITS.noise_mv, LIMITS.jump_mv, LIMITS.jolt_mv)
-    assert unacceptable_to_experts(measure_leads(seen, limits), None, seen.band, STANDARD_LEADS)
-    assert unacceptable_to_experts(measure_leads(seen, limits), None, seen.band, STANDARD_LEADS[:8]) is None
-
-
 def test_leads_foretell_each_other_once_maps_are_fitted() -> None:
     rng = np.random.default_rng(2)
     mixing = rng.normal(size=(8, 3))
     shapes = np.einsum("ij,mjk->mik", mixing, rng.normal(size=(50, 3, 19)))
-    for wave, limb, chest in zip(look.WAVES, look.fit_limb_maps(shapes), look.fit_chest_maps(shapes), strict=True):
+    for wave, limb, chest in zip(look.WAVES, limb_maps(shapes), chest_maps(shapes), strict=True):
         part = shapes[:, :, wave]
         told = np.einsum("ji,mjt->mit", limb, part[:, 2:])
         assert np.abs(told - part[:, :2]).mean() < 0.25 * np.abs(part[:, :2]).mean()
