@@ -13,6 +13,10 @@ from teleread.signal.ecg.small_networks import network
 _SMOOTH_BEATS = 6
 _LEAST_BEATS = 5
 _P_HEIGHT = 0.018
+_AF_BEATS = 5
+_AF_SHARE = 0.35
+_AF_SURE, _AF_GOES_ON = 0.5, 0.2
+_LONG_S = 60.0
 
 
 def fibrillation_share(table: BeatTable) -> Samples:
@@ -23,6 +27,20 @@ def fibrillation_share(table: BeatTable) -> Samples:
     smooth = local_mean(np.clip(logit, -6.0, 6.0), np.ones(logit.size), _SMOOTH_BEATS)
     share: Samples = 1.0 / (1.0 + np.exp(-smooth))
     return share
+
+
+def fibrillating(share: Samples, r_s: Samples) -> Mask:
+    """Beats in atrial fibrillation by the smoothed share alone.
+
+    In more than a minute an episode must be sure somewhere and then reaches as far as it is likely: its first and last
+    beats have neighbours of another rhythm. A short recording shows no such neighbours: there one limit holds.
+    """
+    if r_s.size == 0 or float(r_s[-1] - r_s[0]) < _LONG_S:
+        return steady(share > _AF_SHARE, _AF_BEATS)
+    out = steady(share > _AF_GOES_ON, _AF_BEATS)
+    for a, b in zip(*run_lengths(out), strict=True):
+        out[a:b] = float(share[a:b].max()) > _AF_SURE
+    return out
 
 
 def p_seen(table: BeatTable) -> Samples:

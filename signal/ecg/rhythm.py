@@ -160,7 +160,7 @@ def _codes(
     # fibrillation)
     codes[orderly & (codes != rs.AF)] = rs.VT
     codes = rs.with_arrhythmia(codes, table, kinds)
-    return rs.settled(codes, table.rr_s), e
+    return rs.continued(rs.settled(codes, table.rr_s), e, table), e
 
 
 def _with_blocks(
