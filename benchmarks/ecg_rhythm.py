@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import wfdb
 
-from teleread.signal.ecg import atrial, beats, small_networks
+from teleread.signal.ecg import atrial, beats, flutter, small_networks
 from teleread.signal.ecg.median_beat import delineate_and_median
 from teleread.signal.ecg.qrs import detect_qrs
 from teleread.signal.ecg.record import standard_lead_name
@@ -49,6 +49,7 @@ class Weights:
         chosen = small_networks.network if file is None else lambda name: small_networks.read_network(str(file), name)
         atrial.network = chosen  # type: ignore[attr-defined]
         beats.network = chosen  # type: ignore[attr-defined]
+        flutter.network = chosen  # type: ignore[attr-defined]
 
 
 def patient_of(name: str) -> str:
@@ -158,8 +159,8 @@ def ventricular(data: Path, weights: Weights) -> None:
             found = sum(_overlap(rhythm, a / fs, b / fs) for a, b in runs)
             vt.append((found, len(runs)))
             spans = [(a, b) for a, b, t in marks_of(header, x.shape[1]) if t in ("(VFL", "(VT")]
-            flutter = [(a, b) for a, b, t in marks_of(header, x.shape[1]) if t == "(VFL"]
-            vfl.append((sum(_overlap(rhythm, a / fs, b / fs) for a, b in flutter), len(flutter)))
+            fluttering = [(a, b) for a, b, t in marks_of(header, x.shape[1]) if t == "(VFL"]
+            vfl.append((sum(_overlap(rhythm, a / fs, b / fs) for a, b in fluttering), len(fluttering)))
             for a, b in [*runs, *spans]:
                 bad |= (at >= a - 2 * fs) & (at < b + 2 * fs)
             false.append((float((named & ~bad).sum()), float((~bad).sum())))

@@ -47,6 +47,7 @@ _T_IS_OVER_S = 0.55
 _RUN_IN_FIBRILLATION = 4
 _LONG_RUN, _QUICK_RUN_BPM = 6, 150.0
 _RUN_SWING = 0.12
+_STEADY_RUN, _STEADY_RUN_SWING = 5, 0.06
 _HIDDEN_S = 30.0
 _IRREGULAR = 0.15
 
@@ -96,7 +97,7 @@ def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | No
         quiet=local_median(table.p[:, 4], _RATE_REACH, otherwise=0.0) < _QUIET,
         sinus_bpm=np.where(sinus_rr > 0.1, 60.0 / np.maximum(sinus_rr, 0.1), rate),
         clear=local_mean(np.maximum(table.match, 0.0), np.ones(table.r_s.size), _RATE_REACH),
-        fibrillates=fibrillating(fibrillation, table.r_s),
+        fibrillates=fibrillating(fibrillation, table.r_s, table.rr_s),
     )
 
 
@@ -165,8 +166,20 @@ def _own_rhythm(rr_s: Samples, beats: int, rate_bpm: float) -> bool:
     """Whether a run of broad beats within fibrillation is a rhythm of the ventricles."""
     if beats >= _LONG_RUN and rate_bpm >= _QUICK_RUN_BPM:
         return True
-    known = rr_s[np.isfinite(rr_s)]
-    return beats >= _RUN_IN_FIBRILLATION and float(known.std()) < _RUN_SWING * float(known.mean())
+    # a beat that comes late ends the run
+    quick = np.nan_to_num(rr_s, nan=9.0) < _PAUSE_LIKE * 60.0 / rate_bpm
+    starts, stops = run_lengths(quick)
+    return any(
+        _swing(rr_s[k : k + n]) < limit
+        for a, b in zip(starts, stops, strict=True)
+        for n, limit in ((b - a, _RUN_SWING), (_STEADY_RUN - 1, _STEADY_RUN_SWING))
+        if b - a >= n >= _RUN_IN_FIBRILLATION - 1
+        for k in range(a, b - n + 1)
+    )
+
+
+def _swing(rr_s: Samples) -> float:
+    return float(rr_s.std()) / float(rr_s.mean())
 
 
 def continued(code: Indices, e: Evidence, table: BeatTable) -> Indices:
@@ -179,7 +192,7 @@ def continued(code: Indices, e: Evidence, table: BeatTable) -> Indices:
             continue
         rr = table.rr_s[a : b + 1]
         rr = rr[np.isfinite(rr)]
-        irregular = rr.size > 2 and float(rr.std()) > _IRREGULAR * float(rr.mean())
+        irregular = rr.size > 2 and _swing(rr) > _IRREGULAR
         hidden = np.isin(code[a:b], tuple(_SOFT))
         if irregular and hidden.all() and float(np.median(e.p[a:b])) < 1.0:
             out[a:b] = AF
