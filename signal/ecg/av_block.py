@@ -27,6 +27,7 @@ _APART = 0.80
 _DRIFT_S = 0.07
 _WALK_S = 0.05
 _LATEST_P_S = 0.5
+_LOOSE_S, _CLEAR = 0.018, 2.3
 _NEARLY_BEST = 0.35
 _MOST_TRAINS = 3
 _PROBABLE = 0.9
@@ -189,6 +190,9 @@ def _slow_and_regular(x: Samples, hump: Samples, r: Indices, fs: float, rr_s: fl
     train = p_train(hump, fs, (_PERIODS_S[0], min(_PERIODS_S[1], 0.86 * rr_s)))
     if train is None or not train.real:
         return None
+    period_s, jitter_s = _clock(train, hump, fs)
+    if jitter_s > _LOOSE_S and train.contrast < _CLEAR:
+        return None
     distance = _distance_before(train.peaks, r, fs)
     # where in their period the P waves stand when a beat comes: one place when they conduct, anywhere when they do not
     turn = 2j * np.pi * distance[np.isfinite(distance)] / train.period_s
@@ -200,7 +204,7 @@ def _slow_and_regular(x: Samples, hump: Samples, r: Indices, fs: float, rr_s: fl
     late = float(np.nanmedian(distance))
     if two and together > _APART and _is_t(x, r, fs, rr_s, late):
         return None
-    if together < _APART or unlocked or _drifts(distance, train.period_s) or _walks(train, hump, r, fs):
+    if together < _APART or unlocked or _drifts(distance, train.period_s) or _walks(period_s, r, fs):
         return Block("av_block_3", train.period_s, confidence, train.contrast)
     if two and together > _TOGETHER and late > _LATEST_P_S:
         # no P wave waits so long for its beat
@@ -223,15 +227,23 @@ def _drifts(distance_s: Samples, period_s: float) -> bool:
     return steady > 0.9 and abs(float(np.polyfit(order, walk, 1)[0])) * (known.size - 1) > _DRIFT_S
 
 
-def _walks(train: PTrain, hump: Samples, r: Indices, fs: float) -> bool:
-    """The period of the P waves that are seen, times a whole number, is not that of the beats."""
+def _clock(train: PTrain, hump: Samples, fs: float) -> tuple[float, float]:
+    """The period in s of the P waves that are seen, and how far they stand from it (standard deviation): parts of T
+    waves that were mistaken for P waves keep no time."""
     seen = train.peaks[np.isfinite(hump[train.peaks])] / fs
-    if seen.size < 6 or r.size < 4:
-        return False
+    if seen.size < 4:
+        return train.period_s, 0.0
     number = np.rint((seen - seen[0]) / train.period_s)
-    period, _ = np.polyfit(number, seen, 1)
+    period, first = np.polyfit(number, seen, 1)
+    return float(period), float((seen - first - period * number).std())
+
+
+def _walks(period_s: float, r: Indices, fs: float) -> bool:
+    """The period of the P waves, times a whole number, is not that of the beats."""
+    if r.size < 4:
+        return False
     rr = float(r[-1] - r[0]) / fs / (r.size - 1)
-    return abs(rr - round(rr / period) * period) * (r.size - 1) > _WALK_S
+    return abs(rr - round(rr / period_s) * period_s) * (r.size - 1) > _WALK_S
 
 
 def _is_t(x: Samples, r: Indices, fs: float, rr_s: float, before_s: float) -> bool:
