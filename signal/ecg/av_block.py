@@ -28,6 +28,7 @@ _DRIFT_S = 0.07
 _WALK_S = 0.05
 _LATEST_P_S = 0.5
 _LOOSE_S, _CLEAR = 0.018, 2.3
+_BEYOND_T = 2.5
 _NEARLY_BEST = 0.35
 _MOST_TRAINS = 3
 _PROBABLE = 0.9
@@ -202,7 +203,7 @@ def _slow_and_regular(x: Samples, hump: Samples, r: Indices, fs: float, rr_s: fl
     unlocked = abs(ratio - round(ratio)) > 0.08 and train.contrast > 1.5 * _CONTRAST
     two = abs(ratio - 2.0) < 0.06
     late = float(np.nanmedian(distance))
-    if two and together > _APART and _is_t(x, r, fs, rr_s, late):
+    if two and together > _APART and train.contrast < _BEYOND_T and _is_t(x, r, fs, rr_s, late):
         return None
     if together < _APART or unlocked or _drifts(distance, train.period_s) or _walks(period_s, r, fs):
         return Block("av_block_3", train.period_s, confidence, train.contrast)
