@@ -25,6 +25,7 @@ _LEAST_MV = 0.012
 _DROPPED = 1.4
 _APART = 0.80
 _DRIFT_S = 0.07
+_EXACT_S, _EXACT_DRIFT_S = 0.008, 0.035
 _WALK_S = 0.05
 _LATEST_P_S = 0.5
 _LOOSE_S, _CLEAR = 0.018, 2.3
@@ -205,7 +206,8 @@ def _slow_and_regular(x: Samples, hump: Samples, r: Indices, fs: float, rr_s: fl
     late = float(np.nanmedian(distance))
     if two and together > _APART and train.contrast < _BEYOND_T and _is_t(x, r, fs, rr_s, late):
         return None
-    if together < _APART or unlocked or _drifts(distance, train.period_s) or _walks(period_s, r, fs):
+    least_s = _DRIFT_S if jitter_s > _EXACT_S else _EXACT_DRIFT_S
+    if together < _APART or unlocked or _drifts(distance, train.period_s, least_s) or _walks(period_s, r, fs):
         return Block("av_block_3", train.period_s, confidence, train.contrast)
     if two and together > _TOGETHER and late > _LATEST_P_S:
         # no P wave waits so long for its beat
@@ -215,7 +217,7 @@ def _slow_and_regular(x: Samples, hump: Samples, r: Indices, fs: float, rr_s: fl
     return None
 
 
-def _drifts(distance_s: Samples, period_s: float) -> bool:
+def _drifts(distance_s: Samples, period_s: float, least_s: float) -> bool:
     """The P waves walk steadily past the beats: two rhythms that happen to be nearly two to one."""
     known = distance_s[np.isfinite(distance_s)]
     if known.size < 4:
@@ -225,7 +227,7 @@ def _drifts(distance_s: Samples, period_s: float) -> bool:
         return False
     order = np.arange(known.size)
     steady = abs(float(np.corrcoef(order, walk)[0, 1]))
-    return steady > 0.9 and abs(float(np.polyfit(order, walk, 1)[0])) * (known.size - 1) > _DRIFT_S
+    return steady > 0.9 and abs(float(np.polyfit(order, walk, 1)[0])) * (known.size - 1) > least_s
 
 
 def _clock(train: PTrain, hump: Samples, fs: float) -> tuple[float, float]:
