@@ -133,9 +133,10 @@ def _strips_for_flutter(path: str, name: str, source: str) -> Iterator[Part]:
     for start in range(0, x.shape[1] - n + 1, EVERY_STRIP * n):
         inside = (r >= start) & (r < start + n)
         labels = set(fib[inside].tolist())
-        if len(labels) == 1:
+        # flutter within fibrillation is too like it to be learned from
+        if labels and -1 not in labels:
             part = _for_flutter(_patient(name, source), "long")
-            yield _flutter_part(part, x[:, start : start + n], fs, leads, r[inside] - start, labels == {-1})
+            yield _flutter_part(part, x[:, start : start + n], fs, leads, r[inside] - start, False)
 
 
 def _twelve_for_flutter(path: str, patient: str, label: int) -> Part:
@@ -233,12 +234,18 @@ def train_flutter(chosen: list[Part]) -> dict[str, np.ndarray]:
     strips: dict[str, int] = {}
     for p in use:
         strips[p.patient] = strips.get(p.patient, 0) + 1
-    # a long recording counts as some ten short ones
-    weight = np.array([{"sim": 1.0, "twelve": 2.0, "long": 20.0 / strips[p.patient]}[p.source] for p in use])
+    # a long recording counts as ten short ones; the few with real flutter, and what is most like it, for more
+    weight = np.array([_flutter_weight(p, strips[p.patient]) for p in use])
     weight = np.where(y == 1, weight * weight[y == 0].sum() / weight[y == 1].sum(), weight)
-    net = fit(x, y, weight, 2, 10, 800)
+    net = fit(x, y, weight, 2, 6, 500)
     net["out"], net["out_bias"] = net["out"][:, 1:] - net["out"][:, :1], net["out_bias"][1:] - net["out_bias"][:1]
     return net
+
+
+def _flutter_weight(part: Part, strips: int) -> float:
+    if part.source == "sim":
+        return 3.0 if part.patient in ("sim_sinus_tachycardia", "sim_svt") else 1.0
+    return 60.0 / strips if part.source == "long" else 20.0 if part.flutter else 6.0
 
 
 def fit(

@@ -30,6 +30,7 @@ _WALK_S = 0.05
 _LATEST_P_S = 0.5
 _LOOSE_S, _CLEAR = 0.018, 2.3
 _BEYOND_T = 2.5
+_WHOLE = 0.12
 _NEARLY_BEST = 0.35
 _MOST_TRAINS = 3
 _PROBABLE = 0.9
@@ -193,8 +194,6 @@ def _slow_and_regular(x: Samples, hump: Samples, r: Indices, fs: float, rr_s: fl
     if train is None or not train.real:
         return None
     period_s, jitter_s = _clock(train, hump, fs)
-    if jitter_s > _LOOSE_S and train.contrast < _CLEAR:
-        return None
     distance = _distance_before(train.peaks, r, fs)
     # where in their period the P waves stand when a beat comes: one place when they conduct, anywhere when they do not
     turn = 2j * np.pi * distance[np.isfinite(distance)] / train.period_s
@@ -204,7 +203,11 @@ def _slow_and_regular(x: Samples, hump: Samples, r: Indices, fs: float, rr_s: fl
     unlocked = abs(ratio - round(ratio)) > 0.08 and train.contrast > 1.5 * _CONTRAST
     two = abs(ratio - 2.0) < 0.06
     late = float(np.nanmedian(distance))
-    if two and together > _APART and train.contrast < _BEYOND_T and _is_t(x, r, fs, rr_s, late):
+    # what stands still beside the beats, at a whole number to each, may be parts of their T waves
+    vague = jitter_s > _LOOSE_S and train.contrast < _CLEAR
+    if together > _APART and vague and abs(ratio - round(ratio)) < _WHOLE:
+        return None
+    if together > _APART and two and train.contrast < _BEYOND_T and _is_t(x, r, fs, rr_s, late):
         return None
     least_s = _DRIFT_S if jitter_s > _EXACT_S else _EXACT_DRIFT_S
     if together < _APART or unlocked or _drifts(distance, train.period_s, least_s) or _walks(period_s, r, fs):

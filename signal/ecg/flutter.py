@@ -20,7 +20,8 @@ _FLUTTER_LEADS = ("II", "III", "aVF", "V1")
 _STRENGTH = 0.40
 _LEAST_STRENGTH = 0.22
 _TWO_TO_ONE_STRENGTH = 0.55
-_SURE = 0.65
+_SURE, _VERY_SURE, _DENIED = 0.62, 2.5, -1.0
+_NOTHING_ELSE = 0.7
 _FASTEST_HZ = 2.6
 _SLOWEST_TWO_TO_ONE_HZ = 1.92
 FEATURES = 17
@@ -112,17 +113,19 @@ def _line_features(s: Spectra, row: int) -> list[float]:
 def flutters(s: Spectra, table: BeatTable, inside: Mask, fibrillation: Samples) -> bool:
     """Whether the atria flutter in one stretch; ``inside`` marks its beats."""
     strength, rate = flutter_strength(s)
+    if not s.enough or inside.sum() < 4:
+        return False
+    logit = float(network("flutter").logits(flutter_features(s, table, inside, fibrillation)[None])[0, 0])
     # P and T waves of a fast sinus rhythm are two waves to a beat as well; a line at the beats' rate is of the beats
     two_to_one = rate < 2.3 * 60.0 * s.beats_hz
     needed = _TWO_TO_ONE_STRENGTH if two_to_one else _STRENGTH
-    if strength > needed and rate > 1.4 * 60.0 * s.beats_hz:
+    if strength > needed and rate > 1.4 * 60.0 * s.beats_hz and (logit > _DENIED or strength > _NOTHING_ELSE):
         return True
-    if not s.enough or s.beats_hz > _FASTEST_HZ or (two_to_one and s.beats_hz < _SLOWEST_TWO_TO_ONE_HZ):
+    if s.beats_hz > _FASTEST_HZ:
         return False
-    if inside.sum() < 4 or (strength < _LEAST_STRENGTH and not two_to_one):
-        return False
-    logit = float(network("flutter").logits(flutter_features(s, table, inside, fibrillation)[None])[0, 0])
-    return bool(logit > np.log(_SURE / (1.0 - _SURE)))
+    # where a slow flutter would conduct two to one, or no line stands out, it takes much to call it so
+    doubtful = s.beats_hz < _SLOWEST_TWO_TO_ONE_HZ if two_to_one else strength < _LEAST_STRENGTH
+    return bool(logit > (_VERY_SURE if doubtful else _SURE))
 
 
 def _without_qrs(x: Samples, r: Indices, fs: float) -> Samples:
