@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ CRITICAL = (
     "idioventricular_rhythm",
     "accelerated_idioventricular_rhythm",
 )
+TOLD_BY_THE_RHYTHM = {"bradycardia", "tachycardia"}
 CHOICES = ((0,), (1,), (0, 1))
 
 
@@ -285,13 +287,14 @@ def diagnoses(data: Path, weights: Weights, verbose: bool) -> None:
 
 
 def simulator(seeds: int) -> None:
-    print(f"\nSimulated conditions, {seeds} seeds each: rhythm named rightly, all findings found")
+    print(f"\nSimulated conditions, {seeds} seeds each, noise 0.1 to 1.0: rhythm named rightly, all findings found")
     print("bar: each critical class >= 95 %")
     spent = []
     for condition in CONDITIONS:
         right, listed, extra = [], [], {}
         for seed in range(1000, 1000 + seeds):
-            record, truth = simulate(condition, seed)
+            noise = float(np.random.default_rng([seed, 7, zlib.crc32(condition.encode())]).uniform(0.1, 1.0))
+            record, truth = simulate(condition, seed, noise=noise)
             r = detect_qrs(record.signals_mv, record.fs_hz)
             delineation, beat = delineate_and_median(record.signals_mv, record.fs_hz, record.leads, r)
             start = time.process_time()
@@ -300,7 +303,7 @@ def simulator(seeds: int) -> None:
             want = {code for *_, code in truth.rhythm}
             codes = said(rhythm)
             right.append((float(want <= codes), 1.0))
-            found = set(truth.findings)
+            found = set(truth.findings) - TOLD_BY_THE_RHYTHM
             listed.append((float(found <= codes), 1.0))
             for code in codes - want - found:
                 extra[code] = extra.get(code, 0) + 1

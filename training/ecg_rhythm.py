@@ -122,6 +122,14 @@ def _simulated_for_flutter() -> Iterator[Part]:
             r = detect_qrs(record.signals_mv, record.fs_hz)
             part = _for_flutter(f"sim_{condition}", "sim")
             yield _flutter_part(part, record.signals_mv, record.fs_hz, record.leads, r, condition == "atrial_flutter")
+    # a sinus rhythm about as fast as what flutter conducts two to one
+    for seed in range(120):
+        rng = np.random.default_rng([seed, 2])
+        noise, rate = float(rng.uniform(0.1, 1.0)), float(rng.uniform(85.0, 130.0))
+        record, _ = simulate("normal", seed, noise=noise, rate_bpm=rate)
+        r = detect_qrs(record.signals_mv, record.fs_hz)
+        part = _for_flutter("sim_sinus_tachycardia", "sim")
+        yield _flutter_part(part, record.signals_mv, record.fs_hz, record.leads, r, False)
 
 
 def _strips_for_flutter(path: str, name: str, source: str) -> Iterator[Part]:

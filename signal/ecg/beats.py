@@ -49,7 +49,7 @@ def beat_kinds(table: BeatTable, paced: Mask, fibrillation: Mask) -> tuple[Kinds
     kinds[paced] = PACED
     sure = np.where(paced, 0.0, share[:, VENTRICULAR])
     kinds[_foreign_runs(table, sure, fibrillation)] = VENTRICULAR
-    kinds[_two_faced_runs(table, kinds)] = VENTRICULAR
+    kinds[two_faced_runs(table, kinds)] = VENTRICULAR
     return kinds, sure
 
 
@@ -76,7 +76,7 @@ def _foreign_runs(table: BeatTable, sure: Samples, fibrillation: Mask) -> Mask:
     return in_run
 
 
-def _two_faced_runs(table: BeatTable, kinds: Kinds) -> Mask:
+def two_faced_runs(table: BeatTable, kinds: Kinds) -> Mask:
     """Beats of fast runs in which every other beat is ventricular and comes hardly earlier than the beats between:
     bidirectional tachycardia. In bigeminy a pause follows the early beat."""
     in_run = np.zeros(kinds.size, dtype=np.bool_)

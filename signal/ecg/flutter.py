@@ -121,11 +121,11 @@ def flutters(s: Spectra, table: BeatTable, inside: Mask, fibrillation: Samples) 
     needed = _TWO_TO_ONE_STRENGTH if two_to_one else _STRENGTH
     if strength > needed and rate > 1.4 * 60.0 * s.beats_hz and (logit > _DENIED or strength > _NOTHING_ELSE):
         return True
-    if s.beats_hz > _FASTEST_HZ:
+    if s.beats_hz > _FASTEST_HZ or (strength < _LEAST_STRENGTH and not two_to_one):
         return False
-    # where a slow flutter would conduct two to one, or no line stands out, it takes much to call it so
-    doubtful = s.beats_hz < _SLOWEST_TWO_TO_ONE_HZ if two_to_one else strength < _LEAST_STRENGTH
-    return bool(logit > (_VERY_SURE if doubtful else _SURE))
+    # where flutter that conducts two to one would be a slow one, it takes much to call it so
+    slow = two_to_one and s.beats_hz < _SLOWEST_TWO_TO_ONE_HZ
+    return bool(logit > (_VERY_SURE if slow else _SURE))
 
 
 def _without_qrs(x: Samples, r: Indices, fs: float) -> Samples:

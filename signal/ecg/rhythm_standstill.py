@@ -36,15 +36,20 @@ def standstills(
     """
     duration = signals_mv.shape[1] / fs_hz
     edges = np.concatenate(([0.0], r_s, [duration]))
-    found = [part for one in flat if (part := _longest_part(one, edges, duration)) is not None]
+    found: list[Still] = []
     for k in np.flatnonzero(np.diff(edges) >= min(STANDSTILL_S, 0.9 * duration)):
         start, end = float(edges[k]), float(edges[k + 1])
-        if any(a < end and b > start for a, b, _ in found) or between(start, end, gaps) != [(start, end)]:
+        if between(start, end, gaps) != [(start, end)]:
             continue
         first, last = start + (_T_OVER_S if k > 0 else 0.0), end - (_QRS_BEGINS_S if k + 2 < edges.size else 0.0)
         height = _rest(signals_mv[rows, round(first * fs_hz) : round(last * fs_hz)], fs_hz)
         if height is not None:
             found.append((start + (_AFTER_BEAT_S if k > 0 else 0.0), end, height))
+    # where the whole interval is not calm enough, or samples are missing, a part of it may be
+    for one in flat:
+        part = _longest_part(one, edges, duration)
+        if part is not None and not any(a < part[1] and b > part[0] for a, b, _ in found):
+            found.append(part)
     return sorted(found)
 
 
