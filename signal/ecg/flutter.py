@@ -20,7 +20,7 @@ _FLUTTER_LEADS = ("II", "III", "aVF", "V1")
 _STRENGTH = 0.40
 _LEAST_STRENGTH = 0.22
 _TWO_TO_ONE_STRENGTH = 0.55
-_SURE, _VERY_SURE, _DENIED = 0.62, 2.5, -1.0
+_SURE, _QUITE_SURE, _VERY_SURE, _DENIED = 0.62, 1.3, 2.5, -1.0
 _NOTHING_ELSE = 0.7
 _FASTEST_HZ = 2.6
 _SLOWEST_TWO_TO_ONE_HZ = 1.92
@@ -123,9 +123,10 @@ def flutters(s: Spectra, table: BeatTable, inside: Mask, fibrillation: Samples) 
         return True
     if s.beats_hz > _FASTEST_HZ or (strength < _LEAST_STRENGTH and not two_to_one):
         return False
-    # where flutter that conducts two to one would be a slow one, it takes much to call it so
+    # where flutter that conducts two to one would be a slow one, it takes much to call it so; P, QRS and T at equal
+    # distances look like three waves to a beat
     slow = two_to_one and s.beats_hz < _SLOWEST_TWO_TO_ONE_HZ
-    return bool(logit > (_VERY_SURE if slow else _SURE))
+    return bool(logit > (_VERY_SURE if slow else _SURE if two_to_one else _QUITE_SURE))
 
 
 def _without_qrs(x: Samples, r: Indices, fs: float) -> Samples:
