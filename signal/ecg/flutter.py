@@ -20,8 +20,7 @@ _FLUTTER_LEADS = ("II", "III", "aVF", "V1")
 _STRENGTH = 0.40
 _LEAST_STRENGTH = 0.22
 _TWO_TO_ONE_STRENGTH = 0.55
-_SURE, _QUITE_SURE, _VERY_SURE, _DENIED = 0.62, 1.3, 2.5, -1.0
-_NOTHING_ELSE = 0.7
+_SURE, _QUITE_SURE, _VERY_SURE = 0.9, 1.3, 2.5
 _FASTEST_HZ = 2.6
 _SLOWEST_TWO_TO_ONE_HZ = 1.92
 FEATURES = 17
@@ -115,14 +114,14 @@ def flutters(s: Spectra, table: BeatTable, inside: Mask, fibrillation: Samples) 
     strength, rate = flutter_strength(s)
     if not s.enough or inside.sum() < 4:
         return False
-    logit = float(network("flutter").logits(flutter_features(s, table, inside, fibrillation)[None])[0, 0])
     # P and T waves of a fast sinus rhythm are two waves to a beat as well; a line at the beats' rate is of the beats
     two_to_one = rate < 2.3 * 60.0 * s.beats_hz
     needed = _TWO_TO_ONE_STRENGTH if two_to_one else _STRENGTH
-    if strength > needed and rate > 1.4 * 60.0 * s.beats_hz and (logit > _DENIED or strength > _NOTHING_ELSE):
-        return True
-    if s.beats_hz > _FASTEST_HZ or (strength < _LEAST_STRENGTH and not two_to_one):
-        return False
+    clear = strength > needed and rate > 1.4 * 60.0 * s.beats_hz
+    never = s.beats_hz > _FASTEST_HZ or (strength < _LEAST_STRENGTH and not two_to_one)
+    if clear or never:
+        return clear
+    logit = float(network("flutter").logits(flutter_features(s, table, inside, fibrillation)[None])[0, 0])
     # where flutter that conducts two to one would be a slow one, it takes much to call it so; P, QRS and T at equal
     # distances look like three waves to a beat
     slow = two_to_one and s.beats_hz < _SLOWEST_TWO_TO_ONE_HZ
