@@ -53,6 +53,10 @@ class PTrain:
     def real(self) -> bool:
         return self.score > _SURE and self.contrast > _CONTRAST
 
+    @property
+    def confidence(self) -> float:
+        return min(0.9, 0.4 * self.score + (0.1 if self.contrast > _CLEAR else 0.0))
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -198,7 +202,7 @@ def _slow_and_regular(x: Samples, hump: Samples, r: Indices, fs: float, rr_s: fl
     # where in their period the P waves stand when a beat comes: one place when they conduct, anywhere when they do not
     turn = 2j * np.pi * distance[np.isfinite(distance)] / train.period_s
     together = float(np.abs(np.exp(turn).mean()))
-    confidence = min(0.9, 0.4 * train.score)
+    confidence = train.confidence
     ratio = rr_s / train.period_s
     unlocked = abs(ratio - round(ratio)) > 0.08 and train.contrast > 1.5 * _CONTRAST
     two = abs(ratio - 2.0) < 0.06
@@ -316,4 +320,4 @@ def _second_degree(hump: Samples, r: Indices, fs: float, rr_s: Samples, dropped:
     # after a constant PR the long interval is twice the others; after a growing one it is shorter than that
     short = float(np.median(rr_s[dropped])) < 1.94 * train.period_s
     code = "av_block_2_mobitz_1" if longer > 0.02 and short else "av_block_2_mobitz_2"
-    return Block(code, train.period_s, min(0.9, 0.4 * train.score), train.contrast)
+    return Block(code, train.period_s, train.confidence, train.contrast)

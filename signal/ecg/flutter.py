@@ -112,14 +112,14 @@ def _line_features(s: Spectra, row: int) -> list[float]:
 def flutters(s: Spectra, table: BeatTable, inside: Mask, fibrillation: Samples) -> bool:
     """Whether the atria flutter in one stretch; ``inside`` marks its beats."""
     strength, rate = flutter_strength(s)
-    if not s.enough or inside.sum() < 4:
+    if not s.enough:
         return False
     # P and T waves of a fast sinus rhythm are two waves to a beat as well; a line at the beats' rate is of the beats
     two_to_one = rate < 2.3 * 60.0 * s.beats_hz
     needed = _TWO_TO_ONE_STRENGTH if two_to_one else _STRENGTH
     clear = strength > needed and rate > 1.4 * 60.0 * s.beats_hz
     never = s.beats_hz > _FASTEST_HZ or (strength < _LEAST_STRENGTH and not two_to_one)
-    if clear or never:
+    if clear or never or inside.sum() < 4:
         return clear
     logit = float(network("flutter").logits(flutter_features(s, table, inside, fibrillation)[None])[0, 0])
     # where flutter that conducts two to one would be a slow one, it takes much to call it so; P, QRS and T at equal
