@@ -121,7 +121,7 @@ def base_codes(e: Evidence, kinds: Kinds, flutter: Mask) -> Indices:
     code[fast_wide] = VT
     fib = e.fibrillates
     code[fib & ~(fast_wide & regular)] = AF
-    code[flutter & ~(fib & (e.fibrillation > 0.95)) & ~fast_wide] = FLUTTER
+    code[flutter & ~(fib & (e.fibrillation > 0.8)) & ~fast_wide] = FLUTTER
     code[(e.clear < 0.45) & (code != AF)] = UNDETERMINED
     paced = local_mean((kinds == PACED).astype(np.float64), np.ones(n), 4) > 0.5
     code[paced] = PACED_RHYTHM
