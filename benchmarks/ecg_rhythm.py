@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import wfdb
 
-from teleread.signal.ecg import atrial, beats, small_networks
+from teleread.signal.ecg import atrial, beats, flutter, small_networks
 from teleread.signal.ecg.median_beat import delineate_and_median
 from teleread.signal.ecg.qrs import detect_qrs
 from teleread.signal.ecg.record import standard_lead_name
@@ -32,6 +33,7 @@ CRITICAL = (
     "idioventricular_rhythm",
     "accelerated_idioventricular_rhythm",
 )
+TOLD_BY_THE_RHYTHM = {"bradycardia", "tachycardia"}
 CHOICES = ((0,), (1,), (0, 1))
 
 
@@ -49,6 +51,7 @@ class Weights:
         chosen = small_networks.network if file is None else lambda name: small_networks.read_network(str(file), name)
         atrial.network = chosen  # type: ignore[attr-defined]
         beats.network = chosen  # type: ignore[attr-defined]
+        flutter.network = chosen  # type: ignore[attr-defined]
 
 
 def patient_of(name: str) -> str:
@@ -158,8 +161,8 @@ def ventricular(data: Path, weights: Weights) -> None:
             found = sum(_overlap(rhythm, a / fs, b / fs) for a, b in runs)
             vt.append((found, len(runs)))
             spans = [(a, b) for a, b, t in marks_of(header, x.shape[1]) if t in ("(VFL", "(VT")]
-            flutter = [(a, b) for a, b, t in marks_of(header, x.shape[1]) if t == "(VFL"]
-            vfl.append((sum(_overlap(rhythm, a / fs, b / fs) for a, b in flutter), len(flutter)))
+            fluttering = [(a, b) for a, b, t in marks_of(header, x.shape[1]) if t == "(VFL"]
+            vfl.append((sum(_overlap(rhythm, a / fs, b / fs) for a, b in fluttering), len(fluttering)))
             for a, b in [*runs, *spans]:
                 bad |= (at >= a - 2 * fs) & (at < b + 2 * fs)
             false.append((float((named & ~bad).sum()), float((~bad).sum())))
@@ -284,13 +287,14 @@ def diagnoses(data: Path, weights: Weights, verbose: bool) -> None:
 
 
 def simulator(seeds: int) -> None:
-    print(f"\nSimulated conditions, {seeds} seeds each: rhythm named rightly, all findings found")
+    print(f"\nSimulated conditions, {seeds} seeds each, noise 0.1 to 1.0: rhythm named rightly, all findings found")
     print("bar: each critical class >= 95 %")
     spent = []
     for condition in CONDITIONS:
         right, listed, extra = [], [], {}
         for seed in range(1000, 1000 + seeds):
-            record, truth = simulate(condition, seed)
+            noise = float(np.random.default_rng([seed, 7, zlib.crc32(condition.encode())]).uniform(0.1, 1.0))
+            record, truth = simulate(condition, seed, noise=noise)
             r = detect_qrs(record.signals_mv, record.fs_hz)
             delineation, beat = delineate_and_median(record.signals_mv, record.fs_hz, record.leads, r)
             start = time.process_time()
@@ -299,7 +303,7 @@ def simulator(seeds: int) -> None:
             want = {code for *_, code in truth.rhythm}
             codes = said(rhythm)
             right.append((float(want <= codes), 1.0))
-            found = set(truth.findings)
+            found = set(truth.findings) - TOLD_BY_THE_RHYTHM
             listed.append((float(found <= codes), 1.0))
             for code in codes - want - found:
                 extra[code] = extra.get(code, 0) + 1

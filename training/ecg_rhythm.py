@@ -1,15 +1,17 @@
-"""Trains the two small networks of the rhythm analysis and tells how they do on patients they have not seen.
+"""Trains the small networks of the rhythm analysis, for the package and without each patient in turn.
 
-    python -m training.ecg_rhythm DATA [--folds FOLDER] [--write]
+    python -m training.ecg_rhythm DATA [--folds FOLDER] [--write] [--nets beats,fibrillation,flutter]
 
 ``DATA`` holds ``mitdb``, ``cpsc2021s``, ``ludb`` and ``twelve``. Needs wfdb and torch. Seeded: the same data gives
-the same file.
+the same file. With ``--nets`` the others stay as the files have them. What judges flutter looks at the fibrillation
+network of the package: train that one first.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +32,10 @@ BEATS = "NLRBAaJSVrFejnE/fQ!"
 NORMAL, EARLY, VENTRICULAR = "NLRej", "AaJS", "VE!"
 STRIPS = {"mit": ((10, 1), (30, 1)), "cpsc": ((10, 1), (30, 1))}
 FAST = ("sinus_tachycardia", "svt", "af")
+NETS = ("beats", "fibrillation", "flutter")
+LIKE_FLUTTER = ("sinus_tachycardia", "svt", "af", "av_block_1", "long_qt", "normal")
+SKIPPED = ("vf", "asystole", "paced", "lead_off", "ra_la_swap")
+EVERY_STRIP = 3
 SIMULATED_KINDS = {"normal": 0, "junctional": 0, "supraventricular": 1, "ventricular": 2}
 TWELVE_CHOICES = ((0, 1, 6, 7, 8, 9, 10, 11), (0,), (1,), (6,), (10,), (0, 1), (1, 6, 10))
 
@@ -50,29 +56,44 @@ class Part:
     flutter: int = 0
 
 
-def parts(data: Path) -> Iterator[Part]:
+def parts(data: Path, nets: frozenset[str]) -> Iterator[Part]:
+    of_beats = bool(nets & {"beats", "fibrillation"})
     for source, folder in (("mit", "mitdb"), ("cpsc", "cpsc2021s")):
         for header in sorted((data / folder).glob("*.hea")):
-            yield from _annotated(str(header.with_suffix("")), header.stem, source)
+            if of_beats:
+                yield from _annotated(str(header.with_suffix("")), header.stem, source)
+            if "flutter" in nets:
+                yield from _strips_for_flutter(str(header.with_suffix("")), header.stem, source)
+    for path, patient, label in _diagnosed(data):
+        if of_beats:
+            yield from _twelve(path, patient, label)
+        if "flutter" in nets:
+            yield _twelve_for_flutter(path, patient, label)
+    if of_beats:
+        yield from _simulated()
+    if "flutter" in nets:
+        yield from _simulated_for_flutter()
+
+
+def _diagnosed(data: Path) -> Iterator[tuple[str, str, int]]:
+    """Path, patient and label (1 fibrillation, 0 neither, -1 flutter) of what physicians named."""
     with (data / "ludb" / "ludb.csv").open() as file:
         for row in csv.DictReader(file):
             path = data / "ludb" / row["ID"].strip()
             if path.with_suffix(".hea").exists() and not row["Cardiac pacing"].strip():
                 text = row["Rhythms"]
-                label = 1 if "fibrillation" in text else -1 if "flutter" in text else 0
-                yield from _twelve(str(path), f"ludb{path.name}", label)
+                yield str(path), f"ludb{path.name}", 1 if "fibrillation" in text else -1 if "flutter" in text else 0
     for header in sorted((data / "twelve").glob("*.hea")):
         diagnoses = next(line for line in header.read_text().splitlines() if "Dx" in line).split(":")[1].strip()
         if diagnoses:
             label = 1 if "164889003" in diagnoses else -1 if "164890007" in diagnoses else 0
-            yield from _twelve(str(header.with_suffix("")), header.stem, label)
-    yield from _simulated()
+            yield str(header.with_suffix("")), header.stem, label
 
 
 def _simulated() -> Iterator[Part]:
     """Ten seconds of each simulated rhythm with a beat, a dozen seeds; the benchmark uses seeds from 1000 on."""
     for condition in CONDITIONS:
-        if condition in ("vf", "asystole", "paced", "lead_off", "ra_la_swap"):
+        if condition in SKIPPED:
             continue
         for seed in range(40 if condition == "atrial_flutter" else 20 if condition in FAST else 12):
             record, truth = simulate(condition, seed)
@@ -87,20 +108,71 @@ def _simulated() -> Iterator[Part]:
             for choice in ((0, 1, 6, 7, 8, 9, 10, 11), (1,), (6,), (0, 1)):
                 y = record.signals_mv[list(choice)]
                 tag = "-".join(map(str, choice))
-                part = _part(f"sim_{condition}", "sim", tag, 10, y, record.fs_hz, r, kinds, np.full(r.size, fib))
-                yield part
-            yield _flutter_part(_for_flutter(part), record.signals_mv, record.fs_hz, record.leads, r, int(fib < 0))
+                yield _part(f"sim_{condition}", "sim", tag, 10, y, record.fs_hz, r, kinds, np.full(r.size, fib))
 
 
-def _for_flutter(part: Part) -> Part:
-    """The same source and patient, nothing for the networks of beats."""
-    return replace(part, kinds=part.kinds[:0], fib=part.fib[:0], choice="flutter")
+def _simulated_for_flutter() -> Iterator[Part]:
+    """Many more of flutter, and of what resembles it, in the noise of quiet and of busy days."""
+    for condition in CONDITIONS:
+        if condition in SKIPPED:
+            continue
+        for seed in range(240 if condition == "atrial_flutter" else 120 if condition in LIKE_FLUTTER else 40):
+            noise = float(np.random.default_rng([seed, zlib.crc32(condition.encode()), 1]).uniform(0.1, 1.0))
+            record, _ = simulate(condition, seed, noise=noise)
+            r = detect_qrs(record.signals_mv, record.fs_hz)
+            part = _for_flutter(f"sim_{condition}", "sim")
+            yield _flutter_part(part, record.signals_mv, record.fs_hz, record.leads, r, condition == "atrial_flutter")
+    # a sinus rhythm about as fast as what flutter conducts two to one
+    for seed in range(120):
+        rng = np.random.default_rng([seed, 2])
+        noise, rate = float(rng.uniform(0.1, 1.0)), float(rng.uniform(85.0, 130.0))
+        record, _ = simulate("normal", seed, noise=noise, rate_bpm=rate)
+        r = detect_qrs(record.signals_mv, record.fs_hz)
+        part = _for_flutter("sim_sinus_tachycardia", "sim")
+        yield _flutter_part(part, record.signals_mv, record.fs_hz, record.leads, r, False)
+
+
+def _strips_for_flutter(path: str, name: str, source: str) -> Iterator[Part]:
+    """Every third ten seconds of a long recording: flutter is rare there, what resembles it is not."""
+    x, fs, leads, marks = _read(path)
+    r = detect_qrs(x, fs)
+    _, fib = _labels(r, fs, marks)
+    n = round(10 * fs)
+    for start in range(0, x.shape[1] - n + 1, EVERY_STRIP * n):
+        inside = (r >= start) & (r < start + n)
+        labels = set(fib[inside].tolist())
+        # flutter within fibrillation is too like it to be learned from
+        if labels and -1 not in labels:
+            part = _for_flutter(_patient(name, source), "long")
+            yield _flutter_part(part, x[:, start : start + n], fs, leads, r[inside] - start, False)
+
+
+def _twelve_for_flutter(path: str, patient: str, label: int) -> Part:
+    record = wfdb.rdrecord(path)
+    x, fs = np.ascontiguousarray(record.p_signal.T), float(record.fs)
+    leads = tuple(map(standard_lead_name, record.sig_name))
+    return _flutter_part(_for_flutter(patient, "twelve"), x, fs, leads, detect_qrs(x, fs), label < 0)
+
+
+def _read(path: str) -> tuple[np.ndarray, float, tuple[str, ...], wfdb.Annotation]:
+    record = wfdb.rdrecord(path)
+    leads = tuple(map(standard_lead_name, record.sig_name))
+    return np.ascontiguousarray(record.p_signal.T), float(record.fs), leads, wfdb.rdann(path, "atr")
+
+
+def _patient(name: str, source: str) -> str:
+    return name.split("_")[1] if source == "cpsc" else {"202": "201"}.get(name, name)
+
+
+def _for_flutter(patient: str, source: str) -> Part:
+    """Nothing for the networks of beats."""
+    nothing, none = np.empty((0, 0)), np.empty(0, dtype=int)
+    return Part(patient, source, "flutter", 10, nothing, nothing, none, none)
 
 
 def _annotated(path: str, name: str, source: str) -> Iterator[Part]:
-    record, marks = wfdb.rdrecord(path), wfdb.rdann(path, "atr")
-    x, fs = np.ascontiguousarray(record.p_signal.T), float(record.fs)
-    patient = name.split("_")[1] if source == "cpsc" else {"202": "201"}.get(name, name)
+    x, fs, _, marks = _read(path)
+    patient = _patient(name, source)
     for choice in ((0,), (1,), (0, 1)):
         y = x[list(choice)]
         r = detect_qrs(y, fs)
@@ -125,10 +197,6 @@ def _twelve(path: str, patient: str, label: int) -> Iterator[Part]:
         if r.size >= 4:
             tag = "-".join(map(str, choice))
             yield _part(patient, "twelve", tag, 10, y, fs, r, np.full(r.size, -1), np.full(r.size, label))
-    nothing, none = np.empty((0, 0)), np.empty(0, dtype=int)
-    empty = Part(patient, "twelve", "flutter", 10, nothing, nothing, none, none)
-    leads = tuple(map(standard_lead_name, record.sig_name))
-    yield _flutter_part(empty, x, fs, leads, detect_qrs(x, fs), int(label < 0))
 
 
 def _part(patient, source, choice, strip_s, y, fs, r, kinds, fib) -> Part:  # type: ignore[no-untyped-def]
@@ -155,7 +223,7 @@ def _labels(r: np.ndarray, fs: float, marks: wfdb.Annotation) -> tuple[np.ndarra
     return kinds, fib
 
 
-def _flutter_part(part: Part, y, fs, leads, r, flutter: int) -> Part:  # type: ignore[no-untyped-def]
+def _flutter_part(part: Part, y, fs, leads, r, flutter: bool) -> Part:  # type: ignore[no-untyped-def]
     stop = min(y.shape[1], round(10 * fs))
     r = r[r < stop]
     if r.size < 4:
@@ -164,18 +232,28 @@ def _flutter_part(part: Part, y, fs, leads, r, flutter: int) -> Part:  # type: i
     spectra = Spectra(y[:, :stop], fs, leads, r)
     # how sure it is of fibrillation comes from the network of the package as it is
     x = flutter_features(spectra, table, np.ones(r.size, dtype=bool), fibrillation_share(table))
-    return replace(part, flutter_x=x, flutter=flutter)
+    return replace(part, flutter_x=x, flutter=int(flutter))
 
 
 def train_flutter(chosen: list[Part]) -> dict[str, np.ndarray]:
     use = [p for p in chosen if p.flutter_x is not None]
     x = np.array([p.flutter_x for p in use])
     y = np.array([p.flutter for p in use])
-    weight = np.where([p.source == "sim" for p in use], 1.0, 2.0)
+    strips: dict[str, int] = {}
+    for p in use:
+        strips[p.patient] = strips.get(p.patient, 0) + 1
+    # a long recording counts as ten short ones; the few with real flutter, and what is most like it, for more
+    weight = np.array([_flutter_weight(p, strips[p.patient]) for p in use])
     weight = np.where(y == 1, weight * weight[y == 0].sum() / weight[y == 1].sum(), weight)
-    net = fit(x, y, weight, 2, 4, 400)
+    net = fit(x, y, weight, 2, 6, 500)
     net["out"], net["out_bias"] = net["out"][:, 1:] - net["out"][:, :1], net["out_bias"][1:] - net["out_bias"][:1]
     return net
+
+
+def _flutter_weight(part: Part, strips: int) -> float:
+    if part.source == "sim":
+        return 3.0 if part.patient in ("sim_sinus_tachycardia", "sim_svt") else 1.0
+    return 60.0 / strips if part.source == "long" else 20.0 if part.flutter else 6.0
 
 
 def fit(
@@ -238,15 +316,20 @@ SOURCES = (
 )
 
 
-def save(path: Path, chosen: list[Part]) -> None:
-    nets = {
-        "beats": train_beats(chosen),
-        "fibrillation": train_fibrillation(chosen),
-        "flutter": train_flutter(chosen),
-    }
-    arrays = {f"{name}_{k}": v.astype(np.float32) for name, net in nets.items() for k, v in net.items()}
+TRAINERS = {"beats": train_beats, "fibrillation": train_fibrillation, "flutter": train_flutter}
+
+
+def save(path: Path, chosen: list[Part], nets: frozenset[str]) -> None:
+    """Writes the networks named; what else the file holds stays."""
+    arrays: dict[str, np.ndarray] = {}
+    if path.exists():
+        with np.load(path) as before:
+            arrays = {key: before[key] for key in before.files if key.split("_")[0] in set(NETS) - nets}
+    for name in NETS:
+        if name in nets:
+            arrays |= {f"{name}_{k}": v.astype(np.float32) for k, v in TRAINERS[name](chosen).items()}
     with path.open("wb") as file:
-        np.savez(file, sources=np.array(SOURCES), **arrays)
+        np.savez(file, sources=np.array(SOURCES), **{key: arrays[key] for key in sorted(arrays)})
 
 
 def main() -> None:
@@ -254,17 +337,19 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--folds", type=Path, help="write one weight file per left-out patient into this folder")
     parser.add_argument("--write", action="store_true", help="write the weight file of the package")
+    parser.add_argument("--nets", default=",".join(NETS), help="which networks to train")
     arguments = parser.parse_args()
+    nets = frozenset(arguments.nets.split(","))
     torch.set_num_threads(1)
-    everything = list(parts(arguments.data))
+    everything = list(parts(arguments.data, nets))
     if arguments.write:
         WEIGHTS.parent.mkdir(exist_ok=True)
-        save(WEIGHTS, everything)
+        save(WEIGHTS, everything, nets)
     if arguments.folds:
         arguments.folds.mkdir(parents=True, exist_ok=True)
         for number, left_out in enumerate(folds(everything)):
             file = arguments.folds / f"{number:02d}.npz"
-            save(file, [p for p in everything if p.patient not in left_out])
+            save(file, [p for p in everything if p.patient not in left_out], nets)
             file.with_suffix(".txt").write_text("\n".join(sorted(left_out)))
 
 

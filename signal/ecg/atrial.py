@@ -6,13 +6,18 @@ from __future__ import annotations
 import numpy as np
 
 from teleread.signal.ecg.beat_shapes import Mask
-from teleread.signal.ecg.beat_table import BeatTable, fibrillation_features, local_mean
+from teleread.signal.ecg.beat_table import BeatTable, fibrillation_features, local_mean, local_median
 from teleread.signal.ecg.filters import Samples, run_lengths
 from teleread.signal.ecg.small_networks import network
 
 _SMOOTH_BEATS = 6
 _LEAST_BEATS = 5
 _P_HEIGHT = 0.018
+_AF_BEATS = 5
+_AF_SHARE = 0.35
+_AF_SURE, _AF_GOES_ON = 0.5, 0.2
+_LONG_S = 60.0
+_STEADY, _STEADY_REACH = 0.03, 8
 
 
 def fibrillation_share(table: BeatTable) -> Samples:
@@ -23,6 +28,22 @@ def fibrillation_share(table: BeatTable) -> Samples:
     smooth = local_mean(np.clip(logit, -6.0, 6.0), np.ones(logit.size), _SMOOTH_BEATS)
     share: Samples = 1.0 / (1.0 + np.exp(-smooth))
     return share
+
+
+def fibrillating(share: Samples, r_s: Samples, rr_s: Samples) -> Mask:
+    """Beats in atrial fibrillation by their smoothed share, unless their intervals are too steady for it.
+
+    In more than a minute an episode must be sure somewhere and then reaches as far as it is likely: its first and last
+    beats have neighbours of another rhythm. A short recording shows no such neighbours: there one limit holds.
+    """
+    steps = np.abs(np.diff(rr_s, prepend=np.nan)) / local_median(rr_s, _STEADY_REACH, otherwise=0.8)
+    share = np.where(local_median(steps, _STEADY_REACH, otherwise=1.0) < _STEADY, 0.0, share)
+    if r_s.size == 0 or float(r_s[-1] - r_s[0]) < _LONG_S:
+        return steady(share > _AF_SHARE, _AF_BEATS)
+    out = steady(share > _AF_GOES_ON, _AF_BEATS)
+    for a, b in zip(*run_lengths(out), strict=True):
+        out[a:b] = float(share[a:b].max()) > _AF_SURE
+    return out
 
 
 def p_seen(table: BeatTable) -> Samples:

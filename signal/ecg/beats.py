@@ -23,6 +23,9 @@ _LARGE = 1.7
 _NO_P_MATCH = 0.3
 _QUICK_RR_S = 0.62
 _RUN_BEATS = 3
+_TWO_FACED_BEATS = 7
+_QUICK_MEAN_RR_S = 0.6
+_NO_PAUSE = 0.72
 
 
 def beat_kinds(table: BeatTable, paced: Mask, fibrillation: Mask) -> tuple[Kinds, Samples]:
@@ -46,6 +49,7 @@ def beat_kinds(table: BeatTable, paced: Mask, fibrillation: Mask) -> tuple[Kinds
     kinds[paced] = PACED
     sure = np.where(paced, 0.0, share[:, VENTRICULAR])
     kinds[_foreign_runs(table, sure, fibrillation)] = VENTRICULAR
+    kinds[two_faced_runs(table, kinds)] = VENTRICULAR
     return kinds, sure
 
 
@@ -69,6 +73,22 @@ def _foreign_runs(table: BeatTable, sure: Samples, fibrillation: Mask) -> Mask:
         alike_each_other = float((table.group[begin:last] > 0).mean()) >= 0.6
         if mean >= 0.4 or (alike_each_other and mean >= 0.2):
             in_run[begin:last] = True
+    return in_run
+
+
+def two_faced_runs(table: BeatTable, kinds: Kinds) -> Mask:
+    """Beats of fast runs in which every other beat is ventricular and comes hardly earlier than the beats between:
+    bidirectional tachycardia. In bigeminy a pause follows the early beat."""
+    in_run = np.zeros(kinds.size, dtype=np.bool_)
+    alternate = (kinds[1:] == VENTRICULAR) != (kinds[:-1] == VENTRICULAR)
+    starts, stops = run_lengths(alternate & ~(kinds[1:] == PACED) & ~(kinds[:-1] == PACED))
+    for first, last in zip(starts, stops, strict=True):
+        rr = table.rr_s[first + 1 : last + 1]
+        if rr.size < _TWO_FACED_BEATS - 1 or not np.isfinite(rr).all() or float(rr.mean()) > _QUICK_MEAN_RR_S:
+            continue
+        odd, even = float(np.median(rr[::2])), float(np.median(rr[1::2]))
+        if min(odd, even) > _NO_PAUSE * max(odd, even):
+            in_run[first : last + 1] = True
     return in_run
 
 

@@ -20,7 +20,7 @@ _FLUTTER_LEADS = ("II", "III", "aVF", "V1")
 _STRENGTH = 0.40
 _LEAST_STRENGTH = 0.22
 _TWO_TO_ONE_STRENGTH = 0.55
-_SURE = 0.65
+_SURE, _QUITE_SURE, _VERY_SURE = 0.9, 1.3, 2.5
 _FASTEST_HZ = 2.6
 _SLOWEST_TWO_TO_ONE_HZ = 1.92
 FEATURES = 17
@@ -112,17 +112,20 @@ def _line_features(s: Spectra, row: int) -> list[float]:
 def flutters(s: Spectra, table: BeatTable, inside: Mask, fibrillation: Samples) -> bool:
     """Whether the atria flutter in one stretch; ``inside`` marks its beats."""
     strength, rate = flutter_strength(s)
+    if not s.enough:
+        return False
     # P and T waves of a fast sinus rhythm are two waves to a beat as well; a line at the beats' rate is of the beats
     two_to_one = rate < 2.3 * 60.0 * s.beats_hz
     needed = _TWO_TO_ONE_STRENGTH if two_to_one else _STRENGTH
-    if strength > needed and rate > 1.4 * 60.0 * s.beats_hz:
-        return True
-    if not s.enough or s.beats_hz > _FASTEST_HZ or (two_to_one and s.beats_hz < _SLOWEST_TWO_TO_ONE_HZ):
-        return False
-    if inside.sum() < 4 or (strength < _LEAST_STRENGTH and not two_to_one):
-        return False
+    clear = strength > needed and rate > 1.4 * 60.0 * s.beats_hz
+    never = s.beats_hz > _FASTEST_HZ or (strength < _LEAST_STRENGTH and not two_to_one)
+    if clear or never or inside.sum() < 4:
+        return clear
     logit = float(network("flutter").logits(flutter_features(s, table, inside, fibrillation)[None])[0, 0])
-    return bool(logit > np.log(_SURE / (1.0 - _SURE)))
+    # where flutter that conducts two to one would be a slow one, it takes much to call it so; P, QRS and T at equal
+    # distances look like three waves to a beat
+    slow = two_to_one and s.beats_hz < _SLOWEST_TWO_TO_ONE_HZ
+    return bool(logit > (_VERY_SURE if slow else _SURE if two_to_one else _QUITE_SURE))
 
 
 def _without_qrs(x: Samples, r: Indices, fs: float) -> Samples:

@@ -27,6 +27,7 @@ from teleread.signal.ecg.flutter import Spectra, flutters
 from teleread.signal.ecg.gaps import between, missing_spans
 from teleread.signal.ecg.pacing import find_pacing
 from teleread.signal.ecg.rhythm_findings import Seen, findings_of
+from teleread.signal.ecg.rhythm_standstill import standstills, windows
 from teleread.signal.ecg.rhythm_types import FINDING_CODES, SPAN_CODES, BeatLike, Rhythm, RhythmFinding
 from teleread.signal.ecg.ventricular import beats_within, disordered, repeating, unordered_spans
 
@@ -34,11 +35,9 @@ __all__ = ["FINDING_CODES", "SPAN_CODES", "Rhythm", "RhythmFinding", "classify_r
 
 _FLUTTER_WINDOW_S = 10.0
 _FEWEST_BEATS = 3
-_BLOCK_WINDOW_S = 10.0
 _CLEAR_TRAIN = 1.8
 _SINUS = (rs.SINUS, rs.SINUS_BRADY, rs.SINUS_ARRHYTHMIA, rs.UNDETERMINED)
 _NO_BLOCK = (rs.FLUTTER, rs.VT, rs.PACED_RHYTHM, rs.SVT)
-_STANDSTILL_S = 4.0
 
 
 def classify_rhythm(
@@ -84,7 +83,7 @@ def classify_rhythm(
     turning, chaos = repeating(chaos, x, fs_hz, rows)
     turning = [(a, b, rate) for start, end, rate in turning for a, b in between(start, end, gaps)]
     chaos = [span for start, end in chaos for span in between(start, end, gaps)]
-    standstill = _standstill(r / fs_hz, flat, duration)
+    standstill = standstills(x, fs_hz, few, r / fs_hz, flat, unseen)
     fibrillation = fibrillation_share(table)
     kinds, sure = beat_kinds(table, pacing.paced, fibrillation > 0.5)
     usual = _usual_beat(x, fs_hz, names, r, table, beat)
@@ -160,7 +159,7 @@ def _codes(
     # fibrillation)
     codes[orderly & (codes != rs.AF)] = rs.VT
     codes = rs.with_arrhythmia(codes, table, kinds)
-    return rs.settled(codes, table.rr_s), e
+    return rs.continued(rs.settled(codes, table.rr_s), e, table), e
 
 
 def _with_blocks(
@@ -216,7 +215,8 @@ def _blocks(
 ) -> tuple[tuple[float, float, Block], ...]:
     """AV block in stretches of ten seconds that are slow or miss beats; none reaches over a gap."""
     found: list[tuple[float, float, Block]] = []
-    for start, stop in _block_windows(x.shape[1], fs_hz, gaps):
+    for start_s, stop_s in windows(x.shape[1] / fs_hz, gaps):
+        start, stop = round(start_s * fs_hz), min(x.shape[1], round(stop_s * fs_hz))
         inside = (r >= start) & (r < stop)
         at = r[inside]
         if at.size >= 3 and not np.isin(codes[inside], _NO_BLOCK).mean() > 0.5:
@@ -229,32 +229,3 @@ def _blocks(
                 if block is not None and (not irregular or block.contrast > _CLEAR_TRAIN):
                     found.append((start / fs_hz, stop / fs_hz, block))
     return tuple(found)
-
-
-def _block_windows(n: int, fs_hz: float, gaps: list[tuple[float, float]]) -> list[tuple[int, int]]:
-    """Ten seconds each within what is there, the last of a stretch up to fifteen."""
-    width = round(_BLOCK_WINDOW_S * fs_hz)
-    windows = []
-    for a, b in between(0.0, n / fs_hz, gaps):
-        start, end = round(a * fs_hz), min(n, round(b * fs_hz))
-        while start < end:
-            stop = end if start + 1.5 * width > end else start + width
-            windows.append((start, stop))
-            start = stop
-    return windows
-
-
-def _standstill(
-    r_s: Samples, flat: list[tuple[float, float, float]], duration_s: float
-) -> list[tuple[float, float, float]]:
-    """Flat stretches of at least four seconds between beats, with what is left of the signal in mV."""
-    edges = np.concatenate(([0.0], r_s, [duration_s]))
-    found = []
-    for start, end, height in flat:
-        inside = edges[(edges > start) & (edges < end)]
-        parts = np.concatenate(([start], inside, [end]))
-        k = int(np.argmax(np.diff(parts)))
-        a, b = float(parts[k]), float(parts[k + 1])
-        if b - a >= min(_STANDSTILL_S, 0.9 * duration_s):
-            found.append((a, b, height))
-    return found

@@ -85,7 +85,7 @@ def _of_spans(seen: Seen, spans: tuple[tuple[float, float, str], ...]) -> list[R
 
 
 def _sure(seen: Seen, code: str, inside: np.ndarray) -> float:
-    if code == "atrial_fibrillation":
+    if code == "atrial_fibrillation" and inside.any():
         return float(seen.evidence.fibrillation[inside].mean())
     if code == "ventricular_tachycardia" and not inside.any():
         return 0.6

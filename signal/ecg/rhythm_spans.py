@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from teleread.signal.ecg.atrial import p_seen, steady
+from teleread.signal.ecg.atrial import fibrillating, p_seen
 from teleread.signal.ecg.beat_shapes import Indices, Mask
 from teleread.signal.ecg.beat_table import BeatTable, local_mean, local_median
 from teleread.signal.ecg.beats import PACED, SUPRAVENTRICULAR, VENTRICULAR, Kinds
@@ -40,20 +40,24 @@ _SVT_BPM = 150.0
 _SVT_REGULAR_BPM = 120.0
 IDIOVENTRICULAR_BPM = 50.0
 _VT_BPM = 100.0
-_AF_BEATS = 5
-_AF_SHARE = 0.35
 _RATE_REACH = 8
 _PAUSE_LIKE = 1.35
 _QUIET = 0.035
 _T_IS_OVER_S = 0.55
 _RUN_IN_FIBRILLATION = 4
+_LONG_RUN, _QUICK_RUN_BPM = 6, 150.0
+_RUN_SWING = 0.12
+_STEADY_RUN, _STEADY_RUN_SWING = 5, 0.06
+_HIDDEN_S = 30.0
+_IRREGULAR = 0.15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """Per beat: how sure it is of fibrillation, of a P wave (see ``p_seen``), the local rate and how regular it is
     (median step between intervals over their median), whether the usual beat there is wide, how alike the beats are,
-    and whether it is quiet enough before the QRS to see a P wave if there were one, and the rate without pauses."""
+    and whether it is quiet enough before the QRS to see a P wave if there were one, the rate without pauses, and
+    whether it lies in an episode of fibrillation."""
 
     fibrillation: Samples
     p: Samples
@@ -63,6 +67,7 @@ class Evidence:
     clear: Samples
     quiet: Mask
     sinus_bpm: Samples
+    fibrillates: Mask
 
 
 def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | None, fibrillation: Samples) -> Evidence:
@@ -92,6 +97,7 @@ def evidence(table: BeatTable, width_s: float | None, delineated_p: Samples | No
         quiet=local_median(table.p[:, 4], _RATE_REACH, otherwise=0.0) < _QUIET,
         sinus_bpm=np.where(sinus_rr > 0.1, 60.0 / np.maximum(sinus_rr, 0.1), rate),
         clear=local_mean(np.maximum(table.match, 0.0), np.ones(table.r_s.size), _RATE_REACH),
+        fibrillates=fibrillating(fibrillation, table.r_s, table.rr_s),
     )
 
 
@@ -113,9 +119,9 @@ def base_codes(e: Evidence, kinds: Kinds, flutter: Mask) -> Indices:
     code[(e.rate_bpm > TACHYCARDIA_BPM) & (e.rate_bpm < _SVT_BPM) & absent & ~quick & ~e.wide] = UNDETERMINED
     fast_wide = e.wide & ((e.rate_bpm >= 130.0) | (e.rate_bpm >= _VT_BPM) & ~seen)
     code[fast_wide] = VT
-    fib = steady(e.fibrillation > _AF_SHARE, _AF_BEATS)
+    fib = e.fibrillates
     code[fib & ~(fast_wide & regular)] = AF
-    code[flutter & ~(fib & (e.fibrillation > 0.95)) & ~fast_wide] = FLUTTER
+    code[flutter & ~(fib & (e.fibrillation > 0.8)) & ~fast_wide] = FLUTTER
     code[(e.clear < 0.45) & (code != AF)] = UNDETERMINED
     paced = local_mean((kinds == PACED).astype(np.float64), np.ones(n), 4) > 0.5
     code[paced] = PACED_RHYTHM
@@ -142,16 +148,54 @@ def with_arrhythmia(code: Indices, table: BeatTable, kinds: Kinds) -> Indices:
 def overlaid(code: Indices, table: BeatTable, kinds: Kinds) -> Indices:
     """Runs of three and more ventricular or early supraventricular beats over the prevailing rhythm.
 
-    In fibrillation it takes four: there, short quick runs of another shape are often aberrant conduction.
+    In fibrillation it takes four that keep a rhythm of their own, or a long quick run: there, short quick runs of
+    another shape are often aberrant conduction, as irregular as the rest.
     """
     out = code.copy()
     for first, last, rate in ventricular_runs(kinds == VENTRICULAR, table.rr_s):
-        if last - first < _RUN_IN_FIBRILLATION and (code[first:last] == AF).any():
+        if (code[first:last] == AF).any() and not _own_rhythm(table.rr_s[first + 1 : last], last - first, rate):
             continue
         out[first:last] = VT if rate >= _VT_BPM else ACCELERATED if rate >= IDIOVENTRICULAR_BPM else IDIOVENTRICULAR
     for first, last, rate in ventricular_runs(kinds == SUPRAVENTRICULAR, table.rr_s):
         if rate >= TACHYCARDIA_BPM:
             out[first:last] = SVT
+    return out
+
+
+def _own_rhythm(rr_s: Samples, beats: int, rate_bpm: float) -> bool:
+    """Whether a run of broad beats within fibrillation is a rhythm of the ventricles."""
+    if beats >= _LONG_RUN and rate_bpm >= _QUICK_RUN_BPM:
+        return True
+    # a beat that comes late ends the run
+    quick = np.nan_to_num(rr_s, nan=9.0) < _PAUSE_LIKE * 60.0 / rate_bpm
+    starts, stops = run_lengths(quick)
+    return any(
+        _swing(rr_s[k : k + n]) < limit
+        for a, b in zip(starts, stops, strict=True)
+        for n, limit in ((b - a, _RUN_SWING), (_STEADY_RUN - 1, _STEADY_RUN_SWING))
+        if b - a >= n >= _RUN_IN_FIBRILLATION - 1
+        for k in range(a, b - n + 1)
+    )
+
+
+def _swing(rr_s: Samples) -> float:
+    return float(rr_s.std()) / float(rr_s.mean())
+
+
+def continued(code: Indices, e: Evidence, table: BeatTable) -> Indices:
+    """Fibrillation goes on between two stretches of it, up to half a minute apart, where the beats stay irregular and
+    no P wave is seen: among many broad beats its own intervals are too few to show it."""
+    out = code.copy()
+    starts, stops = run_lengths(code != AF)
+    for a, b in zip(starts, stops, strict=True):
+        if a == 0 or b == code.size or table.r_s[b] - table.r_s[a - 1] > _HIDDEN_S:
+            continue
+        rr = table.rr_s[a : b + 1]
+        rr = rr[np.isfinite(rr)]
+        irregular = rr.size > 2 and _swing(rr) > _IRREGULAR
+        hidden = np.isin(code[a:b], tuple(_SOFT))
+        if irregular and hidden.all() and float(np.median(e.p[a:b])) < 1.0:
+            out[a:b] = AF
     return out
 
 

@@ -13,11 +13,12 @@ Span = tuple[float, float]
 
 _CHUNK_S = 300.0
 _LIVE_MV = 0.12
-_FLAT_MV = 0.08
+FLAT_MV = 0.08
 _ATRIAL_MV = 0.4
-_QRS_MV_S = 8.0
+QRS_MV_S = 8.0
 _LEAST_VF_S = 3.0
 _ORDERLY_MATCH = 0.85
+_SWING = 0.6
 _REPEATS = 0.9
 _CHAOTIC = 1.5
 
@@ -61,17 +62,21 @@ def unordered_spans(
     if not hits:
         return [], []
     hit, height = np.concatenate(hits), np.concatenate(calm)
-    still = (height < _FLAT_MV) | ((height < _ATRIAL_MV) & (np.concatenate(steep) < _QRS_MV_S))
+    still = (height < FLAT_MV) | ((height < _ATRIAL_MV) & (np.concatenate(steep) < QRS_MV_S))
     return _merged(hit, n / fs_hz), _flat_spans(height, still, n / fs_hz)
 
 
-def _steepest(work_mv: Samples, fs_hz: float) -> Samples:
-    """The largest slope in mV/s in each window, of any lead, over 16 ms after smoothing over 24 ms: a P wave reaches
-    6, the QRS of a heart with low voltage 11."""
+def slopes(work_mv: Samples, fs_hz: float) -> Samples:
+    """The largest slope of any lead in mV/s, over 16 ms after smoothing over 24 ms, one for each sample but the
+    outermost: a P wave reaches 6, the QRS of a heart with low voltage 11."""
     smooth = (work_mv[:, 2:] + work_mv[:, 1:-1] + work_mv[:, :-2]) / 3.0
-    slope = (np.abs(smooth[:, 2:] - smooth[:, :-2]) * (0.5 * fs_hz)).max(axis=0)
+    return np.asarray((np.abs(smooth[:, 2:] - smooth[:, :-2]) * (0.5 * fs_hz)).max(axis=0))
+
+
+def _steepest(work_mv: Samples, fs_hz: float) -> Samples:
+    """The largest slope in each window."""
     width, hop = round(WINDOW_S * fs_hz), round(HOP_S * fs_hz)
-    return np.asarray(sliding_window_view(slope, width - 4)[::hop].max(axis=1))
+    return np.asarray(sliding_window_view(slopes(work_mv, fs_hz), width - 4)[::hop].max(axis=1))
 
 
 def _fibrillating(m: ChaosMeasures) -> Mask:
@@ -110,7 +115,7 @@ def disordered(spans: list[Span], r_s: Samples, match: Samples) -> tuple[list[Sp
     """The spans without those that like beats fill, 100 to 240/min, and the beats of the latter.
 
     Such broad beats leave no base line (ventricular tachycardia, pre-excited fibrillation); in ventricular
-    fibrillation no two beats are alike.
+    fibrillation no two beats are alike, or what is found of them is full of holes.
     """
     kept: list[Span] = []
     orderly = np.zeros(r_s.size, dtype=np.bool_)
@@ -119,7 +124,7 @@ def disordered(spans: list[Span], r_s: Samples, match: Samples) -> tuple[list[Sp
         rr = np.diff(r_s[inside])
         if rr.size >= 3:
             usual = float(np.median(rr))
-            whole = float(rr.sum()) > 0.6 * (end - start)
+            whole = float(rr.sum()) > 0.6 * (end - start) and float(rr.std()) < _SWING * float(rr.mean())
             if 0.25 <= usual <= 0.6 and whole and float(np.median(match[inside])) > _ORDERLY_MATCH:
                 orderly |= inside
                 continue
