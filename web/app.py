@@ -15,8 +15,9 @@ from starlette.staticfiles import StaticFiles
 
 from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
+from teleread.pipeline.spool import Spool
 from teleread.web import errors
-from teleread.web.api import frames, health, recordings, upload
+from teleread.web.api import frames, health, recordings, tus, upload
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
 from teleread.web.headers import HardenedHeaders
@@ -75,6 +76,8 @@ def create_app(
     app.state.looks = Lately(AUDIT_EVERY)
     app.state.upload_limit_bytes = upload_limit_bytes
     app.state.lane = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload")
+    app.state.spool = None if services.spool_folder is None else Spool(services.spool_folder)
+    app.state.passages = {}
     app.state.upload_slots = asyncio.Semaphore(UPLOADS_AT_ONCE)
     errors.install(app)
     for module in (
@@ -88,6 +91,7 @@ def create_app(
         recordings,
         frames,
         upload,
+        tus,
         health,
     ):
         app.include_router(module.router)

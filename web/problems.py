@@ -72,6 +72,10 @@ _FOLDER = Problem(
     N_("The folder cannot be read or written."),
     N_("Check the disk or share that it lies on; it is tried again by itself."),
 )
+_AGAIN = Problem(
+    N_("The file did not come through whole yet."),
+    N_("Nothing to do: it goes on by itself. Do not repeat the ECG. If it is urgent, telephone as well."),
+)
 _INVALID = Problem(N_("The request cannot be understood."), N_("Go back to the start and try again."))
 _NOTHING = Problem(N_("There is nothing at this address, or it is not yours to see."), N_("Go back to the start."))
 
@@ -99,6 +103,8 @@ _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     ),
     (_NOTHING, ("not_found", "no_such_arrival", "no_such_report", "frame_out_of_range")),
     (_INVALID, ("request_invalid", "method_not_allowed", "request_too_large")),
+    (_INVALID, ("upload_invalid", "upload_checksum_unknown", "upload_media_type", "upload_too_long", "tus_version")),
+    (_AGAIN, ("upload_offset", "upload_locked", "upload_checksum", "upload_hash_mismatch")),
     (_INVALID, ("bad_window", "window_needs_ct", "bad_size", "name_missing")),
     (_FOLDER_MISSING, ("folder_missing",)),
     (_FOLDER_DENIED, ("folder_denied", "file_denied")),
@@ -118,6 +124,10 @@ _SINGLE: dict[str, Problem] = {
     "upload_too_large": Problem(
         N_("The file is larger than this page takes."),
         N_("Send one recording at a time; telephone if it is urgent."),
+    ),
+    "too_many_uploads": Problem(
+        N_("Very many files of this site are on their way already."),
+        N_("Wait until some have arrived; the others are sent by themselves. If it is urgent, telephone now."),
     ),
     "upload_interrupted": Problem(N_("The line broke before everything had arrived."), _SEND_AGAIN),
     "upload_stalled": Problem(N_("The line stood still for a minute before everything had arrived."), _SEND_AGAIN),

@@ -12,7 +12,9 @@ from datetime import timedelta
 
 from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
+from teleread.pipeline.spool import Spool
 from teleread.pipeline.sweep import queue_unseen, sweep_web
+from teleread.pipeline.uploads import finish_left
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ class Rounds:
 
     def __init__(self, services: Services, every: timedelta) -> None:
         self._services = services
+        self._spool = None if services.spool_folder is None else Spool(services.spool_folder)
         self._every_s = every.total_seconds()
         self._threads = ThreadPoolExecutor(3, thread_name_prefix="rounds")
         self._tasks: list[asyncio.Task[None]] = []
@@ -60,6 +63,8 @@ class Rounds:
         self._last_ok = time.monotonic()
 
     def _sweep(self) -> None:
+        if self._spool is not None:
+            finish_left(self._services, self._spool)
         sweep_web(self._services)
 
     def _chain_audit(self) -> None:

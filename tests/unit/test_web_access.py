@@ -122,7 +122,12 @@ def test_matrix_of_roles_and_routes(web: Web) -> None:
         for route in routes(web.app):
             allowed = guards(route)[0].roles
             path = route.path.format(
-                case_id=NOBODYS_ID, arrival_id=NOBODYS_ID, receipt="NONE-NONE-NONE", n=0, question_id=NOBODYS_ID
+                case_id=NOBODYS_ID,
+                arrival_id=NOBODYS_ID,
+                receipt="NONE-NONE-NONE",
+                n=0,
+                question_id=NOBODYS_ID,
+                identifier=NOBODYS_ID,
             )
             if path == "/sign-out" or not allowed:
                 continue
