@@ -2,8 +2,9 @@
 
 :func:`derive` reads and analyses; :func:`pseudonymise` makes the copy for export, under a pseudonym that it is given.
 The product's ``facts`` (JSON) are ``modality``, ``header`` (study, series and instance), ``patient`` (identity, for
-the vault alone), ``recording`` (ECG only) and ``failure`` (a code and a sentence, when the header could be read and
-the rest not, or the tracing and not its analysis). Its ``blobs`` are the derived objects by name.
+the vault alone), ``recording`` and ``fingerprint`` (ECG only) and ``failure`` (a code and a sentence, when the header
+could be read and the rest not, or the tracing and not its analysis, or there is a picture of an ECG alone). Its
+``blobs`` are the derived objects by name.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from numpy.typing import NDArray
 
 from teleread.errors import InputRejected, Misconfigured
 from teleread.ingest.bounded import Product
-from teleread.ingest.formats import bundle, kind_of, pseudonymise_wfdb, read_ecg, sniff, unbundle
+from teleread.ingest.formats import bundle, kind_of, pseudonymise_wfdb, read_ecg, sniff, unbundle, write_wfdb
 from teleread.ingest.imaging import read_header, thumbnail
+from teleread.ingest.parse_limits import parse_limits
+from teleread.pipeline import pictures
 from teleread.signal.anonymise import Policy, pseudonymise_dicom
 from teleread.signal.ecg import DEFAULT_PROFILE, Analysis, EcgRecord, Patient, Profile, analyse, load_profile
+from teleread.signal.ecg.fingerprint import fingerprint
 
 MISSING_SAMPLE = -32768
 _UV_PER_STEP = 1.0
@@ -43,7 +47,9 @@ def derive(payload: bytes, options: Mapping[str, Any]) -> Product:
     files = _files(payload)
     if (single := _single_dicom(files)) is not None:
         return _derive_dicom(single, options)
-    record = read_ecg(files, zone=_zone(options))
+    if (shown := pictures.documents(files)) is not None:
+        return shown
+    record = _read(files, options)
     facts, blobs = _ecg(record, _profile(options))
     patient = _with_issuer(record.patient, options)
     facts |= {
@@ -60,8 +66,9 @@ def pseudonymise(payload: bytes, options: Mapping[str, Any]) -> Product:
 
     Args:
         payload: as for :func:`derive`.
-        options: ``pseudonym``, ``shift_days`` (whole days that dates are moved by, the same for all of a patient)
-            and ``uid_key`` (hexadecimal, keys the UIDs). A WFDB copy holds no date at all.
+        options: ``pseudonym``, ``shift_days`` (whole days that dates are moved by, the same for all of a patient),
+            ``utc_offset_minutes`` and ``uid_key`` (hexadecimal, keys the UIDs). What is neither DICOM nor WFDB is
+            written anew as WFDB; a WFDB copy holds no date, and nothing but the samples under known lead names.
 
     Raises:
         InputRejected: it cannot be pseudonymised.
@@ -69,11 +76,24 @@ def pseudonymise(payload: bytes, options: Mapping[str, Any]) -> Product:
     files = _files(payload)
     pseudonym = str(options["pseudonym"])
     if (single := _single_dicom(files)) is None:
-        return Product({}, {"pseudonymised.zip": bundle(pseudonymise_wfdb(files, pseudonym))})
+        return Product({}, {"pseudonymised.zip": bundle(_plain_wfdb(files, pseudonym, options))})
     key = bytes.fromhex(str(options["uid_key"]))
     policy = Policy(uid_key=key, pseudonym=pseudonym, shift_days=int(options["shift_days"]))
     copy, _manifest = pseudonymise_dicom(single, policy)
     return Product({}, {"pseudonymised.dcm": copy})
+
+
+def _read(files: Mapping[str, bytes], options: Mapping[str, Any]) -> EcgRecord:
+    with parse_limits(sum(map(len, files.values()))):
+        return read_ecg(files, zone=_zone(options))
+
+
+def _plain_wfdb(files: Mapping[str, bytes], pseudonym: str, options: Mapping[str, Any]) -> Mapping[str, bytes]:
+    if not any(sniff(data) == "wfdb" for data in files.values()):
+        # never the bytes as they came: identity may stand anywhere in them
+        record = _read(files, options)
+        files = write_wfdb(replace(record, patient=Patient(), acquired_at=None, age_years=None), "rec")
+    return pseudonymise_wfdb(files, pseudonym)
 
 
 def _files(payload: bytes) -> Mapping[str, bytes]:
@@ -99,8 +119,10 @@ def _derive_dicom(data: bytes, options: Mapping[str, Any]) -> Product:
     blobs: dict[str, bytes] = {}
     try:
         if kind_of(data) == "ecg":
-            recorded, blobs = _ecg(read_ecg(data, zone=zone), _profile(options))
+            recorded, blobs = _ecg(_read({"": data}, options), _profile(options))
             facts |= recorded
+        elif (document := pictures.encapsulated_pdf(data)) is not None:
+            facts["failure"], blobs = dict(pictures.READ_BY_EYE), {"document.pdf": document}
         elif header.n_frames is not None:
             blobs["thumbnail.png"] = thumbnail(data)
     except InputRejected as error:
@@ -121,7 +143,12 @@ def _profile(options: Mapping[str, Any]) -> Profile:
 def _ecg(record: EcgRecord, profile: Profile) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The facts and blobs of an ECG. The tracing comes first: it can be read also where the analysis fails."""
     blobs = _display(record)
-    facts: dict[str, Any] = {"recording": None, "acquired_at": _plain(record.acquired_at), "failure": None}
+    facts: dict[str, Any] = {
+        "recording": None,
+        "acquired_at": _plain(record.acquired_at),
+        "failure": None,
+        "fingerprint": _fingerprint(record),
+    }
     try:
         analysis = analyse(record, profile)
         blobs["analysis.json"] = _json(analysis.to_json())
@@ -132,6 +159,11 @@ def _ecg(record: EcgRecord, profile: Profile) -> tuple[dict[str, Any], dict[str,
         return facts, blobs
     facts["recording"] = _recording(record, analysis)
     return facts, blobs
+
+
+def _fingerprint(record: EcgRecord) -> dict[str, Any] | None:
+    found = fingerprint(record)
+    return None if found is None else asdict(found)
 
 
 def _display(record: EcgRecord) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from sqlalchemy import Row, select, update
 
 from teleread.alliance import EcgRules, Priority
 from teleread.errors import Conflict
+from teleread.pipeline import same_recordings
 from teleread.pipeline.services import Services
 from teleread.reading import corrections, queue
 from teleread.reading.priority import decide
@@ -19,7 +20,8 @@ def enqueue(services: Services, arrival_id: str) -> str:
     """Put an arrival's case into the reading queue, or bring its work item up to date.
 
     An ECG is a case of its own, and so is what could not be read; images are read study by study. An arrival that
-    is not prepared yet is queued all the same, as "not analysed", and corrected when it is.
+    is not prepared yet is queued all the same, as "not analysed", and corrected when it is. A recording that came
+    before, in another format perhaps, is in that arrival's case, which it may raise.
 
     Returns:
         The case's id.
@@ -28,6 +30,8 @@ def enqueue(services: Services, arrival_id: str) -> str:
         Conflict: ``no_such_arrival``.
     """
     now = services.clock()
+    if (case_id := _join(services, arrival_id)) is not None:
+        return case_id
     with services.catalogue.write() as conn:
         row = conn.execute(
             select(
@@ -73,6 +77,44 @@ def enqueue(services: Services, arrival_id: str) -> str:
                 detail={"priority": decision.priority},
             )
     return facts.case_id
+
+
+def _join(services: Services, arrival_id: str) -> str | None:
+    """Put an arrival that is the same recording as an earlier one into that one's case; None where there is none.
+
+    One that a reader has begun or read by itself meanwhile stays where it is.
+    """
+    with services.catalogue.read() as conn:
+        other = same_recordings.read_with(conn, arrival_id)
+        known = None if other is None else conn.scalar(select(arrivals.c.case_id).where(arrivals.c.id == other))
+    if other is None:
+        return None
+    if known is None:
+        known = enqueue(services, other)
+    now = services.clock()
+    with services.catalogue.write() as conn:
+        this = arrivals.c.id == arrival_id
+        row = conn.execute(select(arrivals).where(this).with_for_update()).one()
+        if row.case_id != known:
+            if row.case_id is not None:
+                item = queue.latest_item(conn, row.case_id)
+                if item is not None and item.state != "SCHEDULED":
+                    return None
+                # queued by itself while nobody knew what it holds
+                queue.cancel_item(conn, row.case_id)
+                corrections.follow(conn, row.case_id, known)
+            conn.execute(update(arrivals).where(this).values(case_id=known))
+            audit.record(
+                conn,
+                at=now,
+                actor="teleread",
+                action="enqueue",
+                object_type="case",
+                object_id=known,
+                detail={"same_recording": arrival_id},
+            )
+        queue.raise_priority(conn, known, cast(Priority, row.clinic_priority), "clinic")
+    return known
 
 
 def _severities(row: Row[Any], rules: EcgRules) -> list[str]:

@@ -31,6 +31,7 @@ def note_patient(
     study_id: str,
     acquired_at: datetime | None,
     at: datetime,
+    once: bool = False,
 ) -> None:
     """Note whose an arrival is, in the transaction that writes its study; the same arrival again changes nothing.
 
@@ -39,6 +40,7 @@ def note_patient(
         identified: the study stated an identifier.
         study_id: written already; what belongs to one study is never asked about among itself.
         acquired_at: aware, as far as the study says.
+        once: it is an earlier recording of the patient's once more, so that nobody wonders why they are so near.
     """
     own = enrolled.pseudonym
     others = sorted({*enrolled.same_national_id, *enrolled.same_name_and_birth, *enrolled.doubtful_national_id} - {own})
@@ -57,7 +59,8 @@ def note_patient(
     for field in ("name", "birth_date", "sex"):
         if field in enrolled.changed:
             questions.ask(conn, f"other_{field}", [study_id], **about)
-    _ask_if_soon(conn, study_id, acquired_at, about)
+    if not once:
+        _ask_if_soon(conn, study_id, acquired_at, about)
 
 
 def _know(conn: Connection, own: str, others: list[str], site_id: str, identified: bool, at: datetime) -> None:

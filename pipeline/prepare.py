@@ -12,11 +12,12 @@ from sqlalchemy import Connection, Row, delete, select, update
 
 from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.bounded import Product
-from teleread.pipeline import products, records
+from teleread.pipeline import products, records, same_recordings
 from teleread.pipeline.deletion import refuse_deleted
 from teleread.pipeline.key_holders import placeholder, settle_keys
 from teleread.pipeline.patients import note_patient
 from teleread.pipeline.products import EXPORT_PROJECT, Lineage
+from teleread.pipeline.same_recordings import Same
 from teleread.pipeline.services import PIPELINE_VERSION, Services
 from teleread.reading import corrections
 from teleread.storage import audit
@@ -49,6 +50,7 @@ class _Prepared:
     facts: dict[str, Any]
     whose: _Whose
     stored: dict[str, tuple[StoredObject, Lineage]]
+    same: tuple[Same, ...]
 
 
 def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = None) -> str:
@@ -119,7 +121,8 @@ def _store(
         name: (services.store.put(derived_key(arrival.id, name, blob), blob, root=arrival.sha256), made_by)
         for name, (blob, made_by) in blobs.items()
     }
-    return _Prepared(facts, whose, stored)
+    same = same_recordings.find(services, arrival, facts, product.blobs)
+    return _Prepared(facts, whose, stored, same)
 
 
 def _enroll(services: Services, arrival: Row[Any], facts: dict[str, Any]) -> _Whose:
@@ -200,6 +203,7 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
         records.put_derived(conn, arrival, name, item, lineage, now)
     # one that was parted from its study by a correction of identity stays apart
     study_id = arrival.study_id or study_id
+    once = same_recordings.note(conn, arrival, facts, prepared.same, pseudonym=whose.pseudonym, at=now)
     if whose.enrolled is not None:
         note_patient(
             conn,
@@ -210,7 +214,9 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
             study_id=study_id,
             acquired_at=records.acquired_at(facts),
             at=now,
+            once=once,
         )
+        same_recordings.ask_whose(conn, arrival, prepared.same, pseudonym=whose.pseudonym, at=now)
     state = "prepared"
     if (failure := facts["failure"]) is not None:
         state = "quarantined"

@@ -22,7 +22,7 @@ from teleread.pipeline.services import Services
 
 EXPORT_PROJECT = "default-export"
 _LIBRARIES = ("numpy", "scipy", "pydicom", "pillow", "pylibjpeg", "pylibjpeg-openjpeg")
-_DECIDING = ("signal", "ingest", "pipeline/derive.py")  # the code that decides on derived bytes
+_DECIDING = ("signal", "ingest", "pipeline/derive.py", "pipeline/pictures.py")  # the code that decides on derived bytes
 _DECIDING_KINDS = ("py", "toml", "weights")  # with its limits and weights
 
 
@@ -68,6 +68,7 @@ def pseudonymise(
         "pseudonym": vault.project_pseudonym(lineage.project, pseudonym),
         "shift_days": vault.date_shift_days(lineage.project, pseudonym),
         "uid_key": vault.project_key(lineage.project).hex(),
+        "utc_offset_minutes": lineage.utc_offset_minutes,
     }
     product = services.pool.run("teleread.pipeline.derive:pseudonymise", data, options, timeout_s=timeout_s)
     return product.blobs

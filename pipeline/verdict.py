@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from teleread.pipeline.same_recordings import read_with
 from teleread.pipeline.services import Services
 from teleread.reading import queue
 from teleread.reading.corrections import open_correction
@@ -40,6 +41,7 @@ class Verdict:
     report: Report | None  # only when it has been given back
     under_correction: bool  # whose it is is being corrected: what is not given back yet is held
     held_critical: bool | None  # whether the report that is held is critical; None when none is
+    same_as: str | None  # receipt of the earlier arrival that this recording came with before, and is read with
 
 
 def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None:
@@ -68,6 +70,7 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
         correction = open_correction(conn, row.case_id or row.id) or open_correction(conn, row.id)
         held = _held(conn, row.case_id, row.id) if correction else None
         analysis_key = derived_key(conn, row.id, "analysis.json")
+        same_as = _same_as(conn, row.id, row.case_id)
     findings = () if analysis_key is None else _findings(services.store.get(analysis_key))
     return Verdict(
         receipt=row.receipt,
@@ -90,7 +93,17 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
         report=report,
         under_correction=correction is not None,
         held_critical=held,
+        same_as=same_as,
     )
+
+
+def _same_as(conn: Connection, arrival_id: str, case_id: str | None) -> str | None:
+    other = read_with(conn, arrival_id)
+    if other is None:
+        return None
+    # one that was read by itself before anybody knew stays a case of its own
+    there = arrivals.c.id == other, arrivals.c.case_id == case_id
+    return conn.scalar(select(arrivals.c.receipt).where(*there))
 
 
 def _held(conn: Connection, *case_ids: str | None) -> bool | None:

@@ -18,7 +18,8 @@ from teleread.storage.catalogue.schema import arrivals, identity_questions, stud
 ANSWERS = ("same", "noted", "different")  # noted: the same patient, and what was known of them is right
 # what a site may decide about its own patients; the others concern two sites' patients, or the name that all see
 OF_ONE_SITE = ("same_id_soon", "other_birth_date", "other_sex", "other_patient_in_study")
-CODES = (*OF_ONE_SITE, "possible_prior", "other_name")
+_WHETHER_ONE = ("possible_prior", "same_recording")  # answered as soon as the two are linked
+CODES = (*OF_ONE_SITE, *_WHETHER_ONE, "other_name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def settle_linked(conn: Connection, pseudonym: str, *, who: str, at: datetime) -
     """Close the questions whether two are one person that a link has answered."""
     person = person_of(conn, pseudonym)
     query = select(identity_questions.c.id).where(
-        identity_questions.c.code == "possible_prior",
+        identity_questions.c.code.in_(_WHETHER_ONE),
         identity_questions.c.answered_at.is_(None),
         identity_questions.c.pseudonym.in_(person),
         identity_questions.c.other_pseudonym.in_(person),
@@ -176,7 +177,7 @@ def settle_case(conn: Connection, case_id: str, *, who: str, at: datetime, left:
         identity_questions.c.other_arrival_id.in_(ours),
     )
     query = select(identity_questions.c.id).where(
-        identity_questions.c.code.in_(OF_ONE_SITE),
+        identity_questions.c.code.in_((*OF_ONE_SITE, "same_recording")),
         identity_questions.c.answered_at.is_(None),
         or_(identity_questions.c.arrival_id.in_(ours), stale),
     )

@@ -41,6 +41,11 @@ def ecg(
             del dataset[keyword]
     if at is not None:
         dataset.AcquisitionDateTime = at
+    for group in dataset.WaveformSequence:
+        # the same heart from another moment on, so that it is another recording
+        frame = 2 * int(group.NumberOfWaveformChannels)
+        cut = frame * (41 * seed % int(group.NumberOfWaveformSamples))
+        group.WaveformData = group.WaveformData[cut:] + group.WaveformData[:cut]
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{dataset.SOPInstanceUID}.{seed}"
     own = study_seed if study_seed is not None else seed
     dataset.StudyInstanceUID = f"{dataset.StudyInstanceUID}.{own}"

@@ -14,6 +14,7 @@ from teleread.reading.corrections import Corrected, Correction
 from teleread.reading.persons import Prior
 from teleread.reading.questions import Question
 from teleread.reading.reports import given_back
+from teleread.reading.same import SameRow, same_of_case
 from teleread.reading.worklist import WorkItem
 
 
@@ -26,6 +27,7 @@ class CaseIdentity:
     given_back: bool  # a report of the case has left already
     questions: tuple[Question, ...]
     conflicts: tuple[ConflictRow, ...]
+    same: tuple[SameRow, ...]  # arrivals of the same recording
     priors: tuple[Prior, ...]
     possible_priors: tuple[Prior, ...]
 
@@ -49,6 +51,7 @@ def read(conn: Connection, item: WorkItem, acquired_at: datetime | None, now: da
         given_back=given_back(conn, item.case_id),
         questions=tuple(questions.questions_of_case(conn, item.case_id)),
         conflicts=tuple(conflicts.conflicts_of_case(conn, item.case_id)),
+        same=tuple(same_of_case(conn, item.case_id)),
         priors=tuple(one for one in earlier if one.study_id != item.study_id),
         possible_priors=possible,
     )

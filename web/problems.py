@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from teleread.ingest.formats.registry import FORMATS
 from teleread.web.i18n import N_
 
 
@@ -34,6 +35,14 @@ _ANALYSIS = Problem(
 _UNSUPPORTED = Problem(
     N_("The file is in a variant that the program cannot show or analyse yet."),
     N_("A person looks at it. If it is urgent, telephone as well."),
+)
+_PICTURE = Problem(
+    N_("This is a picture or a PDF of an ECG. It cannot be measured: it is read by eye."),
+    N_("A person looks at it. Where the device can export the recording itself (DICOM, aECG, SCP), send that as well."),
+)
+_NO_SCALE = Problem(
+    N_("The file does not say at which rate or scale it was recorded, and nothing is guessed."),
+    N_("Export the recording in another format (DICOM, aECG, SCP) and send it. If it is urgent, telephone as well."),
 )
 _SETUP = Problem(N_("The system is not set up correctly."), _TELL_ENGINEER)
 # met by nurses and readers alike: neither is told what only the other can do
@@ -82,6 +91,7 @@ _NOTHING = Problem(N_("There is nothing at this address, or it is not yours to s
 _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_TOO_MUCH, ("analysis_timeout", "too_much_memory", "too_much_output", "worker_crashed")),
     (_ANALYSIS, ("analysis_failed",)),
+    (_PICTURE, ("picture_not_measured",)),
     (_UNREACHABLE, ("peer_unreachable", "site_not_connected")),
     (_NOTHING_LISTENS, ("peer_refused",)),
     (_REJECTED, ("peer_rejected",)),
@@ -135,7 +145,7 @@ _SINGLE: dict[str, Problem] = {
         _NOT_ECG.what,
         N_(
             "If it is WFDB, choose the .hea and the .dat file together and send them; if not, export the recording "
-            "from the device again and send it. If it is urgent, telephone as well."
+            "from the device again, as DICOM, aECG or SCP, and send it. If it is urgent, telephone as well."
         ),
     ),
     "several_recordings": Problem(
@@ -215,11 +225,10 @@ _ENDINGS: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_TOO_MUCH, ("_bomb", "_ratio", "_nested", "_too_deep", "_too_large", "_too_big", "_too_long")),
     (_TOO_MUCH, ("_too_many", "_too_many_elements", "_too_much")),
     (_UNSUPPORTED, ("_unsupported", "_encrypted", "_multi_segment")),
-    (_NOT_ECG, ("_unknown", "_no_ecg_lead", "_no_waveform", "_no_scale", "_empty")),
+    (_NO_SCALE, ("_no_scale", "_no_rate", "_no_unit")),
+    (_NOT_ECG, ("_unknown", "_no_ecg_lead", "_no_waveform", "_empty")),
 )
-_FORMATS = frozenset(
-    "aecg bdf bundle contec csv dicom ecg edf file hl7 ishne mfer muse scp sierra wfdb xml zip".split()  # noqa: SIM905
-)
+_FORMATS = frozenset({"bundle", "dicom", "ecg", "file", "picture", "wfdb", "xml", *(one.name for one in FORMATS)})
 
 
 def find(code: str) -> Problem | None:

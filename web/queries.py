@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Connection, ScalarSelect, func, select
+from sqlalchemy import Column, Connection, ScalarSelect, func, or_, select
 
 from teleread.reading import corrections, notices, questions
 from teleread.reading.worklist import of_modality
 from teleread.storage.catalogue.schema import (
     arrivals,
     deliveries,
+    derived,
     quarantine,
     recordings,
     reports,
@@ -145,6 +146,13 @@ def raw_of(conn: Connection, arrival_id: str) -> tuple[str, str] | None:
     """Receipt and SHA-256 of an arrival's bytes."""
     row = conn.execute(select(arrivals.c.receipt, arrivals.c.sha256).where(arrivals.c.id == arrival_id)).one_or_none()
     return None if row is None else (row.receipt, row.sha256)
+
+
+def shown_of(conn: Connection, arrival_id: str) -> list[str]:
+    """Names of the pictures and documents that an arrival is shown by, pictures last."""
+    shown = derived.c.name.startswith("picture"), derived.c.name.startswith("document")
+    query = select(derived.c.name).where(derived.c.arrival_id == arrival_id, or_(*shown)).distinct()
+    return sorted(conn.scalars(query))
 
 
 def kind_of(conn: Connection, arrival_id: str) -> str | None:

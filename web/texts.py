@@ -37,6 +37,7 @@ IDENTITY_QUESTIONS = {
     "other_sex": N_("Another sex under a known patient number."),
     "other_name": N_("Another name under a known patient number."),
     "other_patient_in_study": N_("One study names two patients."),
+    "same_recording": N_("One tracing came under two patients' numbers: it is one person, or one of them is wrong."),
     "possible_prior": N_("Perhaps one person: same name and birth date, or same national id, under another number."),
 }
 
@@ -54,6 +55,7 @@ IDENTITY_ANSWERS = {
         ("different", _SOMEBODY_ELSE),
     ),
     "other_patient_in_study": (("same", N_("They are one person")), ("different", N_("Correct this recording"))),
+    "same_recording": (("same", N_("They are one person")), ("different", _SOMEBODY_ELSE)),
     "possible_prior": (("same", N_("They are one person")), ("different", N_("They are two people"))),
 }
 

@@ -1,9 +1,8 @@
-"""From a DICOM Waveform Sequence to rows of millivolts (PS3.3 C.10.9)."""
+"""From a DICOM Waveform Sequence to the leads of one recording (PS3.3 C.10.9)."""
 
 from __future__ import annotations
 
-import math
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,143 +11,201 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from teleread.errors import InputRejected
+from teleread.ingest.formats.dicom_channels import (
+    KNOWN_LEADS,
+    MAX_FS_HZ,
+    Channel,
+    Samples,
+    channel,
+    channel_name,
+    invalid,
+    number,
+)
 from teleread.ingest.formats.names import unique_name
-from teleread.signal.ecg.filters import run_lengths
-from teleread.signal.ecg.record import STANDARD_LEADS, Filters, OtherChannel, standard_lead_name
+from teleread.signal.ecg.record import STANDARD_LEADS, Filters, OtherChannel
 
 MAX_CHANNELS = 64
 MAX_SAMPLES = 200_000_000
 MAX_GROUPS = 64
-MAX_FS_HZ = 100_000.0
-_SCALE_RANGE = (1e-12, 1e9)  # of one step, in whatever unit
+_MAX_OFFSET_MS = 1e9
+# groups of leads recorded one after another are laid on one time line when that costs no more than this
+_MAX_SPREAD = 3
+_SMALL = 4_000_000
 
-_PADDING_RUN_S = 0.1
-
-Samples = NDArray[np.float64]
-
-_SAMPLE_TYPES = {"SB": "i1", "UB": "u1", "SS": "i2", "US": "u2", "SL": "i4", "UL": "u4"}
-_PER_MV = {"nv": 1e-6, "uv": 1e-3, "\u00b5v": 1e-3, "mv": 1.0, "v": 1e3}
-# lead numbers of ISO 11073-91064, used by the code schemes MDC ("2:1") and SCPECG ("5.6.3-9-1")
-_LEAD_NUMBERS = dict(zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), STANDARD_LEADS, strict=True))
-_LEAD_CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d{1,3})\Z")
-_LEAD_WORDS = re.compile(r"(?:lead\s+)?(III|II|I|aVR|aVL|aVF|V[1-6])\b", re.IGNORECASE)
+_SAMPLE_TYPES = {"SB": "i1", "UB": "u1", "SS": "i2", "US": "u2", "SL": "i4", "UL": "u4", "SV": "i8", "UV": "u8"}
 _MEDIAN_WORDS = ("MEDIAN", "REPRESENT", "AVERAGE", "TEMPLATE")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Channel:
-    """One channel in its own unit; ``is_ecg`` when that is a voltage, then ``samples`` are millivolts."""
-
-    name: str
-    unit: str
-    is_ecg: bool
-    samples: Samples
-    high_pass_hz: float | None
-    low_pass_hz: float | None
-    notch_hz: float | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """One multiplex group."""
 
+    number: int
+    """Its place in the file, from 1."""
     label: str
     is_median: bool
     is_original: bool
     fs_hz: float
+    offset_ms: float | None
     channels: tuple[Channel, ...]
 
     @property
-    def duration_s(self) -> float:
-        return float(self.channels[0].samples.size / self.fs_hz) if self.channels else 0.0
+    def n(self) -> int:
+        return int(self.channels[0].stored.size)
+
+    @property
+    def offset(self) -> int:
+        """Samples from the beginning of the recording."""
+        return round((self.offset_ms or 0.0) * self.fs_hz / 1000.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chosen:
+    """The rhythm recording of a waveform object."""
+
+    fs_hz: float
+    signals_mv: Samples
+    channels: tuple[Channel, ...]
+    others: tuple[OtherChannel, ...]
+    starts: dict[int, int]
+    """Of each group that is part of it: number, and the column where it begins."""
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.channels)
 
 
 def read_groups(dataset: Dataset, big_endian: bool) -> list[Group]:
     """All multiplex groups.
 
     Raises:
-        InputRejected: ``dicom_no_waveform``, ``dicom_waveform_invalid``, ``dicom_waveform_encoding``,
-            ``dicom_truncated``, ``ecg_no_scale``.
+        InputRejected: ``dicom_no_waveform``, ``dicom_waveform_invalid``, ``dicom_waveform_encoding`` (also µ-law and
+            A-law, whose absolute scale the standard leaves open), ``dicom_truncated``, ``ecg_no_scale``.
     """
     sequence = dataset.get("WaveformSequence")
     if not sequence:
         raise InputRejected("dicom_no_waveform", "The DICOM file holds no waveform.")
     if len(sequence) > MAX_GROUPS:
-        raise _invalid("too many multiplex groups")
-    return [_group(item, big_endian) for item in sequence]
+        raise invalid("too many multiplex groups")
+    return [_group(item, k, big_endian) for k, item in enumerate(sequence, start=1)]
 
 
-def choose(groups: list[Group]) -> tuple[Group, list[Channel], list[OtherChannel]]:
-    """(the rhythm group, its ECG channels and those of equal groups, everything else but medians)."""
+def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
+    """The rhythm, without medians; groups that follow one another in time are laid on one time line.
+
+    Args:
+        leads_only: voltages that are no known leads are kept aside where there are known ones (haemodynamics).
+
+    Raises:
+        InputRejected: ``dicom_no_ecg_lead``.
+    """
     main = max(
         groups,
         key=lambda g: (
+            any(c.is_ecg for c in g.channels),
             not g.is_median,
             g.is_original,
             sum(c.name in STANDARD_LEADS for c in g.channels if c.is_ecg),
-            g.duration_s,
+            g.n / g.fs_hz,
         ),
     )
-    rows: dict[str, Channel] = {}
-    others: list[OtherChannel] = []
-    for group in [main, *(g for g in groups if g is not main and not g.is_median)]:
-        for channel in group.channels:
-            same = group.fs_hz == main.fs_hz and channel.samples.size == main.channels[0].samples.size
-            if channel.is_ecg and same and channel.name not in rows:
-                rows[channel.name] = channel
-            else:
-                others.append(OtherChannel(channel.name, channel.unit, group.fs_hz, channel.samples))
-    return main, list(rows.values()), others
+    rhythm = [main, *(g for g in groups if g is not main and not g.is_median)]
+    joined = _joined(main, [g for g in rhythm if _fits(g, main)])
+    known = leads_only and any(c.is_ecg and c.name in KNOWN_LEADS for g in joined for c in g.channels)
+    rows: dict[str, tuple[Group, Channel]] = {}
+    for group in sorted(joined, key=lambda g: -g.n):  # a lead that is there twice is taken where it is longer
+        for one in group.channels:
+            if one.is_ecg and (one.name in KNOWN_LEADS or not known):
+                rows.setdefault(one.name, (group, one))
+    if not rows:
+        raise InputRejected("dicom_no_ecg_lead", "No channel of the waveform holds a voltage.")
+    order = [c for g in rhythm if g in joined for c in g.channels if (g, c) == rows.get(c.name)]
+    others = [
+        OtherChannel(c.name, c.unit, g.fs_hz, c.samples)
+        for g in rhythm
+        for c in g.channels
+        if not any(c is row for row in order)
+    ]
+    first = min(g.offset for g in joined)
+    starts = {g.number: g.offset - first for g in joined}
+    length = max(starts[g.number] + g.n for g in joined)
+    signals = np.full((len(order), length), np.nan)
+    for k, one in enumerate(order):
+        start = starts[rows[one.name][0].number]
+        signals[k, start : start + one.stored.size] = one.samples
+    return Chosen(main.fs_hz, signals, tuple(order), tuple(others), starts)
 
 
-def common_filters(channels: list[Channel]) -> Filters:
+def _fits(group: Group, main: Group) -> bool:
+    if group.fs_hz != main.fs_hz or group.is_original != main.is_original:
+        return False
+    return group.offset_ms is not None or (group.n == main.n and main.offset == 0)
+
+
+def _joined(main: Group, groups: list[Group]) -> list[Group]:
+    """The groups of one time line: all of them, unless it would be far larger than what is stored."""
+    first, last = min(g.offset for g in groups), max(g.offset + g.n for g in groups)
+    stored = sum(g.n * len(g.channels) for g in groups)
+    rows = sum(len(g.channels) for g in groups)
+    if (last - first) * rows <= max(_SMALL, _MAX_SPREAD * stored):
+        return groups
+    return [main]
+
+
+def common_filters(channels: Iterable[Channel]) -> Filters:
     """The narrowest band that any of the channels states; unknown as soon as one does not state it."""
 
     def narrowest(values: list[float | None], pick: Any) -> float | None:
         known = [v for v in values if v is not None]
         return float(pick(known)) if known and len(known) == len(values) else None
 
+    of = list(channels)
     return Filters(
-        high_pass_hz=narrowest([c.high_pass_hz for c in channels], max),
-        low_pass_hz=narrowest([c.low_pass_hz for c in channels], min),
-        notch_hz=narrowest([c.notch_hz for c in channels], min),
+        high_pass_hz=narrowest([c.high_pass_hz for c in of], max),
+        low_pass_hz=narrowest([c.low_pass_hz for c in of], min),
+        notch_hz=narrowest([c.notch_hz for c in of], min),
     )
 
 
-def _group(item: Dataset, big_endian: bool) -> Group:
+def _group(item: Dataset, place: int, big_endian: bool) -> Group:
     count, n = _integer(item, "NumberOfWaveformChannels"), _integer(item, "NumberOfWaveformSamples")
-    fs = _number(item, "SamplingFrequency")
+    fs = number(item, "SamplingFrequency")
     if not 1 <= count <= MAX_CHANNELS or not n >= 1 or count * n > MAX_SAMPLES:
-        raise _invalid("number of channels or samples out of range")
+        raise invalid("number of channels or samples out of range")
     if fs is None or not 1.0 <= fs <= MAX_FS_HZ:
-        raise _invalid("sampling frequency missing or out of range")
+        raise invalid("sampling frequency missing or out of range")
+    offset = number(item, "MultiplexGroupTimeOffset")
+    if offset is not None and not abs(offset) <= _MAX_OFFSET_MS:
+        raise invalid("time offset out of range")
     definitions = item.get("ChannelDefinitionSequence")
     if definitions is None or len(definitions) != count:
-        raise _invalid("channel definitions and number of channels differ")
+        raise invalid("channel definitions and number of channels differ")
     stored, padding = _stored_samples(item, count, n, big_endian)
     names: set[str] = set()
     channels = []
     for row, definition in zip(stored, definitions, strict=True):
-        name = unique_name(_channel_name(definition), names)
-        channels.append(_channel(definition, name, row, padding, fs))
+        name = unique_name(channel_name(definition), names)
+        channels.append(channel(definition, name, row, padding, fs))
     label = str(item.get("MultiplexGroupLabel") or "").upper()
     return Group(
+        number=place,
         label=label,
         is_median=any(word in label for word in _MEDIAN_WORDS),
         is_original=str(item.get("WaveformOriginality") or "ORIGINAL").upper() != "DERIVED",
         fs_hz=fs,
+        offset_ms=offset,
         channels=tuple(channels),
     )
 
 
 def _stored_samples(item: Dataset, count: int, n: int, big_endian: bool) -> tuple[NDArray[Any], int | None]:
     """(samples as stored, shape (count, n); the padding value or None)."""
-    interpretation = str(item.get("WaveformSampleInterpretation") or "")
+    interpretation = str(item.get("WaveformSampleInterpretation") or "").strip()
     if interpretation not in _SAMPLE_TYPES:
         raise InputRejected("dicom_waveform_encoding", "The waveform's sample encoding is not supported.")
     kind = np.dtype((">" if big_endian else "<") + _SAMPLE_TYPES[interpretation])
     if _integer(item, "WaveformBitsAllocated") != 8 * kind.itemsize:
-        raise _invalid("bits allocated and sample interpretation differ")
+        raise invalid("bits allocated and sample interpretation differ")
     raw = item.get("WaveformData")
     if not isinstance(raw, bytes) or len(raw) < count * n * kind.itemsize:
         raise InputRejected("dicom_truncated", "The waveform holds fewer samples than it declares.")
@@ -159,84 +216,8 @@ def _stored_samples(item: Dataset, count: int, n: int, big_endian: bool) -> tupl
     return stored, int(padding) if isinstance(padding, int) else None
 
 
-def _channel(definition: Dataset, name: str, row: NDArray[Any], padding: int | None, fs_hz: float) -> Channel:
-    sensitivity = _number(definition, "ChannelSensitivity")
-    units = definition.get("ChannelSensitivityUnitsSequence")
-    unit = str(units[0].get("CodeValue") or "").strip() if units else ""
-    if not sensitivity or not unit:
-        raise InputRejected("ecg_no_scale", "A waveform channel states no sensitivity or no unit.")
-    correction = _number(definition, "ChannelSensitivityCorrectionFactor")
-    baseline = _number(definition, "ChannelBaseline") or 0.0
-    scale = sensitivity * (1.0 if correction is None else correction)
-    if not (_SCALE_RANGE[0] <= abs(scale) <= _SCALE_RANGE[1] and abs(baseline) <= _SCALE_RANGE[1]):
-        raise InputRejected("ecg_no_scale", "A waveform channel's sensitivity or baseline is out of range.")
-    # the baseline is stated in the unit of the sensitivity (PS3.3 C.10.9.1.4.2), so it is added after scaling
-    values = row.astype(np.float64) * scale + baseline
-    if padding is not None:
-        values[_padded(row, padding, fs_hz)] = np.nan
-    per_mv = _PER_MV.get(unit.lower().replace("\u03bc", "\u00b5"))
-    return Channel(
-        name=name,
-        unit="mV" if per_mv else unit,
-        is_ecg=per_mv is not None,
-        samples=values * per_mv if per_mv else values,
-        high_pass_hz=_number(definition, "FilterLowFrequency"),
-        low_pass_hz=_number(definition, "FilterHighFrequency"),
-        notch_hz=_number(definition, "NotchFilterFrequency"),
-    )
-
-
-def _padded(row: NDArray[Any], padding: int, fs_hz: float) -> NDArray[np.bool_]:
-    """Which samples are padding. An end of the sample range always is; any other value only in runs of 0.1 s.
-
-    Writers in use declare 0 as padding while 0 is also an ordinary sample.
-    """
-    same = np.asarray(row == padding)
-    bounds = np.iinfo(row.dtype)
-    if padding in (bounds.min, bounds.max):
-        return same
-    padded = np.zeros_like(same)
-    for start, stop in zip(*run_lengths(same), strict=True):
-        padded[start:stop] = stop - start >= _PADDING_RUN_S * fs_hz
-    return padded
-
-
-def _channel_name(definition: Dataset) -> str:
-    sources = definition.get("ChannelSourceSequence")
-    source = sources[0] if sources else Dataset()
-    code = _LEAD_CODE.match(str(source.get("CodeValue") or "").strip())
-    if code and int(code[1]) in _LEAD_NUMBERS:
-        return _LEAD_NUMBERS[int(code[1])]
-    meaning, label = str(source.get("CodeMeaning") or "").strip(), str(definition.get("ChannelLabel") or "").strip()
-    for text in (label, meaning):
-        named = standard_lead_name(text)
-        if named in STANDARD_LEADS:
-            return named
-        words = _LEAD_WORDS.match(text)
-        if words:
-            return standard_lead_name(words[1])
-    return (label or meaning or "channel")[:64]
-
-
-def _number(item: Dataset, keyword: str) -> float | None:
-    value = item.get(keyword)
-    if value is None or value == "":
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as e:
-        raise _invalid(f"{keyword} is not a number") from e
-    if not math.isfinite(number):
-        raise _invalid(f"{keyword} is not finite")
-    return number
-
-
 def _integer(item: Dataset, keyword: str) -> int:
     value = item.get(keyword)
     if not isinstance(value, int):
-        raise _invalid(f"{keyword} is missing")
+        raise invalid(f"{keyword} is missing")
     return int(value)
-
-
-def _invalid(what: str) -> InputRejected:
-    return InputRejected("dicom_waveform_invalid", f"The waveform cannot be read: {what}.")

@@ -47,6 +47,9 @@ class Given:
     unit: str | None = None
     """``"mV"``, ``"uV"``, ``"nV"`` or ``"V"``: what one step of the stored numbers is."""
 
+    def __bool__(self) -> bool:
+        return self.fs_hz is not None or self.unit is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -73,6 +76,8 @@ class Format:
         seen_from_device: whether a file that a device or its software wrote has been read and compared with a key.
             Otherwise the reader was written from the published description alone, and does not count as read.
         extensions: as found in the field; for people only, nothing is told from them.
+        is_whole: False while the bytes end before what their own header declares; cheap, looks at a header and at
+            lengths only, never raises. None: nothing in the format tells. Markup needs none: its root must be closed.
     """
 
     name: str
@@ -81,6 +86,7 @@ class Format:
     read: Callable[[Source], EcgRecord]
     seen_from_device: bool
     extensions: tuple[str, ...] = ()
+    is_whole: Callable[[bytes], bool] | None = None
 
 
 def _root(head: bytes) -> str:

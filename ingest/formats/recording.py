@@ -17,11 +17,14 @@ from teleread.ingest.formats.registry import FORMATS
 from teleread.ingest.formats.sniff import ECG_FORMATS, kind_of, sniff
 from teleread.ingest.formats.wfdb import bytes_needed, read_wfdb
 from teleread.ingest.formats.wfdb_header import MAX_HEADER_BYTES, Header, parse_header
+from teleread.ingest.formats.wholeness import picture_is_whole, text_is_whole
 from teleread.signal.ecg.record import EcgRecord
 
 _SOP_INSTANCE_UID, _WAVEFORM_SEQUENCE = 0x00080018, 0x54000100
 _READABLE = ECG_FORMATS | {"dicom", "zip"}
 _READERS = {one.name: one.read for one in FORMATS}
+_WHOLENESS = {one.name: one.is_whole for one in FORMATS}
+_STATED_BY_PERSON = frozenset({"csv"})
 _PIXELS = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009, 0x00287FE0})
 
 
@@ -76,7 +79,8 @@ def is_whole(files: Mapping[str, bytes]) -> bool:
     """
     if not files or not all(files.values()) or missing_part(files) is not None:
         return False
-    return all(_is_whole(data, files) for data in files.values())
+    signals = {name for data in files.values() if (header := _header(data)) for name in header.files}
+    return all(_is_whole(data, files) for name, data in files.items() if name not in signals)
 
 
 def _is_whole(data: bytes, files: Mapping[str, bytes]) -> bool:
@@ -96,7 +100,10 @@ def _is_whole(data: bytes, files: Mapping[str, bytes]) -> bool:
         except InputRejected as e:
             return e.code != "wfdb_truncated"
         return all(len(files[name]) >= (bytes_needed(header, name) or 1) for name in header.files)
-    return True
+    if found in ("pdf", "png", "jpeg"):
+        return picture_is_whole(data, found)
+    known = _WHOLENESS.get(str(found))
+    return known(data) if known is not None else text_is_whole(data)
 
 
 def _dicom_is_whole(data: bytes) -> bool:
@@ -125,8 +132,11 @@ def _header(data: bytes) -> Header | None:
 
 
 def _read_files(files: Mapping[str, bytes], zone: tzinfo, given: Given) -> EcgRecord:
-    found = {name: sniff(data) for name, data in files.items()}
+    found = _kinds(files)
     readable = [name for name, kind in found.items() if kind in _READABLE]
+    if len(readable) > 1 and not given:
+        # a table beside a recording is its export: it cannot say its rate or unit itself
+        readable = [name for name in readable if found[name] not in _STATED_BY_PERSON] or readable
     if not readable:
         if any(kind is not None for kind in found.values()):
             raise InputRejected("format_unsupported", "Files of this kind cannot be read as an ECG.")
@@ -142,6 +152,13 @@ def _read_files(files: Mapping[str, bytes], zone: tzinfo, given: Given) -> EcgRe
     if kind == "wfdb":
         return read_wfdb(data, files, zone)
     return _READERS[str(kind)](Source(data, files, zone, given))
+
+
+def _kinds(files: Mapping[str, bytes]) -> dict[str, str | None]:
+    """What each file is. A signal file is its header's, whatever its samples look like."""
+    headers = [header for data in files.values() if (header := _header(data)) is not None]
+    signals = {name for header in headers for name in header.files}
+    return {name: None if name in signals else sniff(data) for name, data in files.items()}
 
 
 def _gather(path: Path) -> dict[str, bytes]:

@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
+from teleread.ingest.formats import (
+    aecg,
+    cardiosoft,
+    contec,
+    edf,
+    fhir,
+    healforce,
+    ishne,
+    mfer,
+    mortara,
+    muse,
+    schiller,
+    scp,
+    sierra,
+    zoncare,
+)
 from teleread.ingest.formats.format import Format, Head
 
-FORMATS: tuple[Format, ...] = ()
+FORMATS: tuple[Format, ...] = (
+    # a magic word at a fixed place
+    ishne.FORMAT,
+    edf.FORMAT,
+    scp.FORMAT,
+    healforce.FORMAT,
+    # a root element
+    aecg.FORMAT,
+    muse.FORMAT,
+    sierra.FORMAT,
+    cardiosoft.FORMAT,
+    schiller.FORMAT,
+    zoncare.FORMAT,
+    mortara.FORMAT,
+    fhir.FORMAT,
+    # numbers that fit together
+    contec.FORMAT,
+    mfer.FORMAT,
+)
 """Beside DICOM and WFDB, which have signs of their own in :mod:`teleread.ingest.formats.sniff`."""
 
 

@@ -22,6 +22,7 @@ _ECG_SOP_CLASSES = frozenset(
         "1.2.840.10008.5.1.4.1.1.9.1.2",  # General ECG Waveform Storage
         "1.2.840.10008.5.1.4.1.1.9.1.3",  # Ambulatory ECG Waveform Storage
         "1.2.840.10008.5.1.4.1.1.9.1.4",  # General 32-bit ECG Waveform Storage
+        "1.2.840.10008.5.1.4.1.1.9.2.1",  # Hemodynamic Waveform Storage: monitors store ECG leads under it
     }
 )
 _STORAGE = "1.2.840.10008.5.1.4.1.1."

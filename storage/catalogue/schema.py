@@ -183,6 +183,30 @@ recordings = Table(
     Column("flags", JSON),  # what the automatic reading flagged: [code, kind, severity] each; absent before version 3
 )
 
+# What recordings are found by when they come once more in another encoding (signal/ecg/fingerprint.py).
+fingerprints = Table(
+    "fingerprints",
+    metadata,
+    Column("arrival_id", ForeignKey("arrivals.id"), primary_key=True),
+    Column("acquired_at", UtcDateTime),
+    Column("level_ii_uv", Float),  # absent when the recording has not stored this lead
+    Column("level_v2_uv", Float),
+    Column("facts", JSON, nullable=False),  # a Fingerprint
+)
+Index("ix_fingerprints_acquired_at", fingerprints.c.acquired_at)
+Index("ix_fingerprints_level_ii_uv", fingerprints.c.level_ii_uv)
+
+# One recording that came more than once. Read once: the later arrival belongs to the earlier one's case.
+same_recordings = Table(
+    "same_recordings",
+    metadata,
+    Column("arrival_id", ForeignKey("arrivals.id"), primary_key=True),  # the later one
+    Column("other_arrival_id", ForeignKey("arrivals.id"), primary_key=True),
+    Column("read_once", Boolean, nullable=False),  # false: another site's or another patient's, so both are read
+    Column("found_at", UtcDateTime, nullable=False),
+)
+Index("ix_same_recordings_other", same_recordings.c.other_arrival_id)
+
 derived = Table(
     "derived",
     metadata,

@@ -14,6 +14,7 @@ from teleread.errors import InputRejected, Misconfigured
 
 if TYPE_CHECKING:
     # imported where needed: other commands should not wait for SciPy
+    from teleread.ingest.formats.format import Given
     from teleread.signal.ecg.analysis import Analysis
     from teleread.signal.ecg.record import EcgRecord
     from teleread.signal.ecg.serial import Change
@@ -29,7 +30,9 @@ def add_command(commands: Any) -> None:
         help="read, measure, judge and draw one recording",
         description="Prints what the program measured and flagged, all of it unconfirmed; no flag never means normal.",
     )
-    ecg.add_argument("file", type=Path, metavar="FILE", help="an ECG file, a WFDB header, or a ZIP of a recording")
+    ecg.add_argument(
+        "file", type=Path, metavar="FILE", help="an ECG file (`teleread formats`), or a ZIP of a recording"
+    )
     ecg.add_argument("--json", action="store_true", help="the whole analysis as JSON (docs/ecg-json.md)")
     ecg.add_argument("--profile", metavar="NAME", help="the list of limits that flags (default: standard)")
     ecg.add_argument("--compare", type=Path, metavar="EARLIER", help="also say what changed since this recording")
@@ -45,7 +48,23 @@ def add_command(commands: Any) -> None:
     ecg.add_argument("--start", type=float, default=0.0, metavar="S", help="second at which the sheet begins")
     ecg.add_argument("--language", choices=["en", "zh"], default="en", help="of the sheet (default: en)")
     ecg.add_argument("--identity", action="store_true", help="print the patient's name and number on the sheet")
+    add_given(ecg)
     ecg.set_defaults(run=run_ecg)
+
+
+def add_given(parser: argparse.ArgumentParser) -> None:
+    """Add what a person must state about a file that cannot say it itself (CSV)."""
+    parser.add_argument(
+        "--fs-hz", "--fs", type=_positive, metavar="HZ", help="the sampling rate of a CSV file, which cannot say it"
+    )
+    parser.add_argument("--unit", choices=("mV", "uV", "nV", "V"), help="the unit of a CSV file's numbers")
+
+
+def given(options: argparse.Namespace) -> Given | None:
+    """What was stated with :func:`add_given`'s options."""
+    from teleread.ingest.formats.format import Given
+
+    return Given(options.fs_hz, options.unit) if options.fs_hz or options.unit else None
 
 
 def run_ecg(options: argparse.Namespace) -> int:
@@ -54,7 +73,7 @@ def run_ecg(options: argparse.Namespace) -> int:
 
     if options.profile:
         _check_profile(options.profile)
-    record = read_ecg(existing_file(options.file))
+    record = read_ecg(existing_file(options.file), given=given(options))
     # what is wrong with the request is said before the long work
     _check_start(record, options.start)
     if options.plot:
@@ -63,7 +82,7 @@ def run_ecg(options: argparse.Namespace) -> int:
     analysis = found.to_json()
     changes: tuple[Change, ...] = ()
     if options.compare:
-        earlier = read_ecg(existing_file(options.compare))
+        earlier = read_ecg(existing_file(options.compare), given=given(options))
         changes = _changes(record, found, earlier, _analyse(earlier, options.profile))
         analysis["comparison"] = [asdict(change) for change in changes]
     drawn = list(_plot(record, analysis, changes, options)) if options.plot else []
@@ -158,6 +177,16 @@ def _check_plot(out: Path, language: str) -> None:
         raise InputRejected("folder_missing", f"There is no folder {out.parent} to write {out.name} to.")
     if language == "zh" and out.suffix == ".png" and chinese_font() is None:
         raise InputRejected("font_missing", "This machine has no Chinese font; draw an SVG or a PDF.")
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value <= 100_000.0:
+        raise argparse.ArgumentTypeError("a rate is a number from above 0 to 100000")
+    return value
 
 
 def _plot_path(text: str) -> Path:

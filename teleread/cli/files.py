@@ -11,19 +11,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from teleread.cli import ecg
+from teleread.cli import convert, ecg
 from teleread.cli.ecg_report import finding_text
 from teleread.errors import InputRejected, TelereadError
 
 
 def add_commands(commands: Any) -> None:
-    """Add ``ecg``, ``check`` and ``anonymise``."""
+    """Add ``ecg``, ``check``, ``formats``, ``convert`` and ``anonymise``."""
     ecg.add_command(commands)
 
     check = commands.add_parser("check", help="the quality verdict alone")
     check.add_argument("files", type=Path, nargs="+", metavar="FILE")
     check.add_argument("--json", action="store_true", help="one JSON object a line")
+    ecg.add_given(check)
     check.set_defaults(run=run_check)
+    convert.add_commands(commands)
 
     anonymise = commands.add_parser(
         "anonymise",
@@ -54,7 +56,7 @@ def run_check(options: argparse.Namespace) -> int:
     worst = 0
     for path in options.files:
         try:
-            record = read_ecg(ecg.existing_file(path))
+            record = read_ecg(ecg.existing_file(path), given=ecg.given(options))
             quality = assess_quality(record.signals_mv, record.fs_hz, record.leads)
         except TelereadError as error:
             worst = max(worst, error.exit_code)

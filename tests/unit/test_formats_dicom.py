@@ -64,7 +64,7 @@ def test_the_median_is_not_taken_even_when_it_stands_first() -> None:
 
 def test_device_values_are_kept_and_marked_as_the_devices() -> None:
     record = read_ecg(ECG)
-    assert ("RR Interval", 982.0, "ms") in {(m.name, m.value, m.unit) for m in record.device_measurements}
+    assert ("rr_interval", 982.0, "ms") in {(m.name, m.value, m.unit) for m in record.device_measurements}
     assert "RITMO SINUSALE" in record.device_statements
 
 

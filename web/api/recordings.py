@@ -6,6 +6,7 @@ import json
 from typing import Annotated
 
 from fastapi import APIRouter
+from fastapi import Path as InPath
 from sqlalchemy import Connection
 from starlette.responses import JSONResponse, Response
 
@@ -35,6 +36,20 @@ def display(seat: Annotated[Seat, allow("reader", audit="view")], arrival_id: st
 def wave(seat: Annotated[Seat, allow("reader", audit="view")], arrival_id: str) -> Response:
     """The samples: 16-bit little-endian steps, lead after lead."""
     return Response(_derived(seat, arrival_id, "wave.i16"), media_type="application/octet-stream")
+
+
+@router.get("/api/recordings/{arrival_id}/shown/{name}")
+def shown(
+    seat: Annotated[Seat, allow("reader", audit="view")],
+    arrival_id: str,
+    name: Annotated[str, InPath(pattern=r"^(picture|document)(-[2-8])?\.(png|pdf)$")],
+) -> Response:
+    """A picture of an ECG as our own decoder drew it, or a PDF as it came, which no browser opens among our pages."""
+    data = _derived(seat, arrival_id, name)
+    if name.endswith(".png"):
+        return Response(data, media_type="image/png")
+    headers = {"content-disposition": f'attachment; filename="{arrival_id[:12]}-{name}"'}
+    return Response(data, media_type="application/pdf", headers=headers)
 
 
 def _derived(seat: Seat, arrival_id: str, name: str) -> bytes:

@@ -64,6 +64,7 @@ def show(
         "about": viewed.value.about,
         "issuers": identity_corrections.issuers(services, [person.issuer, case.item.site_id]),
         "unrecorded": not viewed.recorded,
+        "shown_as": viewed.value.shown_as,
     }
     if keys[0] is not None:
         display = _json(services, keys[0])
@@ -147,6 +148,7 @@ class _Read:
     acquired_at: datetime | None
     reports: list[Report]
     keys: tuple[str | None, str | None]  # of display.json and analysis.json
+    shown_as: list[str]  # pictures and documents
     about: CaseIdentity
 
 
@@ -163,6 +165,7 @@ def _read(conn: Connection, case_id: str, now: datetime) -> _Read:
         acquired_at,
         reports.reports_of(conn, case_id),
         (display, analysis),
+        queries.shown_of(conn, item.arrival_id),
         case_identity.read(conn, item, acquired_at, now),
     )
 
