@@ -14,10 +14,10 @@ from teleread.errors import InputRejected
 from teleread.ingest.formats import mfer_tags as tags
 from teleread.ingest.formats.dicom_waveform import MAX_FS_HZ, MAX_SAMPLES
 from teleread.ingest.formats.format import Format, Head, Source
+from teleread.ingest.formats.lead_codes import LEAD_NAMES
 from teleread.ingest.formats.mfer_tags import Definition, Definitions, Frame, broken, truncated
 from teleread.ingest.formats.names import unique_name
 from teleread.ingest.formats.persons import full_name, utc
-from teleread.ingest.formats.lead_codes import LEAD_NAMES
 from teleread.signal.ecg.record import Device, EcgRecord, Filters, OtherChannel, Patient, with_derived_leads
 
 Samples = NDArray[np.float64]

@@ -64,13 +64,19 @@ class Item:
 
 
 class Spool:
-    """The folder of recordings; one process at a time owns it, any number of its threads use it."""
+    """The folder of recordings; one process at a time owns it, any number of its threads use it.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        owner: False to look only, beside the process that owns it.
+    """
+
+    def __init__(self, folder: Path, *, owner: bool = True) -> None:
         self.folder = folder
+        self._owner = owner
         self._lock = threading.RLock()
         self.changed = threading.Condition(self._lock)
-        (folder / "items").mkdir(parents=True, exist_ok=True)
+        if owner:
+            (folder / "items").mkdir(parents=True, exist_ok=True)
         self._items = {item.id: item for item in self._read_all()}
 
     def add(self, files: Mapping[str, bytes], *, urgent: bool, seen_at: float) -> Item:
@@ -155,11 +161,13 @@ class Spool:
 
     def _read_all(self) -> list[Item]:
         found = []
-        for place in (self.folder / "items").iterdir():
+        places = (self.folder / "items").iterdir() if (self.folder / "items").is_dir() else ()
+        for place in places:
             row = read_json(place / "item.json")
             if row is None:
-                # cut short before it was written down: nobody was told that it is here, and it is still in its folder
-                shutil.rmtree(place, ignore_errors=True)
+                if self._owner:
+                    # cut short before it was written down: nobody was told of it, and it is still in its own folder
+                    shutil.rmtree(place, ignore_errors=True)
                 continue
             files = tuple(File(**one) for one in row.pop("files"))
             found.append(Item(files=files, receipts=tuple(row.pop("receipts")), **row))

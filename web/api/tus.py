@@ -32,6 +32,7 @@ from teleread.errors import Conflict, InputRejected
 from teleread.pipeline.land import land_again
 from teleread.pipeline.spool import Spool, Upload, expiry, upload_id
 from teleread.pipeline.uploads import finish
+from teleread.storage import agents
 from teleread.web import sending
 from teleread.web.errors import NotFound
 from teleread.web.limits import CHUNK_WAIT_S
@@ -154,6 +155,9 @@ def make_urgent(
 
 def _begin(spool: Spool, seat: Seat, length: int, announced: _Announced) -> Upload:
     services, site_id = seat.services, seat.site_id
+    if seat.account is not None and agents.is_agent(seat.account):
+        with services.catalogue.write() as conn:
+            agents.seen(conn, seat.account, services.clock())
     priority = sending.priority_of(services, site_id, announced.urgent)
     upload = Upload(
         id=secrets.token_hex(16),
