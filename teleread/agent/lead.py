@@ -87,6 +87,8 @@ class Lead:
         self.skew_s: float | None = None
         """Our clock less the lead hospital's, as its last answer showed it."""
         self.sent_bytes = 0
+        self.last_byte_at = 0.0
+        """When the last block was given to the line, by ``clock``."""
 
     def close(self) -> None:
         """End the connection."""
@@ -194,6 +196,7 @@ class Lead:
             block = body[start : start + _BLOCK]
             self.sent_bytes += len(block)
             yield block
+            self.last_byte_at = self._clock()
 
     def _learn_skew(self, date: str | None) -> None:
         if date:
