@@ -199,14 +199,17 @@ class Spool:
         except FileNotFoundError:
             return 0
 
-    def uploads(self, site_id: str | None = None) -> Iterator[Upload]:
-        """All uploads, or those of one site, in no order."""
+    def uploads(self, site_id: str | None = None, *, unsettled: bool = False) -> Iterator[Upload]:
+        """All uploads, or those of one site, in no order; only those on their way when ``unsettled``."""
         try:
             sites = os.listdir(self.folder) if site_id is None else [site_id]
             names = [(site, name) for site in sites for name in os.listdir(self.folder / site)]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         for site, name in names:
+            # settled ones are many, and known by their missing bytes without being read
+            if unsettled and not (self.folder / site / name / "bytes").exists():
+                continue
             if (found := self.find(site, name)) is not None:
                 yield found
 

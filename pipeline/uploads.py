@@ -54,16 +54,15 @@ def finish(services: Services, spool: Spool, upload: Upload) -> Upload:
 
 
 def finish_left(services: Services, spool: Spool) -> int:
-    """Land what was whole when a process died, and forget what nobody goes on with; returns how many were landed."""
+    """Land what was whole when a process died; returns how many were landed."""
     landed = 0
-    for upload in spool.uploads():
+    for upload in spool.uploads(unsettled=True):
         if upload.settled or not spool.is_whole(upload):
             continue
         try:
             landed += finish(services, spool, upload).settled
         except TelereadError as error:
             log.warning("upload %s is not landed: %s", upload.id, error.code)
-    spool.expire(services.clock())
     return landed
 
 

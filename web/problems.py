@@ -122,7 +122,7 @@ _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_SETUP, ("report_path_missing", "site_has_no_folder", "pool_unavailable", "pool_closed")),
     (_SETUP, ("alliance_invalid", "alliance_missing", "settings_invalid", "route_without_guard")),
     (_SETUP, ("flag_profile_unknown", "flag_profile_not_in_effect", "flag_profile_invalid")),
-    (_UNSUPPORTED, ("format_unsupported", "dicom_unsupported", "not_one_image", "dicom_too_large")),
+    (_UNSUPPORTED, ("format_unsupported", "dicom_unsupported", "not_one_image", "dicom_too_large", "file_too_large")),
     (_NOT_ECG, ("dicom_no_image", "dicom_not_part10", "dicom_no_instance")),
 )
 

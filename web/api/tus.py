@@ -44,8 +44,8 @@ router = APIRouter()
 VERSION = "1.0.0"
 MAX_LENGTH = 8 << 30
 ALGORITHMS = ("sha256", "sha1")
-OPEN_AT_ONCE = 4096
-"""Uploads on their way of one site; more are refused until some are whole."""
+OPEN_AT_ONCE = 20_000
+"""Uploads of one site that are on their way or were lately; more must wait, unless they are urgent."""
 _METADATA_BYTES = 4096
 _GATHER_BYTES = 256 << 10  # written to the disk at once
 _STALE_S = 2.0  # a request that has brought nothing for so long gives way to a new one
@@ -180,7 +180,7 @@ def _begin(spool: Spool, seat: Seat, length: int, announced: _Announced) -> Uplo
             return spool.raise_priority(found, priority) if _higher(priority, found.priority) else found
         if found is not None:
             spool.remove(found)
-    if spool.count(site_id) >= OPEN_AT_ONCE:
+    if priority != "urgent" and spool.count(site_id) >= OPEN_AT_ONCE:
         raise Conflict("too_many_uploads", "Too many uploads of this site are on their way.")
     return spool.create(upload)
 
