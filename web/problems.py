@@ -135,6 +135,18 @@ _SINGLE: dict[str, Problem] = {
         N_("The file is larger than this page takes."),
         N_("Send one recording at a time; telephone if it is urgent."),
     ),
+    "line_broken": Problem(
+        N_("The line to the lead hospital is broken."),
+        N_("Nothing to do: it is sent by itself once the line is back. If it is urgent, telephone now."),
+    ),
+    "not_landed_yet": Problem(
+        N_("The lead hospital has the file and has not stored it for good yet."),
+        N_("Nothing to do: it is asked again by itself."),
+    ),
+    "server_not_trusted": Problem(
+        N_("Somebody else answers at the lead hospital's address, or its certificate has changed."),
+        N_("Tell the lead hospital's engineer: this PC needs a new invitation. If it is urgent, telephone now."),
+    ),
     "too_many_uploads": Problem(
         N_("Very many files of this site are on their way already."),
         N_("Wait until some have arrived; the others are sent by themselves. If it is urgent, telephone now."),

@@ -7,16 +7,20 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from teleread.agent import home
 from teleread.agent.disk import read_json, write_json
+from teleread.agent.follow import Assessor, Follower
+from teleread.agent.judge import Judge
 from teleread.agent.lead import Lead, LineBroken, Refused
+from teleread.agent.page import PORT, Desk, serving
 from teleread.agent.sender import Sender, running
 from teleread.agent.spool import Spool
 from teleread.agent.watch import Watcher
@@ -37,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--status", action="store_true", help="what waits, what was sent, and how the line is")
     parser.add_argument(
         "--home", type=Path, default=default_home(), help="the agent's own folder (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--page", type=int, default=PORT, metavar="PORT", help="of the agent's page (default: %(default)s)"
     )
     parser.add_argument("--cap", type=float, metavar="KBIT", help="use no more of the line than so many kbit/s")
     parser.add_argument("--json", action="store_true", help="say it as JSON")
@@ -98,15 +105,9 @@ def _send(options: argparse.Namespace) -> int:
         raise ValueError("The folder to watch is not there.")
     with _sole_owner(options.home):
         spool = Spool(options.home)
-        items = [
-            spool.add_paths({path.name: path}, urgent=options.urgent, seen_at=time.time()).id
-            for path in _there(options)
-        ]
-        cap = options.cap * 1000 / 8 if options.cap else None
-        token = identity.token if identity.is_local else None
-        lead = Lead(identity.url, context=identity.context(), token=token, cap_bytes_s=cap)
-        sender = Sender(spool, lead)
-        with running(sender):
+        now = time.time()
+        items = [spool.add_paths({path.name: path}, urgent=options.urgent, seen_at=now).id for path in _there(options)]
+        with _at_work(options, identity, spool) as (sender, lead):
             if options.watch is not None:
                 _watch(options, spool, sender, lead)
             _wait_for(options, spool, sender, lead, items)
@@ -114,6 +115,47 @@ def _send(options: argparse.Namespace) -> int:
         sent = [asdict(item) for item in map(spool.find, items) if item is not None]
         _say(options, {"items": sent}, "\n".join(_line(one) for one in sent))
         return _REJECTED if failed else _OK
+
+
+@contextmanager
+def _at_work(options: argparse.Namespace, identity: home.Identity, spool: Spool) -> Iterator[tuple[Sender, Lead]]:
+    """Sender, judge, follower and page, each on its thread, until the block ends."""
+    lead = _lead(options, identity)
+    sender = Sender(spool, lead)
+    with ExitStack() as stack:
+        stack.enter_context(running(sender))
+        if options.watch is not None:
+            workers: list[Assessor | Follower] = [
+                Assessor(spool, Judge()),
+                Follower(spool, _lead(options, identity)),
+            ]
+            for worker in workers:
+                stack.enter_context(_on_a_thread(worker))
+            desk = Desk(spool, sender, identity, str(options.watch), lambda: lead.skew_s)
+            try:
+                port = stack.enter_context(serving(desk, options.page))
+                print(f"teleread: http://127.0.0.1:{port} shows how it goes", file=sys.stderr)
+            except OSError:
+                # the recordings matter more than the page
+                logging.warning("the page's port %d is taken: no page", options.page)
+        yield sender, lead
+
+
+@contextmanager
+def _on_a_thread(worker: Assessor | Follower) -> Iterator[None]:
+    thread = threading.Thread(target=worker.run, name=type(worker).__name__, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join()
+
+
+def _lead(options: argparse.Namespace, identity: home.Identity) -> Lead:
+    cap = options.cap * 1000 / 8 if options.cap else None
+    token = identity.token if identity.is_local else None
+    return Lead(identity.url, context=identity.context(), token=token, cap_bytes_s=cap)
 
 
 def _there(options: argparse.Namespace) -> list[Path]:
