@@ -40,6 +40,7 @@ PAGE = {
     "amber": N_("AMBER: usable, with faults"),
     "red": N_("RED: hard to read"),
     "none": N_("not judged here"),
+    "judging": N_("being judged …"),
     "unreadable": N_("AMBER: not analysed"),
     "whole": N_("whole recording"),
     "case_SCHEDULED": N_("waiting for a reader"),

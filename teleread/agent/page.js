@@ -76,8 +76,9 @@ function row(item) {
   name.textContent = item.name;
   if (item.urgent) name.append(document.createElement("br"), span(say("urgent"), "critical"));
   const quality = line.insertCell();
-  const light = item.verdict.failure ? "amber" : item.verdict.light ?? "none";
-  quality.append(span(item.verdict.failure ? say("unreadable") : say(light), light));
+  const judged = "light" in item.verdict;
+  const light = item.verdict.failure ? "amber" : judged ? item.verdict.light : "none";
+  quality.append(span(!judged ? say("judging") : item.verdict.failure ? say("unreadable") : say(light), light));
   for (const one of item.verdict.findings ?? []) {
     const where = one.electrode ? say(`electrode.${one.electrode}`) : one.lead ?? say("whole");
     const text = document.createElement("p");
