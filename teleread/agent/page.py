@@ -74,14 +74,16 @@ class Desk:
             ],
         }
 
-    def _row(self, item: Item, sending: str, sent: int) -> dict[str, Any]:
+    def _row(self, item: Item) -> dict[str, Any]:
+        progress = None if self.sender is None else self.sender.progress
+        on_its_way = progress is not None and progress.item == item.id and not progress.failure
         return {
             "id": item.id,
             "name": item.files[0].name,
             "seen_at": item.seen_at,
             "urgent": item.urgent,
-            "state": "sending" if item.state == "queued" and item.id == sending else item.state,
-            "percent": int(100 * sent / item.size) if item.size and item.id == sending else 0,
+            "state": "sending" if item.state == "queued" and on_its_way else item.state,
+            "percent": int(100 * progress.sent / item.size) if progress and on_its_way and item.size else 0,
             "receipts": list(item.receipts),
             "verdict": dict(item.verdict),
             "failure": item.failure,
