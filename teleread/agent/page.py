@@ -69,9 +69,7 @@ class Desk:
             "waiting": len(queued),
             "urgent": sum(one.urgent for one in queued),
             "telephone_now": bool(late),
-            "items": [
-                self._row(one, progress.item if progress else "", progress.sent if progress else 0) for one in newest
-            ],
+            "items": [self._row(one) for one in newest],
         }
 
     def _row(self, item: Item) -> dict[str, Any]:
