@@ -89,7 +89,7 @@ def _read(files: Mapping[str, bytes], options: Mapping[str, Any]) -> EcgRecord:
 
 
 def _plain_wfdb(files: Mapping[str, bytes], pseudonym: str, options: Mapping[str, Any]) -> Mapping[str, bytes]:
-    if not any(sniff(data) == "wfdb" for data in files.values()):
+    if sum(sniff(data) == "wfdb" for data in files.values()) != 1:
         # never the bytes as they came: identity may stand anywhere in them
         record = _read(files, options)
         files = write_wfdb(replace(record, patient=Patient(), acquired_at=None, age_years=None), "rec")

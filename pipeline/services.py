@@ -18,7 +18,7 @@ from teleread.storage.vault import KeyRing, Vault
 from teleread.storage.vault import schema as vault_schema
 
 # Part of every derived object's key. Raise it when the same input may give other derived bytes.
-PIPELINE_VERSION = "3"
+PIPELINE_VERSION = "4"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,14 @@ import pydicom
 from pydicom.data import get_testdata_file
 
 
+def from_another_moment(dataset: pydicom.Dataset, seed: int) -> None:
+    """Let the tracing begin elsewhere, for each seed, so that it is another recording of the same heart."""
+    for group in dataset.WaveformSequence:
+        frame = 2 * int(group.NumberOfWaveformChannels)
+        cut = frame * (41 * seed % int(group.NumberOfWaveformSamples))
+        group.WaveformData = group.WaveformData[cut:] + group.WaveformData[:cut]
+
+
 def ecg(
     *,
     patient_id: str,
@@ -41,11 +49,7 @@ def ecg(
             del dataset[keyword]
     if at is not None:
         dataset.AcquisitionDateTime = at
-    for group in dataset.WaveformSequence:
-        # the same heart from another moment on, so that it is another recording
-        frame = 2 * int(group.NumberOfWaveformChannels)
-        cut = frame * (41 * seed % int(group.NumberOfWaveformSamples))
-        group.WaveformData = group.WaveformData[cut:] + group.WaveformData[:cut]
+    from_another_moment(dataset, seed)
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{dataset.SOPInstanceUID}.{seed}"
     own = study_seed if study_seed is not None else seed
     dataset.StudyInstanceUID = f"{dataset.StudyInstanceUID}.{own}"

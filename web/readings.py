@@ -91,6 +91,7 @@ FLAGS = {
     "pre_excited_af_fast": N_("pre-excited atrial fibrillation, fast"),
     "infarction_recent_anterior": N_("recent anterior infarction?"),
     "qtc_long": N_("long QTc"),
+    "st_discordant_excessive": N_("excessive ST elevation against QRS"),
     "st_concordant": N_("ST change in the direction of QRS"),
     "st_depression_diffuse": N_("ST depression in many leads with elevation in aVR"),
     "st_depression_posterior": N_("ST depression V1 to V3: posterior infarction?"),
@@ -133,6 +134,7 @@ NOT_JUDGED = {
     "age_outside": N_("not for this age"),
     "uncertain": N_("found, but not surely enough"),
     "switched_off": N_("switched off"),
+    "atrial_flutter": N_("flutter waves may look like ST"),
 }
 
 
@@ -248,7 +250,8 @@ def reading(analysis: Mapping[str, Any], rules: EcgRules) -> Reading:
     said = _said(analysis.get("rhythm_findings", ()), with_rates=rules.measurement)
     rhythms = dict.fromkeys(span["code"] for span in analysis["rhythm"])
     spans = _spans(analysis)
-    skipped = analysis.get("not_judged", ())
+    # before version 4 it was not said of what kind a rule is
+    skipped = [one for one in analysis.get("not_judged", ()) if "kind" not in one or rules.takes(one["kind"])]
     return Reading(
         measured=rules.measurement,
         beside=beside,

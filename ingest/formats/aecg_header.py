@@ -26,7 +26,7 @@ def patient_of(root: Element) -> Patient:
     person = subject.first("subjectdemographicperson") or Element("", {})
     gender, birth = person.first("administrativegendercode"), person.first("birthtime")
     return Patient(
-        id=(facts.words(found.get("extension")) if found else None) or facts.words(person.at("patientid")),
+        id=(facts.identifier(found.get("extension")) if found else None) or facts.identifier(person.at("patientid")),
         issuer=facts.words(found.get("assigningauthorityname")) if found else None,
         name=_name(person.first("name")),
         birth_date=facts.day(birth.get("value")) if birth else None,
@@ -83,9 +83,10 @@ def device_of(series: Element) -> Device:
 
 
 def filters_of(series: Element) -> Filters:
-    """Control variables of the series: a filter with its frequency below it."""
+    """Control variables of the series and its sets: a filter with its frequency below it."""
     found: dict[str, float] = {}
-    for outer in series.all("controlvariable")[: facts.MAX_TEXTS]:
+    variables = series.all("controlvariable") + series.all("component/sequenceset/controlvariable")
+    for outer in variables[: facts.MAX_TEXTS]:
         for variable in [outer, *outer.all("controlvariable")]:
             code = variable.first("code")
             kind = next((name for word, name in _FILTERS.items() if code and code.get("code").endswith(word)), None)

@@ -154,18 +154,18 @@ def _sets(record: EcgRecord, stored: list[int], start: datetime | None) -> Itera
             stretches[run].append(at)
         if len(stretches) > _MAX_RUNS:
             raise ValueError("the record has more gaps than can be written")
-    # a lead without any sample stands, empty, with the first; empty ones at either end keep the length
-    empty = stretches.pop((0, 0), [])
+    stretches.pop((0, 0), None)
+    # empty sets at either end keep the length; the first names all leads in their order, also where it has no sample
     for edge, there in ((0, any(a == 0 for a, _ in stretches)), (n, any(b == n for _, b in stretches))):
         if not there:
-            stretches[edge, edge].append(stored[0])
-    stretches[min(stretches)] += empty
+            stretches[edge, edge] = []
     steps = {at: step_of(record.signals_mv[at]) for at in stored}
-    for (a, b), rows in sorted(stretches.items()):
+    for place, ((a, b), rows) in enumerate(sorted(stretches.items())):
         yield f"<component><sequenceSet>\n{_time(record, a, start)}"
-        for at in rows:
-            samples = record.signals_mv[at, a:b] if at not in empty else np.zeros(0)
-            yield _sequence(record.leads[at], samples, steps[at])
+        for at in rows if place else stored:
+            yield _sequence(record.leads[at], record.signals_mv[at, a : b if at in rows else a], steps[at])
+        if place and not rows:
+            yield _sequence(record.leads[stored[0]], np.zeros(0), steps[stored[0]])
         yield "</sequenceSet></component>\n"
 
 
@@ -247,7 +247,8 @@ def _mark(record: EcgRecord, kind: str, first: int, end: int, text: str, start: 
         f'<component><annotation><code code="{MARKS[kind]}" {scheme}/>{said}<support>'
         f'<supportingROI classCode="ROIBND"><code code="ROIPS" {_ACT}/><component><boundary>'
         f'<code code="{code}" {_ACT}/><value xsi:type="{kind_of}"><low value="{low}"{unit}/>'
-        f'<high value="{high}"{unit}/></value></boundary></component></supportingROI></support></annotation></component>'
+        f'<high value="{high}"{unit}/></value></boundary></component></supportingROI></support></annotation>'
+        "</component>"
     )
 
 

@@ -89,7 +89,7 @@ def _patient(root: Element) -> Patient:
     if found is None:
         return Patient()
     return Patient(
-        id=facts.words(found.at("pid")),
+        id=facts.identifier(found.at("pid")),
         name=facts.person(found.at("name/familyname"), found.at("name/givenname")),
         birth_date=_date(found.first("birthdatetime")),
         sex=facts.sex(found.at("gender")),
@@ -114,7 +114,7 @@ def _acquired_at(found: Element | None, zone: tzinfo) -> datetime | None:
 
 
 def _digits_of(found: Element, parts: tuple[tuple[str, int], ...]) -> str:
-    texts = [found.at(tag).zfill(width) if found.at(tag).isdigit() else "" for tag, width in parts]
+    texts = [found.at(tag).zfill(width) if found.at(tag).isdecimal() else "" for tag, width in parts]
     return "".join(texts) if all(texts) else ""
 
 

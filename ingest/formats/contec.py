@@ -11,6 +11,7 @@ import re
 from datetime import UTC, datetime, tzinfo
 
 import numpy as np
+from numpy.typing import NDArray
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, decode_bare
@@ -33,8 +34,8 @@ def _recognises(head: Head) -> bool:
 
 
 def read_contec(source: Source) -> EcgRecord:
-    """II, III and V1 to V6 as stored; I, aVR, aVL and aVF follow from II and III. A lead whose electrode was off all
-    the time is left out.
+    """II, III and V1 to V6 as stored; I, aVR, aVL and aVF follow from II and III. While an electrode is off, its lead
+    has no samples.
 
     Raises:
         InputRejected: ``contec_truncated``, ``contec_broken`` (numbers beyond that of an electrode that is off),
@@ -50,27 +51,24 @@ def read_contec(source: Source) -> EcgRecord:
     stored = np.frombuffer(data, "<u2", offset=_HEADER, count=payload // 2).reshape(-1, len(_STORED)).T
     if stored.max() > _OFF:
         raise InputRejected("contec_broken", "The Contec file holds numbers that are no samples.")
-    rows = {}
-    for name, row in zip(_STORED, stored, strict=True):
-        on = row != _OFF
-        if on.any():
-            rows[name] = np.where(on, ((row.astype(np.float64) - _ZERO) * _STEP_UV) * 1e-3, np.nan)
-    if not rows:
+    if (stored == _OFF).all():
         raise InputRejected("contec_no_ecg_lead", "No electrode was connected during the recording.")
-    derived: tuple[str, ...] = ()
-    if "II" in rows and "III" in rows:
-        two, three = rows["II"], rows["III"]
-        one = two - three
-        rows |= {"I": one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
-        derived = _DERIVED
-    leads = tuple(lead for lead in STANDARD_LEADS if lead in rows)
+    signals = np.empty((len(STANDARD_LEADS), stored.shape[1]))
+    rows = dict(zip(STANDARD_LEADS, signals, strict=True))
+    for name, steps in zip(_STORED, stored, strict=True):
+        row = rows[name]
+        np.subtract(steps, _ZERO, out=row, dtype=np.float64)
+        row *= _STEP_UV
+        row *= 1e-3
+        row[steps == _OFF] = np.nan
+    _derive(rows)
     sex, age = data[40], data[41]
     return EcgRecord(
-        signals_mv=np.vstack([rows[lead] for lead in leads]),
-        leads=leads,
+        signals_mv=signals,
+        leads=STANDARD_LEADS,
         fs_hz=_FS_HZ,
         source_format="contec",
-        derived_leads=derived,
+        derived_leads=_DERIVED,
         patient=Patient(
             name=clean(decode_bare(data[32:40].split(b"\0")[0]), 64) or None,
             sex=_SEXES.get(sex),
@@ -79,6 +77,16 @@ def read_contec(source: Source) -> EcgRecord:
         age_years=float(age) if 0 < age <= _MAX_AGE else None,
         device=Device(manufacturer="Contec", model="ECG90A"),
     )
+
+
+def _derive(rows: dict[str, NDArray[np.float64]]) -> None:
+    """I, aVR, aVL and aVF from II and III."""
+    two = rows["II"]
+    one = rows["I"]
+    np.subtract(two, rows["III"], out=one)
+    rows["aVR"][:] = -(one + two) / 2
+    rows["aVL"][:] = one - two / 2
+    rows["aVF"][:] = two - one / 2
 
 
 def _moment(raw: bytes, zone: tzinfo) -> datetime | None:

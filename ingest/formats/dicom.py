@@ -51,6 +51,7 @@ def _record(dataset: Dataset, big_endian: bool, zone: tzinfo) -> EcgRecord:
         fs_hz=chosen.fs_hz,
         source_format="dicom",
         other_channels=chosen.others,
+        derived_leads=tuple(c.name for c in chosen.channels if c.is_derived),
         annotations=results.marks(dataset, chosen, declared),
         filters=common_filters(chosen.channels),
         patient=patient,
@@ -64,6 +65,6 @@ def _record(dataset: Dataset, big_endian: bool, zone: tzinfo) -> EcgRecord:
         ),
         device_measurements=results.measurements(dataset, declared),
         device_statements=results.statements(dataset, declared),
-        extra=MappingProxyType({"sop_class": sop_class} if sop_class else {}),
+        extra=MappingProxyType(({"sop_class": sop_class} if sop_class else {}) | chosen.doubts),
     )
     return with_derived_leads(record)

@@ -30,6 +30,9 @@ _LEAD_NUMBERS = dict(zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), STANDARD_LEAD
 _LEAD_NUMBERS |= {9: "V7", 66: "V8", 67: "V9", 10: "V2R", 11: "V3R", 12: "V4R", 13: "V5R", 14: "V6R", 15: "V7R"}
 _LEAD_NUMBERS |= {16: "X", 17: "Y", 18: "Z"}
 KNOWN_LEADS = frozenset(_LEAD_NUMBERS.values())
+DERIVATIONS = {"I": "II - III", "III": "II - I", "aVR": "-(I + II)/2", "aVL": "I - II/2", "aVF": "II - I/2"}
+DERIVED = "computed from other leads"
+"""How :mod:`.dicom_write` describes leads that were computed, not recorded."""
 _LEAD_CODE = re.compile(r"(?:2:|5\.6\.3-9-|MDC_)?(\d{1,6})\Z", re.ASCII)
 _LEAD_WORDS = re.compile(r"(?:ecg\s+)?(?:lead\s+)?(III|II|I|aVR|aVL|aVF|V[1-6])\b(?![+/-])", re.IGNORECASE)
 
@@ -49,10 +52,23 @@ class Channel:
     """Of one step, in ``unit``."""
     baseline: float
     skew: int
-    """How many samples later than its group it begins."""
+    """How many samples later than its group it begins; below zero, earlier."""
     high_pass_hz: float | None
     low_pass_hz: float | None
     notch_hz: float | None
+    bits_stored: int | None = None
+    is_derived: bool = False
+    """Computed from other leads, as the file says in our own words."""
+
+    @property
+    def exceeds_its_bits(self) -> bool:
+        """Whether a sample, which is taken as it stands, needs more bits than the file says that it has."""
+        bits = self.bits_stored
+        if bits is None or not 1 <= bits < 8 * self.stored.dtype.itemsize:
+            return False
+        bounds = (0, (1 << bits) - 1) if self.stored.dtype.kind == "u" else (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+        there = self.stored if self.padding is None else self.stored[self.stored != self.padding]
+        return there.size > 0 and not (bounds[0] <= int(there.min()) and int(there.max()) <= bounds[1])
 
     @property
     def samples(self) -> Samples:
@@ -64,9 +80,10 @@ class Channel:
             values += self.baseline
         if self.padding is not None:
             values[_padded(self.stored, self.padding, self.fs_hz)] = np.nan
-        if self.skew:
-            values[self.skew :] = values[: -self.skew].copy()
-            values[: self.skew] = np.nan
+        if self.skew > 0:
+            values = np.concatenate((np.full(self.skew, np.nan), values[: -self.skew]))
+        elif self.skew < 0:
+            values = np.concatenate((values[-self.skew :], np.full(-self.skew, np.nan)))
         return values
 
 
@@ -101,6 +118,8 @@ def channel(definition: Dataset, name: str, row: NDArray[Any], padding: int | No
         high_pass_hz=number(definition, "FilterLowFrequency"),
         low_pass_hz=number(definition, "FilterHighFrequency") or None,  # 0 Hz is how "off" is written
         notch_hz=number(definition, "NotchFilterFrequency") or None,
+        bits_stored=bits if isinstance(bits := definition.get("WaveformBitsStored"), int) else None,
+        is_derived=definition.get("ChannelDerivationDescription") in (DERIVATIONS.get(name, DERIVED), DERIVED),
     )
 
 
@@ -122,8 +141,8 @@ def _unit(definition: Dataset) -> tuple[str, float | None]:
 def _skew(definition: Dataset, fs_hz: float, n: int) -> int:
     """Whole samples; a skew of less than half a sample is that of an ordinary multiplexer."""
     in_time, in_samples = number(definition, "ChannelTimeSkew"), number(definition, "ChannelSampleSkew")
-    skew = (in_time or 0.0) * fs_hz if in_time is not None else in_samples or 0.0
-    if not 0 <= round(abs(skew)) < n or skew <= -0.5:
+    skew = in_time * fs_hz if in_time else in_samples or 0.0
+    if not abs(skew) < n - 0.5:
         raise invalid("a channel's skew is out of range")
     return round(skew)
 

@@ -14,10 +14,10 @@ from teleread.ingest.formats.dicom_waveform import Chosen
 from teleread.signal.ecg.record import CALIBRATION_PULSE, Annotation, DeviceMeasurement
 
 MAX_ANNOTATIONS = 512
-MAX_MARKS = 20_000
+MAX_MARKS = 40_000
 MAX_SENTENCE = 1024
 
-_NAMES = {
+MEASUREMENT_CODES = {
     # PS3.16 CID 3228, 3229, 3687 to 3690: ISO 11073-10102 and the codes of SCP-ECG before it; LOINC
     "MDC": {
         "2:16016": names.HEART_RATE, "2:16020": names.ATRIAL_RATE, "2:16168": names.RR_INTERVAL,
@@ -49,6 +49,7 @@ _WORDS = {
     "p axis": names.P_AXIS, "p wave axis": names.P_AXIS, "qrs axis": names.QRS_AXIS, "r axis": names.QRS_AXIS,
     "r wave axis": names.QRS_AXIS, "t axis": names.T_AXIS, "t wave axis": names.T_AXIS,
 }  # fmt: skip
+_TEXT, _CONCEPT, _POSITIONS, _NUMBER = 0x00700006, 0x0040A168, 0x0040A132, 0x0040A30A
 _FACTORS = {
     "ms": {"ms": 1.0, "msec": 1.0, "s": 1000.0},
     "/min": {"/min": 1.0, "{h.b.}/min": 1.0, "{beats}/min": 1.0, "bpm": 1.0, "1/min": 1.0, "min-1": 1.0},
@@ -73,10 +74,11 @@ def statements(dataset: Dataset, declared: list[str]) -> tuple[str, ...]:
     """Free text, and the meaning of coded findings."""
     found = []
     for item in _items(dataset):
-        sentence = values.text(item, 0x00700006, MAX_SENTENCE, declared)
-        coded = item.get("ConceptCodeSequence")
-        if not sentence and coded:
-            sentence = values.text(coded[0], 0x00080104, declared=declared)
+        sentence, there = None, item.keys()
+        if _TEXT in there:
+            sentence = values.text(item, _TEXT, MAX_SENTENCE, declared)
+        elif _CONCEPT in there and item[_CONCEPT].value:
+            sentence = values.text(item[_CONCEPT].value[0], 0x00080104, declared=declared)
         if sentence:
             found.append(sentence)
     return tuple(found)
@@ -85,25 +87,32 @@ def statements(dataset: Dataset, declared: list[str]) -> tuple[str, ...]:
 def marks(dataset: Dataset, chosen: Chosen, declared: list[str]) -> tuple[Annotation, ...]:
     """Calibration pulses, pacing and beats that the device marked; sample positions are counted from 1."""
     found: list[Annotation] = []
-    n = chosen.signals_mv.shape[1]
+    n, looked_at = chosen.signals_mv.shape[1], 0
     for item in _items(dataset, MAX_MARKS):
-        positions = item.get("ReferencedSamplePositions")
-        if positions is None or not item.get("ConceptNameCodeSequence") or "NumericValue" in item:
+        there = item.keys()
+        if _POSITIONS not in there or _NUMBER in there or not item.get("ConceptNameCodeSequence"):
             continue
         meaning = values.text(item.ConceptNameCodeSequence[0], 0x00080104, declared=declared) or ""
         kind = _kind(meaning.lower())
-        where = _where(item, chosen)
+        where = _where(item, chosen) if kind else None
         if kind is None or where is None:
             continue
+        positions = item[_POSITIONS].value
+        at = [
+            int(p)
+            for p in (positions if isinstance(positions, (MultiValue, list)) else [positions] if positions else [])
+        ]
+        looked_at += len(at)
+        if looked_at > MAX_MARKS:
+            break
         start, lead = where
-        at = [start + int(p) - 1 for p in (positions if isinstance(positions, (MultiValue, list)) else [positions])]
         text = meaning.partition(": ")[2]
+        spans = [(a, a) for a in at]
         if str(item.get("TemporalRangeType") or "").endswith("SEGMENT"):
-            spans = [(a, b + 1) for a, b in zip(at[0::2], at[1::2], strict=False)]
-        else:
-            spans = [(a, a + 1) for a in at]
-        found += [Annotation(kind, a, b, lead, text) for a, b in spans if 0 <= a < b <= n]
-    return tuple(found[:MAX_MARKS])
+            spans = list(zip(at[0::2], at[1::2], strict=False))
+        shifted = [(start + first - 1, start + last) for first, last in spans]
+        found += [Annotation(kind, a, b, lead, text) for a, b in shifted if 0 <= a < b <= n]
+    return tuple(found)
 
 
 def _items(dataset: Dataset, limit: int = MAX_ANNOTATIONS) -> list[Dataset]:
@@ -126,15 +135,16 @@ def _where(item: Dataset, chosen: Chosen) -> tuple[int, str | None] | None:
     if channels is None or len(channels) < 2:
         return None
     group, one = int(channels[0]), int(channels[1])
-    if group not in chosen.starts or len(channels) > 2 or not 0 <= one <= len(chosen.channels):
+    if group not in chosen.groups or len(channels) > 2:
         return None
-    if one and len(chosen.starts) > 1:
-        return None  # which row it is depends on its group
-    return chosen.starts[group], chosen.channels[one - 1].name if one else None
+    start, leads = chosen.groups[group]
+    if not one:
+        return start, None
+    return (start, leads[one - 1]) if 1 <= one <= len(leads) else None
 
 
 def _measurement(item: Dataset, declared: list[str]) -> DeviceMeasurement | None:
-    if 0x0040A30A not in item:
+    if _NUMBER not in item.keys():  # noqa: SIM118 - a Dataset is no dict, and this is far quicker
         return None
     concepts, units, value = (
         item.get(k) for k in ("ConceptNameCodeSequence", "MeasurementUnitsCodeSequence", "NumericValue")
@@ -150,7 +160,7 @@ def _measurement(item: Dataset, declared: list[str]) -> DeviceMeasurement | None
     meaning = values.text(concepts[0], 0x00080104, declared=declared) or ""
     unit = values.ascii_text(units[0], 0x00080100) if units else ""
     scheme = {"LOINC": "LN"}.get(scheme.upper(), scheme)
-    name = _NAMES.get(scheme.upper(), {}).get(code) or _by_words(meaning)
+    name = MEASUREMENT_CODES.get(scheme.upper(), {}).get(code) or _by_words(meaning)
     if name is not None:
         factor = _FACTORS[names.UNITS[name]].get(unit.lower())
         if factor is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,6 @@ from pydicom.dataset import Dataset
 
 from teleread.errors import InputRejected
 from teleread.ingest.formats.dicom_channels import (
-    KNOWN_LEADS,
     MAX_FS_HZ,
     Channel,
     Samples,
@@ -22,7 +22,7 @@ from teleread.ingest.formats.dicom_channels import (
     number,
 )
 from teleread.ingest.formats.names import unique_name
-from teleread.signal.ecg.record import STANDARD_LEADS, Filters, OtherChannel
+from teleread.signal.ecg.record import INDEPENDENT_LEADS, STANDARD_LEADS, Filters, OtherChannel
 
 MAX_CHANNELS = 64
 MAX_SAMPLES = 200_000_000
@@ -33,6 +33,11 @@ _MAX_SPREAD = 3
 _SMALL = 4_000_000
 
 _SAMPLE_TYPES = {"SB": "i1", "UB": "u1", "SS": "i2", "US": "u2", "SL": "i4", "UL": "u4", "SV": "i8", "UV": "u8"}
+# pressures by place, respiration, oxygen, temperature: what a catheter laboratory stores beside the leads
+_NO_LEAD = re.compile(
+    r".*(?:PRESS|RESP|PLETH|SPO2|SAO2|TEMP|FLOW|CVP)|(?:P\d{1,2}|ART|AO|ABP|IBP|LV|RV|LA|RA|PA|PAP|PCW|PCWP|FA)\b",
+    re.IGNORECASE,
+)
 _MEDIAN_WORDS = ("MEDIAN", "REPRESENT", "AVERAGE", "TEMPLATE")
 
 
@@ -42,11 +47,11 @@ class Group:
 
     number: int
     """Its place in the file, from 1."""
-    label: str
-    is_median: bool
     is_original: bool
     fs_hz: float
     offset_ms: float | None
+    surplus: int
+    """Samples of a channel behind those that the file declares."""
     channels: tuple[Channel, ...]
 
     @property
@@ -67,16 +72,24 @@ class Chosen:
     signals_mv: Samples
     channels: tuple[Channel, ...]
     others: tuple[OtherChannel, ...]
-    starts: dict[int, int]
-    """Of each group that is part of it: number, and the column where it begins."""
+    groups: dict[int, tuple[int, tuple[str, ...]]]
+    """Of each group that is part of it, by number: the column where it begins, and its channels in stored order."""
+
+    surplus: int
 
     @property
     def leads(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.channels)
 
+    @property
+    def doubts(self) -> dict[str, str]:
+        """Where the file contradicts itself and is taken by its word."""
+        found = {"surplus_samples": str(self.surplus)} if self.surplus else {}
+        return found | ({"bits_stored": "exceeded"} if any(c.exceeds_its_bits for c in self.channels) else {})
+
 
 def read_groups(dataset: Dataset, big_endian: bool) -> list[Group]:
-    """All multiplex groups.
+    """All multiplex groups but medians, which are read only where there is nothing else.
 
     Raises:
         InputRejected: ``dicom_no_waveform``, ``dicom_waveform_invalid``, ``dicom_waveform_encoding`` (also µ-law and
@@ -87,14 +100,21 @@ def read_groups(dataset: Dataset, big_endian: bool) -> list[Group]:
         raise InputRejected("dicom_no_waveform", "The DICOM file holds no waveform.")
     if len(sequence) > MAX_GROUPS:
         raise invalid("too many multiplex groups")
-    return [_group(item, k, big_endian) for k, item in enumerate(sequence, start=1)]
+    numbered = list(enumerate(sequence, start=1))
+    rhythm = [(k, item) for k, item in numbered if not _is_median(item)]
+    return [_group(item, k, big_endian) for k, item in rhythm or numbered]
+
+
+def _is_median(item: Dataset) -> bool:
+    label = str(item.get("MultiplexGroupLabel") or "").upper()
+    return any(word in label for word in _MEDIAN_WORDS)
 
 
 def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
-    """The rhythm, without medians; groups that follow one another in time are laid on one time line.
+    """The main group and what belongs to it; groups that follow one another in time are laid on one time line.
 
     Args:
-        leads_only: voltages that are no known leads are kept aside where there are known ones (haemodynamics).
+        leads_only: voltages that are called a pressure or the like are kept aside (haemodynamics).
 
     Raises:
         InputRejected: ``dicom_no_ecg_lead``.
@@ -103,28 +123,30 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
         groups,
         key=lambda g: (
             any(c.is_ecg for c in g.channels),
-            not g.is_median,
             g.is_original,
             sum(c.name in STANDARD_LEADS for c in g.channels if c.is_ecg),
             g.n / g.fs_hz,
         ),
     )
-    rhythm = [main, *(g for g in groups if g is not main and not g.is_median)]
+    rhythm = [main, *(g for g in groups if g is not main)]
     joined = _joined(main, [g for g in rhythm if _fits(g, main)])
-    known = leads_only and any(c.is_ecg and c.name in KNOWN_LEADS for g in joined for c in g.channels)
     rows: dict[str, tuple[Group, Channel]] = {}
     for group in sorted(joined, key=lambda g: -g.n):  # a lead that is there twice is taken where it is longer
         for one in group.channels:
-            if one.is_ecg and (one.name in KNOWN_LEADS or not known):
+            if one.is_ecg and not (leads_only and _NO_LEAD.match(one.name)):
                 rows.setdefault(one.name, (group, one))
     if not rows:
         raise InputRejected("dicom_no_ecg_lead", "No channel of the waveform holds a voltage.")
+    if all(lead in rows for lead in INDEPENDENT_LEADS):
+        # what is computed again need not be rounded first
+        again = set(STANDARD_LEADS) - set(INDEPENDENT_LEADS)
+        rows = {name: row for name, row in rows.items() if not (row[1].is_derived and name in again)}
     order = [c for g in rhythm if g in joined for c in g.channels if (g, c) == rows.get(c.name)]
     others = [
         OtherChannel(c.name, c.unit, g.fs_hz, c.samples)
         for g in rhythm
         for c in g.channels
-        if not any(c is row for row in order)
+        if not (c.is_derived and c.name in STANDARD_LEADS) and not any(c is row for row in order)
     ]
     first = min(g.offset for g in joined)
     starts = {g.number: g.offset - first for g in joined}
@@ -133,13 +155,15 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
     for k, one in enumerate(order):
         start = starts[rows[one.name][0].number]
         signals[k, start : start + one.stored.size] = one.samples
-    return Chosen(main.fs_hz, signals, tuple(order), tuple(others), starts)
+    placed = {g.number: (starts[g.number], tuple(c.name for c in g.channels)) for g in joined}
+    return Chosen(main.fs_hz, signals, tuple(order), tuple(others), placed, max(g.surplus for g in joined))
 
 
 def _fits(group: Group, main: Group) -> bool:
     if group.fs_hz != main.fs_hz or group.is_original != main.is_original:
         return False
-    return group.offset_ms is not None or (group.n == main.n and main.offset == 0)
+    # what begins with it and is far shorter may be a beat rather than leads of the same time
+    return group.offset != main.offset or group.n >= 0.9 * main.n
 
 
 def _joined(main: Group, groups: list[Group]) -> list[Group]:
@@ -180,26 +204,24 @@ def _group(item: Dataset, place: int, big_endian: bool) -> Group:
     definitions = item.get("ChannelDefinitionSequence")
     if definitions is None or len(definitions) != count:
         raise invalid("channel definitions and number of channels differ")
-    stored, padding = _stored_samples(item, count, n, big_endian)
+    stored, padding, surplus = _stored_samples(item, count, n, big_endian)
     names: set[str] = set()
     channels = []
     for row, definition in zip(stored, definitions, strict=True):
         name = unique_name(channel_name(definition), names)
         channels.append(channel(definition, name, row, padding, fs))
-    label = str(item.get("MultiplexGroupLabel") or "").upper()
     return Group(
         number=place,
-        label=label,
-        is_median=any(word in label for word in _MEDIAN_WORDS),
         is_original=str(item.get("WaveformOriginality") or "ORIGINAL").upper() != "DERIVED",
         fs_hz=fs,
         offset_ms=offset,
+        surplus=surplus,
         channels=tuple(channels),
     )
 
 
-def _stored_samples(item: Dataset, count: int, n: int, big_endian: bool) -> tuple[NDArray[Any], int | None]:
-    """(samples as stored, shape (count, n); the padding value or None)."""
+def _stored_samples(item: Dataset, count: int, n: int, big_endian: bool) -> tuple[NDArray[Any], int | None, int]:
+    """(samples as stored, shape (count, n); the padding value or None; how many more there are)."""
     interpretation = str(item.get("WaveformSampleInterpretation") or "").strip()
     if interpretation not in _SAMPLE_TYPES:
         raise InputRejected("dicom_waveform_encoding", "The waveform's sample encoding is not supported.")
@@ -210,10 +232,13 @@ def _stored_samples(item: Dataset, count: int, n: int, big_endian: bool) -> tupl
     if not isinstance(raw, bytes) or len(raw) < count * n * kind.itemsize:
         raise InputRejected("dicom_truncated", "The waveform holds fewer samples than it declares.")
     stored = np.frombuffer(raw, dtype=kind, count=count * n).reshape(n, count).T
+    surplus = len(raw) // (count * kind.itemsize) - n
+    if n * count * kind.itemsize % 2 and len(raw) == n * count * kind.itemsize + 1:
+        surplus = 0  # the byte that makes the length even
     padding = item.get("WaveformPaddingValue")
     if isinstance(padding, bytes) and len(padding) >= kind.itemsize:
-        return stored, int(np.frombuffer(padding, dtype=kind, count=1)[0])
-    return stored, int(padding) if isinstance(padding, int) else None
+        return stored, int(np.frombuffer(padding, dtype=kind, count=1)[0]), surplus
+    return stored, int(padding) if isinstance(padding, int) else None, surplus
 
 
 def _integer(item: Dataset, keyword: str) -> int:

@@ -16,6 +16,7 @@ from teleread.ingest.dicom_values import clean, decode_bare
 from teleread.ingest.formats.edf_header import MAX_FS_HZ, Header, Signal, parse_header, utc
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.names import unique_name
+from teleread.ingest.formats.wholeness import edf_is_whole
 from teleread.signal.ecg.record import (
     CALIBRATION_PULSE,
     STANDARD_LEADS,
@@ -55,7 +56,8 @@ def read(source: Source) -> EcgRecord:
 
     Raises:
         InputRejected: what :func:`~teleread.ingest.formats.edf_header.parse_header` raises, ``edf_truncated``,
-            ``edf_no_rate``, ``edf_no_scale``, ``edf_no_ecg_lead``, ``edf_times_invalid``, ``edf_too_large``.
+            ``edf_size_invalid``, ``edf_no_rate``, ``edf_no_scale``, ``edf_no_ecg_lead``, ``edf_times_invalid``,
+            ``edf_too_large``.
     """
     header = parse_header(source.data)
     width = header.record_samples * header.sample_bytes
@@ -63,6 +65,9 @@ def read(source: Source) -> EcgRecord:
         raise InputRejected("edf_no_ecg_lead", "The EDF file declares no samples.")
     if len(source.data) - header.size < width * header.records:
         raise InputRejected("edf_truncated", "The EDF file holds fewer records than it declares.")
+    if len(source.data) - header.size > width * header.records:
+        # bytes that nothing accounts for may stand anywhere, and would shift all samples behind them
+        raise InputRejected("edf_size_invalid", "The EDF file is longer than it declares.")
     raw = np.frombuffer(source.data, dtype=np.uint8, count=width * header.records, offset=header.size)
     stored = _Stored(header, raw.reshape(header.records, width))
     chosen, fs = _leads(header)
@@ -236,4 +241,5 @@ FORMAT = Format(
     read=read,
     seen_from_device=True,
     extensions=(".edf", ".bdf"),
+    is_whole=edf_is_whole,
 )

@@ -23,10 +23,6 @@ from teleread.ingest.formats.names import unique_name
 from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord, OtherChannel, standard_lead_name, with_derived_leads
 
 _VOID = frozenset(("entered-in-error", "cancelled"))
-# ISO 11073-10101: 131328 and the lead's number of ISO 11073-91064
-_LEAD_CODES = dict(
-    zip((str(131328 + k) for k in (1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8)), STANDARD_LEADS, strict=True)
-)
 _PREFIXES = ("MDC_ECG_LEAD_", "MDC_ECG_ELEC_POTL_", "NOM_ECG_ELEC_POTL_")
 _LEAD_WORDS = re.compile(r"(?:.*\blead[\s:-]+)?(III|II|I|aVR|aVL|aVF|V[1-6])(?:\s+lead)?", re.IGNORECASE)
 
@@ -43,7 +39,8 @@ def read(source: Source) -> EcgRecord:
             ``several_recordings``.
     """
     root = tree(source.data)
-    observations = [one for one in root.iter("observation") if next(one.iter("valuesampleddata"), None) is not None]
+    every = [root] if root.name == "observation" else root.all("entry/resource/observation")
+    observations = [one for one in every if one.first("valuesampleddata") or one.first("component/valuesampleddata")]
     if not observations:
         raise InputRejected("fhir_no_waveform", "The file holds no sampled data.")
     main = observations[0]
@@ -56,6 +53,8 @@ def read(source: Source) -> EcgRecord:
     if not volts:
         raise InputRejected("fhir_no_ecg_lead", "No component of the observation holds a voltage.")
     fs_hz, n = max(sorted(set(volts), reverse=True), key=volts.count)
+    if any(name in STANDARD_LEADS and rate == fs_hz and row.size not in (0, n) for name, _, rate, row in channels):
+        raise InputRejected("fhir_broken", "The leads of the observation differ in length.")
     rows = [c for c in channels if c[1] == "mV" and (c[2], c[3].size) == (fs_hz, n)]
     signals, leads = facts.stack({name: samples for name, _, _, samples in rows}, NAME)
     patient, acquired_at = patient_of(root, main), moment_of(main, source.zone)
@@ -121,8 +120,6 @@ def _rate(data: Element) -> float:
     if every is None:
         every, unit = facts.number(value(data, "interval")), value(data, "intervalunit")
     seconds = facts.seconds_per(unit)
-    if every is None and unit.lower() == "hz":
-        seconds = None
     if every is None or every <= 0 or seconds is None:
         raise InputRejected("fhir_no_rate", "Sampled data state no time between samples.")
     return facts.usable_rate(float(f"{1.0 / (every * seconds):.12g}"), NAME)
@@ -145,8 +142,8 @@ def _names(holder: Element, count: int) -> list[str]:
 def _lead(texts: list[str]) -> str:
     for text in texts:
         plain = text.strip()
-        if plain in _LEAD_CODES:
-            return _LEAD_CODES[plain]
+        if plain in facts.LEAD_CODES:
+            return facts.LEAD_CODES[plain]
         for prefix in _PREFIXES:
             if plain.upper().startswith(prefix):
                 return standard_lead_name(plain[len(prefix) :])[:64] or "channel"

@@ -37,7 +37,7 @@ def moment_of(observation: Element, zone: tzinfo) -> datetime | None:
 def patient_of(root: Element, observation: Element) -> Patient:
     """The patient resource that stands with the observation, else what the reference itself says."""
     found = _resource(root, "patient", value(observation, "subject/reference"))
-    said_id = facts.words(value(observation, "subject/identifier/value"))
+    said_id = facts.identifier(value(observation, "subject/identifier/value"))
     said_name = facts.words(value(observation, "subject/display"))
     if found is None:
         return Patient(id=said_id, name=said_name)
@@ -48,7 +48,7 @@ def patient_of(root: Element, observation: Element) -> Patient:
         given = " ".join(one.get("value") for one in name.all("given")[:4])
         own = facts.words(value(name, "text")) or facts.person(value(name, "family"), given)
     return Patient(
-        id=(facts.words(value(identifier, "value")) if identifier else None) or said_id,
+        id=(facts.identifier(value(identifier, "value")) if identifier else None) or said_id,
         issuer=facts.words(value(identifier, "assigner/display")) if identifier else None,
         name=own or said_name,
         birth_date=facts.day(value(found, "birthdate")),

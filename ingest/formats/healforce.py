@@ -19,13 +19,14 @@ from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, decode_bare
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.persons import utc
+from teleread.ingest.formats.wholeness import healforce_is_whole
 from teleread.signal.ecg.record import Annotation, Device, EcgRecord, Patient
 
 _RECORD_HEADER, _SECTION_HEADER = 6, 16
 _POINTER, _RHYTHM = struct.Struct("<HII"), struct.Struct("<HHBBH")
 _VERSION = b"\x0d\x0d"
 _NEEDED = (1, 3, 6)
-_MAX_SECTIONS = 12
+_MAX_SECTIONS, _MAX_TAGS = 12, 256
 _LEADS = ("I", "II", "III")
 """In this order on the device's printouts."""
 _RATES_HZ = range(50, 1001)
@@ -120,17 +121,19 @@ def _samples(data: bytes, count: int) -> NDArray[np.int64]:
 
 
 def _beats(words: NDArray[np.int64]) -> tuple[Annotation, ...]:
-    marked = np.flatnonzero((words & _BEAT).any(axis=0))
-    irregular = (words & _IRREGULAR).any(axis=0)
+    marks: NDArray[np.int64] = np.bitwise_or.reduce(words, axis=0)
     return tuple(
-        Annotation("device_beat", int(k), int(k) + 1, text="irregular" if irregular[k] else "") for k in marked
+        Annotation("device_beat", k, k + 1, text="irregular" if int(marks[k]) & _IRREGULAR else "")
+        for k in np.flatnonzero(marks & _BEAT).tolist()
     )
 
 
 def _tags(section: bytes) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     at = 0
-    while at + 3 <= len(section):
+    for _ in range(_MAX_TAGS):
+        if at + 3 > len(section):
+            break
         tag, length = section[at], int.from_bytes(section[at + 1 : at + 3], "little")
         if length == 0:
             break
@@ -168,4 +171,5 @@ FORMAT = Format(
     read=read_healforce,
     seen_from_device=True,
     extensions=(".scp",),
+    is_whole=healforce_is_whole,
 )

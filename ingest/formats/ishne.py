@@ -10,10 +10,12 @@ import numpy as np
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, decode_bare
-from teleread.ingest.formats.dicom_waveform import MAX_FS_HZ, MAX_SAMPLES
+from teleread.ingest.formats.dicom_channels import MAX_FS_HZ
+from teleread.ingest.formats.dicom_waveform import MAX_SAMPLES
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.names import unique_name
 from teleread.ingest.formats.persons import full_name, utc
+from teleread.ingest.formats.wholeness import ishne_is_whole
 from teleread.signal.ecg.record import Device, EcgRecord, Patient, with_derived_leads
 
 _SIGNAL, _ANNOTATIONS = b"ISHNE1.0", b"ANN  1.0"
@@ -36,8 +38,9 @@ def _recognises(head: Head) -> bool:
 def read_ishne(source: Source) -> EcgRecord:
     """All leads of the recording.
 
-    The number of samples in the header is left aside: some writers count samples of a lead, some of all leads, some
-    write a constant. A wrong checksum of the header refuses the file; 0 stands for "not computed".
+    The number of samples in the header decides nothing: some writers count samples of a lead, some of all leads, some
+    write a constant. Where it fits neither, both numbers are noted in ``extra``. A wrong checksum of the header
+    refuses the file; 0 stands for "not computed".
 
     Raises:
         InputRejected: ``ishne_annotations`` (a file of beat annotations), ``ishne_truncated``, ``ishne_broken``,
@@ -68,7 +71,11 @@ def read_ishne(source: Source) -> EcgRecord:
         raise _truncated()
     if frames * count > MAX_SAMPLES:
         raise InputRejected("ishne_too_large", "The ISHNE file holds more samples than can be read.")
-    return _record(data, start, count, frames, float(fs), {} if any(stored) else {"checksum": "absent"}, source.zone)
+    notes = {} if any(stored) else {"checksum": "absent"}
+    (declared,) = struct.unpack_from("<i", data, 14)
+    if declared not in (frames, frames * count):
+        notes |= {"samples_declared": str(declared), "samples_stored": str(frames)}
+    return _record(data, start, count, frames, float(fs), notes, source.zone)
 
 
 def _record(
@@ -140,4 +147,5 @@ FORMAT = Format(
     read=read_ishne,
     seen_from_device=False,
     extensions=(".ecg",),
+    is_whole=ishne_is_whole,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
 from typing import Any
 
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from teleread.errors import InputRejected
 from teleread.ingest.formats import mfer_tags as tags
-from teleread.ingest.formats.dicom_waveform import MAX_FS_HZ, MAX_SAMPLES
+from teleread.ingest.formats.dicom_channels import MAX_FS_HZ
+from teleread.ingest.formats.dicom_waveform import MAX_SAMPLES
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.lead_codes import LEAD_NAMES
 from teleread.ingest.formats.mfer_tags import Definition, Definitions, Frame, broken, truncated
 from teleread.ingest.formats.names import unique_name
 from teleread.ingest.formats.persons import full_name, utc
+from teleread.ingest.formats.wholeness import mfer_is_whole
 from teleread.signal.ecg.record import Device, EcgRecord, Filters, OtherChannel, Patient, with_derived_leads
 
 Samples = NDArray[np.float64]
@@ -43,6 +45,9 @@ _MORE_ECG_CODES = frozenset((4166, 4167, 4168, 4169, 0xC000, 0xC003, 0xC004))
 """The last three are Nihon Kohden's: V and two traces of an ECG."""
 _SEXES = {1: "M", 2: "F", 3: "O"}
 _MAX_EXPONENT = 12
+_LARGEST = 1e12
+_MAX_PIECES = 150_000
+"""Frames times channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +85,40 @@ def read_mfer(source: Source) -> EcgRecord:
     if any((f.channels, f.order) != (first.channels, first.order) for f in frames):
         raise InputRejected("mfer_unsupported", "The MFER file changes its channels between two frames.")
     channels = _channels(found, first)
-    parts = [_samples(source.data, frame, channels) for frame in frames]
-    rows = [np.concatenate([part[k] for part in parts]) for k in range(len(channels))]
-    return _record(found, channels, rows, source.zone)
-
-
-def _record(found: Definitions, channels: list[_Channel], rows: list[Samples], zone: tzinfo) -> EcgRecord:
-    ecg = [(c.fs_hz, row.size) for c, row in zip(channels, rows, strict=True) if c.is_ecg]
+    sequences = [_sequences(frame, channels) for frame in frames]
+    total = sum(sequences)
+    if total * sum(c.block for c in channels) > MAX_SAMPLES or len(frames) * len(channels) > _MAX_PIECES:
+        raise InputRejected("mfer_too_large", "The MFER file holds more samples than can be read.")
+    ecg = [(c.fs_hz, c.block * total) for c in channels if c.is_ecg]
     if not ecg:
         raise InputRejected("mfer_no_ecg_lead", "No channel of the MFER file is an ECG lead.")
     # most leads decide the common rate, the faster one when there are as many
     common = max(sorted(set(ecg), reverse=True), key=ecg.count)
-    main = [k for k, c in enumerate(channels) if c.is_ecg and (c.fs_hz, rows[k].size) == common]
-    maker, model, software, serial = [
-        *(tags.text(found, part) or None for part in found.header.get(tags.MAKER, b"").split(b"^")[:4]),
-        *[None] * 4,
-    ][:4]
-    record = EcgRecord(
-        signals_mv=np.vstack([rows[k] for k in main]),
-        leads=tuple(channels[k].name for k in main),
-        fs_hz=common[0],
-        source_format="mfer",
-        other_channels=tuple(
-            OtherChannel(c.name, c.unit, c.fs_hz, rows[k]) for k, c in enumerate(channels) if k not in main
-        ),
+    main = [c.is_ecg and (c.fs_hz, c.block * total) == common for c in channels]
+    signals = np.empty((sum(main), common[1]))
+    spare = iter(signals)
+    rows = [next(spare) if one else np.empty(c.block * total) for c, one in zip(channels, main, strict=True)]
+    done = 0
+    for frame, count in zip(frames, sequences, strict=True):
+        _fill(source.data, frame, channels, count, done, rows)
+        done += count
+    others = tuple(
+        OtherChannel(c.name, c.unit, c.fs_hz, row) for c, row, one in zip(channels, rows, main, strict=True) if not one
+    )
+    leads = tuple(c.name for c, one in zip(channels, main, strict=True) if one)
+    return _record(found, EcgRecord(signals, leads, common[0], "mfer", others), source.zone)
+
+
+def _record(found: Definitions, signals: EcgRecord, zone: tzinfo) -> EcgRecord:
+    maker = [tags.text(found, part) or None for part in found.header.get(tags.MAKER, b"").split(b"^")]
+    manufacturer, model, software, serial = [*maker, None, None, None][:4]
+    record = replace(
+        signals,
         filters=_filters(found),
         patient=_patient(found),
         acquired_at=_moment(found, zone),
         age_years=_age(found),
-        device=Device(manufacturer=maker, model=model, serial=serial, software=software),
+        device=Device(manufacturer=manufacturer, model=model, serial=serial, software=software),
     )
     return with_derived_leads(record)
 
@@ -194,8 +204,8 @@ def _number(raw: bytes | None, kind: np.dtype[Any], order: Any) -> float | None:
     return float(int.from_bytes(raw[:8], order, signed=kind.kind == "i"))
 
 
-def _samples(data: bytes, frame: Frame, channels: list[_Channel]) -> list[Samples]:
-    """One array per channel: sequence by sequence, in each a block of every channel."""
+def _sequences(frame: Frame, channels: list[_Channel]) -> int:
+    """How many sequences of blocks the frame holds."""
     size = sum(c.block * c.kind.itemsize for c in channels)
     declared = {int.from_bytes(d[tags.SEQUENCES][:4], frame.order) for d in frame.channels if tags.SEQUENCES in d}
     there, rest = divmod(frame.stop - frame.start, size)
@@ -204,26 +214,27 @@ def _samples(data: bytes, frame: Frame, channels: list[_Channel]) -> list[Sample
     sequences = next(iter(declared), there)
     if sequences > there or sequences == 0 or (rest and not declared):
         raise truncated()
-    if sequences * sum(c.block for c in channels) > MAX_SAMPLES:
-        raise InputRejected("mfer_too_large", "The MFER file holds more samples than can be read.")
+    return sequences
+
+
+def _fill(data: bytes, frame: Frame, channels: list[_Channel], sequences: int, done: int, rows: list[Samples]) -> None:
+    """Writes a frame's samples into the rows behind ``done`` sequences: in each a block of every channel."""
+    size = sum(c.block * c.kind.itemsize for c in channels)
     raw = np.frombuffer(data, np.uint8, count=sequences * size, offset=frame.start).reshape(sequences, size)
-    out, at = [], 0
-    for channel in channels:
+    at = 0
+    for channel, row in zip(channels, rows, strict=True):
         width = channel.block * channel.kind.itemsize
         stored = np.ascontiguousarray(raw[:, at : at + width]).view(channel.kind).reshape(-1)
         at += width
-        values = stored.astype(np.float64)
-        if channel.offset:
-            values += channel.offset
+        values = row[done * channel.block :][: stored.size]
+        np.add(stored, channel.offset, out=values, dtype=np.float64)
         values *= channel.step
         if channel.unit == "mV":
             values *= 1e-3
         if channel.null is not None:
             values[stored == channel.null] = np.nan
         if channel.kind.kind == "f":
-            values[~np.isfinite(values) | (np.abs(values) > 1e12)] = np.nan
-        out.append(values)
-    return out
+            values[~(np.abs(values) < _LARGEST)] = np.nan
 
 
 def _filters(found: Definitions) -> Filters:
@@ -290,4 +301,5 @@ FORMAT = Format(
     read=read_mfer,
     seen_from_device=False,
     extensions=(".mwf",),
+    is_whole=mfer_is_whole,
 )

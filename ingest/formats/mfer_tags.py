@@ -23,7 +23,10 @@ _KNOWN = frozenset(
     (*range(0x00, 0x10), 0x11, 0x12, 0x15, 0x16, 0x17, WAVEFORM, CHANNEL, *range(0x40, 0x47), GROUP, *range(0x81, 0x89))
 )
 _FIXED_SIZES = {BYTE_ORDER: (1,), 0x02: (3,), DATA_TYPE: (0, 1), SEX: (1,), INTERVAL: (0, 3, 4, 5, 6)}
-_MAX_TAGS = 100_000
+_MAX_TAGS = 200_000
+_MAX_CHANGES = 256
+"""How often the channels may be defined anew between two frames."""
+_ZEROS = re.compile(rb"\0*")
 _MAX_SPAN = 1 << 32
 _CODECS = (
     ("utf-8", "utf-8"), ("utf8", "utf-8"), ("unicode", "utf-8"), ("jisx0201", "shift_jis"), ("shift", "shift_jis"),
@@ -58,6 +61,10 @@ class Definitions:
     header: Definition = field(default_factory=dict)
     filters: list[bytes] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
+    current: tuple[Definition, ...] | None = None
+    """What holds for the next frame, until something is defined anew."""
+    changes: int = 0
+    tags: int = 0
 
 
 def looks_like_mfer(data: bytes) -> bool:
@@ -94,6 +101,9 @@ def read_definitions(data: bytes) -> Definitions:
 
 def _read(found: Definitions, data: bytes, start: int, end: int, channel: int | None, depth: int) -> None:
     for tag, number, at, stop in _walk(data, start, end, end):
+        found.tags += 1
+        if found.tags > _MAX_TAGS:
+            raise _too_many()
         if tag == CHANNEL:
             if channel is not None:
                 raise broken("a channel is defined inside another")
@@ -113,9 +123,8 @@ def _read(found: Definitions, data: bytes, start: int, end: int, channel: int | 
 
 def _walk(data: bytes, at: int, end: int, limit: int) -> Iterator[tuple[int, int, int, int]]:
     """(tag, channel number, first byte of its value, the byte behind) up to the end mark."""
-    for _ in range(_MAX_TAGS):
-        while at < end and data[at] == ZERO:
-            at += 1
+    while True:
+        at = _behind_zeros(data, at, end)
         if at >= end or data[at] == END:
             return
         tag, number = data[at], 0
@@ -137,7 +146,11 @@ def _walk(data: bytes, at: int, end: int, limit: int) -> Iterator[tuple[int, int
             raise truncated()
         yield tag, number, at, at + long
         at += long
-    raise InputRejected("mfer_too_large", "The MFER file holds too many definitions.")
+
+
+def _behind_zeros(data: bytes, at: int, end: int) -> int:
+    found = _ZEROS.match(data, at, end)
+    return found.end() if found else at
 
 
 def _length(data: bytes, at: int, end: int) -> tuple[int | None, int]:
@@ -157,7 +170,9 @@ def _length(data: bytes, at: int, end: int) -> tuple[int | None, int]:
 
 def _end_of_contents(data: bytes, at: int, end: int) -> int:
     """Where the two zeros stand that close a value of open length; values inside have plain lengths."""
-    while at + 1 < end:
+    for _ in range(_MAX_TAGS):
+        if at + 1 >= end:
+            raise truncated()
         if data[at] == ZERO and data[at + 1] == ZERO:
             return at
         if data[at] == CHANNEL:
@@ -166,10 +181,11 @@ def _end_of_contents(data: bytes, at: int, end: int) -> int:
         if long is None:
             raise broken("an open definition holds another")
         at += long
-    raise truncated()
+    raise _too_many()
 
 
 def _define(found: Definitions, tag: int, value: bytes, channel: int | None) -> None:
+    found.current = None
     target = found.root if channel is None else found.own.setdefault(channel, {})
     if value:
         target[tag] = value[:256]
@@ -182,6 +198,7 @@ def _set(found: Definitions, tag: int, value: bytes) -> None:
         if value[:1] not in (b"", b"\0", b"\1"):
             raise broken("its byte order is not possible")
         found.order = "little" if value[:1] == b"\1" else "big"
+        found.current = None
     elif tag == CHARACTERS:
         found.characters = _codec(value)
     elif tag == CHANNELS:
@@ -191,6 +208,7 @@ def _set(found: Definitions, tag: int, value: bytes) -> None:
         if found.count > MAX_CHANNELS:
             raise InputRejected("mfer_too_large", "The MFER file declares too many channels.")
         found.own.clear()
+        found.current = None
     elif tag == COMPRESSION and any(value[:2]):
         raise InputRejected("mfer_unsupported", "The MFER file holds compressed data.")
     elif tag == FILTER:
@@ -200,15 +218,16 @@ def _set(found: Definitions, tag: int, value: bytes) -> None:
 
 
 def _frame(found: Definitions, start: int, stop: int) -> None:
-    channels = []
-    for k in range(found.count):
-        root = dict(found.root)
-        if k:
-            root.pop(LEAD, None)  # a lead named for all can only be the first
-        channels.append(root | found.own.get(k, {}))
+    if found.current is None:
+        found.changes += 1
+        if found.changes > _MAX_CHANGES:
+            raise _too_many()
+        # a lead named for all channels can only be the first
+        others = {tag: value for tag, value in found.root.items() if tag != LEAD}
+        found.current = tuple((others if k else found.root) | found.own.get(k, {}) for k in range(found.count))
     pointer = found.header.pop(POINTER, None)
     at = int.from_bytes(pointer[:8], found.order) if pointer else None
-    found.frames.append(Frame(tuple(channels), found.order, start, stop, at))
+    found.frames.append(Frame(found.current, found.order, start, stop, at))
 
 
 def _codec(value: bytes) -> str:
@@ -227,6 +246,10 @@ def text(found: Definitions, value: bytes, limit: int = 64) -> str:
     """One line in the declared character set; undeclared text by what it looks like."""
     raw = value[: 16 * limit].rstrip(b"\0")
     return clean(raw.decode(found.characters, "replace") if found.characters else decode_bare(raw), limit)
+
+
+def _too_many() -> InputRejected:
+    return InputRejected("mfer_too_large", "The MFER file holds too many definitions.")
 
 
 def truncated() -> InputRejected:

@@ -101,7 +101,7 @@ def _patient(found: Element | None) -> Patient:
     if found is None:
         return Patient()
     return Patient(
-        id=facts.words(found.get("id")) or facts.words(found.get("local_id")),
+        id=facts.identifier(found.get("id")) or facts.identifier(found.get("local_id")),
         name=facts.person(found.get("last_name"), found.get("first_name")),
         birth_date=facts.day(found.get("dob_xml")) or facts.day(found.get("dob")),
         sex=facts.sex(found.get("gender")),

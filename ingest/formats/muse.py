@@ -7,6 +7,7 @@ of QRS complexes and pacing spikes are milliseconds from the start.
 
 from __future__ import annotations
 
+import re
 import zlib
 from datetime import datetime, tzinfo
 
@@ -46,6 +47,7 @@ _MEASURED = {
     "taxis": names.T_AXIS,
 }
 _LONGEST_LIST = 20_000
+_WHOLE = re.compile(r"-?\d{1,11}", re.ASCII)
 
 
 def read(source: Source) -> EcgRecord:
@@ -65,7 +67,7 @@ def read(source: Source) -> EcgRecord:
         raise InputRejected("muse_no_waveform", "The file holds no rhythm recording.")
     checks: list[bool] = []
     groups = [_waveform(one, digits, checks) for one in waveforms]
-    if not all(checks) and any(checks):
+    if not all(checks) and (any(checks) or _median_is_right(root)):
         raise InputRejected("muse_checksum", "The samples of some leads are damaged.")
     main = max(groups, key=lambda g: (sum(lead in STANDARD_LEADS for lead in g[1]), max(r.size for r in g[1].values())))
     rows, others = _join(main, groups)
@@ -85,8 +87,8 @@ def read(source: Source) -> EcgRecord:
         age_years=facts.age_on(_age(root), patient.birth_date, acquired_at),
         device=_device(root),
         device_measurements=_measurements(root),
-        device_statements=_statements(root.first("diagnosis")),
-        extra={} if all(checks) else {"checksum": "wrong"},
+        device_statements=_statements(root.first("originaldiagnosis")) or _statements(root.first("diagnosis")),
+        extra=_extra(root, checks),
     )
     return with_derived_leads(record)
 
@@ -115,8 +117,10 @@ def _waveform(waveform: Element, digits: Digits, checks: list[bool]) -> _Group:
 
 
 def _lead(lead: Element, digits: Digits, checks: list[bool]) -> NDArray[np.float64]:
-    if (lead.at("leadsamplesize") or "2") != "2":
-        raise InputRejected("muse_unsupported", "The samples are of a size that is not supported.")
+    if (lead.at("leadsamplesize") or "2") != "2" or facts.number(lead.at("leadoffsetfirstsample") or "0") != 0:
+        raise InputRejected(
+            "muse_unsupported", "The samples are of a size, or begin at a place, that is not supported."
+        )
     step, per_mv = (
         facts.number(lead.at("leadamplitudeunitsperbit")),
         facts.millivolts_per(lead.at("leadamplitudeunits")),
@@ -124,16 +128,35 @@ def _lead(lead: Element, digits: Digits, checks: list[bool]) -> NDArray[np.float
     if step is None or not facts.usable_scale(step) or per_mv is None:
         raise InputRejected("muse_no_scale", "A lead states no amplitude per bit, or no unit.")
     raw = digits.base64(lead.at("waveformdata"), 2)
-    for stated, size in ((lead.at("leadsamplecounttotal"), 2), (lead.at("leadbytecounttotal"), 1)):
-        count = facts.number(stated)
-        if count is not None and count * size > len(raw):
-            raise InputRejected("muse_truncated", "A lead holds fewer samples than it states.")
-        if count is not None and count * size < len(raw):
+    right = _checksum_is_right(lead, raw)
+    checks.extend(right)
+    count, size = facts.number(lead.at("leadsamplecounttotal")), facts.number(lead.at("leadbytecounttotal"))
+    stated = count * 2 if count is not None else size
+    if stated is not None and stated > len(raw):
+        raise InputRejected("muse_truncated", "A lead holds fewer samples than it states.")
+    if stated is not None and stated < len(raw):
+        if True not in right or stated < 2:
             raise InputRejected("muse_broken", "A lead holds more samples than it states.")
-    stated = lead.at("leaddatacrc32")
-    if stated.lstrip("-").isdigit() and len(stated) <= 12 and int(stated):
-        checks.append(int(stated) & 0xFFFFFFFF == zlib.crc32(raw))
+        raw = raw[: int(stated) // 2 * 2]  # whole by its checksum: what is behind the samples is the writer's
     return np.frombuffer(raw, dtype="<i2").astype(np.float64) * step * per_mv
+
+
+def _checksum_is_right(lead: Element, raw: bytes) -> tuple[bool, ...]:
+    """Empty where the lead states no checksum."""
+    stated = lead.at("leaddatacrc32")
+    return (int(stated) & 0xFFFFFFFF == zlib.crc32(raw),) if _WHOLE.fullmatch(stated) and int(stated) else ()
+
+
+def _median_is_right(root: Element) -> bool:
+    """Whether the writer counts checksums as we do, by the median beat that it wrote as well."""
+    for lead in root.all("waveform/leaddata")[: 2 * facts.MAX_LEADS]:
+        try:
+            raw = Digits(NAME).base64(lead.at("waveformdata"))
+        except InputRejected:
+            continue
+        if True in _checksum_is_right(lead, raw):
+            return True
+    return False
 
 
 def _join(main: _Group, groups: list[_Group]) -> tuple[dict[str, NDArray[np.float64]], list[OtherChannel]]:
@@ -148,6 +171,14 @@ def _join(main: _Group, groups: list[_Group]) -> tuple[dict[str, NDArray[np.floa
             else:
                 others.append(OtherChannel(lead, "mV", group[0], row))
     return joined, others
+
+
+def _extra(root: Element, checks: list[bool]) -> dict[str, str]:
+    """What is odd about the samples. Readers in use do not agree whether a baseline is to be added; it is not."""
+    extra = {} if all(checks) else {"checksum": "wrong"}
+    if any(facts.number(one.text) for one in root.all("waveform/leaddata/firstsamplebaseline")):
+        extra["first_sample_baseline"] = "not added"
+    return extra
 
 
 def _filters(waveform: Element) -> Filters:
@@ -165,7 +196,7 @@ def _patient(found: Element | None) -> Patient:
     if found is None:
         return Patient()
     return Patient(
-        id=facts.words(found.at("patientid")),
+        id=facts.identifier(found.at("patientid")),
         name=facts.person(found.at("patientlastname"), found.at("patientfirstname")),
         birth_date=facts.day(found.at("dateofbirth"), american=True),
         sex=facts.sex(found.at("gender")),
@@ -193,11 +224,13 @@ def _device(root: Element) -> Device:
 
 
 def _measurements(root: Element) -> tuple[DeviceMeasurement, ...]:
-    found = root.first("restingecgmeasurements") or root.first("originalrestingecgmeasurements")
-    if found is None:
-        return ()
+    """The cart's own first: those without "original" may be a physician's by now."""
+    places = [root.first("originalrestingecgmeasurements"), root.first("restingecgmeasurements")]
     return facts.several(
-        names.measured(name, facts.number(found.at(tag)), f"MUSE:{tag}") for tag, name in _MEASURED.items()
+        names.measured(name, facts.number(found.at(tag)), f"MUSE:{tag}")
+        for found in places
+        for tag, name in _MEASURED.items()
+        if found is not None
     )
 
 

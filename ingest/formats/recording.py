@@ -15,7 +15,7 @@ from teleread.ingest.formats.format import Given, Source
 from teleread.ingest.formats.names import safe_name
 from teleread.ingest.formats.registry import FORMATS
 from teleread.ingest.formats.sniff import ECG_FORMATS, kind_of, sniff
-from teleread.ingest.formats.wfdb import bytes_needed, read_wfdb
+from teleread.ingest.formats.wfdb import bytes_needed, main_header, read_wfdb
 from teleread.ingest.formats.wfdb_header import MAX_HEADER_BYTES, Header, parse_header
 from teleread.ingest.formats.wholeness import picture_is_whole, text_is_whole
 from teleread.signal.ecg.record import EcgRecord
@@ -59,10 +59,9 @@ def missing_part(files: Mapping[str, bytes]) -> str | None:
 
     Only a plain file name is ever returned; a header that names anything else is no reason to wait.
     """
-    for data in files.values():
-        header = _header(data)
-        if header is not None:
-            return next((name for name in header.files if name not in files), None)
+    headers = [header for header in map(_header, files.values()) if header is not None]
+    if headers:
+        return next((name for header in headers for name in header.files if name not in files), None)
     if len(files) == 1:
         (name,) = files
         stem, _, ending = name.rpartition(".")
@@ -80,7 +79,7 @@ def is_whole(files: Mapping[str, bytes]) -> bool:
     if not files or not all(files.values()) or missing_part(files) is not None:
         return False
     signals = {name for data in files.values() if (header := _header(data)) for name in header.files}
-    return all(_is_whole(data, files) for name, data in files.items() if name not in signals)
+    return all(_is_whole(data, files) for name, data in files.items() if name not in signals or _header(data))
 
 
 def _is_whole(data: bytes, files: Mapping[str, bytes]) -> bool:
@@ -141,6 +140,9 @@ def _read_files(files: Mapping[str, bytes], zone: tzinfo, given: Given) -> EcgRe
         if any(kind is not None for kind in found.values()):
             raise InputRejected("format_unsupported", "Files of this kind cannot be read as an ECG.")
         raise InputRejected("format_unknown", "The file is of no known kind.")
+    if len(readable) > 1 and all(found[name] == "wfdb" for name in readable):
+        main = main_header(files, readable)  # of a record of several segments, each with a header of its own
+        readable = [main] if main else readable
     if len(readable) > 1:
         raise InputRejected("several_recordings", "More than one recording was given where one is expected.")
     name = readable[0]
@@ -173,11 +175,17 @@ def _gather(path: Path) -> dict[str, bytes]:
         data = _load(header_path, MAX_HEADER_BYTES)
     files = {header_path.name: data}
     header = parse_header(data, ALLIANCE_ZONE) if sniff(data) == "wfdb" else None
-    for name in header.files if header else ():
-        beside = header_path.parent / name
-        if beside.is_file():
-            files[name] = _load(beside, MAX_TOTAL_BYTES - sum(len(data) for data in files.values()))
+    _add_beside(header_path.parent, header, files)
+    for name in header.files if header and header.segments else ():
+        if name in files and sniff(files[name]) == "wfdb":
+            _add_beside(header_path.parent, parse_header(files[name], ALLIANCE_ZONE), files)
     return files
+
+
+def _add_beside(folder: Path, header: Header | None, files: dict[str, bytes]) -> None:
+    for name in header.files if header else ():
+        if name not in files and (folder / name).is_file():
+            files[name] = _load(folder / name, MAX_TOTAL_BYTES - sum(len(data) for data in files.values()))
 
 
 def _load(path: Path, limit: int = MAX_TOTAL_BYTES) -> bytes:

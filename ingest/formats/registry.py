@@ -6,6 +6,7 @@ from teleread.ingest.formats import (
     aecg,
     cardiosoft,
     contec,
+    csv,
     edf,
     fhir,
     healforce,
@@ -38,6 +39,8 @@ FORMATS: tuple[Format, ...] = (
     # numbers that fit together
     contec.FORMAT,
     mfer.FORMAT,
+    # a table
+    csv.FORMAT,
 )
 """Beside DICOM and WFDB, which have signs of their own in :mod:`teleread.ingest.formats.sniff`."""
 

@@ -87,7 +87,7 @@ def _patient(found: Element | None) -> Patient:
     if found is None:
         return Patient()
     return Patient(
-        id=facts.words(found.at("id")),
+        id=facts.identifier(found.at("id")),
         name=facts.person(found.at("lastname"), found.at("firstname")),
         birth_date=facts.day(found.at("birthdate")),
         sex=facts.sex(found.at("gender")),

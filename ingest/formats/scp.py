@@ -7,6 +7,7 @@ from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.scp_layout import Layout, looks_like_scp, read_layout
 from teleread.ingest.formats.scp_signals import Signals, read_signals
 from teleread.ingest.formats.scp_tags import Header, read_header
+from teleread.ingest.formats.wholeness import scp_is_whole
 from teleread.signal.ecg.record import Annotation, EcgRecord, with_derived_leads
 
 
@@ -71,4 +72,5 @@ FORMAT = Format(
     read=read_scp,
     seen_from_device=True,
     extensions=(".scp", ".ecg"),
+    is_whole=scp_is_whole,
 )

@@ -17,12 +17,17 @@ DEFAULT_TABLE = 19999
 MAX_PREFIX_BITS = 20
 _MAX_SUFFIX_BITS = 24
 _MAX_TABLES = 64
+_MAX_CODES = 16_384
+_MAX_TABLE_SIZE = 1 << 21
+"""Of all tables together."""
 _STRUCTURE = struct.Struct("<BBBhI")
 _CHUNK_BYTES = 1 << 15
 _HOPS = 16
 """How many codes one step of the walk passes over."""
-MAX_SWITCHING_CODES = 1_000_000
-"""Where tables are switched codes are read one by one, so there is less time for them."""
+MAX_VALUES = 5_000_000
+"""Of one record; the 16 bits of its length fields allow hardly more."""
+MAX_SWITCHING_VALUES = 400_000
+"""The same where tables are switched: those codes are read one by one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +49,8 @@ def read_tables(section: bytes) -> tuple[Table, ...]:
     """The tables of section 2; none when it declares none, and samples are then stored as they are.
 
     Raises:
-        InputRejected: ``scp_truncated``, ``scp_broken``, ``scp_unsupported`` (a code of more than 20 bits).
+        InputRejected: ``scp_truncated``, ``scp_broken``, ``scp_unsupported`` (a prefix of more than 20 bits, or
+            several tables of long ones), ``scp_too_large``.
     """
     if len(section) < 2:
         raise truncated()
@@ -53,15 +59,21 @@ def read_tables(section: bytes) -> tuple[Table, ...]:
         return (_DEFAULT,)
     if count > _MAX_TABLES:
         raise broken("it declares too many Huffman tables")
-    tables, at = [], 2
+    stored: list[list[_Code]] = []
+    at = 2
     for _ in range(count):
         structures = int.from_bytes(section[at : at + 2], "little")
         end = at + 2 + structures * _STRUCTURE.size
         if end > len(section):
             raise truncated()
+        if structures + sum(len(codes) for codes in stored) > _MAX_CODES:
+            raise InputRejected("scp_too_large", "The SCP-ECG file holds too many Huffman codes.")
         codes = [_STRUCTURE.unpack_from(section, k) for k in range(at + 2, end, _STRUCTURE.size)]
-        tables.append(_table([_code(*one) for one in codes]))
+        stored.append([_code(*one) for one in codes])
         at = end
+    if sum(1 << max((code[1] for code in codes), default=0) for codes in stored) > _MAX_TABLE_SIZE:
+        raise InputRejected("scp_unsupported", "The SCP-ECG file uses Huffman codes that are too long.")
+    tables = [_table(codes) for codes in stored]
     for table in tables:
         if any(not 1 <= int(n) <= count for n in table.value[table.switches]):
             raise broken("a Huffman code switches to a table that is not there")
@@ -112,11 +124,21 @@ def _default_codes() -> list[_Code]:
 _DEFAULT = _table(_default_codes())
 
 
+def check_work(tables: tuple[Table, ...], values: int) -> None:
+    """Refuses what takes too long to decode.
+
+    Raises:
+        InputRejected: ``scp_too_large``.
+    """
+    if values > (MAX_SWITCHING_VALUES if tables[0].switches.any() else MAX_VALUES):
+        raise InputRejected("scp_too_large", "The SCP-ECG file holds more compressed samples than can be read.")
+
+
 def decode(tables: tuple[Table, ...], data: bytes, count: int) -> tuple[Values, int]:
     """(at most ``count`` values, fewer when the data end before; the bits that they took).
 
     Raises:
-        InputRejected: ``scp_broken`` (bits that are no code, endless switching), ``scp_too_large``.
+        InputRejected: ``scp_broken`` (bits that are no code, or codes that do nothing but switch tables).
     """
     count = min(count, 8 * len(data))
     if tables[0].switches.any():
@@ -196,8 +218,6 @@ def _stored_values(data: bytes, places: NDArray[np.int32], bits: NDArray[np.uint
 
 
 def _decode_switching(tables: tuple[Table, ...], data: bytes, count: int) -> tuple[Values, int]:
-    if count > MAX_SWITCHING_CODES:
-        raise InputRejected("scp_too_large", "The SCP-ECG file holds too many Huffman codes.")
     plain = [(t.bits, t.length.tolist(), t.suffix.tolist(), t.value.tolist(), t.switches.tolist()) for t in tables]
     padded = data + bytes(8)
     whole, at, steps = 8 * len(data), 0, 0
@@ -214,7 +234,7 @@ def _decode_switching(tables: tuple[Table, ...], data: bytes, count: int) -> tup
         at += length
         steps += 1
         if switches[key]:
-            if steps > 2 * MAX_SWITCHING_CODES:
+            if steps > 2 * count + 64:
                 raise broken("it does nothing but switch Huffman tables")
             bits, lengths, suffixes, numbers, switches = plain[numbers[key] - 1]
         elif suffix := suffixes[key]:

@@ -25,11 +25,13 @@ class Layout:
 
     Attributes:
         sections: data part of each standard section that is there, by number.
+        version: of the protocol, ten times as in 2.0.
         newer: a waveform section of version 3 is there.
         notes: what is odd about the frame, for ``EcgRecord.extra``.
     """
 
     sections: Mapping[int, bytes]
+    version: int
     newer: bool
     notes: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,21 +75,26 @@ def read_layout(data: bytes) -> Layout:
     if not 1 <= count <= _MAX_POINTERS:
         raise broken("its table of sections has no possible length")
     found: dict[int, _Section] = {}
-    newer = False
+    newer, listed = False, 0
     for k in range(count):
         number, long, index = _POINTER.unpack_from(data, RECORD_HEADER + SECTION_HEADER + k * _POINTER.size)
         newer = newer or (number in _LONG_TERM and long > SECTION_HEADER)
         if number in _KNOWN and long > 0:
             if number in found:
                 raise broken("a section is listed twice")
+            listed += long
+            if listed > len(data):
+                raise truncated()
             found[number] = _locate(data, number, long, index)
+    if sum(one.end - one.start for one in found.values()) > len(data):
+        raise broken("its sections overlap")
     notes, left_out = _judge(data, size, found)
     sections = {
         number: data[one.start + SECTION_HEADER : one.end]
         for number, one in found.items()
         if number and number not in left_out and one.end - one.start > SECTION_HEADER
     }
-    return Layout(sections, newer, notes)
+    return Layout(sections, data[RECORD_HEADER + 9], newer, notes)
 
 
 def _locate(data: bytes, number: int, length: int, index: int) -> _Section:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 
 from teleread.ingest.formats import device_names
+from teleread.ingest.formats.dicom_waveform import MAX_CHANNELS
 from teleread.ingest.formats.lead_codes import LEAD_NAMES
 from teleread.ingest.formats.scp_tags import text
 from teleread.signal.ecg.record import DeviceMeasurement
@@ -86,7 +87,7 @@ def lead_measurements(section: bytes) -> tuple[DeviceMeasurement, ...]:
         return ()
     found: list[DeviceMeasurement] = []
     at = 4
-    for _ in range(int.from_bytes(section[:2], "little")):
+    for _ in range(min(int.from_bytes(section[:2], "little"), MAX_CHANNELS)):
         if at + 4 > len(section):
             break
         code, length = struct.unpack_from("<HH", section, at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone, tzinfo
 
@@ -11,6 +12,7 @@ from teleread.ingest.formats.scp_layout import truncated
 from teleread.signal.ecg.record import Device, Filters, Patient
 
 _LAST_TAG = 255
+_MAX_TAGS = 4096
 _YEARS_PER = {1: 1.0, 2: 1 / 12, 3: 7 / 365.25, 4: 1 / 365.25, 5: 1 / 8766}
 _SEXES = {1: "M", 2: "F"}
 _MAKERS = {
@@ -25,6 +27,7 @@ _CHARACTER_SETS = {
 _UNICODE = 0x07
 _JAPANESE = (0x0F, 0x17, 0x1F)
 _NO_ZONE = 0x7FFF
+_FIXED_SIZES = {4: 3, 5: 4, 6: 3, 7: 3, 8: 1, 9: 1, 11: 2, 12: 2, 24: 1, 25: 4, 26: 3, 27: 2, 28: 2, 29: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,12 @@ def read_header(section: bytes, zone: tzinfo) -> Header:
     Raises:
         InputRejected: ``scp_truncated`` when a tag goes beyond the section.
     """
-    tags = _tags(section)
+    tags = _tags(section, {})
+    if tags is None:
+        # some writers store a wrong length for values whose size is fixed
+        tags = _tags(section, _FIXED_SIZES)
+    if tags is None:
+        raise truncated()
     device_tag = tags.get(14, b"")
     language = device_tag[16] if len(device_tag) > 16 else 0
     last, first, second = (text(tags.get(k, b""), language) for k in (0, 1, 3))
@@ -65,16 +73,23 @@ def read_header(section: bytes, zone: tzinfo) -> Header:
     )
 
 
-def _tags(section: bytes) -> dict[int, bytes]:
-    """The first value of each tag."""
+def _tags(section: bytes, sizes: Mapping[int, int]) -> dict[int, bytes] | None:
+    """The first value of each tag, None when one goes beyond the section.
+
+    Args:
+        sizes: of tags whose own length is not trusted.
+    """
     found: dict[int, bytes] = {}
     at = 0
-    while at + 3 <= len(section):
+    for _ in range(_MAX_TAGS):
+        if at + 3 > len(section):
+            break
         tag, length = section[at], int.from_bytes(section[at + 1 : at + 3], "little")
+        length = sizes.get(tag, length)
         if tag == _LAST_TAG:
             break
         if at + 3 + length > len(section):
-            raise truncated()
+            return None
         found.setdefault(tag, section[at + 3 : at + 3 + length])
         at += 3 + length
     return found
@@ -86,7 +101,7 @@ def text(raw: bytes, language: int, limit: int = 64) -> str | None:
     Writers leave the code at Latin-1 and write UTF-8 or GBK, so that one is not trusted.
     """
     raw = raw[: 16 * limit]
-    if language == _UNICODE and b"\0" in raw.rstrip(b"\0"):
+    if language == _UNICODE and (raw.endswith(b"\0\0") or any(raw[k] == 0 for k in range(1, len(raw) - 1, 2))):
         decoded = raw[: len(raw) & ~1].decode("utf-16-le", "replace").split("\0")[0]
     else:
         raw = raw.split(b"\0")[0]

@@ -35,7 +35,7 @@ from teleread.signal.ecg.record import CALIBRATION_PULSE, STANDARD_LEADS, Annota
 _TYPES = frozenset(("sierraecg", "philipsecg"))
 _VERSION = re.compile(r"1\.0[345](\.\d{1,2})?", re.ASCII)
 _PLAIN = frozenset(("", "uncompressed", "none", "false"))
-_PULSE_MV, _PULSE_S, _PULSE_REGION_S = 1.0, (0.15, 0.45), 1.0
+_PULSE_MV, _PULSE_S, _PULSE_REGION_S, _PULSE_LEADS = 1.0, (0.15, 0.45), 1.0, 2
 
 
 def read(source: Source) -> EcgRecord:
@@ -118,7 +118,7 @@ def _samples(described: Element, waveform: Element, leads: list[str], fs_hz: flo
     encoding = waveform.get("dataencoding").lower()
     flagged = waveform.get("compressflag").lower() != "false"
     compression = (waveform.get("compressmethod") or waveform.get("compression")).lower() if flagged else ""
-    if encoding == "plain" and compression in _PLAIN:
+    if encoding in ("plain", "") and compression in _PLAIN:
         return _split(digits.numbers(waveform.text), leads, length)
     if encoding != "base64" or compression not in _PLAIN | {"xli"}:
         raise InputRejected("sierra_unsupported", "This encoding of samples is not supported.")
@@ -127,15 +127,14 @@ def _samples(described: Element, waveform: Element, leads: list[str], fs_hz: flo
         if len(data) % 2:
             raise InputRejected("sierra_broken", "The samples end within one.")
         return _split(np.frombuffer(data, dtype="<i2").astype(np.float64), leads, length)
-    most = length if length is not None else facts.MAX_CELLS // len(leads)
-    digits.take(most * len(leads) if length is not None else 0)
-    # the last code of a chunk may bring a few bytes more than there are samples
-    rows = unpack(data, len(leads), most + 8)
+    rows = unpack(data, len(leads), facts.MAX_CELLS // len(leads))
+    # the leads agree with each other or are damaged; a wrong statement of their common length harms nobody
+    if len({row.size for row in rows}) > 1:
+        raise InputRejected("sierra_broken", "The leads differ in length.")
+    digits.take(rows[0].size * len(rows))
     if tuple(lead.upper() for lead in leads[:6]) == tuple(lead.upper() for lead in STANDARD_LEADS[:6]):
         rebuild_limb_leads(rows)
-    if length is not None and min(row.size for row in rows) < length:
-        raise InputRejected("sierra_truncated", "A lead holds fewer samples than it states.")
-    return [row[:length].astype(np.float64) for row in rows]
+    return [row.astype(np.float64) for row in rows]
 
 
 def _split(samples: NDArray[np.float64], leads: list[str], length: int | None) -> list[NDArray[np.float64]]:
@@ -149,7 +148,14 @@ def _split(samples: NDArray[np.float64], leads: list[str], length: int | None) -
 
 
 def _calibration(signals: NDArray[np.float64], fs_hz: float) -> tuple[Annotation, ...]:
-    """Where all leads at once step up by one millivolt and down again within the last second."""
+    """Where the leads step up by one millivolt and down again at once within the last second.
+
+    The device adds the pulse to every lead. One that has none and is not flat was unpacked wrong: an error in second
+    differences grows to the end.
+
+    Raises:
+        InputRejected: ``sierra_broken``.
+    """
     n = signals.shape[1]
     region = round(_PULSE_REGION_S * fs_hz)
     if n <= 2 * region or not np.isfinite(signals[:, n - region :]).all():
@@ -158,10 +164,15 @@ def _calibration(signals: NDArray[np.float64], fs_hz: float) -> tuple[Annotation
     base = tail[:, -1:]  # behind the pulse the line is flat
     high = np.abs(tail - base - _PULSE_MV) < 0.05 * _PULSE_MV
     low = np.abs(tail - base) < 0.02 * _PULSE_MV
-    starts, ends = run_lengths(np.asarray(high.all(axis=0)))
-    for start, end in zip(starts, ends, strict=True):
-        if _PULSE_S[0] * fs_hz <= end - start <= _PULSE_S[1] * fs_hz and low[:, end:].all():
-            return (Annotation(CALIBRATION_PULSE, n - region + int(start), n - region + int(end)),)
+    for start, end in zip(*run_lengths(high.sum(axis=0) >= _PULSE_LEADS), strict=True):
+        if not _PULSE_S[0] * fs_hz <= end - start <= _PULSE_S[1] * fs_hz:
+            continue
+        with_pulse = high[:, start:end].all(axis=1) & low[:, end:].all(axis=1)
+        if with_pulse.sum() < _PULSE_LEADS:
+            continue
+        if not (with_pulse | low.all(axis=1)).all():
+            raise InputRejected("sierra_broken", "A lead lacks the calibration pulse that the others have.")
+        return (Annotation(CALIBRATION_PULSE, n - region + int(start), n - region + int(end)),)
     return ()
 
 

@@ -42,7 +42,7 @@ def patient_of(root: Element) -> Patient:
         return Patient()
     name = found.first("name") or found
     return Patient(
-        id=facts.words(found.at("patientid")) or facts.words(found.at("mrn")),
+        id=facts.identifier(found.at("patientid")) or facts.identifier(found.at("mrn")),
         name=facts.person(name.at("lastname"), name.at("firstname"), name.at("middlename")),
         birth_date=facts.day(found.at("age/dateofbirth") or found.at("dateofbirth")),
         sex=facts.sex(found.at("sex")),
@@ -105,10 +105,12 @@ def measurements_of(root: Element) -> tuple[DeviceMeasurement, ...]:
 
 
 def statements_of(root: Element) -> tuple[str, ...]:
-    """Left and right part of each statement, then the severity that the device gave."""
+    """Left and right part of each statement of the device, then the severity."""
     lines: list[str | None] = []
     for one in root.all("interpretations/interpretation")[:8]:
         for statement in one.all("statement")[: facts.MAX_TEXTS]:
+            if statement.get("editedflag").lower() == "true":
+                continue  # a physician's
             left, right = (" ".join(statement.at(tag).split()) for tag in ("leftstatement", "rightstatement"))
             lines.append(f"{left}: {right}" if left and right else left or right)
         lines.append(one.at("severity").strip("- "))

@@ -49,9 +49,12 @@ def unpack(data: bytes, leads: int, most_samples: int) -> list[Row]:
 
 
 def rebuild_limb_leads(rows: list[Row]) -> None:
-    """Replaces the residuals of III, aVR, aVL and aVF (rows 2 to 5) by the leads, in place; rounds as the device."""
-    length = min(row.size for row in rows[:6])
-    one, two, three, avr, avl, avf = (row[:length] for row in rows[:6])
+    """Replaces the residuals of III, aVR, aVL and aVF (rows 2 to 5) by the leads, in place; rounds as the device does.
+
+    Raises:
+        InputRejected: ``sierra_broken``.
+    """
+    one, two, three, avr, avl, avf = rows[:6]
     rows[2] = two - one - three
     rows[3] = -avr - (one + two) // 2
     rows[4] = (one - rows[2]) // 2 - avl

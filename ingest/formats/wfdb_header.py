@@ -19,8 +19,14 @@ MAX_FS_HZ = 100_000.0
 MAX_PER_FRAME = 1000
 MAX_OFFSET = 1 << 20
 
-BITS = {"16": 16, "61": 16, "80": 8, "212": 12, "24": 24, "32": 32}
-"""Supported storage formats and the bits of one sample in the file."""
+MAX_SEGMENTS = 4096
+GAP = "~"
+"""In place of a file that holds nothing, or of a segment."""
+
+FLAC_FORMATS = frozenset(("508", "516", "524"))
+BITS: dict[str, float] = {"8": 8, "16": 16, "61": 16, "80": 8, "160": 16, "212": 12, "24": 24, "32": 32}
+BITS |= {"310": 32 / 3, "311": 32 / 3} | {"508": 8, "516": 16, "524": 24}
+"""Supported storage formats and the bits of one sample in the file, of FLAC before compression."""
 
 _FORMAT = re.compile(r"(\d{1,3})(?:x(\d{1,6}))?(?::(\d{1,9}))?(?:\+(\d{1,9}))?\Z", re.ASCII)
 _GAIN = re.compile(r"([-+0-9.eE]{1,32})(?:\((-?\d{1,12})\))?(?:/(\S{1,32}))?\Z", re.ASCII)
@@ -47,13 +53,14 @@ class Signal:
     gain: float
     baseline: int
     units: str
+    initial: int
     checksum: int | None
     description: str
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A single-segment record. ``frames`` is None when the header leaves it to the signal file's size."""
+    """One record. ``frames`` is None when the header leaves it to the signal file's size."""
 
     name: str
     fs_hz: float
@@ -63,19 +70,23 @@ class Header:
     age_years: float | None
     patient: Patient
     """What the comments say: identifier, name and sex."""
+    segments: tuple[tuple[str, int], ...] = ()
+    """Names and lengths in frames, when the record consists of others; it has no signals of its own then."""
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Names of the signal files, each once, in order."""
-        return tuple(dict.fromkeys(s.file for s in self.signals))
+        """Names of the signal files, or of the headers of the segments, each once, in order."""
+        if self.segments:
+            return tuple(dict.fromkeys(f"{name}.hea" for name, _ in self.segments if name != GAP))
+        return tuple(dict.fromkeys(s.file for s in self.signals if s.file != GAP))
 
 
 def parse_header(data: bytes, zone: tzinfo) -> Header:
     """Reads a header file.
 
     Raises:
-        InputRejected: ``wfdb_header_invalid``, ``wfdb_unsafe_name`` (a name with a folder), ``wfdb_multi_segment``,
-            ``wfdb_format_unsupported``, ``wfdb_truncated`` (fewer signal lines than declared), ``ecg_no_scale``.
+        InputRejected: ``wfdb_header_invalid``, ``wfdb_unsafe_name`` (a name with a folder), ``wfdb_truncated`` (fewer
+            lines than declared), ``wfdb_format_unsupported``, ``ecg_no_scale``.
     """
     if len(data) > MAX_HEADER_BYTES:
         raise _invalid("it is too large")
@@ -88,6 +99,13 @@ def parse_header(data: bytes, zone: tzinfo) -> Header:
     if not body:
         raise _invalid("it is empty")
     name, count, fs, frames, acquired_at = _record_line(body[0], zone)
+    parts = re.match(r"\S+?/(\d{1,6})\s", body[0] + " ", re.ASCII)
+    if parts:
+        segments = _segments(body[1:], int(parts[1]))
+        if any(segment == name for segment, _ in segments):
+            raise _invalid("the record is named as its own segment")
+        age, patient = _who(data)
+        return Header(name, fs, frames, (), acquired_at, age, patient, segments)
     if len(body) - 1 < count:
         raise InputRejected("wfdb_truncated", "The WFDB header describes fewer signals than it declares.")
     signals = tuple(_signal_line(line, name) for line in body[1 : count + 1])
@@ -104,11 +122,10 @@ def _record_line(line: str, zone: tzinfo) -> tuple[str, int, float, int | None, 
         raise _invalid("its first line is incomplete")
     if "/" in words[0]:
         segments = words[0].rsplit("/", 1)[1]
-        if segments.isdecimal() and safe_name(words[0].rsplit("/", 1)[0]):
-            raise InputRejected("wfdb_multi_segment", "WFDB records of several segments are not supported.")
+        words[0] = words[0].rsplit("/", 1)[0] if segments.isdecimal() else words[0]
     if not safe_name(words[0]):
         raise InputRejected("wfdb_unsafe_name", "The WFDB record name holds a folder or a forbidden character.")
-    count = _whole(words[1], 1, MAX_SIGNALS, "number of signals")
+    count = _whole(words[1], 0 if "/" in line.split()[0] else 1, MAX_SIGNALS, "number of signals")
     fs = _real(words[2].split("/")[0].split("(")[0], "sampling frequency") if len(words) > 2 else 250.0
     if not 1.0 <= fs <= MAX_FS_HZ:
         raise _invalid("its sampling frequency is out of range")
@@ -131,12 +148,13 @@ def _signal_line(line: str, record: str) -> Signal:
     words = line.split(None, 8)
     if len(words) < 2:
         raise _invalid("a signal line is incomplete")
-    if not safe_name(words[0]):
+    null = words[0] == GAP and words[1] == "0"
+    if not (null or safe_name(words[0])):
         raise InputRejected("wfdb_unsafe_name", "The WFDB header names a file in a folder or with a forbidden name.")
     layout = _FORMAT.match(words[1])
     if layout is None:
         raise _invalid("a signal line states no storage format")
-    if layout[1] not in BITS:
+    if layout[1] not in BITS and not null:
         raise InputRejected("wfdb_format_unsupported", "The WFDB storage format is not supported.")
     per_frame, skew, offset = int(layout[2] or 1), int(layout[3] or 0), int(layout[4] or 0)
     if not 1 <= per_frame <= MAX_PER_FRAME or skew > MAX_SAMPLES or offset > MAX_OFFSET:
@@ -158,19 +176,38 @@ def _signal_line(line: str, record: str) -> Signal:
         gain=gain,
         baseline=int(scale[2]) if scale[2] else zero,
         units=scale[3] or "mV",
+        initial=_whole(words[5], -(1 << 31), 1 << 31, "initial value") if len(words) > 5 else zero,
         checksum=_whole(words[6], -(1 << 16), 1 << 16, "checksum") if len(words) > 6 else None,
         description=words[8].strip() if len(words) > 8 else record,
     )
+
+
+def _segments(lines: list[str], count: int) -> tuple[tuple[str, int], ...]:
+    if not 1 <= count <= MAX_SEGMENTS:
+        raise _invalid("its number of segments is out of range")
+    if len(lines) < count:
+        raise InputRejected("wfdb_truncated", "The WFDB header names fewer segments than it declares.")
+    found = []
+    for line in lines[:count]:
+        words = line.split()
+        if len(words) < 2:
+            raise _invalid("a segment line is incomplete")
+        if words[0] != GAP and not safe_name(words[0]):
+            raise InputRejected("wfdb_unsafe_name", "The WFDB header names a segment in a folder.")
+        found.append((words[0], _whole(words[1], 0, MAX_SAMPLES, "segment length")))
+    if sum(length for _, length in found) > MAX_SAMPLES or found[0] == (GAP, 0):
+        raise _invalid("its segments are too long or empty")
+    return tuple(found)
 
 
 def _check_groups(signals: tuple[Signal, ...]) -> None:
     """Signals in one file stand together and share format and offset."""
     seen: list[str] = []
     for before, signal in zip((None, *signals), signals, strict=False):
-        if before is not None and before.file == signal.file:
+        if before is not None and before.file == signal.file != GAP:
             if (before.format, before.offset_bytes) != (signal.format, signal.offset_bytes):
                 raise _invalid("signals in one file differ in format")
-        elif signal.file in seen:
+        elif signal.file in seen and signal.file != GAP:
             raise _invalid("signals of one file do not stand together")
         seen.append(signal.file)
 

@@ -12,7 +12,7 @@ from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
 from teleread.ingest.formats.sniff import sniff
 from teleread.ingest.formats.wfdb import bytes_needed
-from teleread.ingest.formats.wfdb_header import Header, Signal, parse_header
+from teleread.ingest.formats.wfdb_header import GAP, Header, Signal, parse_header
 from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z", re.ASCII)
@@ -38,7 +38,7 @@ def write_wfdb(record: EcgRecord, name: str, *, zone: tzinfo = ALLIANCE_ZONE) ->
     gain = float(f"{gain:.6g}")
     steps = np.where(np.isfinite(signals), np.rint(np.nan_to_num(signals) * gain), -32768).astype("<i2")
     when = f" {record.acquired_at.astimezone(zone):%H:%M:%S %d/%m/%Y}" if record.acquired_at else ""
-    lines = [f"{name} {len(rows)} {record.fs_hz:g} {steps.shape[1]}{when}"]
+    lines = [f"{name} {len(rows)} {record.fs_hz:.12g} {steps.shape[1]}{when}"]
     for i, row in zip(rows, steps, strict=True):
         lead = " ".join(record.leads[i].split())
         lines.append(f"{name}.dat 16 {gain:g}(0)/mV 16 0 {row[0] if row.size else 0} {_checksum(row)} 0 {lead}")
@@ -72,6 +72,8 @@ def pseudonymise_wfdb(files: Mapping[str, bytes], pseudonym: str) -> dict[str, b
     if len(headers) != 1:
         raise InputRejected("several_recordings", "Exactly one WFDB header is expected.")
     header = parse_header(headers[0], ALLIANCE_ZONE)
+    if header.segments:
+        raise InputRejected("wfdb_multi_segment", "A WFDB record of several segments cannot be pseudonymised.")
     renamed: dict[str, str] = {}
     out: dict[str, bytes] = {}
     for k, file in enumerate(header.files):
@@ -90,7 +92,7 @@ def pseudonymise_wfdb(files: Mapping[str, bytes], pseudonym: str) -> dict[str, b
 def _plain_header(header: Header, pseudonym: str, renamed: Mapping[str, str]) -> bytes:
     frames = f" {header.frames}" if header.frames is not None else ""
     lines = [f"{pseudonym} {len(header.signals)} {header.fs_hz!r}{frames}"]
-    lines += [_plain_signal(s, renamed[s.file], k) for k, s in enumerate(header.signals, start=1)]
+    lines += [_plain_signal(s, renamed.get(s.file, GAP), k) for k, s in enumerate(header.signals, start=1)]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -103,4 +105,4 @@ def _plain_signal(signal: Signal, file: str, number: int) -> str:
     plain = name if name.upper() in known or _PLAIN_LEAD.match(name) else f"channel {number}"
     units = signal.units if re.fullmatch(r"[A-Za-zµ%/]{1,8}", signal.units) else "unknown"
     checksum = signal.checksum if signal.checksum is not None else 0
-    return f"{file} {layout} {signal.gain!r}({signal.baseline})/{units} 0 0 0 {checksum} 0 {plain}"
+    return f"{file} {layout} {signal.gain!r}({signal.baseline})/{units} 0 0 {signal.initial} {checksum} 0 {plain}"

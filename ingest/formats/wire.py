@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FINEST_MV = 1e-6
-_EXACT = 1e-6
+_EXACT = 1e-3
+_ORIGIN_PLACES = 10
 _COMMON_MV = (0.005, 0.0025, 0.00125, 0.001, 0.00488, 0.00244, 0.0005, 0.00025, 0.0001, 0.00005, 0.00001)
 
 
@@ -24,15 +25,14 @@ def step_of(samples_mv: NDArray[np.float64]) -> tuple[float, float]:
     The step is the coarsest in which the samples are whole numbers; a nanovolt where there is none.
     """
     levels = np.unique(samples_mv[np.isfinite(samples_mv)])
-    if levels.size < 2:
-        origin = float(levels[0]) if levels.size else 0.0
-        return origin, _COMMON_MV[0]
+    if not levels.size:
+        return 0.0, _COMMON_MV[0]
     apart = np.diff(levels)
     smallest = float(apart[apart > _FINEST_MV / 10].min(initial=np.inf))
     for step in (*(_tidy(smallest / k) for k in (1, 2, 3, 4)), *_COMMON_MV):
         if not _FINEST_MV <= step < 1e3:
             continue
-        for origin in (0.0, float(levels[0])):
+        for origin in (0.0, round(float(levels[0]), _ORIGIN_PLACES)):
             if _whole((levels - origin) / step):
                 return origin, step
     return 0.0, _FINEST_MV
@@ -44,4 +44,4 @@ def _tidy(step: float) -> float:
 
 
 def _whole(counts: NDArray[np.float64]) -> bool:
-    return bool(np.abs(counts).max() < 2**31 and np.abs(counts - np.rint(counts)).max() < max(_EXACT, 1e-3))
+    return bool(np.abs(counts).max() < 2**31 and np.abs(counts - np.rint(counts)).max() < _EXACT)

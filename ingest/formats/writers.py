@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
+from teleread.ingest.formats.aecg_write import write_aecg
+from teleread.ingest.formats.dicom_write import derived_uids, write_dicom
 from teleread.ingest.formats.wfdb_write import write_wfdb
 from teleread.signal.ecg.record import EcgRecord
+
+_UID_KEY = b"teleread convert"  # no secret: the file names its patient, and the same file gives the same UIDs
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +29,20 @@ class Writer:
 
 
 def _wfdb(record: EcgRecord, stem: str, zone: tzinfo) -> Mapping[str, bytes]:
-    try:
-        return write_wfdb(record, stem, zone=zone)
-    except ValueError as error:
-        raise InputRejected("name_unfit", "A WFDB record's name is made of letters, digits, _ and -.") from error
+    return write_wfdb(record, stem, zone=zone)
+
+
+def _aecg(record: EcgRecord, stem: str, zone: tzinfo) -> Mapping[str, bytes]:
+    return {f"{stem}.xml": write_aecg(record)}
+
+
+def _dicom(record: EcgRecord, stem: str, zone: tzinfo) -> Mapping[str, bytes]:
+    return {f"{stem}.dcm": write_dicom(record, uids=derived_uids(record, _UID_KEY), zone=zone)}
 
 
 WRITERS: Mapping[str, Writer] = {
+    "aecg": Writer(_aecg, (".xml",)),
+    "dicom": Writer(_dicom, (".dcm",)),
     "wfdb": Writer(_wfdb, (".hea", ".dat")),
 }
 
@@ -41,6 +51,6 @@ def write_ecg(record: EcgRecord, to: str, stem: str, *, zone: tzinfo = ALLIANCE_
     """The files of ``record`` in format ``to``, one of ``WRITERS``.
 
     Raises:
-        InputRejected: ``name_unfit``; what the format cannot hold (each writer lists its codes).
+        ValueError: the format cannot hold this record, or not under this name.
     """
     return WRITERS[to].write(record, stem, zone)

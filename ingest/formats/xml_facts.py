@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, parse_date, parse_datetime, parse_time
 from teleread.ingest.formats.names import unique_name
-from teleread.signal.ecg.record import DeviceMeasurement, OtherChannel, standard_lead_name
+from teleread.signal.ecg.record import STANDARD_LEADS, DeviceMeasurement, OtherChannel, standard_lead_name
 
 MAX_LEADS = 64
 MAX_CELLS = 8_000_000
 """Of the rows of one recording with their gaps."""
 MAX_TEXTS = 256
 FS_RANGE = (1.0, 100_000.0)
+LEAD_CODES = dict(zip((str(131328 + k) for k in (1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8)), STANDARD_LEADS, strict=True))
+"""ISO 11073-10101: 131328 and the number that ISO 11073-91064 gives the lead."""
 
 _SCALE_RANGE = (1e-12, 1e9)
 _NUMBER = re.compile(r"[-+]?(?:\d{1,18}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][-+]?\d{1,3})?", re.ASCII)
@@ -45,7 +47,9 @@ _SEXES = {
     "男": "M",
     "女": "F",
 }
-_NOT_STATED = frozenset(("", "unknown", "none", "null", "n/a", "na", "---", "--", "-", "?", "未知", "无"))
+_NOT_STATED = frozenset(
+    ("", "unknown", "none", "null", "nan", "n/a", "na", "anonymous", "---", "--", "-", "?", "未知", "无")
+)
 
 
 def number(text: str | None) -> float | None:
@@ -61,6 +65,12 @@ def words(text: str | None, limit: int = 64) -> str | None:
     """One clean line, None when it says nothing."""
     found = clean(text or "", limit)
     return None if found.lower() in _NOT_STATED else found
+
+
+def identifier(text: str | None) -> str | None:
+    """A patient's identifier; zeros and strokes are none, else everybody without a number would be one patient."""
+    found = words(text)
+    return found if found and any(c.isalnum() and c != "0" for c in found) else None
 
 
 def sex(text: str | None) -> str | None:

@@ -47,6 +47,8 @@ def read(source: Source) -> EcgRecord:
     seconds = facts.number(second.text) if second else None
     if seconds is not None and stored.shape[0] < round(seconds * fs_hz):
         raise InputRejected("zoncare_truncated", "The file holds fewer samples than it states.")
+    if seconds is not None and stored.shape[0] >= (seconds + 1) * fs_hz:
+        raise InputRejected("zoncare_broken", "The file holds more samples than it states.")
     rows = stored[:, : len(STANDARD_LEADS)].T.astype(np.float64) * per_mv
     signals, leads = facts.stack(dict(zip(STANDARD_LEADS, rows, strict=True)), NAME)
     return EcgRecord(signals, leads, fs_hz, source_format=NAME)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from teleread.signal.ecg.analysis import ANALYSIS_VERSION, JSON_SHAPE, Analysis
 from teleread.signal.ecg.arrest import ARREST, arrested, judged_by_rhythm
 from teleread.signal.ecg.delineation import Delineation
+from teleread.signal.ecg.few_beats import few_beats
 from teleread.signal.ecg.filters import AppliedFilters, Samples, run_lengths
 from teleread.signal.ecg.flags import Flag, FlagInputs, Profile, flag, load_profile
 from teleread.signal.ecg.gaps import possible, present
@@ -34,6 +35,8 @@ _CHILD_YEARS = 12.0
 _NO_HEARTBEAT = frozenset({"undetermined", "asystole", "ventricular_fibrillation"})
 _YEAR_DAYS = 365.25
 _OLDEST_YEARS = 130.0
+_OF_FEW = 0.5
+"""How sure an interval between two beats alone is."""
 _LEAST_FS_HZ = 50.0
 """Below this no QRS is seen as one: nothing is filtered, sought or measured."""
 
@@ -66,6 +69,8 @@ def analyse(record: EcgRecord, profile: Profile | None = None) -> Analysis:
     spans = seen.rhythm.spans
     quality = judged_by_rhythm(quality, spans, record.duration_s)
     if not _beats(quality, seen.rhythm):
+        if few_beats(signals, record.fs_hz, peaks):
+            return _result(record, rules, age, quality, peaks, _longest(seen, rr_ms, quality.score), seen.rhythm)
         seen, peaks = _without_beats(seen, np.zeros(peaks.size, dtype=np.bool_)), peaks[:0]
     elif arrested(spans, record.duration_s):
         beating = _beating(peaks / record.fs_hz, seen.rhythm)
@@ -141,6 +146,15 @@ def _without_beats(seen: Seen, kept: NDArray[np.bool_]) -> Seen:
         rhythm=replace(seen.rhythm, beats=beats),
         measurements={},
     )
+
+
+def _longest(seen: Seen, rr_ms: Samples, quality: float) -> Seen:
+    """Of few beats only how long the heart paused: a rate needs more."""
+    between = rr_ms[np.isfinite(rr_ms)]
+    if not between.size:
+        return replace(seen, measurements={}, beat=None)
+    found = Measured(round(float(between.max()), 1), "ms", "global", round(max(0.05, quality) * _OF_FEW, 3))
+    return replace(seen, measurements={"rr_max_ms": found}, beat=None)
 
 
 def _beating(r_s: Samples, rhythm: Rhythm) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from teleread.signal.ecg.median_beat import MedianBeat
 from teleread.signal.ecg.quality import Quality
 from teleread.signal.ecg.rhythm_types import RhythmFinding
 
-ANALYSIS_VERSION = "3"
+ANALYSIS_VERSION = "4"
 """Rises whenever the same record may give another result."""
 
 JSON_SHAPE = "teleread.ecg/1"
@@ -80,7 +80,7 @@ class Analysis:
             rhythm_findings [{code, start_s, end_s, value, unit, confidence}]
             profile         {name, version}
             flags           [{rule_id, version, lead, value, limit, kind, code, severity, unit, …}]
-            not_judged      [{rule_id, version, code, reason, lead, met}]
+            not_judged      [{rule_id, version, code, reason, lead, met, kind}]
         """
         return {
             "shape": JSON_SHAPE,

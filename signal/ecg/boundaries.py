@@ -65,8 +65,9 @@ class _Tuning:
     p_quiet_s: float = 0.012
     p_trim_s: tuple[float, float] = (0.002, 0.004)
     p_farthest_s: float = 0.36
-    p_crowded_part: float = 0.15
-    p_touch_s: float = 0.016
+    p_crowded_part: float = 0.25
+    p_touch_s: float = 0.032
+    p_rise_s: float = 0.05
     p_longest_s: float = 0.135
     overlap_s: float = 0.08
 
@@ -271,6 +272,9 @@ def _p_wave(beat: Samples, seen: Samples, fs: float, qrs_on: int, t_before: int)
     quiet = round(_TUNING.p_quiet_s * fs)
     on = walk_back(speed, left, still, quiet, max(first, centre - limit))
     if seen is not beat:
+        # what is left of T moves on: P begins where that is slowest
+        way = speed[max(first, left - round(_TUNING.p_rise_s * fs)) : left + 1]
+        on = max(on, left - way.size + 1 + int(np.argmin(way)))
         # T has ended by then, so nothing has to be taken away any more
         speed = velocity(beat[:, : qrs_on + 1], fs, _TUNING.p_smooth_s, twice=True)
         right = centre + int(np.argmax(speed[centre:high])) if high > centre else centre

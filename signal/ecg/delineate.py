@@ -17,7 +17,8 @@ def delineate(ecg_mv: NDArray[np.floating], fs_hz: float, r_peaks: NDArray[np.in
     Args:
         ecg_mv: shape (n,) for that lead's own boundaries, (n_leads, n) for global ones. NaN marks missing samples.
         fs_hz: sampling rate.
-        r_peaks: sample indices of the beats, ascending; None finds them with ``detect_qrs``.
+        r_peaks: sample indices of the beats, ascending; None finds them with ``detect_qrs`` and, in one lead, with the
+            network too that finds the boundaries.
 
     Raises:
         ValueError: ``ecg_mv`` has more than two dimensions, or ``fs_hz`` is not a positive number.
@@ -28,4 +29,6 @@ def delineate(ecg_mv: NDArray[np.floating], fs_hz: float, r_peaks: NDArray[np.in
     if not (np.isfinite(fs_hz) and fs_hz > 0):
         raise ValueError("fs_hz must be a positive number")
     peaks = detect_qrs(x, fs_hz) if r_peaks is None else np.asarray(r_peaks, dtype=np.int64)
-    return delineate_lead(x, fs_hz, peaks) if x.ndim == 1 else delineate_global(x, fs_hz, peaks)
+    if x.ndim == 2:
+        return delineate_global(x, fs_hz, peaks)
+    return delineate_lead(x, fs_hz, peaks, overlooked=r_peaks is None)

@@ -34,6 +34,10 @@ _QRS_HALF_S = 0.05
 _AROUND = 8
 _ALIKE_S = 0.03
 _FAR_S = 0.15
+_NO_BEAT_S = 0.2
+_SURE = 0.8
+_LASTING_S = 0.03
+_FEWEST = 3
 _PART_S = 600.0
 _MARGIN_S = 10.0
 
@@ -58,6 +62,7 @@ def delineate_lead(
     fs_hz: float,
     r_peaks: NDArray[np.integer],
     weights: Weights | None = None,
+    overlooked: bool = False,
 ) -> Delineation:
     """On-, offset and peak of each beat's P, QRS and T in one lead.
 
@@ -69,16 +74,14 @@ def delineate_lead(
         fs_hz: sampling rate, 100 to 2000 Hz by design.
         r_peaks: sample indices of the beats, ascending; a beat without a QRS in this lead stays, all absent.
         weights: other weights than the package's own, for judging on recordings that they have not seen.
+        overlooked: whether a QRS that is clear to the network and lies where there is no beat becomes one.
     """
     x = np.asarray(ecg_mv, dtype=np.float64)
     peaks = np.asarray(r_peaks, dtype=np.int64)
     if x.size < 2 or peaks.size == 0:
         nothing = np.full(peaks.size, ABSENT, dtype=np.int64)
         return Delineation(peaks, *([nothing] * 8))
-    parts = [
-        _shifted(_of_part(x[first:last], fs_hz, peaks[(peaks >= start) & (peaks < stop)] - first, weights), first)
-        for first, start, stop, last in _parts(x.size, fs_hz)
-    ]
+    parts = [_shifted(_of_part(x, fs_hz, peaks, weights, overlooked, part), part[0]) for part in _parts(x.size, fs_hz)]
     return Delineation(*(np.concatenate(marks) for marks in zip(*parts, strict=True)))
 
 
@@ -103,10 +106,28 @@ def _parts(n: int, fs_hz: float) -> Iterator[tuple[int, int, int, int]]:
         yield max(0, start - margin), start, stop, min(n, stop + margin)
 
 
-def _of_part(x: Samples, fs_hz: float, peaks: Indices, weights: Weights | None) -> list[Indices]:
+def _of_part(
+    x: Samples, fs_hz: float, peaks: Indices, weights: Weights | None, overlooked: bool, part: tuple[int, int, int, int]
+) -> list[Indices]:
+    first, start, stop, last = part
+    x, peaks, start, stop = x[first:last], peaks - first, start - first, stop - first
     bridged = bridge_gaps(x)
-    found = from_probabilities(masked(wave_probabilities(bridged, fs_hz, weights), x, fs_hz), bridged, fs_hz, peaks)
+    planes = masked(wave_probabilities(bridged, fs_hz, weights), x, fs_hz)
+    if overlooked:
+        peaks = np.union1d(peaks, _overlooked(planes, bridged, fs_hz, peaks))
+    found = from_probabilities(planes, bridged, fs_hz, peaks[(peaks >= start) & (peaks < stop)])
     return [getattr(found, name) for name in Delineation.__slots__]
+
+
+def _overlooked(planes: Planes, x: Samples, fs_hz: float, peaks: Indices) -> Indices:
+    """Where the network is sure of a QRS that lasts, and no beat is near; none where hardly any beat is known."""
+    qrs = waves(planes[QRS])
+    if peaks.size < _FEWEST or qrs.on.size == 0:
+        return np.empty(0, dtype=np.int64)
+    near = np.abs(qrs.middle[:, None] - peaks / fs_hz).min(axis=1)
+    new = (near > _NO_BEAT_S) & (qrs.top > _SURE) & (qrs.mass > _LASTING_S)
+    on, off = _samples(qrs.on[new], fs_hz, x.size), _samples(qrs.off[new], fs_hz, x.size)
+    return _tops(x, on, np.maximum(off, on + 1))
 
 
 def _shifted(marks: list[Indices], first: int) -> list[Indices]:

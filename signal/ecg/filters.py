@@ -13,7 +13,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 from scipy.optimize import brentq
 from scipy.signal import butter, sosfiltfilt
 
@@ -230,11 +229,6 @@ def diagnostic_band(ecg_mv: Samples, fs_hz: float) -> Samples:
     return band_pass(ecg_mv, fs_hz, *DIAGNOSTIC_BAND_HZ)
 
 
-def qrs_band(ecg_mv: Samples, fs_hz: float) -> Samples:
-    """5 to 30 Hz, where the QRS stands out most from P, T, baseline and muscle."""
-    return band_pass(ecg_mv, fs_hz, 5.0, 30.0)
-
-
 def moving_mean(x: Samples, width: int) -> Samples:
     """Centred moving mean over ``width`` samples; at the ends over what is there."""
     n = x.shape[-1]
@@ -248,18 +242,7 @@ def moving_mean(x: Samples, width: int) -> Samples:
     return mean
 
 
-def baseline(ecg_mv: Samples, fs_hz: float) -> Samples:
-    """The slow wander under each lead: the part below 0.67 Hz, zero-phase."""
-    return band_pass(ecg_mv, fs_hz, None, 0.67)
-
-
 def run_lengths(flags: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Starts and (exclusive) ends of the runs of True in a one-dimensional array."""
     edges = np.diff(np.concatenate(([0], flags.astype(np.int8), [0])))
     return np.flatnonzero(edges == 1).astype(np.int64), np.flatnonzero(edges == -1).astype(np.int64)
-
-
-def running_median(x: Samples, width: int) -> Samples:
-    """Centred running median of a one-dimensional array, ends held."""
-    median: Samples = median_filter(x, size=max(1, width), mode="nearest")
-    return median

@@ -23,16 +23,24 @@ LEAD_QUANTITIES = (
     "t_mv",
     "net_qrs_mv",
     "r_mv",
+    "st_of_qrs",
+    "st_of_s",
+    "t_of_qrs",
 )
 """What a limit may ask of one lead: ST at J and 80 ms later, its depression there (positive downwards), the rise from
-J to J + 80 ms, the T wave (negative when inverted), R minus the deeper of Q and S, and R."""
+J to J + 80 ms, the T wave (negative when inverted), R minus the deeper of Q and S, R, and ST at J or T as a share of
+QRS from the top of R to the bottom of Q or S, or of the deeper of Q and S alone (at most 10)."""
 
 _WITNESS = "witness_"
 """Before a quantity: any of the leads in ``params.witness`` must reach it, beside those that are counted."""
 
+_SHARES = {"st_of_qrs": ("st_j_mv", "size"), "st_of_s": ("st_j_mv", "depth"), "t_of_qrs": ("t_mv", "size")}
 _DEAD_FAULTS = frozenset({"flat", "off", "saturated"})
 _LIMB_LEADS = frozenset(STANDARD_LEADS[:6])
 _LEAST_CONFIDENCE = 0.2  # below it a lead's values are guesses
+_STILL_QRS_MV = 0.35
+"""Within 60 ms of J no ST segment falls back by so much to less than half: what was taken for J lies within QRS."""
+_MOST_SHARE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +184,12 @@ def _quantity(quantity: str, lead: str, inputs: FlagInputs) -> tuple[float, floa
         sign, names = 1.0, ("t_amplitude_mv",)
     elif quantity == "upslope_mv":
         sign, names = 1.0, ("st_j80_mv", "st_j_mv")
+    elif quantity in _SHARES:
+        return _share(quantity, lead, inputs)
     else:
         return _of_qrs(quantity, lead, inputs)
+    if "st_j_mv" in names and _still_qrs(lead, inputs):
+        return None
     parts = [inputs.measurements.get(f"{name}.{lead}") for name in names]
     if any(part is None for part in parts):
         return None
@@ -186,15 +198,34 @@ def _quantity(quantity: str, lead: str, inputs: FlagInputs) -> tuple[float, floa
     return sign * value, min(part.confidence for part in known)
 
 
+def _still_qrs(lead: str, inputs: FlagInputs) -> bool:
+    """Whether what was measured at J is the end of QRS, as where one lead's R' outlasts the others."""
+    at_j, later = (inputs.measurements.get(f"{name}.{lead}") for name in ("st_j_mv", "st_j60_mv"))
+    if at_j is None or later is None:
+        return False
+    return abs(later.value - at_j.value) >= _STILL_QRS_MV and abs(later.value) < 0.5 * abs(at_j.value)
+
+
+def _share(quantity: str, lead: str, inputs: FlagInputs) -> tuple[float, float] | None:
+    """A level as a share of QRS or of its negative wave, so that ST and T of a large QRS may be large."""
+    part, whole = _SHARES[quantity]
+    level, size = _quantity(part, lead, inputs), _of_qrs(whole, lead, inputs)
+    if level is None or size is None:
+        return None
+    share = level[0] / max(size[0], abs(level[0]) / _MOST_SHARE, 1e-9)
+    return share, min(level[1], size[1])
+
+
 def _of_qrs(quantity: str, lead: str, inputs: FlagInputs) -> tuple[float, float] | None:
-    """R, or R minus the deeper of Q and S. A wave that is not there counts as zero, but one of them must be."""
+    """R, R minus or plus the deeper of Q and S, or this depth. A wave that is not there counts as zero, but one of them
+    must be."""
     waves = {name: inputs.measurements.get(f"{name}_amplitude_mv.{lead}") for name in ("r", "q", "s")}
     known = {name: wave for name, wave in waves.items() if wave is not None}
     if not known:
         return None
     down = max((abs(known[name].value) for name in ("q", "s") if name in known), default=0.0)
     up = abs(known["r"].value) if "r" in known else 0.0
-    value = up if quantity == "r_mv" else up - down
+    value = {"r_mv": up, "net_qrs_mv": up - down, "size": up + down, "depth": down}[quantity]
     return value, min(wave.confidence for wave in known.values())
 
 

@@ -20,7 +20,7 @@ from teleread.signal.ecg.flag_types import KINDS, SEVERITIES
 OPS = (">=", ">", "<=", "<")
 """How a value is compared with its limit, as the source writes it."""
 
-SUPPRESSORS = ("paced", "lbbb", "rbbb", "lvh", "pre_excitation", "ventricular_rhythm")
+SUPPRESSORS = ("paced", "lbbb", "rbbb", "lvh", "pre_excitation", "ventricular_rhythm", "atrial_flutter")
 """What may keep a rule from being judged."""
 
 DEFAULT_PROFILE = "standard"

@@ -174,9 +174,10 @@ class NotJudged:
     Args:
         reason: ``paced``, ``lbbb``, ``lvh``, ``pre_excitation``, ``ventricular_rhythm``, ``filter_narrow``,
             ``lead_quality``, ``lead_missing``, ``not_measured``, ``rhythm_unknown``, ``uncertain``, ``age_outside``,
-            ``switched_off``.
+            ``switched_off``, ``atrial_flutter``.
         lead: None when the whole rule was left out.
         met: True when the limits were reached all the same. It is not a flag; a reader should still look.
+        kind: of the rule, one of ``KINDS``.
     """
 
     rule_id: str
@@ -185,6 +186,7 @@ class NotJudged:
     reason: str
     lead: str | None = None
     met: bool = False
+    kind: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only, always all keys."""
@@ -195,6 +197,7 @@ class NotJudged:
             "reason": self.reason,
             "lead": self.lead,
             "met": self.met,
+            "kind": self.kind,
         }
 
 

@@ -11,6 +11,8 @@ an unknown device filter still flags and carries the note ``filter_unknown``.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from teleread.errors import Misconfigured
 from teleread.signal.ecg.flag_profile import DEFAULT_PROFILE, LvhLimits, Profile, Rule, load_profile, profile_names
 from teleread.signal.ecg.flag_tests import TESTS
@@ -44,6 +46,10 @@ _VENTRICULAR = frozenset(
         "accelerated_idioventricular_rhythm",
     }
 )
+_LATER = {"st_j_mv": "st_80_mv", "depression_mv": "depression_80_mv"}
+"""What is asked for 80 ms later as well where the atria flutter."""
+_FLUTTER_MV = 0.05
+"""How much of ST 80 ms after J the waves may make; they are 0.1 to 0.3 mV high."""
 _ORDER = {"critical": 0, "urgent": 1, "note": 2}
 
 
@@ -64,7 +70,9 @@ def flag(inputs: FlagInputs, profile: Profile) -> Flags:
         flags += fired
         skipped += missed
     flags.sort(key=lambda item: _ORDER[item.severity])
-    return Flags(tuple(flags), tuple(skipped))
+    # the rule for hypertrophy has judged it
+    raised = {item.code for item in flags}
+    return Flags(tuple(flags), tuple(item for item in skipped if item.reason != "lvh" or item.code not in raised))
 
 
 def suppressors(inputs: FlagInputs, limits: LvhLimits) -> frozenset[str]:
@@ -76,6 +84,7 @@ def suppressors(inputs: FlagInputs, limits: LvhLimits) -> frozenset[str]:
         found |= {"pre_excitation"} if "pre_excited_af" in codes else set()
         found |= {"paced"} if any(code == "paced_rhythm" for _, _, code in inputs.rhythm.spans) else set()
         found |= {"ventricular_rhythm"} if _mostly(inputs.rhythm, _VENTRICULAR) else set()
+        found |= {"atrial_flutter"} if _flutters(inputs) else set()
     # the voltage of a wide QRS says nothing about the muscle's thickness
     if not found & {"paced", "lbbb", "pre_excitation", "ventricular_rhythm"} and _lvh_suspected(inputs, limits):
         found.add("lvh")
@@ -110,7 +119,7 @@ def _apply(
     """The flag of one rule, if it fires, and what was not judged of it."""
 
     def skip(reason: str, met: bool = False, lead: str | None = None) -> NotJudged:
-        return NotJudged(rule.rule_id, rule.version, rule.code, reason, lead, met)
+        return NotJudged(rule.rule_id, rule.version, rule.code, reason, lead, met, rule.kind)
 
     if rule.kind not in profile.kinds:
         return [], [skip("switched_off")]
@@ -129,6 +138,8 @@ def _apply(
     reason = _suppressed(rule, inputs, present)
     if reason:
         return [], [skip(reason, met=verdict.met), *left_out]
+    if verdict.met and _by_flutter_waves(rule, inputs):
+        return [], [skip("atrial_flutter", met=True), *left_out]
     return ([_flag_of(rule, verdict, inputs)] if verdict.met else []), left_out
 
 
@@ -145,6 +156,27 @@ def _suppressed(rule: Rule, inputs: FlagInputs, present: frozenset[str]) -> str:
         if _narrow(inputs.filters) or (applied is not None and _narrow(applied)) or (open_above and sampled):
             return "filter_narrow"
     return ""
+
+
+def _by_flutter_waves(rule: Rule, inputs: FlagInputs) -> bool:
+    """Whether ST is not clearly beyond its limits 80 ms after J as well, where the atria flutter.
+
+    Their waves lift J and have fallen by then, while the ST segment of an infarction keeps its level.
+    """
+    names = {limit.name for limit in rule.limits}
+    if not names & set(_LATER) or not _flutters(inputs):
+        return False
+    later = tuple(
+        replace(limit, name=_LATER[limit.name], value=limit.value + _FLUTTER_MV)
+        for limit in rule.limits
+        if limit.name in _LATER
+    )
+    verdict = TESTS[rule.test].run(replace(rule, limits=(*rule.limits, *later)), inputs)
+    return not verdict.reason and not verdict.met
+
+
+def _flutters(inputs: FlagInputs) -> bool:
+    return inputs.rhythm is not None and _mostly(inputs.rhythm, frozenset({"atrial_flutter"}))
 
 
 def _narrow(band: BandLike) -> bool:
@@ -180,7 +212,7 @@ def _notes(inputs: FlagInputs) -> tuple[str, ...]:
     """What weakens a flag on ST: an unknown band, flutter waves that look like ST, electrodes that may be exchanged."""
     band = inputs.filters
     notes = ["filter_unknown"] if band.high_pass_hz is None or band.low_pass_hz is None else []
-    if inputs.rhythm is not None and _mostly(inputs.rhythm, frozenset({"atrial_flutter"})):
+    if _flutters(inputs):
         notes.append("atrial_flutter")
     faults = {finding.fault for finding in inputs.quality.findings} if inputs.quality is not None else set()
     return (*notes, *(fault for fault in ("limb_reversal", "precordial_swap") if fault in faults))

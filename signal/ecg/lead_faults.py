@@ -15,6 +15,7 @@ from teleread.signal.ecg.quality_types import Finding, Limits, finding
 
 DEAD = ("off", "flat", "saturated")
 NOISE = ("mains", "drift", "muscle", "burst")
+_ROUNDING_MV = 1e-6
 FAULT_ORDER = (*DEAD, *NOISE, "low_amplitude")
 
 LIMB_LEADS = frozenset({"I", "II", "III", "aVR", "aVL", "aVF"})
@@ -99,7 +100,8 @@ def judge_beats(
     ``excused`` is a lead that has another reason to be empty.
     """
     likeness = np.zeros(len(leads)) if beats is None else beats.lead_likeness
-    beating = likeness > limits.lead_likeness
+    # what a constant leaves behind the filters is rounding, and may look like anything
+    beating = (likeness > limits.lead_likeness) & (m.qrs_mv > _ROUNDING_MV)
     other = np.array([lead == excused for lead in leads])
     # between very small beats a lead is as flat as one without electrode
     flat = faults.present["flat"] & ~other & ~(beating & (m.qrs_mv < limits.low_qrs_mv))

@@ -110,6 +110,9 @@ def _blocks(x: Samples, fs_hz: float) -> Iterator[tuple[int, int, int, int]]:
     """(low, start, stop, high): decide for [start, stop), look at [low, high)."""
     n, length, margin = x.shape[1], round(_BLOCK_S * fs_hz), round(_MARGIN_S * fs_hz)
     count = max(1, round(n / length))
+    if count == 1:
+        yield 0, 0, n, n
+        return
     edges = np.linspace(0, n, count + 1).astype(int)
     for start, stop in pairwise(edges.tolist()):
         yield max(0, start - margin), start, stop, min(n, stop + margin)
@@ -138,7 +141,7 @@ def _beats(x: Samples, fs_hz: float, start: int, stop: int, networks: Networks) 
     if at.size == 0:
         return at
     logits = _judged(leads, slope, at, networks)
-    likely = np.flatnonzero(logits > 0.0)
+    likely = (logits > 0.0).nonzero()[0]
     kept = likely[strongest(at[likely], logits[likely], judge.REFRACTORY)]
     peaks = _locate(leads, at[kept], fs_hz)
     found = np.rint((peaks + 0.5) / leads.ratio - 0.5).astype(np.int64)
@@ -195,7 +198,7 @@ def _judged(leads: _Leads, slope: Floats, at: Indices, networks: Networks) -> Fl
     windows = judge.windows(leads.front, at)
     seen = windows.reshape(count * n, -1), judge.first_scale(leads.front, at).ravel()
     logits = leads.weight @ first(*seen, judge.bumps(leads.front, at).reshape(count * n, -1)).reshape(count, n)
-    kept = np.flatnonzero(logits > judge.HOPELESS)
+    kept = (logits > judge.HOPELESS).nonzero()[0]
     final = np.full(n, judge.HOPELESS, np.float32)
     if kept.size == 0:
         return final
@@ -221,7 +224,7 @@ def _locate(leads: _Leads, beats: Indices, fs_hz: float) -> Indices:
     magnitude = np.zeros(around.shape, np.float32)
     for k in range(share.size):
         magnitude += np.square(leads.front.wave[k][around] * share[k])
-    top = np.clip(np.argmax(magnitude, axis=1), 1, 2 * _LOCATE - 1)
+    top = np.minimum(np.maximum(magnitude.argmax(axis=1), 1), 2 * _LOCATE - 1)
     row = np.arange(beats.size)
     root = np.sqrt(magnitude.astype(np.float64))
     left, middle, right = root[row, top - 1], root[row, top], root[row, top + 1]
@@ -229,10 +232,10 @@ def _locate(leads: _Leads, beats: Indices, fs_hz: float) -> Indices:
     shift = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, -1.0), 0.0)
     peak = around[row, top]
     # a working sample is the mean of `ratio` samples; the smoothing leans by half a working sample
-    exact = np.rint((peak - PAD + np.clip(shift, -0.5, 0.5)) * leads.ratio - 0.5).astype(np.int64)
+    exact = np.rint((peak - PAD + np.minimum(np.maximum(shift, -0.5), 0.5)) * leads.ratio - 0.5).astype(np.int64)
     reach = round(_EXACT_S * fs_hz)
     n = leads.samples.shape[1]
-    near = np.clip(exact[:, None] + np.arange(-reach, reach + 1), 0, n - 1)
+    near = np.minimum(np.maximum(exact[:, None] + np.arange(-reach, reach + 1), 0), n - 1)
     deflection = np.zeros(near.shape)
     for k in range(share.size):
         close = leads.samples[k][near]
@@ -242,5 +245,5 @@ def _locate(leads: _Leads, beats: Indices, fs_hz: float) -> Indices:
             deflection += (
                 close * (np.sign(leads.front.wave[k][peak]) * (float(np.sqrt(leads.weight[k])) / size))[:, None]
             )
-    peaks = np.sort(near[row, np.argmax(deflection, axis=1)])
+    peaks = np.sort(near[row, deflection.argmax(axis=1)])
     return peaks[np.diff(peaks, prepend=-1) > 0]

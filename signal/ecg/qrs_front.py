@@ -134,8 +134,8 @@ def without_spikes(work: Samples, ecg: Samples, fs_hz: float, ratio: float) -> S
     np.abs(bend, out=bend)
     width = min(_LEVEL_WINDOW, bend.shape[1])
     whole = bend.shape[1] // width
-    usual = np.median(bend[:, : whole * width].reshape(len(bend), whole, width).max(axis=2), axis=1)
-    row, bent = np.divmod(np.flatnonzero(bend > 0.5 * usual[:, None]), bend.shape[1])
+    usual = _median(bend[:, : whole * width].reshape(len(bend), whole, width).max(axis=2))
+    row, bent = np.divmod((bend > 0.5 * usual[:, None]).ravel().nonzero()[0], bend.shape[1])
     sharp = bend[row, bent]
     top_of_bend = sharp >= bend[row, np.maximum(bent - 1, 0)]
     top_of_bend &= sharp >= bend[row, np.minimum(bent + 1, bend.shape[1] - 1)]
@@ -158,6 +158,13 @@ def without_spikes(work: Samples, ecg: Samples, fs_hz: float, ratio: float) -> S
     if spikes.size == 0:
         return work
     return _mended(work, row[spikes], (top[spikes] - k + 0.5) / ratio, (top[spikes] + k + 0.5) / ratio)
+
+
+def _median(values: Samples) -> Samples:
+    """Median of each row, without what np.median does besides, which shows on short strips."""
+    ranked, half = np.sort(values, axis=1), values.shape[1] // 2
+    middle: Samples = (ranked[:, (values.shape[1] - 1) // 2] + ranked[:, half]) / 2.0
+    return middle
 
 
 def _mended(work: Samples, rows: Indices, first: Samples, last: Samples) -> Samples:
@@ -210,7 +217,7 @@ def candidates(slope: Floats, level: Floats) -> Indices:
     rising &= slope[1:-1] >= slope[2:]
     rising &= slope[1:-1] > _FLOOR * level[1:-1]
     # what is cut by an end is not judged
-    at = np.flatnonzero(rising[_END:-_END]) + 1 + _END
+    at = rising[_END:-_END].nonzero()[0] + (1 + _END)
     return at[strongest(at, slope[at], _NEAR)]
 
 
@@ -218,7 +225,8 @@ def strongest(at: Indices, strength: Floats, apart: int) -> Indices:
     """Positions in ``at`` that are left when, of any two closer than ``apart``, the weaker goes."""
     left = np.arange(at.size)
     while True:
-        close = np.flatnonzero(np.diff(at[left]) < apart)
+        here = at[left]
+        close = (here[1:] - here[:-1] < apart).nonzero()[0]
         if close.size == 0:
             return left
         # a weaker one falls only to a neighbour that no stronger neighbour fells, or a chain would fall together

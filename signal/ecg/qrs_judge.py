@@ -142,7 +142,7 @@ def context(at: Indices, logits: Floats, slope: Floats, inner: Floats, leads: in
         inner: (n, leads * m) waveform near each candidate, one lead after the other, for likeness.
         leads: how many.
     """
-    likely = np.flatnonzero(logits > 0.0)
+    likely = (logits > 0.0).nonzero()[0]
     beats = likely[strongest(at[likely], logits[likely], REFRACTORY)]
     c = _NEIGHBOURS
     # beats that a candidate would replace are not its neighbours

@@ -216,11 +216,12 @@ def _traces(content: SheetContent, rows: int, cells: Sequence[_Cell], scale: Sca
     levels = [_level(lead) for lead in content.signals_mv]
     for row in sorted({cell.row for cell in cells}):
         yield _pulse(_baseline(row, rows), scale)
-    for cell in cells:
-        yield from _trace(content, cell, _baseline(cell.row, rows), levels[cell.lead], scale)
+    fitted = [(cell, _onto_paper(content, cell, rows, levels[cell.lead], scale)) for cell in cells]
+    for cell, level in fitted:
+        yield from _trace(content, cell, _baseline(cell.row, rows), level, scale)
     # names last: where rows are close, a neighbour's trace runs through them
-    for cell in cells:
-        yield from _name(content, cell, rows, scale, beyond=_beyond(content, cell, rows, levels[cell.lead], scale))
+    for cell, level in fitted:
+        yield from _name(content, cell, rows, scale, beyond=_beyond(content, cell, rows, level, scale))
 
 
 def _baseline(row: int, rows: int) -> float:
@@ -235,6 +236,20 @@ def _level(lead: Points) -> float:
     """The lead's median in mV, 0 where it has no sample."""
     seen = lead[np.isfinite(lead)]
     return float(np.median(seen)) if seen.size else 0.0
+
+
+def _onto_paper(content: SheetContent, cell: _Cell, rows: int, level: float, scale: Scale) -> float:
+    """The level in mV that brings the whole cell onto the paper, by at most half a row; the given one where none does
+    or none is needed."""
+    _, ys = _heights(content, cell, _baseline(cell.row, rows), level, scale)
+    seen = ys[np.isfinite(ys)]
+    if not seen.size:
+        return level
+    low, high = GRID[1], GRID[1] + GRID[3]
+    down, up = max(0.0, low - float(seen.min())), max(0.0, float(seen.max()) - high)
+    move = np.ceil(down) - np.ceil(up)
+    fits = low <= float(seen.min()) + move and float(seen.max()) + move <= high
+    return float(level + move / scale.gain) if fits and abs(move) <= 0.5 * GRID[3] / rows else level
 
 
 def _pulse(base: float, scale: Scale) -> Polyline:

@@ -38,15 +38,13 @@ def _item(item: Item) -> str:
 def _text(item: Text) -> str:
     weight = ' font-weight="bold"' if item.bold else ""
     anchor = "" if item.anchor == "start" else f' text-anchor="{item.anchor}"'
-    halo = ""
-    if item.halo:
-        halo = (
-            f' stroke="{_colour("paper")}" stroke-width="{2 * HALO_MM:g}" stroke-linejoin="round" paint-order="stroke"'
-        )
-    return (
-        f'<text x="{item.x:.3f}" y="{item.y:.3f}" font-size="{item.size_mm:g}" fill="{_colour(item.pen)}"'
-        f"{weight}{anchor}{halo}>{_safe(item.text)}</text>"
-    )
+    place = f'<text x="{item.x:.3f}" y="{item.y:.3f}" font-size="{item.size_mm:g}"{weight}{anchor}'
+    written = f'{place} fill="{_colour(item.pen)}">{_safe(item.text)}</text>'
+    if not item.halo:
+        return written
+    # an element of its own, below the letters: many programs know no paint-order and would draw the outline above them
+    outline = f'fill="none" stroke="{_colour("paper")}" stroke-width="{2 * HALO_MM:g}" stroke-linejoin="round"'
+    return f'{place} {outline} aria-hidden="true">{_safe(item.text)}</text>{written}'
 
 
 def _stroke(pen: str) -> str:

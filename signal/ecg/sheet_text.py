@@ -105,6 +105,8 @@ def flag_line(flag: Mapping[str, Any], language: str, *, doubts: bool = True) ->
     # a lead's first value is that of the limit; a further one is of another wave
     by_lead: dict[str, float] = {}
     for item in flag.get("evidence", ()) if in_mv else ():
+        if item["lead"] == "global":
+            continue  # the width of QRS, which is no voltage
         by_lead.setdefault(item["lead"], item["value"])
     if in_mv:
         sign = "+" if code.startswith("st_elevation") else ""
@@ -213,11 +215,15 @@ def _rhythm_lines(analysis: Mapping[str, Any], language: str) -> Iterator[Statem
 def _not_judged_lines(analysis: Mapping[str, Any], language: str) -> Iterator[str]:
     """Why ST was not judged, and which leads were left out. What needs leads that nobody recorded is not said."""
     rules = [item for item in analysis.get("not_judged", ()) if item["lead"] is None]
+    # beside a flag on ST it is only said which others would have been raised
+    raised = any(flag.get("code", "").startswith("st_") for flag in analysis["flags"])
+    head = word("not_judged" if raised else "st_not_judged", language)
     for reason in dict.fromkeys(item["reason"] for item in rules if item["reason"] in ST_REASONS):
         met = list(dict.fromkeys(i["code"] for i in rules if i["reason"] == reason and i.get("met")))
-        text = f"{word('st_not_judged', language)}: {word(reason, language)}"
+        text = f"{head}: {word(reason, language)}"
         reached = ", ".join(word(code, language) for code in met)
-        yield f"{text}; {word('limits_met', language)}: {reached}" if met else text
+        if met or not raised:
+            yield f"{text}; {word('limits_met', language)}: {reached}" if met else text
     others = [i for i in analysis.get("not_judged", ()) if i.get("met") and i["reason"] not in ST_REASONS]
     for code, reason in dict.fromkeys((i["code"], i["reason"]) for i in others):
         what = f"{word(reason, language)}; {word('limits_met', language)}: {word(code, language)}"

@@ -125,6 +125,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "de_winter_pattern": ("de Winter pattern", "de Winter图形"),
     "wellens_pattern": ("Deep T inversion V2–V3 (Wellens?)", "V2–V3 T波深倒置(Wellens?)"),
     "infarction_recent_anterior": ("Q and ST V1–V4, recent infarction?", "V1–V4 Q波伴ST段抬高,近期心梗?"),
+    "st_discordant_excessive": ("Excessive discordant ST (Smith)", "ST段过度反向抬高(Smith)"),
     "st_concordant": ("Concordant ST change (Sgarbossa)", "ST段同向改变(Sgarbossa)"),
     "hyperkalaemia_pattern": ("Tall T and wide QRS (high potassium?)", "T波高尖伴QRS增宽(高钾?)"),
     # why not judged

@@ -95,7 +95,7 @@ def _window(rr: Samples) -> tuple[float, float]:
     before, after = rr[rr[:, 0] < 3.0, 0], rr[rr[:, 1] < 3.0, 1]
     usual = float(np.median(before)) if before.size else _LONE_RR_S
     short = float(np.percentile(after, 25)) if after.size else _LONE_RR_S
-    return float(np.clip(0.62 * usual, 0.20, 0.55)), float(np.clip(short - 0.10, 0.30, 0.75))
+    return float(np.clip(0.70 * usual, 0.20, 0.55)), float(np.clip(short - 0.10, 0.30, 0.75))
 
 
 def _template(cuts: Cuts, members: Indices, premature: Mask, rr: Samples) -> Template:

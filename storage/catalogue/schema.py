@@ -185,11 +185,12 @@ recordings = Table(
     Column("flags", JSON),  # what the automatic reading flagged: [code, kind, severity] each; absent before version 3
 )
 
-# What recordings are found by when they come once more in another encoding (signal/ecg/fingerprint.py).
+# What recordings are found by when they come once more in another encoding (signal/ecg/fingerprint.py). Rows of this
+# and the next table go with their arrival, because code of the version before deletes arrivals and knows neither.
 fingerprints = Table(
     "fingerprints",
     metadata,
-    Column("arrival_id", ForeignKey("arrivals.id"), primary_key=True),
+    Column("arrival_id", ForeignKey("arrivals.id", ondelete="CASCADE"), primary_key=True),
     Column("acquired_at", UtcDateTime),
     Column("level_ii_uv", Float),  # absent when the recording has not stored this lead
     Column("level_v2_uv", Float),
@@ -202,8 +203,8 @@ Index("ix_fingerprints_level_ii_uv", fingerprints.c.level_ii_uv)
 same_recordings = Table(
     "same_recordings",
     metadata,
-    Column("arrival_id", ForeignKey("arrivals.id"), primary_key=True),  # the later one
-    Column("other_arrival_id", ForeignKey("arrivals.id"), primary_key=True),
+    Column("arrival_id", ForeignKey("arrivals.id", ondelete="CASCADE"), primary_key=True),  # the later one
+    Column("other_arrival_id", ForeignKey("arrivals.id", ondelete="CASCADE"), primary_key=True),
     Column("read_once", Boolean, nullable=False),  # false: another site's or another patient's, so both are read
     Column("found_at", UtcDateTime, nullable=False),
 )

@@ -88,7 +88,10 @@ def run_convert(options: argparse.Namespace) -> int:
     if not out.parent.is_dir():
         raise InputRejected("folder_missing", f"There is no folder {out.parent} to write {out.name} to.")
     record = read_ecg(existing_file(options.source), given=given(options))
-    files = write_ecg(record, to, out.stem if out.suffix.lower() in _WRITTEN[to] else out.name)
+    try:
+        files = write_ecg(record, to, out.stem if out.suffix.lower() in _WRITTEN[to] else out.name)
+    except ValueError as error:
+        raise InputRejected("record_unfit", f"This recording cannot be written so: {error}.") from error
     targets = _targets(files, out, to)
     if not options.overwrite:
         _refuse_existing(targets)

@@ -14,14 +14,19 @@ if TYPE_CHECKING:
 _SHOWN = ("heart_rate_bpm", "p_duration_ms", "pr_ms", "qrs_duration_ms", "qt_ms", "qtc_ms")
 _SHOWN_AFTER = ("p_axis_deg", "qrs_axis_deg", "t_axis_deg", "rr_min_ms", "rr_max_ms", "rr_sd_ms")
 _ASIDE = " " * 10
+_DIGITS = {"bpm": 0, "%": 0, "ms": 0, "s": 1}
+_JOINT = {"bpm": "/min"}
 
 
 def report(record: EcgRecord, analysis: Mapping[str, Any]) -> Iterator[str]:
-    """The analysis for people, one line after the other."""
+    """The analysis for people, one line after the other: three that say it all, then what they rest on."""
+    from teleread.cli.ecg_summary import summary
     from teleread.signal.ecg.sheet_text import filter_text
 
     quality = analysis["quality"]
     seconds = record.signals_mv.shape[1] / record.fs_hz
+    yield from summary(analysis)
+    yield ""
     yield f"{record.source_format}: {len(record.leads)} leads, {record.fs_hz:g} Hz, {seconds:.1f} s"
     yield f"filter    {filter_text(record.filters, 'en', analysis['not_judged'])}"
     verdict = "acceptable" if quality["acceptable"] else "NOT acceptable"
@@ -78,8 +83,13 @@ def _range(findings: Sequence[Mapping[str, Any]]) -> str:
     values = [finding["value"] for finding in findings if finding["value"] is not None]
     if not values:
         return ""
-    low, high = f"{min(values):.4g}", f"{max(values):.4g}"
-    return f" {low if low == high else f'{low} to {high}'} {findings[0]['unit']}".rstrip()
+    unit = findings[0]["unit"]
+    digits = _DIGITS.get(unit)
+    low, high = (f"{v:.4g}" if digits is None else f"{v:.{digits}f}" for v in (min(values), max(values)))
+    # the rate that goes with a block is that of the atria
+    whose = ", atria" if findings[0]["code"].startswith("av_block_") and unit == "bpm" else ""
+    text = low if low == high else f"{low} to {high}"
+    return f"{whose} {text}" + (unit and f"{_JOINT.get(unit, ' ' + unit)}")
 
 
 def _numbers(measurements: Mapping[str, Any]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from tests.prove import vault
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
-from tests.prove.mutations import mutated_dicom, mutated_wfdb
+from tests.prove.mutations import MUTATED
 from tests.prove.objects import damaged_objects, two_gigabytes
 from tests.prove.rot import flipped_bits
 
@@ -66,8 +66,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     "killed backups": (90, killed_backups),
     "damaged objects": (10_000, damaged_objects),
     "two gigabytes through the store": (1, two_gigabytes),
-    "mutated DICOM": (10_000, mutated_dicom),
-    "mutated WFDB": (10_000, mutated_wfdb),
+    **{f"mutated {name}": (10_000, open_proof) for name, open_proof in MUTATED.items()},
     "vault, wrong joins": (vault.STEPS, vault.wrong_joins),
     "vault, export key alone": (10, vault.export_keys),
 }

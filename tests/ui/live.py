@@ -20,6 +20,7 @@ from teleread.pipeline.services import Services
 from teleread.signal.ecg import simulate
 from teleread.storage import accounts
 from teleread.web.app import create_app
+from tests.ecgs import from_another_moment
 
 PASSWORD = "correct horse"
 ACCOUNTS = {
@@ -95,6 +96,7 @@ def named_ecg(name: str, patient_id: str = "110101", sex: str = "M", seed: int =
     dataset.PatientBirthDate = "19620304"
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{dataset.SOPInstanceUID}.{seed}"
     dataset.StudyInstanceUID = f"{dataset.StudyInstanceUID}.{seed}"
+    from_another_moment(dataset, seed)
     buffer = BytesIO()
     dataset.save_as(buffer)
     return buffer.getvalue()

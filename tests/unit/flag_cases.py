@@ -17,7 +17,7 @@ from teleread.signal.ecg.flag_types import FlagInputs
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", *(f"V{k}" for k in range(1, 10)), "V3R", "V4R")
 WIDE_BAND = Filters(high_pass_hz=0.05, low_pass_hz=150.0)
 GOOD = Quality(True, 1.0, ())
-STEP = {"mV": 0.001, "ms": 1.0, "bpm": 0.1, "s": 0.01, "leads": 1.0, "findings": 1.0}
+STEP = {"mV": 0.001, "of QRS": 0.001, "of S": 0.001, "ms": 1.0, "bpm": 0.1, "s": 0.01, "leads": 1.0, "findings": 1.0}
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,11 @@ def _lead_pattern(rule: Rule, limit: Limit) -> tuple[FlagInputs, FlagInputs]:
             if not item.name.startswith("witness_"):
                 found[item.name] = M(level, item.unit)
                 continue
-            quantity = {"st_j_mv": "st_j_mv", "t_mv": "t_amplitude_mv"}[item.name.removeprefix("witness_")]
+            quantity, sign = WITNESSED[item.name.removeprefix("witness_")]
             witness = next(lead for lead in rule.params["witness"] if lead not in leads)
-            found[f"{quantity}.{witness}"] = M(level, "mV", witness)
+            found[f"{quantity}.{witness}"] = M(sign * level, "mV", witness)
+        if "lvh" in rule.params.get("requires", ()):
+            found["r_amplitude_mv.aVL"] = M(3.0, "mV", "aVL")
         return inputs(measurements=found, **patient)
 
     inside = build(None, 0.0, used)
@@ -197,13 +199,29 @@ def _lead_values(lead: str, wanted: dict[str, float]) -> dict[str, M]:
     """Measurements of one lead that have these quantities; quiet where nothing is wanted."""
     j = wanted.get("st_j_mv", -wanted.get("depression_mv", 0.0))
     late = wanted.get("st_80_mv", -wanted.get("depression_80_mv", -j - wanted.get("upslope_mv", 0.0)))
+    t = wanted.get("t_mv", 0.05)
+    values = {"st_j_mv": j, "st_j80_mv": late, "t_amplitude_mv": t}
     net = wanted.get("net_qrs_mv", 0.0)
-    values = {"st_j_mv": j, "st_j80_mv": late, "t_amplitude_mv": wanted.get("t_mv", 0.05)}
+    for level, share in ((j, "st_of_qrs"), (j, "st_of_s"), (t, "t_of_qrs")):
+        if share in wanted:
+            depth = level / wanted[share]
+            return _named(
+                lead, values | {"r_amplitude_mv": max(depth + net, 0.0) if net else 0.0, "s_amplitude_mv": -depth}
+            )
     up = wanted.get("r_mv", max(net, 0.0))
-    values |= {"r_amplitude_mv": up, "s_amplitude_mv": net - up}
+    return _named(lead, values | {"r_amplitude_mv": up, "s_amplitude_mv": net - up})
+
+
+def _named(lead: str, values: dict[str, float]) -> dict[str, M]:
     return {f"{name}.{lead}": M(value, "mV", lead) for name, value in values.items()}
 
 
+WITNESSED = {
+    "st_j_mv": ("st_j_mv", 1.0),
+    "depression_mv": ("st_j_mv", -1.0),
+    "depression_80_mv": ("st_j80_mv", -1.0),
+    "t_mv": ("t_amplitude_mv", 1.0),
+}
 BUILDERS = {
     "measured": _measured,
     "pause": _pause,

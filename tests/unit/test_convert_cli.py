@@ -69,10 +69,10 @@ def test_what_is_there_is_not_replaced_unless_told(recording: Path, capsys: Capt
 
 @pytest.mark.parametrize(
     ("out", "code"),
-    [("other.txt", "format_not_said"), ("nowhere/other.hea", "folder_missing"), ("a b.hea", "name_unfit")],
+    [("other.txt", "format_not_said"), ("nowhere/other.hea", "folder_missing"), ("a b.hea", "record_unfit")],
 )
 def test_what_cannot_be_written_is_said(recording: Path, capsys: Capture, out: str, code: str) -> None:
-    assert main(["convert", str(recording), str(recording.with_name(out))]) == 3
+    assert main(["convert", str(recording), str(recording.parent / out)]) == 3
     assert code in capsys.readouterr().err
 
 

@@ -18,6 +18,7 @@ import pytest
 from teleread.cli import main
 from teleread.cli.ecg import _LAYOUTS
 from teleread.cli.ecg_report import _rhythm, finding_text
+from teleread.cli.ecg_summary import WIDTH, summary
 from teleread.ingest.formats import write_wfdb
 from teleread.signal.ecg import REMEDIES, EcgRecord, Patient, simulate
 from teleread.signal.ecg.sheet import LAYOUTS
@@ -51,7 +52,8 @@ def written(folder: Path, name: str, record: EcgRecord) -> Path:
 
 
 def texts(svg: Path) -> Sequence[str]:
-    return [str(e.text) for e in ElementTree.parse(svg).iter() if e.tag.endswith("text")]
+    found = [e for e in ElementTree.parse(svg).iter() if e.tag.endswith("text")]
+    return [str(e.text) for e in found if e.get("aria-hidden") is None]
 
 
 def test_the_table_tells_quality_rhythm_numbers_flags_and_that_nobody_confirmed_it(run: Run, tmp_path: Path) -> None:
@@ -62,6 +64,55 @@ def test_the_table_tells_quality_rhythm_numbers_flags_and_that_nobody_confirmed_
     assert "flags     critical  ST elevation, inferior" in text
     assert "udmi-2018.inferior 1" in text
     assert "unconfirmed aid; a licensed reader decides" in text
+
+
+@pytest.mark.parametrize(
+    ("condition", "first", "second", "third"),
+    [
+        (
+            "inferior_stemi",
+            "CRITICAL  ST elevation, inferior, III ",
+            "rhythm    sinus rhythm · ",
+            "recording acceptable",
+        ),
+        ("normal", "flags     No flag. That does not mean normal.", "rhythm    sinus rhythm · ", "12 leads, 10 s"),
+        ("vf", "CRITICAL  LOOK AT THE PATIENT · ", "ventricular fibrillation · nothing measured", "NOT ACCEPTABLE"),
+        ("wellens", "urgent    Deep T inversion", "/min · PR ", "unconfirmed aid"),
+        ("lbbb", "limits reached, not judged (left bundle branch block): ST", "QRS ", "acceptable"),
+        ("ra_la_swap", "flags     No flag", "sinus", "RA-LA limb electrodes swapped? · 12 leads"),
+        ("lead_off", "flags     No flag", "sinus", "V3 flat: reattach the electrode"),
+    ],
+)
+def test_the_first_three_lines_say_it_all(
+    condition: str, first: str, second: str, third: str, run: Run, tmp_path: Path
+) -> None:
+    lines = run("ecg", stored(tmp_path, "rec", condition, 4))[1].splitlines()
+    for line, wanted in zip(lines, (first, second, third), strict=False):
+        assert wanted in line
+        assert len(line) <= WIDTH
+    assert lines[3] == ""
+
+
+def test_what_does_not_fit_in_three_lines_is_counted_and_an_unsure_number_is_asked() -> None:
+    flags = [
+        {"rule_id": "a", "code": f"an_unknown_thing_with_a_long_name_{n}", "severity": severity, "lead": "global"}
+        | {"value": 1.0, "limit": 0.0, "unit": "s"}
+        for n, severity in enumerate(("critical", "urgent", "urgent", "note"))
+    ]
+    analysis: dict[str, Any] = {
+        "flags": flags,
+        "quality": {"acceptable": True, "findings": []},
+        "rhythm": [],
+        "measurements": {"heart_rate_bpm": {"value": 71.6, "unit": "bpm", "lead": "global", "confidence": 0.3}},
+        "recording": {"leads": ["II"], "duration_s": 9.98},
+    }
+    first, second, third = summary(analysis)
+    assert first.startswith("CRITICAL  ")
+    assert first.endswith(" · 2 more below")
+    assert second == "rhythm    rhythm undetermined · 72?/min"
+    assert third == "recording acceptable · 1 lead, 10 s · unconfirmed aid"
+    one = {**analysis, "flags": [flags[0] | {"code": "x" * 200}]}
+    assert len(next(iter(summary(one)))) == WIDTH
 
 
 def test_a_quiet_recording_says_that_no_flag_is_not_normal(run: Run, tmp_path: Path) -> None:

@@ -294,3 +294,20 @@ def test_marks_of_cardiologists_are_met(data_dir: Path, name: str) -> None:
     onsets = [s for s, a, b in zip(note.sample, note.symbol, note.symbol[1:], strict=False) if a == "(" and b == "N"]
     errors_ms = [np.abs(found.qrs_on[found.qrs_on >= 0] - on).min() * 2 for on in onsets]
     assert np.median(errors_ms) < 20
+
+
+@pytest.mark.parametrize("condition", ["normal", "lbbb", "af"])
+def test_a_beat_that_was_overlooked_is_found_where_its_qrs_is(condition: str) -> None:
+    x, beats = lead(condition, seed=3)
+    without = np.delete(beats, 4)
+    found = delineate_lead(x, 500.0, without, overlooked=True)
+    assert found.r_peaks.size == beats.size
+    assert np.abs(found.r_peaks - beats).max() <= 40
+    assert found.qrs_on[4] < found.r_peaks[4] < found.qrs_off[4]
+    assert delineate_lead(x, 500.0, without).r_peaks.tolist() == without.tolist()
+
+
+def test_where_no_beats_are_known_none_is_made_up() -> None:
+    x = 0.1 * np.random.default_rng(1).standard_normal(5000)
+    assert delineate_lead(x, 500.0, np.empty(0, np.int64), overlooked=True).r_peaks.size == 0
+    assert delineate(x, 500.0).r_peaks.size == 0

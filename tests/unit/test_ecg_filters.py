@@ -206,20 +206,11 @@ def test_beats_may_be_given_to_the_baseline() -> None:
 
 
 def test_helpers_shared_by_every_stage_keep_their_shape_and_level() -> None:
-    from teleread.signal.ecg.filters import (
-        baseline,
-        diagnostic_band,
-        moving_mean,
-        qrs_band,
-        run_lengths,
-        running_median,
-    )
+    from teleread.signal.ecg.filters import diagnostic_band, moving_mean, run_lengths
 
     x, _ = heart(75)
-    assert diagnostic_band(x, FS).shape == qrs_band(x, FS).shape == baseline(x + 2.0, FS).shape == x.shape
-    assert baseline(x + 2.0, FS).mean() == pytest.approx(x.mean() + 2.0, abs=0.02)
+    assert diagnostic_band(x, FS).shape == x.shape
     np.testing.assert_allclose(moving_mean(np.ones(9), 4), 1.0)
-    assert running_median(np.array([0.0, 9.0, 0.0, 0.0]), 3).tolist() == [0.0, 0.0, 0.0, 0.0]
     starts, stops = run_lengths(np.array([True, False, True, True]))
     assert (starts.tolist(), stops.tolist()) == ([0, 2], [1, 4])
 

@@ -87,6 +87,16 @@ def test_the_sampling_rate_hardly_matters(fs_hz: float) -> None:
             assert other[key].value == pytest.approx(usual[key].value, abs=0.04), key
 
 
+@pytest.mark.parametrize(
+    ("condition", "seed", "rate"),
+    [("lvh", 1516, 120.0), ("lvh", 1010, 120.0), ("rbbb", 1017, 140.0), ("rbbb", 1505, 140.0), ("lbbb", 1005, 140.0),
+     ("inferior_stemi", 1011, 140.0)],
+)  # fmt: skip
+def test_p_that_begins_on_t_is_as_long_as_it_is(condition: str, seed: int, rate: float) -> None:
+    found, truth = measured(condition, seed, noise=1.0, rate_bpm=rate)
+    assert abs(found["p_duration_ms"].value - truth.intervals_ms["p_duration_ms"]) <= 25.0
+
+
 def test_gain_scales_amplitudes_and_leaves_intervals() -> None:
     usual, _ = measured("normal", 3)
     double, _ = measured("normal", 3, factor=2.0)

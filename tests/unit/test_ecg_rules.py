@@ -155,6 +155,27 @@ def test_a_limit_that_was_reached_and_not_judged_stands_by_itself() -> None:
     assert found.n_not_judged == 4
 
 
+def test_a_rule_of_a_kind_that_is_switched_off_is_not_shown_as_not_judged() -> None:
+    analysis = analysed(
+        not_judged=[
+            skipped("wellens_pattern", "lbbb", met=True, kind="diagnosis_like"),
+            skipped("qtc_long", "lbbb", met=True, kind="measurement"),
+            skipped("st_elevation_lateral", "lbbb", kind="order"),
+            skipped("de_winter_pattern", "lbbb", kind="diagnosis_like"),
+            skipped("st_elevation_inferior", "paced", met=True),  # of an analysis before version 4
+        ]
+    )
+    assert {code for code, _, _ in shown(analysis).reached} == {
+        "wellens_pattern",
+        "qtc_long",
+        "st_elevation_inferior",
+    }
+    less = shown(analysis, diagnosis_like=False, measurement=False)
+    assert [code for code, _, _ in less.reached] == ["st_elevation_inferior"]
+    assert [(one.reason, one.what) for one in less.not_judged] == [("lbbb", (("st_elevation_lateral", None),))]
+    assert less.n_not_judged == 2
+
+
 def test_one_thing_flagged_by_two_rules_is_one_line_and_its_notes_stand_once() -> None:
     twice = [
         stored("st_elevation_inferior", lead="III", notes=["filter_unknown"]),

@@ -11,6 +11,7 @@ import pytest
 from teleread.signal.ecg import Filters, Finding, Quality, analyse, simulate
 from teleread.signal.ecg.analysis import Analysis
 from teleread.signal.ecg.arrest import arrested, judged_by_rhythm
+from teleread.signal.ecg.few_beats import few_beats
 from teleread.signal.ecg.flags import flag, load_profile
 from teleread.signal.ecg.gaps import between, possible
 from teleread.signal.ecg.intervals import rates
@@ -78,6 +79,38 @@ def test_half_of_the_recording_or_the_end_of_a_short_one_is_an_arrest(
     spans: tuple[tuple[float, float, str], ...], duration_s: float, expected: bool
 ) -> None:
     assert arrested(spans, duration_s) is expected
+
+
+@pytest.mark.parametrize("seed", [0, 2, 4])
+def test_two_beats_in_ten_seconds_are_a_pause_and_no_rate(seed: int) -> None:
+    found = analyse(simulate("complete_block", seed, noise=0.5, rate_bpm=12.0)[0])
+    assert found.quality.findings[0] == LOOK
+    assert found.r_peaks.size == 2
+    assert codes(found) & {"long_rr", "asystole"}
+    assert set(found.measurements) == {"rr_max_ms"}
+    assert found.measurements["rr_max_ms"].value == pytest.approx(5000.0, abs=60.0)
+
+
+@pytest.mark.parametrize("samples", [80, 800])
+def test_two_beats_on_both_sides_of_a_gap_are_no_pause(samples: int) -> None:
+    record, _ = simulate("complete_block", 2, noise=0.5, rate_bpm=12.0)
+    signals = record.signals_mv.copy()
+    signals[:, 1500 : 1500 + samples] = np.nan
+    found = analyse(replace(record, signals_mv=signals))
+    assert "long_rr" not in codes(found)
+    assert "rr_max_ms" not in found.measurements
+
+
+def test_few_complexes_are_beats_only_when_they_are_alike_and_nothing_lies_between() -> None:
+    record, _ = simulate("complete_block", 2, noise=0.5, rate_bpm=12.0)
+    signals, fs, peaks = record.signals_mv, record.fs_hz, analyse(record).r_peaks
+    assert few_beats(signals, fs, peaks)
+    assert not few_beats(signals[:2], fs, peaks)  # two leads prove nothing
+    assert not few_beats(signals, fs, peaks[:1])
+    assert not few_beats(signals, fs, np.array([1, 4999]))  # no whole complex
+    assert not few_beats(signals, fs, peaks + np.array([0, 800]))  # the second one is none
+    noisy = signals + np.random.default_rng(1).normal(0.0, 0.5, signals.shape)
+    assert not few_beats(noisy, fs, peaks)
 
 
 def test_intervals_in_fibrillation_are_no_pause() -> None:

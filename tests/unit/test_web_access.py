@@ -128,6 +128,7 @@ def test_matrix_of_roles_and_routes(web: Web) -> None:
                 n=0,
                 question_id=NOBODYS_ID,
                 identifier=NOBODYS_ID,
+                name="picture.png",
             )
             if path == "/sign-out" or not allowed:
                 continue

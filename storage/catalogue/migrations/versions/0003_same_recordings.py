@@ -21,7 +21,9 @@ def upgrade() -> None:
         sa.Column("level_ii_uv", sa.Float(), nullable=True),
         sa.Column("level_v2_uv", sa.Float(), nullable=True),
         sa.Column("facts", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(["arrival_id"], ["arrivals.id"], name=op.f("fk_fingerprints_arrival_id_arrivals")),
+        sa.ForeignKeyConstraint(
+            ["arrival_id"], ["arrivals.id"], name=op.f("fk_fingerprints_arrival_id"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("arrival_id", name=op.f("pk_fingerprints")),
     )
     with op.batch_alter_table("fingerprints", schema=None) as batch_op:
@@ -33,9 +35,14 @@ def upgrade() -> None:
         sa.Column("other_arrival_id", sa.String(length=32), nullable=False),
         sa.Column("read_once", sa.Boolean(), nullable=False),
         sa.Column("found_at", sa.DateTime(timezone=True), nullable=False),
-        sa.ForeignKeyConstraint(["arrival_id"], ["arrivals.id"], name=op.f("fk_same_recordings_arrival_id_arrivals")),
         sa.ForeignKeyConstraint(
-            ["other_arrival_id"], ["arrivals.id"], name=op.f("fk_same_recordings_other_arrival_id_arrivals")
+            ["arrival_id"], ["arrivals.id"], name=op.f("fk_same_recordings_arrival_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["other_arrival_id"],
+            ["arrivals.id"],
+            name=op.f("fk_same_recordings_other_arrival_id"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("arrival_id", "other_arrival_id", name=op.f("pk_same_recordings")),
     )
