@@ -4,13 +4,14 @@ PYTEST = -q -p no:cacheprovider
 CORE = .venv-core/bin/python
 FULL = .venv/bin/python
 
-.PHONY: run install dev lint test test-core test-airflow peers test-all prove lock clean help
+.PHONY: agent run install dev lint test test-core test-airflow peers test-all prove lock clean help
 
 help:
 	@echo "make run [STUDIES=FOLDER]   start everything with a sample alliance; Ctrl-C ends it"
 	@echo "make test                   lint, types and all tests that need no Debian package"
 	@echo "make test-all               the rest: installs PostgreSQL, Chromium, Orthanc, dcmtk and tests against them"
 	@echo "make prove                  the long counts; goes on where it was stopped"
+	@echo "make agent                  build/teleread-agent.pyz, the clinic's agent as one file"
 	@echo "make install                only make the environment that make run uses"
 
 install:
@@ -47,6 +48,9 @@ test-all: dev peers
 
 prove: dev
 	$(CORE) -m tests.prove
+
+agent:
+	@$(PYTHON) deploy/make_agent.py
 
 lock:
 	@sh deploy/lock.sh

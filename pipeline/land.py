@@ -7,7 +7,9 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import BinaryIO, Literal
+
+from sqlalchemy import select
 
 from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import InputRejected, StorageError
@@ -15,12 +17,12 @@ from teleread.ingest.formats import bundle, kind_of, safe_names
 from teleread.pipeline.adopt import arrival_row, object_row, raise_arrival
 from teleread.pipeline.identifiers import arrival_id, receipt_of
 from teleread.pipeline.notes import Note, note_key, write_note
-from teleread.pipeline.rotten import replace_rotten
+from teleread.pipeline.rotten import LOST, replace_rotten
 from teleread.pipeline.services import Services
 from teleread.storage import audit
 from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import insert_missing
-from teleread.storage.catalogue.schema import arrivals, objects
+from teleread.storage.catalogue.schema import arrivals, objects, quarantine
 from teleread.storage.objects.protocol import StoredObject
 from teleread.storage.objects.raw import put_raw, raw_key
 
@@ -30,6 +32,12 @@ _TRIES = 5
 _PAUSE_S = 0.2
 # waiting for the catalogue takes half a minute already
 _BUSY_TRIES = 2
+_PIECE_BYTES = 1 << 20
+_HEAD_BYTES = 64 << 10  # more than any format needs to show what it is
+
+Channel = Literal["dicom", "folder", "web", "cli"]
+"""The way by which something arrives."""
+Payload = bytes | BinaryIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ def land(
     services: Services,
     *,
     site_id: str,
-    source: Literal["dicom", "folder", "web", "cli"],
+    source: Channel,
     files: Mapping[str, bytes],
     clinic_priority: Priority,
     actor: str,
@@ -67,7 +75,52 @@ def land(
     if not any(files.values()):
         raise InputRejected("empty_upload", "Nothing was sent: the file is empty.")
     data = next(iter(files.values())) if len(files) == 1 else bundle(safe_names(files))
-    kind = kind_of(data)
+    return _land(services, data, kind_of(data), site_id, source, clinic_priority, actor)
+
+
+def land_file(
+    services: Services, *, site_id: str, source: Channel, file: BinaryIO, clinic_priority: Priority, actor: str
+) -> Landed:
+    """As :func:`land`, for one file that is too large to be held in memory: it is read in pieces.
+
+    Args:
+        file: seekable; read from its beginning, more than once.
+    """
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    if not head:
+        raise InputRejected("empty_upload", "Nothing was sent: the file is empty.")
+    return _land(services, file, kind_of(head), site_id, source, clinic_priority, actor)
+
+
+def land_again(
+    services: Services, *, site_id: str, sha256: str, clinic_priority: Priority, actor: str
+) -> Landed | None:
+    """What landing bytes that have landed before would answer, from their hash alone: they need not be sent again.
+
+    Returns:
+        The acknowledgement that was given, its priority raised where this one is higher. None where the site sent no
+        such bytes, or where those that we hold are no good: then they must come.
+    """
+    identifier = arrival_id(site_id, sha256)
+    with services.catalogue.read() as conn:
+        row = conn.execute(select(arrivals).where(arrivals.c.id == identifier)).one_or_none()
+        lost = select(quarantine.c.code).where(
+            quarantine.c.arrival_id == identifier, quarantine.c.code.in_(LOST), quarantine.c.resolved_at.is_(None)
+        )
+        if row is None or conn.execute(lost).first() is not None:
+            return None
+    if PRIORITIES.index(clinic_priority) < PRIORITIES.index(row.clinic_priority):
+        note = Note(site_id, sha256, row.size_bytes, row.source, row.kind, clinic_priority, row.arrived_at)
+        _keep_note(services, note)
+        with services.catalogue.write() as conn:
+            raise_arrival(conn, identifier, clinic_priority, actor, services.clock())
+    return Landed(identifier, row.receipt, sha256, new=False)
+
+
+def _land(
+    services: Services, data: Payload, kind: str, site_id: str, source: Channel, clinic_priority: Priority, actor: str
+) -> Landed:
     busy = 0
     for attempt in range(_TRIES):
         try:
@@ -82,12 +135,21 @@ def land(
         time.sleep(_PAUSE_S * (attempt + 1))
         if swept and attempt > 0:
             # nobody came to the end of it meanwhile: who condemned it died, or has much else to do
-            _finish_removal(services, site_id, data)
+            _finish_removal(services, site_id, _hash(data))
     raise AssertionError("every try returned or raised")
 
 
-def _finish_removal(services: Services, site_id: str, data: bytes) -> None:
-    sha256 = hashlib.sha256(data).hexdigest()
+def _hash(data: Payload) -> str:
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256()
+    data.seek(0)
+    while piece := data.read(_PIECE_BYTES):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _finish_removal(services: Services, site_id: str, sha256: str) -> None:
     identifier = arrival_id(site_id, sha256)
     keys = [raw_key(sha256), *(note_key(identifier, priority) for priority in PRIORITIES)]
     with sweeping.sole_remover(services.catalogue) as alone:
@@ -96,7 +158,7 @@ def _finish_removal(services: Services, site_id: str, data: bytes) -> None:
 
 
 def _land_once(
-    services: Services, data: bytes, kind: str, site_id: str, source: str, clinic_priority: Priority, actor: str
+    services: Services, data: Payload, kind: str, site_id: str, source: str, clinic_priority: Priority, actor: str
 ) -> Landed:
     with services.catalogue.read() as conn:
         mark = sweeping.mark(conn)
@@ -115,14 +177,14 @@ def _land_once(
     return Landed(identifier, receipt_of(identifier), stored.sha256, new)
 
 
-def _put_raw(services: Services, data: bytes, actor: str) -> StoredObject:
+def _put_raw(services: Services, data: Payload, actor: str) -> StoredObject:
     try:
         return put_raw(services.store, data)
     except StorageError as error:
         if error.code != "object_corrupt":
             raise
         # the copy that we hold has rotted, and here are the bytes: nothing stands in an urgent ECG's way
-        return replace_rotten(services, data, actor=actor)
+        return replace_rotten(services, data, _hash(data), actor=actor)
 
 
 def _keep_note(services: Services, note: Note) -> Note:

@@ -27,6 +27,9 @@ from teleread.storage.objects.protocol import StoredObject
 from teleread.storage.objects.raw import get_raw
 from teleread.storage.vault import Enrolled, Identity
 
+LARGEST_BYTES = 512 << 20
+"""What is larger is kept and read by a person with other means; it would not fit into the parsers' memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Whose:
@@ -68,6 +71,8 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
     arrival, mark = _begin(services, arrival_id)
     if arrival.state != "landed":
         return str(arrival.state)
+    if arrival.size_bytes > LARGEST_BYTES:
+        return _set_aside(services, arrival_id, "file_too_large", "The file is larger than is taken into memory.")
     try:
         data = get_raw(services.store, arrival.sha256)
     except StorageError as error:

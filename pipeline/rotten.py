@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from datetime import datetime
+from typing import BinaryIO
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -75,7 +75,7 @@ def release(conn: Connection, key: str, now: datetime) -> list[str]:
     return found
 
 
-def replace_rotten(services: Services, data: bytes, *, actor: str) -> StoredObject:
+def replace_rotten(services: Services, data: bytes | BinaryIO, sha256: str, *, actor: str) -> StoredObject:
     """Put the bytes in the place of a raw object that has rotted.
 
     Only one process at a time removes anything, so a good copy that another has put there meanwhile is seen and
@@ -85,7 +85,7 @@ def replace_rotten(services: Services, data: bytes, *, actor: str) -> StoredObje
         StorageError: ``catalogue_busy`` when another remover was at work for too long, so try again; otherwise as
             :func:`put_raw`.
     """
-    key = raw_key(hashlib.sha256(data).hexdigest())
+    key = raw_key(sha256)
     ends = time.monotonic() + _PATIENCE_S
     while True:
         with sole_remover(services.catalogue) as sole:
@@ -96,7 +96,7 @@ def replace_rotten(services: Services, data: bytes, *, actor: str) -> StoredObje
         time.sleep(0.05)
 
 
-def _replace(services: Services, key: str, data: bytes, actor: str) -> StoredObject:
+def _replace(services: Services, key: str, data: bytes | BinaryIO, actor: str) -> StoredObject:
     if _is_rotten(services, key):
         with services.catalogue.write() as conn:
             # whoever dies on the way leaves a row that says nothing, not one that says what was

@@ -37,6 +37,7 @@ class Services:
     make_pool: Callable[[], BoundedPool]
     clock: Callable[[], datetime]
     anchors: Path | None = None  # where the ends of the audit chains are written once a day
+    spool_folder: Path | None = None  # where uploads on their way lie
 
     @cached_property
     def pool(self) -> BoundedPool:

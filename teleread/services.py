@@ -64,6 +64,7 @@ def open_services(settings: Settings) -> Services:
         make_pool=make_pool,
         clock=utc_now,
         anchors=settings.home / "anchors",
+        spool_folder=settings.home / "spool",
     )
 
 

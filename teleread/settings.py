@@ -34,6 +34,9 @@ class Settings:
     parse_memory_mb: int
     parse_timeout_s: int
     upload_limit_mb: int
+    tls: str
+    tls_certificate: str
+    tls_key: str
 
     def redacted(self) -> dict[str, str]:
         """All settings as text, passwords in URLs replaced."""
@@ -49,7 +52,11 @@ _DEFAULTS: dict[str, str | int] = {
     "parse_memory_mb": 1024,
     "parse_timeout_s": 20,
     "upload_limit_mb": 64,
+    "tls": "auto",  # auto: off loopback; on; off: a proxy in front speaks it
+    "tls_certificate": "",  # PEM files of the hospital's own; empty: one is made at the first start
+    "tls_key": "",
 }
+_TLS = ("auto", "on", "off")
 _PORTS = ("web_port", "airflow_port")
 
 
@@ -107,6 +114,8 @@ def _checked(name: str, value: object) -> object:
         if number < 1 or (name in _PORTS and number > 65535):
             raise _invalid(name, "is out of range")
         return number
+    if name == "tls" and value not in _TLS:
+        raise _invalid(name, "is auto, on or off")
     return str(value)
 
 

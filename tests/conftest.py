@@ -131,6 +131,7 @@ def services(tmp_path: Path, alliance: Alliance, clock: Clock, pool: BoundedPool
         vault=vault,
         make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,
+        spool_folder=tmp_path / "spool",
     )
     yield opened
     opened.close()

@@ -15,10 +15,12 @@ from starlette.staticfiles import StaticFiles
 
 from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
-from teleread.web import errors
-from teleread.web.api import frames, health, recordings, upload
+from teleread.pipeline.spool import Spool
+from teleread.web import certificates, errors
+from teleread.web.api import agents, frames, health, recordings, tus, upload
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
+from teleread.web.certificates import Identity
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
 from teleread.web.pages import cases, clinic, engineer, identity, signin, worklist
@@ -40,11 +42,13 @@ def create_app(
     *,
     upload_limit_bytes: int = UPLOAD_LIMIT_BYTES,
     sweep_every: timedelta | None = SWEEP_EVERY,
+    agents_authority: Identity | None = None,
 ) -> FastAPI:
     """The application on open services; the caller closes them.
 
     Args:
         sweep_every: pause between two sweeps; None for no sweep (tests that call it themselves).
+        agents_authority: signs the certificates of clinics' agents; None where none can enrol.
 
     Raises:
         Misconfigured: ``route_without_guard``: a route does not say who may use it.
@@ -70,11 +74,15 @@ def create_app(
     app.state.renderer = Renderer(services.alliance, services.clock)
     app.state.sign_in_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     app.state.rounds = rounds
+    app.state.agents_authority = agents_authority
+    app.state.enrol_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     # one parser at the least is never busy with frames: an upload does not wait for somebody's leafing
     app.state.frame_slots = asyncio.Semaphore(FRAMES_AT_ONCE)
     app.state.looks = Lately(AUDIT_EVERY)
     app.state.upload_limit_bytes = upload_limit_bytes
     app.state.lane = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload")
+    app.state.spool = None if services.spool_folder is None else Spool(services.spool_folder)
+    app.state.passages = {}
     app.state.upload_slots = asyncio.Semaphore(UPLOADS_AT_ONCE)
     errors.install(app)
     for module in (
@@ -88,6 +96,8 @@ def create_app(
         recordings,
         frames,
         upload,
+        tus,
+        agents,
         health,
     ):
         app.include_router(module.router)
@@ -104,7 +114,8 @@ def create_default_app() -> FastAPI:
 
     settings = load_settings()
     services = open_services(settings)
-    app = create_app(services, upload_limit_bytes=settings.upload_limit_mb << 20)
+    authority = certificates.agents_authority(settings.home / "tls", services.clock())
+    app = create_app(services, upload_limit_bytes=settings.upload_limit_mb << 20, agents_authority=authority)
     inner = app.router.lifespan_context
 
     @asynccontextmanager

@@ -21,7 +21,7 @@ from teleread.web.security import SAFE_METHODS, Seat, SignInNeeded
 
 log = logging.getLogger(__name__)
 
-_STATUS_OF_CODE = {
+_STATUS_OF_CODE: dict[str, int] = {
     "upload_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "request_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "upload_stalled": HTTPStatus.REQUEST_TIMEOUT,
@@ -32,6 +32,14 @@ _STATUS_OF_CODE = {
     "no_such_arrival": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
     "request_invalid": HTTPStatus.BAD_REQUEST,
+    "upload_invalid": HTTPStatus.BAD_REQUEST,
+    "upload_checksum_unknown": HTTPStatus.BAD_REQUEST,
+    "upload_too_long": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "upload_media_type": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "upload_locked": HTTPStatus.LOCKED,
+    "upload_checksum": 460,  # of the protocol's own
+    "tus_version": HTTPStatus.PRECONDITION_FAILED,
+    "too_many_uploads": HTTPStatus.TOO_MANY_REQUESTS,
 }
 _STATUS_OF_KIND: dict[type[TelereadError], HTTPStatus] = {
     InputRejected: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -37,6 +37,8 @@ def harden(headers: MutableHeaders, path: str) -> None:
     """Add the security headers, and forbid any cache to keep what is not a static file."""
     for name, value in SECURITY_HEADERS.items():
         headers[name] = value
+    if path.startswith("/api/tus"):
+        headers["tus-resumable"] = "1.0.0"  # every answer of the protocol says so, refusals as well
     headers["cache-control"] = "no-cache" if path.startswith("/static/") else "no-store"
 
 

@@ -81,6 +81,10 @@ _FOLDER = Problem(
     N_("The folder cannot be read or written."),
     N_("Check the disk or share that it lies on; it is tried again by itself."),
 )
+_AGAIN = Problem(
+    N_("The file did not come through whole yet."),
+    N_("Nothing to do: it goes on by itself. Do not repeat the ECG. If it is urgent, telephone as well."),
+)
 _INVALID = Problem(N_("The request cannot be understood."), N_("Go back to the start and try again."))
 _NOTHING = Problem(N_("There is nothing at this address, or it is not yours to see."), N_("Go back to the start."))
 
@@ -109,6 +113,8 @@ _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     ),
     (_NOTHING, ("not_found", "no_such_arrival", "no_such_report", "frame_out_of_range")),
     (_INVALID, ("request_invalid", "method_not_allowed", "request_too_large")),
+    (_INVALID, ("upload_invalid", "upload_checksum_unknown", "upload_media_type", "upload_too_long", "tus_version")),
+    (_AGAIN, ("upload_offset", "upload_locked", "upload_checksum", "upload_hash_mismatch")),
     (_INVALID, ("bad_window", "window_needs_ct", "bad_size", "name_missing")),
     (_FOLDER_MISSING, ("folder_missing",)),
     (_FOLDER_DENIED, ("folder_denied", "file_denied")),
@@ -116,7 +122,7 @@ _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_SETUP, ("report_path_missing", "site_has_no_folder", "pool_unavailable", "pool_closed")),
     (_SETUP, ("alliance_invalid", "alliance_missing", "settings_invalid", "route_without_guard")),
     (_SETUP, ("flag_profile_unknown", "flag_profile_not_in_effect", "flag_profile_invalid")),
-    (_UNSUPPORTED, ("format_unsupported", "dicom_unsupported", "not_one_image", "dicom_too_large")),
+    (_UNSUPPORTED, ("format_unsupported", "dicom_unsupported", "not_one_image", "dicom_too_large", "file_too_large")),
     (_NOT_ECG, ("dicom_no_image", "dicom_not_part10", "dicom_no_instance")),
 )
 
@@ -128,6 +134,22 @@ _SINGLE: dict[str, Problem] = {
     "upload_too_large": Problem(
         N_("The file is larger than this page takes."),
         N_("Send one recording at a time; telephone if it is urgent."),
+    ),
+    "line_broken": Problem(
+        N_("The line to the lead hospital is broken."),
+        N_("Nothing to do: it is sent by itself once the line is back. If it is urgent, telephone now."),
+    ),
+    "not_landed_yet": Problem(
+        N_("The lead hospital has the file and has not stored it for good yet."),
+        N_("Nothing to do: it is asked again by itself."),
+    ),
+    "server_not_trusted": Problem(
+        N_("Somebody else answers at the lead hospital's address, or its certificate has changed."),
+        N_("Tell the lead hospital's engineer: this PC needs a new invitation. If it is urgent, telephone now."),
+    ),
+    "too_many_uploads": Problem(
+        N_("Very many files of this site are on their way already."),
+        N_("Wait until some have arrived; the others are sent by themselves. If it is urgent, telephone now."),
     ),
     "upload_interrupted": Problem(N_("The line broke before everything had arrived."), _SEND_AGAIN),
     "upload_stalled": Problem(N_("The line stood still for a minute before everything had arrived."), _SEND_AGAIN),

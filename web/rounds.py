@@ -12,11 +12,14 @@ from datetime import timedelta
 
 from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
+from teleread.pipeline.spool import Spool
 from teleread.pipeline.sweep import queue_unseen, sweep_web
+from teleread.pipeline.uploads import finish_left
 
 log = logging.getLogger(__name__)
 
 STALE_AFTER_S = 60.0
+EXPIRE_EVERY_S = 300.0
 CHAIN_EVERY_S = 0.4  # every event is chained within a second
 
 
@@ -29,15 +32,21 @@ class Rounds:
 
     def __init__(self, services: Services, every: timedelta) -> None:
         self._services = services
+        self._spool = None if services.spool_folder is None else Spool(services.spool_folder)
         self._every_s = every.total_seconds()
-        self._threads = ThreadPoolExecutor(3, thread_name_prefix="rounds")
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="rounds")
         self._tasks: list[asyncio.Task[None]] = []
         self._last_ok = time.monotonic()
 
     def start(self) -> None:
         """Begin; inside a running event loop."""
         self._last_ok = time.monotonic()
-        acts = ((self._queue_unseen, self._every_s), (self._sweep, self._every_s), (self._chain_audit, CHAIN_EVERY_S))
+        acts = (
+            (self._queue_unseen, self._every_s),
+            (self._sweep, self._every_s),
+            (self._chain_audit, CHAIN_EVERY_S),
+            (self._expire, EXPIRE_EVERY_S),
+        )
         for act, every_s in acts:
             self._tasks.append(asyncio.create_task(self._repeat(act, every_s)))
 
@@ -60,7 +69,13 @@ class Rounds:
         self._last_ok = time.monotonic()
 
     def _sweep(self) -> None:
+        if self._spool is not None:
+            finish_left(self._services, self._spool)
         sweep_web(self._services)
+
+    def _expire(self) -> None:
+        if self._spool is not None:
+            self._spool.expire(self._services.clock())
 
     def _chain_audit(self) -> None:
         self._services.sealer.seal_all()

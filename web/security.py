@@ -8,6 +8,7 @@ sends at least one of them), beside ``SameSite=Strict``. A bearer token is never
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,13 @@ from starlette.routing import Mount
 
 from teleread.errors import AccessDenied, Misconfigured
 from teleread.pipeline.services import Services
-from teleread.storage import accounts, audit
+from teleread.storage import accounts, agents, audit
 from teleread.web.i18n import LANGUAGE_COOKIE, negotiate
 
 ROLES = ("uploader", "reader", "engineer")
 SESSION_COOKIE = "teleread_session"
+CERTIFICATE = "teleread.certificate_sha256"
+"""Key in a request's scope: SHA-256 of the DER bytes of the certificate that its sender has proved to hold."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -172,11 +175,26 @@ def _calls(dependant: Dependant) -> Iterator[Any]:
 
 
 def _account(request: Request, services: Services) -> tuple[accounts.Account | None, bool]:
+    """Whose request this is, and whether a browser sent the proof by itself (cookie)."""
     token, by_cookie = token_of(request)
-    if not token:
-        return None, False
+    certificate = request.scope.get(CERTIFICATE)
+    now = services.clock()
     with services.catalogue.read() as conn:
-        return accounts.session_account(conn, token, services.clock()), by_cookie
+        if token and (known := accounts.session_account(conn, token, now)) is not None:
+            return known, by_cookie
+        if certificate is not None:
+            return agents.by_certificate(conn, certificate, now), False
+        if token and not by_cookie and request.client is not None and is_loopback(request.client.host):
+            return agents.by_token(conn, token, now), False
+    return None, bool(token) and by_cookie
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _is_api(request: Request) -> bool:

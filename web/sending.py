@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 
+from sqlalchemy import select
 from starlette.datastructures import FormData, UploadFile
 
 from teleread.alliance import Priority
-from teleread.errors import Conflict, InputRejected, PeerError, StorageError
+from teleread.errors import Conflict, InputRejected, PeerError, StorageError, TelereadError
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.land import Landed, land
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.pipeline.verdict import Verdict, verdict
+from teleread.storage.catalogue.schema import arrivals
 from teleread.web import queries
 from teleread.web.security import Seat
 
@@ -47,7 +49,7 @@ def files_of(form: FormData) -> dict[str, bytes]:
         data = value.file.read()
         if not data and not value.filename:
             continue  # what a browser sends for a file field that nobody used
-        base = (value.filename or "").replace("\\", "/").rpartition("/")[2][-_NAME_LIMIT:] or "file"
+        base = plain_name(value.filename or "")
         name, number = base, 1
         while name in found:
             number += 1
@@ -56,6 +58,27 @@ def files_of(form: FormData) -> dict[str, bytes]:
     if not found:
         raise InputRejected("empty_upload", "Nothing was sent: no file was chosen.")
     return found
+
+
+def plain_name(path: str) -> str:
+    """The last part of a name that a browser or an agent gave, whatever separates its folders."""
+    return path.replace("\\", "/").rpartition("/")[2][-_NAME_LIMIT:] or "file"
+
+
+def prepare_soon(seat: Seat, lane: Executor, receipt: str) -> None:
+    """Prepare and queue what has landed, at once and beside the answer."""
+    with seat.services.catalogue.read() as conn:
+        arrival_id = conn.scalar(select(arrivals.c.id).where(arrivals.c.receipt == receipt))
+    if arrival_id is not None:
+        lane.submit(_at_once, seat.services, arrival_id)
+
+
+def _at_once(services: Services, arrival_id: str) -> None:
+    try:
+        _prepare_and_enqueue(services, arrival_id)
+    except TelereadError as error:
+        log.warning("upload %s goes on later: %s", arrival_id, error.code)
+        _show_unprepared(services, arrival_id)
 
 
 def send(seat: Seat, lane: Executor, files: Mapping[str, bytes], urgent: bool) -> Sent:
@@ -75,7 +98,7 @@ def send(seat: Seat, lane: Executor, files: Mapping[str, bytes], urgent: bool) -
         site_id=site_id,
         source="web",
         files=files,
-        clinic_priority=_priority(services, site_id, urgent),
+        clinic_priority=priority_of(services, site_id, urgent),
         actor=seat.name,
     )
     work = lane.submit(_prepare_and_enqueue, services, landed.arrival_id)
@@ -151,7 +174,8 @@ def as_json(seat: Seat, found: Verdict) -> dict[str, object]:
     }
 
 
-def _priority(services: Services, site_id: str, urgent: bool) -> Priority:
+def priority_of(services: Services, site_id: str, urgent: bool) -> Priority:
+    """What the clinic says, else the site's own default."""
     if urgent:
         return "urgent"
     connection = services.alliance.connection(site_id, services.clock().date())

@@ -23,6 +23,8 @@ from sqlalchemy import (
     text,
 )
 
+from teleread.storage.catalogue.agent_tables import agents as agents
+from teleread.storage.catalogue.agent_tables import invitations as invitations
 from teleread.storage.catalogue.audit_tables import AuditTables as AuditTables
 from teleread.storage.catalogue.audit_tables import audit_tables as audit_tables
 from teleread.storage.catalogue.columns import UtcDateTime as UtcDateTime

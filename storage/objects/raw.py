@@ -30,7 +30,9 @@ def raw_root(key: str) -> str | None:
 
 
 def put_raw(store: ObjectStore, data: bytes | BinaryIO) -> StoredObject:
-    """Keep the bytes at their own hash: :meth:`ObjectStore.put_raw`."""
+    """Keep the bytes at their own hash: :meth:`ObjectStore.put_raw`. A file is read from its beginning."""
+    if not isinstance(data, bytes):
+        data.seek(0)
     return store.put_raw(data)
 
 

@@ -12,7 +12,19 @@ import sys
 from collections.abc import Sequence
 
 from teleread import __version__
-from teleread.cli import audit, backup, files, operations, patients, reproduce, restore, retention, storage, vault
+from teleread.cli import (
+    agents,
+    audit,
+    backup,
+    files,
+    operations,
+    patients,
+    reproduce,
+    restore,
+    retention,
+    storage,
+    vault,
+)
 from teleread.errors import TelereadError
 
 
@@ -27,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     files.add_commands(commands)
     operations.add_commands(commands)
-    for module in (patients, reproduce, audit, vault, storage, backup, restore, retention):
+    for module in (agents, patients, reproduce, audit, vault, storage, backup, restore, retention):
         module.add_commands(commands)
     return parser
 

@@ -87,6 +87,9 @@ def run_serve(_options: argparse.Namespace) -> int:
     """``teleread serve``."""
     import uvicorn
 
+    from teleread.services import utc_now
+    from teleread.web import certificates, serving
+
     settings = load_settings()
     # libraries only warn, whatever the level: pynetdicom's and pydicom's lines may hold a patient's data
     logging.getLogger("teleread").setLevel(settings.log_level)
@@ -95,7 +98,12 @@ def run_serve(_options: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S%z",
     )
-    uvicorn.run(
+    options: dict[str, Any] = {}
+    if serving.tls_wanted(settings):
+        own = serving.identity(settings, utc_now())
+        options = serving.tls_options(own, certificates.agents_authority(settings.home / "tls", utc_now()))
+        print(f"certificate SHA-256 {certificates.fingerprint_words(own.fingerprint)}", flush=True)
+    config = uvicorn.Config(
         "teleread.web.app:create_default_app",
         factory=True,
         host=settings.host,
@@ -105,7 +113,11 @@ def run_serve(_options: argparse.Namespace) -> int:
         server_header=False,
         # request lines hold receipt numbers and case ids only, but nobody needs them in a log
         access_log=False,
+        **options,
     )
+    config.load()
+    serving.harden(config)
+    uvicorn.Server(config).run()
     return 0
 
 

@@ -14,11 +14,13 @@ import httpx
 
 from teleread.errors import Misconfigured, PeerError
 from teleread.pipeline.land import land
-from teleread.services import open_services
+from teleread.services import open_services, utc_now
 from teleread.settings import Settings
 from teleread.up import airflow, sample
 from teleread.up.children import Children, end_leftovers
 from teleread.up.machine import check_disk, check_ports, free_ports, hold_home, rotate_logs
+from teleread.web.certificates import fingerprint_words
+from teleread.web.serving import address, identity, tls_wanted
 
 _AIRFLOW_PATIENCE_S = 240.0
 
@@ -148,11 +150,13 @@ def _liveness(children: Children) -> Callable[[], None]:
 
 def _wait_for_web(settings: Settings, alive: Callable[[], None]) -> None:
     deadline = time.monotonic() + 60
-    with httpx.Client(trust_env=False, timeout=5) as http:
+    url = f"{address(settings)}/readyz"
+    # our own certificate, on our own machine: it is only asked whether it is ready
+    with httpx.Client(trust_env=False, timeout=5, verify=False) as http:
         while time.monotonic() < deadline:
             alive()
             try:
-                if http.get(f"http://{settings.host}:{settings.web_port}/readyz").status_code == 200:
+                if http.get(url).status_code == 200:
                     return
             except httpx.TransportError:
                 pass  # not listening yet
@@ -181,7 +185,7 @@ def _line(text: str) -> None:
 
 
 def _table(settings: Settings, sign_ins: list[sample.SignIn], admin_password: str | None) -> None:
-    web = f"http://{settings.host}:{settings.web_port}"
+    web = address(settings)
     earlier = "as printed at the first start"
     rows = [("worklist, upload, sites", web, "", "")]
     rows += [(f"  {who.role}", "", who.name, who.password or earlier) for who in sign_ins]
@@ -193,5 +197,7 @@ def _table(settings: Settings, sign_ins: list[sample.SignIn], admin_password: st
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if any(who.password is None for who in sign_ins):
         print("forgotten: `.venv/bin/teleread account password NAME` makes a new one")
+    if tls_wanted(settings):
+        print(f"certificate SHA-256 {fingerprint_words(identity(settings, utc_now()).fingerprint)}")
     print(f"data and logs: {settings.home}")
     print("to stop: Ctrl-C", flush=True)

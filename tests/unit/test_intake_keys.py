@@ -230,7 +230,7 @@ def test_bytes_that_cannot_be_replaced_now_are_to_be_sent_again(
     with sweeping.sole_remover(services.catalogue) as sole:
         assert sole
         with pytest.raises(StorageError) as failed:
-            rotten.replace_rotten(services, b"bytes", actor="nurse")
+            rotten.replace_rotten(services, b"bytes", hashlib.sha256(b"bytes").hexdigest(), actor="nurse")
     assert failed.value.code == "catalogue_busy"
 
 

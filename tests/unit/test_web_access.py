@@ -127,6 +127,7 @@ def test_matrix_of_roles_and_routes(web: Web) -> None:
                 receipt="NONE-NONE-NONE",
                 n=0,
                 question_id=NOBODYS_ID,
+                identifier=NOBODYS_ID,
                 name="picture.png",
             )
             if path == "/sign-out" or not allowed:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -13,9 +14,11 @@ from teleread.pipeline.verdict import verdict
 from teleread.web.errors import NotFound
 from teleread.web.limits import multipart
 from teleread.web.security import Seat, allow
-from teleread.web.sending import Sent, as_json, files_of, send
+from teleread.web.sending import ANALYSIS_WAIT_S, Sent, as_json, files_of, send
 
 router = APIRouter()
+
+_LOOK_EVERY_S = 0.05
 
 
 async def take(request: Request, seat: Seat) -> Sent:
@@ -42,9 +45,22 @@ async def upload(request: Request, seat: Annotated[Seat, allow("uploader", audit
 
 
 @router.get("/api/receipts/{receipt}")
-def receipt(seat: Annotated[Seat, allow("uploader", audit=None)], receipt: str) -> JSONResponse:
-    """The present state of what was sent under a receipt; another site's receipt does not exist here."""
-    found = verdict(seat.services, receipt=receipt.upper(), site_id=seat.site_id)
-    if found is None:
-        raise NotFound()
+def receipt(
+    seat: Annotated[Seat, allow("uploader", audit=None)],
+    receipt: str,
+    wait: Annotated[float, Query(ge=0, le=ANALYSIS_WAIT_S)] = 0,
+) -> JSONResponse:
+    """The present state of what was sent under a receipt; another site's receipt does not exist here.
+
+    Args:
+        wait: seconds to wait at the most for the verdict, so that one question over a slow line is enough.
+    """
+    ends = time.monotonic() + wait
+    while True:
+        found = verdict(seat.services, receipt=receipt.upper(), site_id=seat.site_id)
+        if found is None:
+            raise NotFound()
+        if found.state != "landed" or time.monotonic() >= ends:
+            break
+        time.sleep(_LOOK_EVERY_S)
     return JSONResponse({"receipt": found.receipt, "verdict": as_json(seat, found)})

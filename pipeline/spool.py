@@ -1,0 +1,302 @@
+"""Uploads on their way: bytes on the disk of the web service, only ever appended, until they are landed.
+
+``<folder>/<site>/<upload id>/upload.json`` says what is coming, ``bytes`` holds what has come. Nothing here is an
+acknowledgement: that is the receipt, which follows from landing. Both are readable by us alone, may name a patient
+(a file's name often does), and are gone once landed; a settled upload keeps only its receipts, until it expires.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from teleread.alliance import Priority
+from teleread.errors import Conflict, InputRejected, StorageError
+
+KEEP = timedelta(days=7)
+"""How long an upload to which nothing comes is kept."""
+KEEP_SETTLED = timedelta(hours=1)
+"""How long the receipts of a settled upload are kept here; the catalogue knows them for ever."""
+
+_ID = re.compile(r"[0-9a-f]{32}\Z")
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
+_FREE_BYTES = 64 << 20  # what an upload leaves of the disk: landing, catalogue and log need some
+_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file on its way.
+
+    Args:
+        id: 32 lower-case hexadecimal digits; the same for the same announced bytes of one site and group.
+        length: of the file in bytes.
+        sha256: as the sender announced it, None when it did not.
+        name: the plain file name; needed where files of one recording name each other.
+        group: what the files of one recording share; None for a recording of one file.
+        group_size: how many files the group has.
+        receipts: of what it became; empty until it has landed.
+        failure: the code of why it cannot be landed; None while it can.
+    """
+
+    id: str
+    site_id: str
+    actor: str
+    length: int
+    sha256: str | None
+    name: str
+    priority: Priority
+    group: str | None
+    group_size: int
+    created_at: datetime
+    receipts: tuple[str, ...] = ()
+    failure: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Its folder, relative to the spool's."""
+        return f"{self.site_id}/{self.id}"
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is to be done."""
+        return bool(self.receipts) or self.failure is not None
+
+
+def upload_id(site_id: str, sha256: str, length: int, group: str | None) -> str:
+    """The id of announced bytes: two tabs, or page and agent, that send the same file meet in one upload."""
+    return hashlib.sha256(f"{site_id}\n{sha256}\n{length}\n{group or ''}".encode()).hexdigest()[:32]
+
+
+class Spool:
+    """The folder of uploads on their way; safe for several threads and processes of one machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def create(self, upload: Upload) -> Upload:
+        """Begin an upload; one of the same id that is there already goes on, with the higher of both priorities.
+
+        Raises:
+            StorageError: ``disk_full``, ``store_io``.
+            InputRejected: ``upload_invalid``: the id or the hash is none.
+        """
+        if not _ID.match(upload.id) or (upload.sha256 is not None and not _HASH.match(upload.sha256)):
+            raise InputRejected("upload_invalid", "The upload announces no proper identifier or hash.")
+        with _disk():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if shutil.disk_usage(self.folder).free < upload.length + _FREE_BYTES:
+                raise StorageError("disk_full", "The disk has no room for this upload.")
+            place = self.folder / upload.place
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            known = self.find(upload.site_id, upload.id)
+            if known is not None:
+                return known
+            if not upload.settled:
+                with open(place / "bytes", "ab", opener=_private):
+                    pass
+            self._write(upload)
+        return upload
+
+    def find(self, site_id: str, identifier: str) -> Upload | None:
+        """The site's upload of that id; None when there is none."""
+        if not _ID.match(identifier):
+            return None
+        try:
+            return _parse(json.loads((self.folder / site_id / identifier / "upload.json").read_bytes()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, TypeError, KeyError) as error:
+            raise StorageError("store_io", "An upload on its way cannot be read back.") from error
+
+    def offset(self, upload: Upload) -> int:
+        """How many bytes have come."""
+        if upload.settled:
+            return upload.length
+        try:
+            return (self.folder / upload.place / "bytes").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def is_whole(self, upload: Upload) -> bool:
+        """Whether every byte has come."""
+        return self.offset(upload) == upload.length
+
+    @contextmanager
+    def append(self, upload: Upload, offset: int) -> Iterator[Appender]:
+        """Add bytes at ``offset``, which is where the others end; they are durable when the block is left.
+
+        Raises:
+            Conflict: ``upload_locked``: another request is adding; ``upload_offset``: the others end elsewhere.
+            StorageError: ``disk_full``, ``store_io``.
+        """
+        with _disk():
+            file = open(self.folder / upload.place / "bytes", "r+b")  # noqa: SIM115 -- closed below, whatever happens
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict("upload_locked", "Another request is sending this file.") from None
+            if file.seek(0, os.SEEK_END) != offset:
+                raise Conflict("upload_offset", "The bytes that have come end elsewhere.")
+            appender = Appender(file, offset, upload.length)
+            try:
+                yield appender
+            finally:
+                with _disk():
+                    file.flush()
+                    os.fsync(file.fileno())
+
+    def open(self, upload: Upload) -> BinaryIO:
+        """What has come, to be read."""
+        with _disk():
+            return (self.folder / upload.place / "bytes").open("rb")
+
+    def sha256(self, upload: Upload) -> str:
+        """The hash of what has come, read in constant memory."""
+        digest = hashlib.sha256()
+        with self.open(upload) as file:
+            while piece := file.read(_READ_BYTES):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def restart(self, upload: Upload) -> None:
+        """Forget the bytes: they are not what was announced."""
+        with _disk(), open(self.folder / upload.place / "bytes", "wb"):
+            pass
+
+    def raise_priority(self, upload: Upload, priority: Priority) -> Upload:
+        """The upload with another priority, written down."""
+        return self._write(replace(upload, priority=priority))
+
+    def settle(self, upload: Upload, *, receipts: tuple[str, ...] = (), failure: str | None = None) -> Upload:
+        """Write down what became of the upload, then let its bytes go."""
+        settled = self._write(replace(upload, receipts=receipts, failure=failure, name=""))
+        with _disk():
+            (self.folder / upload.place / "bytes").unlink(missing_ok=True)
+        return settled
+
+    def remove(self, upload: Upload) -> None:
+        """Forget the upload and its bytes."""
+        with _disk():
+            shutil.rmtree(self.folder / upload.place)
+
+    def count(self, site_id: str) -> int:
+        """How many uploads of a site are here, those that were settled lately as well."""
+        try:
+            return len(os.listdir(self.folder / site_id))
+        except FileNotFoundError:
+            return 0
+
+    def uploads(self, site_id: str | None = None, *, unsettled: bool = False) -> Iterator[Upload]:
+        """All uploads, or those of one site, in no order; only those on their way when ``unsettled``."""
+        try:
+            sites = os.listdir(self.folder) if site_id is None else [site_id]
+            names = [(site, name) for site in sites for name in os.listdir(self.folder / site)]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for site, name in names:
+            # settled ones are many, and known by their missing bytes without being read
+            if unsettled and not (self.folder / site / name / "bytes").exists():
+                continue
+            if (found := self.find(site, name)) is not None:
+                yield found
+
+    def expire(self, now: datetime) -> int:
+        """Forget uploads to which nothing has come for long, and those settled a while ago; returns how many."""
+        count = 0
+        for upload in self.uploads():
+            keep = KEEP_SETTLED if upload.settled else KEEP
+            try:
+                touched = (self.folder / upload.place / ("upload.json" if upload.settled else "bytes")).stat().st_mtime
+            except FileNotFoundError:
+                continue
+            if touched < (now - keep).timestamp():
+                self.remove(upload)
+                count += 1
+        return count
+
+    def _write(self, upload: Upload) -> Upload:
+        place = self.folder / upload.place
+        row = asdict(upload) | {"created_at": upload.created_at.isoformat()}
+        with _disk():
+            draft = place / f"upload.json.{os.getpid()}.{os.urandom(4).hex()}"
+            with open(draft, "wb", opener=_private) as file:
+                file.write(json.dumps(row).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(place / "upload.json")
+            for folder in (place, place.parent, self.folder):
+                handle = os.open(folder, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+        return upload
+
+
+class Appender:
+    """Adds bytes to one upload, never more than it announced."""
+
+    def __init__(self, file: BinaryIO, offset: int, length: int) -> None:
+        self._file = file
+        self._begun = offset
+        self._length = length
+        self.offset = offset
+
+    def write(self, piece: bytes) -> None:
+        """Add a piece.
+
+        Raises:
+            InputRejected: ``upload_too_long``: more comes than was announced.
+            StorageError: ``disk_full``, ``store_io``.
+        """
+        if self.offset + len(piece) > self._length:
+            raise InputRejected("upload_too_long", "More bytes come than were announced.")
+        with _disk():
+            self._file.write(piece)
+        self.offset += len(piece)
+
+    def take_back(self) -> None:
+        """Forget what this appender has added."""
+        with _disk():
+            self._file.flush()
+            self._file.truncate(self._begun)
+            self._file.seek(self._begun)
+        self.offset = self._begun
+
+
+def expiry(upload: Upload) -> datetime:
+    """When an upload to which nothing comes is forgotten, at the earliest."""
+    return upload.created_at + (KEEP_SETTLED if upload.settled else KEEP)
+
+
+def _parse(row: dict[str, Any]) -> Upload:
+    row["created_at"] = datetime.fromisoformat(row["created_at"])
+    row["receipts"] = tuple(row["receipts"])
+    return Upload(**row)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError("disk_full", "The disk is full.") from error
+        raise StorageError("store_io", "An upload on its way cannot be written or read.") from error

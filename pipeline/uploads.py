@@ -1,0 +1,140 @@
+"""What follows when an upload is whole: its bytes are landed, then let go from the spool."""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+import tempfile
+from typing import BinaryIO, cast
+
+from teleread.alliance import PRIORITIES, Priority
+from teleread.errors import InputRejected, TelereadError
+from teleread.ingest.formats import sniff
+from teleread.pipeline import unpack
+from teleread.pipeline.land import Landed, land, land_file
+from teleread.pipeline.services import Services
+from teleread.pipeline.spool import Spool, Upload
+
+log = logging.getLogger(__name__)
+
+_IN_MEMORY_BYTES = 64 << 20
+_MEMBER_IN_MEMORY_BYTES = 8 << 20
+
+
+def finish(services: Services, spool: Spool, upload: Upload) -> Upload:
+    """Land a whole upload, or its whole group when it is the last of it; any number of times.
+
+    Returns:
+        The settled upload; as it is while others of its group are on their way.
+
+    Raises:
+        InputRejected: ``upload_hash_mismatch``: the bytes are not what was announced. They are forgotten, and the
+            sender sends them again.
+        StorageError: nothing was acknowledged; finish again.
+    """
+    if upload.settled or not spool.is_whole(upload):
+        return upload
+    if upload.sha256 is not None and spool.sha256(upload) != upload.sha256:
+        spool.restart(upload)
+        raise InputRejected("upload_hash_mismatch", "The bytes that came are not the bytes that were announced.")
+    if upload.group is None:
+        return spool.settle(upload, receipts=tuple(one.receipt for one in _land(services, spool, upload)))
+    together = [one for one in spool.uploads(upload.site_id) if one.group == upload.group]
+    if any(one.receipts for one in together):
+        # the whole group has landed before, and was cut short while its parts were being settled
+        receipts = next(one.receipts for one in together if one.receipts)
+    elif len(together) < upload.group_size or not all(spool.is_whole(one) for one in together):
+        return upload
+    else:
+        receipts = (_land_group(services, spool, together).receipt,)
+    for one in together:
+        if not one.settled:
+            spool.settle(one, receipts=receipts)
+    return spool.find(upload.site_id, upload.id) or upload
+
+
+def finish_left(services: Services, spool: Spool) -> int:
+    """Land what was whole when a process died; returns how many were landed."""
+    landed = 0
+    for upload in spool.uploads(unsettled=True):
+        if upload.settled or not spool.is_whole(upload):
+            continue
+        try:
+            landed += finish(services, spool, upload).settled
+        except TelereadError as error:
+            log.warning("upload %s is not landed: %s", upload.id, error.code)
+    return landed
+
+
+def _land(services: Services, spool: Spool, upload: Upload) -> list[Landed]:
+    with spool.open(upload) as file:
+        head = file.read(4096)
+        if sniff(head) == "zip" and (landed := _land_members(services, spool, upload)):
+            return landed
+        # what cannot be taken apart is landed as it is: a person looks at it, nothing is refused
+        if upload.length > _IN_MEMORY_BYTES:
+            return [
+                land_file(
+                    services,
+                    site_id=upload.site_id,
+                    source="web",
+                    file=file,
+                    clinic_priority=upload.priority,
+                    actor=upload.actor,
+                )
+            ]
+        file.seek(0)
+        return [_land_files(services, upload, {upload.name: file.read()})]
+
+
+def _land_members(services: Services, spool: Spool, upload: Upload) -> list[Landed]:
+    """Each recording of an archive by itself; empty where it holds one at most, or is not to be taken apart."""
+    try:
+        with spool.open(upload) as file, unpack.opened(file) as archive:
+            members = unpack.look(archive)
+            if len(members.recordings) < 2:
+                return []
+            landed = []
+            for names in members.recordings:
+                if len(names) > 1:
+                    files = {posixpath.basename(name): unpack.read(archive, name) for name in names}
+                    landed.append(_land_files(services, upload, files))
+                    continue
+                with tempfile.SpooledTemporaryFile(_MEMBER_IN_MEMORY_BYTES, "w+b", dir=str(spool.folder)) as member:
+                    unpack.copy(archive, names[0], member)
+                    landed.append(
+                        land_file(
+                            services,
+                            site_id=upload.site_id,
+                            source="web",
+                            file=cast(BinaryIO, member),
+                            clinic_priority=upload.priority,
+                            actor=upload.actor,
+                        )
+                    )
+            return landed
+    except InputRejected as error:
+        log.warning("upload %s is landed as it is: %s", upload.id, error.code)
+        return []
+
+
+def _land_group(services: Services, spool: Spool, together: list[Upload]) -> Landed:
+    files = {}
+    for one in together:
+        with spool.open(one) as file:
+            files[one.name] = file.read()
+    highest = min((one.priority for one in together), key=PRIORITIES.index)
+    return _land_files(services, together[0], files, highest)
+
+
+def _land_files(
+    services: Services, upload: Upload, files: dict[str, bytes], priority: Priority | None = None
+) -> Landed:
+    return land(
+        services,
+        site_id=upload.site_id,
+        source="web",
+        files=files,
+        clinic_priority=priority or upload.priority,
+        actor=upload.actor,
+    )

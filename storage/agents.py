@@ -1,0 +1,193 @@
+"""Clinics' agents: invited with a one-time code, known by a certificate, shut out with one word.
+
+Codes and tokens are kept as SHA-256, certificates as the SHA-256 of their DER bytes. An agent sends for its site and
+may do nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, insert, select, update
+
+from teleread.errors import AccessDenied, InputRejected
+from teleread.storage import audit
+from teleread.storage.accounts import Account
+from teleread.storage.catalogue.schema import agents, invitations
+
+VALID_FOR = timedelta(days=730)
+"""How long an agent's certificate is good."""
+INVITED_FOR = timedelta(hours=24)
+_SEEN_EVERY = timedelta(minutes=1)
+# no letter that is read as a digit over the telephone
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_CODE_LETTERS = 16
+_LABEL = 64
+_PREFIX = "agent:"  # no name of a person holds a colon
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent, as an operator sees it."""
+
+    id: str
+    site_id: str
+    label: str
+    enrolled_at: datetime
+    expires_at: datetime
+    last_seen_at: datetime | None
+    revoked_at: datetime | None
+
+
+def invite(
+    conn: Connection,
+    site_id: str,
+    label: str,
+    at: datetime,
+    *,
+    actor: str,
+    valid_for: timedelta = INVITED_FOR,
+    choose: Callable[[str], str] = secrets.choice,
+) -> str:
+    """A code with which one agent of the site enrols itself, ``ABCD-EFGH-JKMN-PQRS``; shown once.
+
+    Raises:
+        InputRejected: ``bad_label``: none, or more than 64 characters.
+    """
+    if not label.strip() or len(label) > _LABEL or not label.isprintable():
+        raise InputRejected("bad_label", "Name the PC in 1 to 64 printable characters.")
+    letters = "".join(choose(_ALPHABET) for _ in range(_CODE_LETTERS))
+    code = "-".join(letters[start : start + 4] for start in range(0, _CODE_LETTERS, 4))
+    conn.execute(
+        insert(invitations).values(
+            code_sha256=_sha256(_plain(code)),
+            site_id=site_id,
+            label=label,
+            made_by=actor,
+            made_at=at,
+            expires_at=at + valid_for,
+        )
+    )
+    audit.record(conn, at=at, actor=actor, action="invite_agent", object_type="site", object_id=site_id)
+    return code
+
+
+def invited_to(conn: Connection, code: str, at: datetime) -> str:
+    """The site that a code enrols for.
+
+    Raises:
+        AccessDenied: ``invitation_unknown``: there is none, it was used, or its time is over.
+    """
+    row = conn.execute(select(invitations).where(invitations.c.code_sha256 == _sha256(_plain(code)))).one_or_none()
+    if row is None or row.agent_id is not None or row.expires_at <= at:
+        raise AccessDenied("invitation_unknown", "This code is wrong, was used before, or is too old.")
+    return str(row.site_id)
+
+
+def enrol(
+    conn: Connection, code: str, agent_id: str, certificate_sha256: str, expires_at: datetime, at: datetime
+) -> tuple[Agent, str]:
+    """Use the code up for this agent; returns it and a token, which is kept as its hash.
+
+    Raises:
+        AccessDenied: ``invitation_unknown``.
+    """
+    site_id = invited_to(conn, code, at)
+    hashed = _sha256(_plain(code))
+    label = conn.execute(select(invitations.c.label).where(invitations.c.code_sha256 == hashed)).scalar_one()
+    token = secrets.token_urlsafe(32)
+    row = {
+        "id": agent_id,
+        "site_id": site_id,
+        "label": label,
+        "certificate_sha256": certificate_sha256,
+        "token_sha256": _sha256(token),
+        "enrolled_at": at,
+        "expires_at": expires_at,
+    }
+    conn.execute(insert(agents).values(**row))
+    used = conn.execute(
+        update(invitations)
+        .where(invitations.c.code_sha256 == hashed, invitations.c.agent_id.is_(None))
+        .values(agent_id=agent_id)
+    )
+    if used.rowcount != 1:
+        raise AccessDenied("invitation_unknown", "This code is wrong, was used before, or is too old.")
+    audit.record(conn, at=at, actor=_name(agent_id), action="enrol_agent", object_type="agent", object_id=agent_id)
+    return Agent(agent_id, site_id, label, at, expires_at, None, None), token
+
+
+def by_certificate(conn: Connection, certificate_sha256: str, at: datetime) -> Account | None:
+    """For whom a certificate speaks; None when its agent is unknown, shut out or past its time."""
+    return _account(conn, agents.c.certificate_sha256 == certificate_sha256, at)
+
+
+def by_token(conn: Connection, token: str, at: datetime) -> Account | None:
+    """For whom a token speaks; as :func:`by_certificate`."""
+    return _account(conn, agents.c.token_sha256 == _sha256(token), at)
+
+
+def is_agent(account: Account) -> bool:
+    """Whether it is an agent's and no person's."""
+    return account.name.startswith(_PREFIX)
+
+
+def seen(conn: Connection, account: Account, at: datetime) -> None:
+    """Note that an agent was heard of, once a minute at the most."""
+    before = agents.c.last_seen_at.is_(None) | (agents.c.last_seen_at < at - _SEEN_EVERY)
+    conn.execute(
+        update(agents).where(agents.c.id == account.name.removeprefix(_PREFIX), before).values(last_seen_at=at)
+    )
+
+
+def revoke(conn: Connection, agent_id: str, at: datetime, *, actor: str) -> Agent:
+    """Shut an agent out, from its next request on.
+
+    Raises:
+        InputRejected: ``agent_unknown``.
+    """
+    row = conn.execute(select(agents).where(agents.c.id == agent_id).with_for_update()).one_or_none()
+    if row is None:
+        raise InputRejected("agent_unknown", "There is no such agent.")
+    if row.revoked_at is None:
+        conn.execute(update(agents).where(agents.c.id == agent_id).values(revoked_at=at, revoked_by=actor))
+        audit.record(conn, at=at, actor=actor, action="revoke_agent", object_type="agent", object_id=agent_id)
+    return Agent(
+        row.id, row.site_id, row.label, row.enrolled_at, row.expires_at, row.last_seen_at, row.revoked_at or at
+    )
+
+
+def listed(conn: Connection, site_id: str | None = None) -> Sequence[Agent]:
+    """All agents, or those of a site, newest first."""
+    query = select(agents).order_by(agents.c.enrolled_at.desc(), agents.c.id)
+    if site_id is not None:
+        query = query.where(agents.c.site_id == site_id)
+    return [
+        Agent(row.id, row.site_id, row.label, row.enrolled_at, row.expires_at, row.last_seen_at, row.revoked_at)
+        for row in conn.execute(query)
+    ]
+
+
+def _account(conn: Connection, which: ColumnElement[bool], at: datetime) -> Account | None:
+    row = conn.execute(
+        select(agents.c.id, agents.c.site_id).where(which, agents.c.revoked_at.is_(None), agents.c.expires_at > at)
+    ).one_or_none()
+    return None if row is None else Account(_name(row.id), "uploader", row.site_id)
+
+
+def _name(agent_id: str) -> str:
+    return _PREFIX + agent_id
+
+
+def _plain(code: str) -> str:
+    """The code as it is hashed: how it is grouped, and letters that are read as digits, do not matter."""
+    letters = "".join(letter for letter in code.upper() if letter.isalnum())
+    return letters.translate(str.maketrans("OIL", "011"))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,101 @@
+"""Judges what the spool holds, and asks what has become of what was sent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from teleread.agent.judge import Judge
+from teleread.agent.lead import Lead, LineBroken, Refused
+from teleread.agent.spool import Item, Spool
+
+ASK_URGENT_S, ASK_S = 3.0, 30.0
+FOLLOW_FOR_S = 24 * 3600.0
+"""How long the report to a recording is asked for."""
+
+
+class Assessor:
+    """Gives each recording its verdict on this PC, urgent ones first, on a thread beside the sending."""
+
+    def __init__(self, spool: Spool, judge: Judge) -> None:
+        self._spool = spool
+        self._judge = judge
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Judge until stopped."""
+        self._judge.warm_up()
+        while not self._stopped.is_set():
+            waiting = [one for one in self._spool.queued() if not one.verdict]
+            if not waiting:
+                with self._spool.changed:
+                    self._spool.changed.wait(1.0)
+                continue
+            self.assess(waiting[0])
+        self._judge.close()
+
+    def assess(self, item: Item) -> None:
+        """Judge one recording and write it down."""
+        try:
+            verdict = self._judge.judge({one.name: self._spool.path(item, n) for n, one in enumerate(item.files)})
+        except OSError:
+            verdict = {"light": "none"}  # sent and gone meanwhile: the lead hospital judges it
+        known = self._spool.find(item.id)
+        if known is not None and not known.verdict:
+            self._spool.update(item.id, verdict=verdict)
+
+    def stop(self) -> None:
+        """End after the recording that is being judged."""
+        self._stopped.set()
+
+
+class Follower:
+    """Asks for verdict, state and report of what has arrived, over a connection of its own."""
+
+    def __init__(self, spool: Spool, lead: Lead, now: Callable[[], float] = time.time) -> None:
+        self._spool = spool
+        self._lead = lead
+        self._now = now
+        self._asked: dict[str, float] = {}
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Ask until stopped."""
+        while not self._stopped.is_set():
+            try:
+                self.ask_due()
+            except (LineBroken, Refused):
+                self._stopped.wait(ASK_S)
+            self._stopped.wait(1.0)
+        self._lead.close()
+
+    def ask_due(self) -> None:
+        """Ask for all that is due.
+
+        Raises:
+            LineBroken, Refused.
+        """
+        now = self._now()
+        for item in self._spool.items():
+            if item.state != "sent" or item.verdict.get("report") or now - item.sent_at > FOLLOW_FOR_S:
+                continue
+            if now - self._asked.get(item.id, 0.0) < (ASK_URGENT_S if item.urgent else ASK_S):
+                continue
+            self._asked[item.id] = now
+            found = self._lead.verdict(item.receipts[0])
+            self._spool.update(item.id, verdict=_kept(found, item))
+
+    def stop(self) -> None:
+        """End after the question that is on its way."""
+        self._stopped.set()
+
+
+def _kept(found: dict[str, object], item: Item) -> dict[str, object]:
+    """What the page shows of the lead hospital's answer; our own light stays until there is another."""
+    kept = {name: found.get(name) for name in ("light", "findings", "case_state", "position")}
+    if kept["light"] in (None, "none"):
+        kept["light"], kept["findings"] = item.verdict.get("light", "none"), item.verdict.get("findings", [])
+    report = found.get("report")
+    # the text stays where it is read by a named person; here only that it is there
+    return {**kept, "report": {"critical": bool(report.get("critical"))} if isinstance(report, dict) else None}

@@ -1,0 +1,222 @@
+"""The lead hospital's end of the line: tus 1.0.0 over HTTP, from the standard library alone."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+PART_SECONDS = 1.0
+"""How long one part may take on the line as it is: a more urgent recording waits no longer for it."""
+MIN_PART, MAX_PART = 8 << 10, 4 << 20
+_BLOCK = 4 << 10
+_TIMEOUT_S = 20.0
+_ANSWER_BYTES = 1 << 20
+_VERSION = {"Tus-Resumable": "1.0.0"}
+
+
+class LineBroken(Exception):
+    """The lead hospital cannot be reached, or does not answer as it should; the same again may succeed later."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Refused(Exception):
+    """The lead hospital has understood and does not take it."""
+
+    def __init__(self, code: str, status: int) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status = status
+
+    @property
+    def for_ever(self) -> bool:
+        """Whether the bytes themselves are refused, and not who sends them or when."""
+        return self.status in {400, 413, 415, 422}
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """How far an upload has come."""
+
+    location: str
+    offset: int
+    receipts: tuple[str, ...]
+
+
+class Lead:
+    """One connection to the lead hospital, opened again when it broke. For one thread.
+
+    Args:
+        url: ``https://host:port``; the path is ours.
+        context: with the agent's certificate and the server's, for https.
+        token: sent as a bearer token where there is no certificate.
+        cap_bytes_s: how much of the line may be used; None for all of it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        context: ssl.SSLContext | None = None,
+        token: str | None = None,
+        cap_bytes_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("the lead hospital's address begins with https:// and names a host")
+        self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
+        self._context = context
+        self._token = token
+        self._cap = cap_bytes_s
+        self._clock, self._sleep, self._now = clock, sleep, now
+        self._connection: http.client.HTTPConnection | None = None
+        self._rate = 32e3
+        self.skew_s: float | None = None
+        """Our clock less the lead hospital's, as its last answer showed it."""
+        self.sent_bytes = 0
+        self.last_byte_at = 0.0
+        """When the last block was given to the line, by ``clock``."""
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @property
+    def part_bytes(self) -> int:
+        """How many bytes go into one part on the line as it is."""
+        return int(min(max(self._rate * PART_SECONDS, MIN_PART), MAX_PART))
+
+    def announce(self, length: int, said: Mapping[str, str], first: bytes = b"") -> Where:
+        """Begin an upload, or learn how far the one of the same bytes has come.
+
+        Args:
+            said: of ``Upload-Metadata``.
+            first: the first bytes of the file, sent along; empty where some may be there already.
+
+        Raises:
+            LineBroken, Refused.
+        """
+        pairs = (f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in said.items())
+        headers = {**_VERSION, "Upload-Length": str(length), "Upload-Metadata": ",".join(pairs)}
+        if first:
+            headers["Content-Type"] = "application/offset+octet-stream"
+        _, answered = self._ask("POST", "/api/tus", headers, first)
+        return _where(answered.get("location", ""), answered)
+
+    def add(self, where: Where, file: BinaryIO, length: int) -> Where:
+        """Send the next part of a file.
+
+        Raises:
+            LineBroken, Refused.
+        """
+        file.seek(where.offset)
+        piece = file.read(min(self.part_bytes, length - where.offset))
+        headers = {
+            **_VERSION,
+            "Upload-Offset": str(where.offset),
+            "Content-Type": "application/offset+octet-stream",
+        }
+        begun = self._clock()
+        _, answered = self._ask("PATCH", where.location, headers, piece)
+        self._learn_rate(len(piece), self._clock() - begun)
+        return _where(where.location, answered)
+
+    def verdict(self, receipt: str, wait_s: float = 0) -> dict[str, Any]:
+        """What has become of what was sent under a receipt."""
+        body, _ = self._ask("GET", f"/api/receipts/{receipt}?wait={wait_s:g}", {}, b"")
+        found = body.get("verdict") if isinstance(body, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def _learn_rate(self, size: int, seconds: float) -> None:
+        rate = size / max(seconds, 1e-3)
+        # a line that got worse is believed at once, one that got better by and by
+        self._rate = min(rate, 0.5 * self._rate + 0.5 * rate) if rate < self._rate else 0.5 * self._rate + 0.5 * rate
+
+    def _ask(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[Any, dict[str, str]]:
+        headers = {"Accept": "application/json", "Content-Length": str(len(body)), **headers}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        try:
+            connection = self._connected()
+            connection.request(method, path, body=self._paced(body) if body else None, headers=headers)
+            answer = connection.getresponse()
+            data = answer.read(_ANSWER_BYTES)
+        except ssl.SSLCertVerificationError as error:
+            self.close()
+            raise LineBroken("server_not_trusted") from error
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise LineBroken("line_broken") from error
+        answered = {name.lower(): value for name, value in answer.getheaders()}
+        self._learn_skew(answered.get("date"))
+        if answer.will_close:
+            self.close()
+        if answer.status < 300:
+            return (_json(data) if data else None), answered
+        refusal = _json(data)
+        code = refusal.get("error", {}).get("code") if isinstance(refusal, dict) else None
+        if answer.status >= 500 or answer.status in {408, 409, 423, 429, 460}:
+            self.close()
+            raise LineBroken(code or f"http_{answer.status}")
+        raise Refused(code or f"http_{answer.status}", answer.status)
+
+    def _connected(self) -> http.client.HTTPConnection:
+        if self._connection is None:
+            if self._secure:
+                self._connection = http.client.HTTPSConnection(
+                    self._host, self._port, timeout=_TIMEOUT_S, context=self._context
+                )
+            else:
+                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+        return self._connection
+
+    def _paced(self, body: bytes) -> Iterator[bytes]:
+        """The body in small blocks, no faster than the cap allows."""
+        begun = self._clock()
+        for start in range(0, len(body), _BLOCK):
+            if self._cap is not None:
+                ahead = start / self._cap - (self._clock() - begun)
+                if ahead > 0:
+                    self._sleep(ahead)
+            block = body[start : start + _BLOCK]
+            self.sent_bytes += len(block)
+            yield block
+            self.last_byte_at = self._clock()
+
+    def _learn_skew(self, date: str | None) -> None:
+        if date:
+            try:
+                self.skew_s = self._now() - parsedate_to_datetime(date).timestamp()
+            except ValueError:
+                self.skew_s = None
+
+
+def _where(location: str, answered: Mapping[str, str]) -> Where:
+    try:
+        offset = int(answered.get("upload-offset", ""))
+    except ValueError:
+        raise LineBroken("answer_not_understood") from None
+    receipts = tuple(filter(None, answered.get("teleread-receipts", "").split(",")))
+    return Where(location, offset, receipts)
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None

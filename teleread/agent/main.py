@@ -1,0 +1,270 @@
+"""The agent's command line: ``teleread send`` and ``teleread-agent.pyz``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from teleread.agent import home
+from teleread.agent.disk import read_json, write_json
+from teleread.agent.follow import Assessor, Follower
+from teleread.agent.judge import Judge
+from teleread.agent.lead import Lead, LineBroken, Refused
+from teleread.agent.page import PORT, Desk, serving
+from teleread.agent.sender import Sender, running
+from teleread.agent.spool import Spool
+from teleread.agent.watch import Watcher
+
+LOOK_EVERY_S = 1.0
+KEEP_SENT_S = 30 * 86400.0
+_STATUS_EVERY_S = 2.0
+_OK, _USAGE, _REJECTED, _PEER, _STOPPED = 0, 2, 3, 4, 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options, for whichever command they stand behind."""
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="recordings to send now, each by itself")
+    parser.add_argument("--to", metavar="URL", help="the lead hospital; needed only to check that it is the right one")
+    parser.add_argument("--watch", type=Path, metavar="FOLDER", help="send what appears in this folder, until Ctrl-C")
+    parser.add_argument("--urgent", action="store_true", help="the files named here are urgent")
+    parser.add_argument("--enrol", metavar="INVITATION", help="use the invitation that the lead hospital gave, once")
+    parser.add_argument("--status", action="store_true", help="what waits, what was sent, and how the line is")
+    parser.add_argument(
+        "--home", type=Path, default=default_home(), help="the agent's own folder (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--page", type=int, default=PORT, metavar="PORT", help="of the agent's page (default: %(default)s)"
+    )
+    parser.add_argument("--cap", type=float, metavar="KBIT", help="use no more of the line than so many kbit/s")
+    parser.add_argument("--json", action="store_true", help="say it as JSON")
+
+
+def default_home() -> Path:
+    """The agent's folder: what ``TELEREAD_AGENT_HOME`` names, else one of the person who runs it."""
+    named = os.environ.get("TELEREAD_AGENT_HOME")
+    return Path(named) if named else Path.home() / ".teleread-agent"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the agent by itself."""
+    parser = argparse.ArgumentParser(
+        prog="teleread-agent",
+        description="Brings recordings to the lead hospital over any line. Nothing leaves this PC's disk before the "
+        "lead hospital has acknowledged it.",
+    )
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the options say; exit codes 0 ok, 2 usage, 3 refused, 4 the line or the lead hospital."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        if options.enrol:
+            return _enrol(options)
+        if options.status:
+            return _status(options)
+        return _send(options)
+    except ValueError as error:
+        return _fail(options, "usage", str(error), _USAGE)
+    except LineBroken as error:
+        return _fail(options, error.code, "The lead hospital cannot be reached just now.", _PEER)
+    except Refused as error:
+        return _fail(options, error.code, "The lead hospital refuses this.", _REJECTED)
+    except KeyboardInterrupt:
+        print("teleread: stopped; what waits is on the disk and is sent at the next start", file=sys.stderr)
+        return _STOPPED
+
+
+def _enrol(options: argparse.Namespace) -> int:
+    identity = home.enrol(options.home, home.Invitation.parse(options.enrol))
+    facts = {"agent": identity.agent, "site": identity.site, "url": identity.url, "expires_at": identity.expires_at}
+    _say(options, facts, f"enrolled as agent {identity.agent} of site {identity.site} at {identity.url}")
+    return _OK
+
+
+def _send(options: argparse.Namespace) -> int:
+    identity = home.load(options.home)
+    if identity is None:
+        raise ValueError("This PC is not enrolled: ask the lead hospital for an invitation, then --enrol INVITATION.")
+    if options.to and options.to.rstrip("/") != identity.url:
+        raise ValueError(f"This PC is enrolled at {identity.url}; another lead hospital needs another --home.")
+    if not options.files and options.watch is None:
+        raise ValueError("Name files to send, or a folder with --watch.")
+    if options.watch is not None and not options.watch.is_dir():
+        raise ValueError("The folder to watch is not there.")
+    with _sole_owner(options.home):
+        spool = Spool(options.home)
+        now = time.time()
+        items = [spool.add_paths({path.name: path}, urgent=options.urgent, seen_at=now).id for path in _there(options)]
+        with _at_work(options, identity, spool) as (sender, lead):
+            if options.watch is not None:
+                _watch(options, spool, sender, lead)
+            _wait_for(options, spool, sender, lead, items)
+        failed = [item for item in map(spool.find, items) if item is not None and item.state != "sent"]
+        sent = [asdict(item) for item in map(spool.find, items) if item is not None]
+        _say(options, {"items": sent}, "\n".join(_line(one) for one in sent))
+        return _REJECTED if failed else _OK
+
+
+@contextmanager
+def _at_work(options: argparse.Namespace, identity: home.Identity, spool: Spool) -> Iterator[tuple[Sender, Lead]]:
+    """Sender, judge, follower and page, each on its thread, until the block ends."""
+    lead = _lead(options, identity)
+    sender = Sender(spool, lead)
+    with ExitStack() as stack:
+        stack.enter_context(running(sender))
+        if options.watch is not None:
+            workers: list[Assessor | Follower] = [
+                Assessor(spool, Judge()),
+                Follower(spool, _lead(options, identity)),
+            ]
+            for worker in workers:
+                stack.enter_context(_on_a_thread(worker))
+            desk = Desk(spool, sender, identity, str(options.watch), lambda: lead.skew_s)
+            try:
+                port = stack.enter_context(serving(desk, options.page))
+                print(f"teleread: http://127.0.0.1:{port} shows how it goes", file=sys.stderr)
+            except OSError:
+                # the recordings matter more than the page
+                logging.warning("the page's port %d is taken: no page", options.page)
+        yield sender, lead
+
+
+@contextmanager
+def _on_a_thread(worker: Assessor | Follower) -> Iterator[None]:
+    thread = threading.Thread(target=worker.run, name=type(worker).__name__, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join()
+
+
+def _lead(options: argparse.Namespace, identity: home.Identity) -> Lead:
+    cap = options.cap * 1000 / 8 if options.cap else None
+    token = identity.token if identity.is_local else None
+    return Lead(identity.url, context=identity.context(), token=token, cap_bytes_s=cap)
+
+
+def _there(options: argparse.Namespace) -> list[Path]:
+    for path in options.files:
+        if not path.is_file():
+            raise ValueError(f"There is no file {path}.")
+    return list(options.files)
+
+
+def _watch(options: argparse.Namespace, spool: Spool, sender: Sender, lead: Lead) -> None:
+    watcher = Watcher(options.watch, spool, options.home / "taken.json")
+    noted_at = 0.0
+    while True:
+        try:
+            watcher.look()
+        except OSError as error:
+            logging.warning("the watched folder cannot be read: %s", type(error).__name__)
+        if time.monotonic() - noted_at > _STATUS_EVERY_S:
+            _note(options.home, sender, lead)
+            spool.forget_sent(time.time() - KEEP_SENT_S)
+            noted_at = time.monotonic()
+        time.sleep(LOOK_EVERY_S)
+
+
+def _wait_for(options: argparse.Namespace, spool: Spool, sender: Sender, lead: Lead, items: list[str]) -> None:
+    shown = ""
+    while any(item is not None and item.state == "queued" for item in map(spool.find, items)):
+        _note(options.home, sender, lead)
+        progress = sender.progress
+        text = f"{progress.sent} of {progress.size} bytes" + (f", {progress.failure}" if progress.failure else "")
+        if sys.stderr.isatty() and text != shown:
+            print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+            shown = text
+        with spool.changed:
+            spool.changed.wait(0.5)
+    if shown:
+        print("\r\033[K", end="", file=sys.stderr)
+    _note(options.home, sender, lead)
+
+
+def _note(folder: Path, sender: Sender, lead: Lead) -> None:
+    """Write down how it goes, for ``--status``, which is another process."""
+    with suppress(OSError):
+        write_json(folder / "status.json", {**asdict(sender.progress), "skew_s": lead.skew_s, "noted_at": time.time()})
+
+
+def _status(options: argparse.Namespace) -> int:
+    identity = home.load(options.home)
+    spool_items = Spool(options.home, owner=False).items()
+    facts: dict[str, Any] = {
+        "url": None if identity is None else identity.url,
+        "site": None if identity is None else identity.site,
+        "waiting": sum(one.state == "queued" for one in spool_items),
+        "waiting_urgent": sum(one.state == "queued" and one.urgent for one in spool_items),
+        "waiting_bytes": sum(one.size for one in spool_items if one.state == "queued"),
+        "sent": sum(one.state == "sent" for one in spool_items),
+        "refused": sum(one.state == "refused" for one in spool_items),
+        "line": read_json(options.home / "status.json"),
+    }
+    line = facts["line"] or {}
+    words = [
+        f"lead hospital  {facts['url'] or 'not enrolled'}",
+        f"waiting        {facts['waiting']} ({facts['waiting_urgent']} urgent, {facts['waiting_bytes']} bytes)",
+        f"acknowledged   {facts['sent']}",
+        f"refused        {facts['refused']}",
+        f"line           {line.get('failure') or ('in order' if line.get('heard_at') else 'not heard of yet')}",
+    ]
+    if abs(line.get("skew_s") or 0) > 60:
+        words.append(f"clock          this PC differs from the lead hospital by {line['skew_s']:.0f} s")
+    _say(options, facts, "\n".join(words))
+    return _OK
+
+
+def _line(item: dict[str, Any]) -> str:
+    return f"{', '.join(item['receipts']) or item['failure'] or item['state']}  {item['files'][0]['name']}"
+
+
+def _say(options: argparse.Namespace, facts: Any, words: str) -> None:
+    print(json.dumps(facts, ensure_ascii=False, indent=1) if options.json else words)
+
+
+def _fail(options: argparse.Namespace, code: str, words: str, exit_code: int) -> int:
+    if options.json:
+        print(json.dumps({"error": {"code": code, "message": words}}))
+    print(f"teleread: {words} [{code}]", file=sys.stderr)
+    return exit_code
+
+
+@contextmanager
+def _sole_owner(folder: Path) -> Iterator[None]:
+    """One agent owns its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "running", "a+b") as file:
+        if not _try_lock(file.fileno()):
+            raise ValueError("Another agent runs in this folder already; put files into the folder that it watches.")
+        yield
+
+
+def _try_lock(handle: int) -> bool:
+    """Lock a file as the system knows how; the lock ends with the process."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

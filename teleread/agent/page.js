@@ -1,0 +1,197 @@
+// Draws what the agent says of itself, and gives it what is dropped here.
+
+const EVERY_MS = 1000;
+const words = await (await fetch("/words.json")).json();
+let language = localStorage.getItem("language") ?? (navigator.language.startsWith("en") ? "en" : "zh");
+
+/** @param {string} id */
+const at = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const input = /** @type {HTMLInputElement} */ (at("files"));
+
+/**
+ * @param {string} key
+ * @param {Record<string, string | number>} [values]
+ */
+function say(key, values = {}) {
+  let text = words[language][key] ?? key;
+  for (const [name, value] of Object.entries(values)) text = text.replace(`{${name}}`, String(value));
+  return text;
+}
+
+/** @param {number} seconds */
+const clock = (seconds) =>
+  new Date(seconds * 1000).toLocaleString(language === "zh" ? "zh-CN" : "en-GB", { dateStyle: "short", timeStyle: "medium" });
+
+function label() {
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  document.title = say("title");
+  for (const element of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-word]")))
+    element.textContent = say(element.dataset.word ?? "");
+  at("language").textContent = language === "zh" ? "English" : "中文";
+  at("language").lang = language === "zh" ? "en" : "zh-CN";
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
+function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+  element.hidden = text === "";
+}
+
+/** @param {any} state */
+function draw(state) {
+  const down = Boolean(state.failure) || !state.enrolled;
+  at("line").classList.toggle("down", down);
+  set(at("line-text"), !state.enrolled ? say("not_enrolled") : state.failure ? say("line_down", { time: clock(state.failing_since) }) : say("line_ok"));
+  set(at("line-safe"), state.failure ? say("safe") : "");
+  set(at("line-todo"), state.failure && words[language][`code.${state.failure}`] ? say(`code.${state.failure}`) : "");
+  set(at("clock"), Math.abs(state.skew_s ?? 0) > 60 ? say("clock", { n: Math.round(Math.abs(state.skew_s) / 60) }) : "");
+  at("alarm").hidden = !state.telephone_now;
+  set(at("telephone"), state.telephone);
+  set(at("waiting"), state.waiting ? say("waiting", { n: state.waiting, urgent: state.urgent }) : say("nothing_waits"));
+  at("watched").hidden = !state.watched;
+  set(/** @type {HTMLElement} */ (at("watched").querySelector("code")), state.watched);
+  const lead = /** @type {HTMLAnchorElement} */ (at("lead"));
+  lead.hidden = !state.url;
+  if (state.url) lead.href = `${state.url}/upload`;
+  const rows = state.items.map(row);
+  const body = at("items");
+  const key = JSON.stringify([language, state.items]);
+  if (body.dataset.key === key) return;
+  // a row under the pointer or with the focus must not be replaced while somebody aims at it
+  if (body.contains(document.activeElement)) return;
+  body.dataset.key = key;
+  body.replaceChildren(...rows);
+}
+
+/** @param {any} item */
+function row(item) {
+  const line = document.createElement("tr");
+  const time = line.insertCell();
+  time.className = "time";
+  time.textContent = clock(item.seen_at);
+  const name = line.insertCell();
+  name.textContent = item.name;
+  if (item.urgent) name.append(document.createElement("br"), span(say("urgent"), "critical"));
+  const quality = line.insertCell();
+  const judged = "light" in item.verdict;
+  const light = item.verdict.failure ? "amber" : judged ? item.verdict.light : "none";
+  quality.append(span(!judged ? say("judging") : item.verdict.failure ? say("unreadable") : say(light), light));
+  for (const one of item.verdict.findings ?? []) {
+    const where = one.electrode ? say(`electrode.${one.electrode}`) : one.lead ?? say("whole");
+    const text = document.createElement("p");
+    text.className = "small";
+    text.textContent = `${where} – ${say(`fault.${one.fault}`)}. ${say(`remedy.${one.remedy}`)}`;
+    quality.append(text);
+  }
+  line.append(stateCell(item));
+  return line;
+}
+
+/** @param {any} item */
+function stateCell(item) {
+  const cell = document.createElement("td");
+  const text = item.state === "sending" ? say("sending", { n: item.percent }) : say(item.state, { receipt: item.receipts.join(", ") });
+  cell.append(span(text, item.state === "refused" ? "red" : ""));
+  if (item.failure) cell.append(document.createElement("br"), span(say(`code.${item.failure}`), "small"));
+  if (item.verdict.case_state) cell.append(document.createElement("br"), span(say(`case_${item.verdict.case_state}`), "small"));
+  if (item.verdict.report) cell.append(document.createElement("br"), span(say(item.verdict.report.critical ? "critical" : "report"), item.verdict.report.critical ? "critical" : ""));
+  if (item.state !== "sent" && item.state !== "refused" && !item.urgent) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = say("make_urgent");
+    button.addEventListener("click", () => {
+      button.blur();
+      post(`/urgent/${item.id}`, "").then(refresh);
+    });
+    cell.append(document.createElement("br"), button);
+  }
+  return cell;
+}
+
+/**
+ * @param {string} text
+ * @param {string} kind
+ */
+function span(text, kind) {
+  const element = document.createElement("span");
+  element.className = kind;
+  element.textContent = text;
+  return element;
+}
+
+/**
+ * @param {string} path
+ * @param {BodyInit} body
+ */
+const post = (path, body) => fetch(path, { method: "POST", headers: { "X-Teleread": "1" }, body });
+
+/** @param {boolean} urgent */
+async function take(urgent) {
+  const files = [...(input.files ?? [])];
+  if (!files.length) return input.click();
+  const groups = together(files);
+  for (const group of groups) {
+    const head = JSON.stringify({ urgent, files: group.map(({ name, size }) => ({ name, size })) });
+    try {
+      const answer = await post("/take", new Blob([head, "\n", ...group]));
+      if (!answer.ok) return set(at("chosen"), say("not_saved"));
+    } catch {
+      return set(at("chosen"), say("no_agent"));
+    }
+  }
+  input.value = "";
+  set(at("chosen"), say("taken"));
+  await refresh();
+}
+
+/**
+ * Files of one recording: a header and what bears its name.
+ * @param {File[]} files
+ */
+function together(files) {
+  const stem = (/** @type {File} */ file) => file.name.replace(/\.[^.]*$/, "");
+  const headers = new Set(files.filter((file) => /\.hea$/i.test(file.name)).map(stem));
+  const sets = [...headers].map((name) => files.filter((file) => stem(file) === name));
+  return [...sets, ...files.filter((file) => !headers.has(stem(file))).map((file) => [file])];
+}
+
+async function refresh() {
+  try {
+    draw(await (await fetch("/state")).json());
+  } catch {
+    at("line").classList.add("down");
+    set(at("line-text"), say("no_agent"));
+  }
+}
+
+at("urgent").addEventListener("click", () => take(true));
+at("routine").addEventListener("click", () => take(false));
+at("language").addEventListener("click", () => {
+  language = language === "zh" ? "en" : "zh";
+  localStorage.setItem("language", language);
+  label();
+  refresh();
+});
+input.addEventListener("change", () => set(at("chosen"), [...(input.files ?? [])].map((file) => file.name).join(" · ")));
+const drop = at("drop");
+for (const name of ["dragenter", "dragover"])
+  drop.addEventListener(name, (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+drop.addEventListener("drop", (event) => {
+  event.preventDefault();
+  drop.classList.remove("over");
+  if (event.dataTransfer?.files.length) {
+    input.files = event.dataTransfer.files;
+    input.dispatchEvent(new Event("change"));
+  }
+});
+for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
+label();
+await refresh();
+setInterval(refresh, EVERY_MS);

@@ -1,0 +1,171 @@
+"""Brings what is in the spool to the lead hospital: urgent first, resuming within a part, for as long as it takes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from teleread.agent.lead import Lead, LineBroken, Refused
+from teleread.agent.spool import Item, Spool
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+_IDLE_S = 5.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """How the sending goes, for the page and ``--status``."""
+
+    item: str = ""
+    sent: int = 0
+    size: int = 0
+    failure: str = ""
+    failing_since: float | None = None
+    heard_at: float | None = None
+
+
+class Sender:
+    """Sends until it is told to stop.
+
+    Args:
+        now: seconds since 1970 by this PC.
+        chance: of the pauses, so that clinics that lost their line together do not come back together.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        lead: Lead,
+        *,
+        now: Callable[[], float] = time.time,
+        chance: random.Random | None = None,
+        first_pause_s: float = FIRST_PAUSE_S,
+        longest_pause_s: float = LONGEST_PAUSE_S,
+    ) -> None:
+        self._spool = spool
+        self._lead = lead
+        self._now = now
+        self._chance = chance or random.Random()
+        self._first_pause_s = first_pause_s
+        self._longest_pause_s = longest_pause_s
+        self._stopped = threading.Event()
+        self._begun: set[str] = set()
+        self.progress = Progress()
+
+    def stop(self) -> None:
+        """End after the part that is on its way."""
+        self._stopped.set()
+        with self._spool.changed:
+            self._spool.changed.notify_all()
+
+    def run(self) -> None:
+        """Send until stopped."""
+        failures = 0
+        while not self._stopped.is_set():
+            item = next(iter(self._spool.queued()), None)
+            if item is None:
+                self._wait(_IDLE_S)
+                continue
+            try:
+                self.send(item)
+                failures = 0
+            except LineBroken as error:
+                self._note_failure(error.code)
+                self._wait(self._pause(failures), for_urgent=True)
+                failures += 1
+            except Refused as error:
+                self._note_failure(error.code)
+                if error.for_ever:
+                    log.error("item %s is refused: %s", item.id, error.code)
+                    self._spool.update(item.id, state="refused", failure=error.code)
+                else:
+                    # who sends is not known there now; the recording waits and is not at fault
+                    self._wait(self._longest_pause_s, for_urgent=True)
+        self._lead.close()
+
+    def send(self, item: Item) -> bool:
+        """Send one item, or as much of it as there is before a more urgent one; True when it was acknowledged.
+
+        Raises:
+            LineBroken: the same item goes on where it was.
+            Refused: it is not taken.
+        """
+        self.progress.item, self.progress.size = item.id, item.size
+        done = 0
+        receipts: tuple[str, ...] = ()
+        for n, part in enumerate(item.files):
+            waited_s = max(self._now() - item.seen_at, 0)
+            said = {"filename": part.name, "sha256": part.sha256, "waited_s": f"{waited_s:.0f}"}
+            if item.urgent:
+                said["urgent"] = "1"
+            if len(item.files) > 1:
+                said |= {"group": item.id, "group_size": str(len(item.files))}
+            with self._spool.path(item, n).open("rb") as file:
+                fresh = part.sha256 not in self._begun
+                first = file.read(min(self._lead.part_bytes, part.size)) if fresh else b""
+                self._begun.add(part.sha256)
+                where = self._lead.announce(part.size, said, first)
+                self._heard(done + where.offset)
+                while where.offset < part.size:
+                    if self._stopped.is_set() or self._must_give_way(item):
+                        return False
+                    where = self._lead.add(where, file, part.size)
+                    self._heard(done + where.offset)
+            done += part.size
+            receipts = where.receipts or receipts
+        if not receipts:
+            # whole there and not landed yet: it is asked again, and nothing of it is sent again
+            raise LineBroken("not_landed_yet")
+        self._spool.acknowledged(item, receipts, self._now())
+        self._begun.difference_update(one.sha256 for one in item.files)
+        self.progress = Progress(heard_at=self._now())
+        return True
+
+    def _must_give_way(self, item: Item) -> bool:
+        first = next(iter(self._spool.queued()), item)
+        return first.urgent and not item.urgent
+
+    def _heard(self, sent: int) -> None:
+        self.progress.sent = sent
+        self.progress.heard_at = self._now()
+        self.progress.failure, self.progress.failing_since = "", None
+
+    def _note_failure(self, code: str) -> None:
+        log.warning("the lead hospital is not reached: %s", code)
+        self.progress.failure = code
+        if self.progress.failing_since is None:
+            self.progress.failing_since = self._now()
+
+    def _pause(self, failures: int) -> float:
+        longest = min(self._longest_pause_s, self._first_pause_s * 2.0 ** min(failures, 16))
+        return self._chance.uniform(0.1 * longest, longest)
+
+    def _wait(self, seconds: float, *, for_urgent: bool = False) -> None:
+        """Wait, but not when something is put into the spool; while the line fails only something urgent counts."""
+        urgent = {one.id for one in self._spool.queued() if one.urgent}
+        ends = time.monotonic() + seconds
+        with self._spool.changed:
+            while not self._stopped.is_set() and (left := ends - time.monotonic()) > 0:
+                queued = self._spool.queued()
+                if any(one.urgent and one.id not in urgent for one in queued) or (queued and not for_urgent):
+                    return
+                self._spool.changed.wait(left)
+
+
+@contextlib.contextmanager
+def running(sender: Sender) -> Iterator[Sender]:
+    """The sender on a thread of its own; stopped when the block ends."""
+    thread = threading.Thread(target=sender.run, name="sender", daemon=True)
+    thread.start()
+    try:
+        yield sender
+    finally:
+        sender.stop()
+        thread.join()

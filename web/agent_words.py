@@ -1,0 +1,104 @@
+"""The agent's words in both languages, as one file that goes with it: ``python -m teleread.web.agent_words``.
+
+The agent has no gettext and no catalogue; what it says is translated here like everything else and written to
+``teleread/agent/words.json``. A test fails while that file is not what this writes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import resources
+from pathlib import Path
+
+from teleread.web import texts
+from teleread.web.findings import ELECTRODES, FAULTS, REMEDIES
+from teleread.web.i18n import LANGUAGES, N_, load_translations
+
+PAGE = {
+    "title": N_("Sending recordings"),
+    "line_ok": N_("The line to the lead hospital is in order."),
+    "line_down": N_("No line to the lead hospital since {time}."),
+    "safe": N_("Saved, will be sent by itself. Do not repeat the ECG."),
+    "not_enrolled": N_("This PC is not enrolled yet. What you drop here is saved and will be sent afterwards."),
+    "telephone_now": N_("URGENT and not yet arrived: telephone now"),
+    "waiting": N_("{n} waiting, {urgent} of them urgent"),
+    "nothing_waits": N_("Everything has arrived."),
+    "drop": N_("Drop recordings here, or choose them"),
+    "choose": N_("Choose files"),
+    "as_urgent": N_("Send as URGENT"),
+    "as_routine": N_("Send"),
+    "make_urgent": N_("Urgent after all"),
+    "urgent": N_("Urgent"),
+    "watched": N_("Recordings that appear in this folder are sent by themselves:"),
+    "queued": N_("saved, will be sent"),
+    "sending": N_("being sent, {n} %"),
+    "sent": N_("arrived, receipt {receipt}"),
+    "refused": N_("not taken"),
+    "clock": N_("The clock of this PC is wrong by {n} minutes. The lead hospital goes by its own."),
+    "green": N_("GREEN: well recorded"),
+    "amber": N_("AMBER: usable, with faults"),
+    "red": N_("RED: hard to read"),
+    "none": N_("not judged here"),
+    "judging": N_("being judged …"),
+    "unreadable": N_("AMBER: not analysed"),
+    "whole": N_("whole recording"),
+    "case_SCHEDULED": N_("waiting for a reader"),
+    "case_IN PROGRESS": N_("being read"),
+    "case_COMPLETED": N_("read"),
+    "report": N_("The report is here: read it on the lead hospital's page."),
+    "critical": N_("CRITICAL report: read it now"),
+    "open_page": N_("Open the lead hospital's page"),
+    "lately": N_("Lately"),
+    "time": N_("Time"),
+    "recording": N_("Recording"),
+    "quality": N_("Quality"),
+    "state": N_("State"),
+    "taken": N_("Saved."),
+    "not_saved": N_("It could not be saved on this PC: its disk is full or broken. Keep the recording and telephone."),
+    "no_agent": N_("The agent on this PC does not answer. Start it again; what it has saved is safe."),
+}
+CODES = (
+    "line_broken",
+    "server_not_trusted",
+    "sign_in_needed",
+    "disk_full",
+    "store_io",
+    "store_unavailable",
+    "upload_hash_mismatch",
+    "upload_too_large",
+    "empty_upload",
+    "too_many_uploads",
+    "not_landed_yet",
+    "format_unknown",
+)
+"""Codes of failures that the agent shows; any other is shown as it is."""
+
+
+def words() -> dict[str, dict[str, str]]:
+    """All words by language and key."""
+    found: dict[str, dict[str, str]] = {}
+    for language, translations in load_translations().items():
+        say = translations.gettext
+        found[language] = {key: say(text) for key, text in PAGE.items()}
+        for prefix, table in (("fault", FAULTS), ("remedy", REMEDIES), ("electrode", ELECTRODES)):
+            found[language] |= {f"{prefix}.{code}": say(text) for code, text in table.items()}
+        for code in CODES:
+            problem = texts.problem(code, say)
+            found[language][f"code.{code}"] = f"{problem.what} {problem.todo}"
+    return {language: found[language] for language in LANGUAGES}
+
+
+def to_text() -> str:
+    """The file's content."""
+    return json.dumps(words(), ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+def main() -> int:
+    """Write the file."""
+    Path(str(resources.files("teleread.agent") / "words.json")).write_text(to_text(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
