@@ -339,7 +339,7 @@ def test_recordings_of_two_people_are_never_compared(run: Run, tmp_path: Path, m
     }
     for name in people:
         (tmp_path / name).write_bytes(b"")
-    monkeypatch.setattr("teleread.ingest.formats.read_ecg", lambda path: people[path.name])
+    monkeypatch.setattr("teleread.ingest.formats.read_ecg", lambda path, **_: people[path.name])
     code, _, problem = run("ecg", tmp_path / "a", "--compare", tmp_path / "b")
     assert (code, "other_patient" in problem) == (3, True)
     code, _, problem = run("ecg", tmp_path / "a", "--compare", tmp_path / "c")
