@@ -91,4 +91,7 @@ MEANINGS: dict[str, Meaning] = {
     "sign_out": Meaning("logout"),
     "create_account": Meaning("create", _SYSTEM),
     "set_password": Meaning("update", _SYSTEM),
+    "invite_agent": Meaning("create", _SYSTEM),
+    "enrol_agent": Meaning("create", _SYSTEM),
+    "revoke_agent": Meaning("delete", _SYSTEM),
 }
