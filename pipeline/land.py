@@ -24,7 +24,7 @@ from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import arrivals, objects, quarantine
 from teleread.storage.objects.protocol import StoredObject
-from teleread.storage.objects.raw import put_raw, raw_key
+from teleread.storage.objects.raw import put_raw, raw_key, rewound
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def _land_once(
 
 def _put_raw(services: Services, data: Payload, actor: str) -> StoredObject:
     try:
-        return put_raw(services.store, data)
+        return put_raw(services.store, rewound(data))
     except StorageError as error:
         if error.code != "object_corrupt":
             raise

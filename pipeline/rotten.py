@@ -14,7 +14,7 @@ from teleread.storage import audit
 from teleread.storage.catalogue.schema import arrivals, objects, quarantine, swept_objects
 from teleread.storage.catalogue.sweeping import sole_remover
 from teleread.storage.objects.protocol import StoredObject
-from teleread.storage.objects.raw import put_raw, raw_key, raw_root
+from teleread.storage.objects.raw import put_raw, raw_key, raw_root, rewound
 
 LOST = ("object_missing", "object_corrupt", "object_size")
 _PATIENCE_S = 10.0
@@ -102,7 +102,7 @@ def _replace(services: Services, key: str, data: bytes | BinaryIO, actor: str) -
             # whoever dies on the way leaves a row that says nothing, not one that says what was
             _say(conn, key, None, services.clock())
         services.store.delete(key)
-        stored = put_raw(services.store, data)
+        stored = put_raw(services.store, rewound(data))
         now = services.clock()
         with services.catalogue.write() as conn:
             _say(conn, key, stored.intake_key, now)  # it was sealed anew
@@ -116,7 +116,7 @@ def _replace(services: Services, key: str, data: bytes | BinaryIO, actor: str) -
                 object_id=stored.sha256,
             )
         return stored
-    return put_raw(services.store, data)
+    return put_raw(services.store, rewound(data))
 
 
 def _say(conn: Connection, key: str, intake_key: str | None, now: datetime) -> None:

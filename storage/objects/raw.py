@@ -30,10 +30,15 @@ def raw_root(key: str) -> str | None:
 
 
 def put_raw(store: ObjectStore, data: bytes | BinaryIO) -> StoredObject:
-    """Keep the bytes at their own hash: :meth:`ObjectStore.put_raw`. A file is read from its beginning."""
+    """Keep the bytes at their own hash: :meth:`ObjectStore.put_raw`. A stream is read from where it stands."""
+    return store.put_raw(data)
+
+
+def rewound(data: bytes | BinaryIO) -> bytes | BinaryIO:
+    """The same, to be read from its beginning."""
     if not isinstance(data, bytes):
         data.seek(0)
-    return store.put_raw(data)
+    return data
 
 
 def get_raw(store: ObjectStore, sha256: str) -> bytes:

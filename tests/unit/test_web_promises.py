@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import httpx
 import pytest
@@ -394,7 +395,13 @@ def test_the_service_logs_with_times_and_in_one_form(monkeypatch: pytest.MonkeyP
     said: dict[str, Any] = {}
     started: dict[str, object] = {}
     monkeypatch.setattr(logging, "basicConfig", lambda **options: said.update(options))
-    monkeypatch.setattr(uvicorn, "run", lambda *_args, **options: started.update(options))
+
+    def config(*_args: object, **options: object) -> MagicMock:
+        started.update(options)
+        return MagicMock(ssl=None)
+
+    monkeypatch.setattr(uvicorn, "Config", config)
+    monkeypatch.setattr(uvicorn, "Server", MagicMock())
     levels: list[str] = []
     monkeypatch.setattr(logging.getLogger("teleread"), "setLevel", levels.append)
     run_serve(argparse.Namespace())
