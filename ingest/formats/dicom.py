@@ -12,7 +12,7 @@ from teleread.ingest import dicom_values as values
 from teleread.ingest.dicom_file import dicom_boundary, parse, split
 from teleread.ingest.formats import dicom_results as results
 from teleread.ingest.formats.dicom_waveform import choose, common_filters, read_groups
-from teleread.signal.ecg.record import Device, EcgRecord, with_derived_leads
+from teleread.signal.ecg.record import Device, EcgRecord
 
 _WAVEFORM_CLASSES = "1.2.840.10008.5.1.4.1.1.9."
 _ECG_CLASSES = "1.2.840.10008.5.1.4.1.1.9.1."
@@ -32,9 +32,10 @@ def read_dicom(data: bytes, zone: tzinfo) -> EcgRecord:
             :func:`~teleread.ingest.dicom_file.read_dataset`.
     """
     parts = split(data)
-    dataset = parse(parts)
+    dataset, big_endian = parse(parts), not parts.little_endian
+    del parts  # a copy of the file
     with dicom_boundary():
-        return _record(dataset, not parts.little_endian, zone)
+        return _record(dataset, big_endian, zone)
 
 
 def _record(dataset: Dataset, big_endian: bool, zone: tzinfo) -> EcgRecord:
@@ -45,13 +46,13 @@ def _record(dataset: Dataset, big_endian: bool, zone: tzinfo) -> EcgRecord:
     chosen = choose(read_groups(dataset, big_endian), leads_only=other_class)
     declared = values.character_sets(dataset)
     patient, acquired_at = values.patient(dataset), values.acquired_at(dataset, zone)
-    record = EcgRecord(
-        signals_mv=chosen.signals_mv,
-        leads=chosen.leads,
+    return EcgRecord(
+        signals_mv=chosen.rows.signals_mv,
+        leads=chosen.rows.leads,
         fs_hz=chosen.fs_hz,
         source_format="dicom",
         other_channels=chosen.others,
-        derived_leads=tuple(c.name for c in chosen.channels if c.is_derived),
+        derived_leads=(*(c.name for c in chosen.channels if c.is_derived), *chosen.rows.derived),
         annotations=results.marks(dataset, chosen, declared),
         filters=common_filters(chosen.channels),
         patient=patient,
@@ -67,4 +68,3 @@ def _record(dataset: Dataset, big_endian: bool, zone: tzinfo) -> EcgRecord:
         device_statements=results.statements(dataset, declared),
         extra=MappingProxyType(({"sop_class": sop_class} if sop_class else {}) | chosen.doubts),
     )
-    return with_derived_leads(record)

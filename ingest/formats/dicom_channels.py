@@ -18,6 +18,7 @@ from teleread.signal.ecg.record import STANDARD_LEADS, standard_lead_name
 MAX_FS_HZ = 100_000.0
 _SCALE_RANGE = (1e-12, 1e9)  # of one step, in whatever unit
 _PADDING_RUN_S = 0.1
+_PART = 1 << 20
 
 Samples = NDArray[np.float64]
 
@@ -73,18 +74,21 @@ class Channel:
     @property
     def samples(self) -> Samples:
         """In ``unit``, NaN where the file has none."""
+        values = np.empty(self.stored.size)
+        self.write(values)
+        return values
+
+    def write(self, out: Samples) -> None:
+        """Puts :attr:`samples` into ``out``, of their number, without a copy of them."""
+        late, early, n = max(self.skew, 0), max(-self.skew, 0), self.stored.size
+        out[:late], out[n - early :] = np.nan, np.nan
+        values, stored = out[late : n - early], self.stored[early : n - late]
         # the baseline is stated in the unit of the sensitivity (PS3.3 C.10.9.1.4.2), so it is added after scaling
-        values = self.stored.astype(np.float64)
-        values *= self.scale
+        np.multiply(stored, self.scale, out=values, dtype=np.float64)
         if self.baseline:
             values += self.baseline
         if self.padding is not None:
-            values[_padded(self.stored, self.padding, self.fs_hz)] = np.nan
-        if self.skew > 0:
-            values = np.concatenate((np.full(self.skew, np.nan), values[: -self.skew]))
-        elif self.skew < 0:
-            values = np.concatenate((values[-self.skew :], np.full(-self.skew, np.nan)))
-        return values
+            values[_padded(self.stored, self.padding, self.fs_hz)[early : n - late]] = np.nan
 
 
 def channel(definition: Dataset, name: str, row: NDArray[Any], padding: int | None, fs_hz: float) -> Channel:
@@ -158,10 +162,25 @@ def _padded(row: NDArray[Any], padding: int, fs_hz: float) -> NDArray[np.bool_]:
     same = np.asarray(row == padding)
     if padding in (bounds.min, bounds.max):
         return same
-    padded = np.zeros_like(same)
-    for start, stop in zip(*run_lengths(same), strict=True):
-        padded[start:stop] = stop - start >= _PADDING_RUN_S * fs_hz
-    return padded
+    at = 0
+    while at < same.size:
+        # in parts that end between two runs, because places of runs take far more than the flags themselves
+        behind = same[at + _PART :]
+        stop = same.size if behind.all() else at + _PART + int(behind.argmin())
+        _drop_short_runs(same[at:stop], _PADDING_RUN_S * fs_hz)
+        at = stop
+    return same
+
+
+def _drop_short_runs(flags: NDArray[np.bool_], length: float) -> None:
+    """Makes False, in place, the runs of True of less than ``length`` samples."""
+    starts, stops = run_lengths(flags)
+    short = stops - starts < length
+    if short.any():
+        # +1 where a short run begins and -1 behind it, summed up, is 1 within one
+        steps = np.zeros(flags.size + 1, dtype=np.int8)
+        steps[starts[short]], steps[stops[short]] = 1, -1
+        flags &= np.cumsum(steps[:-1], dtype=np.int8) == 0
 
 
 def channel_name(definition: Dataset) -> str:

@@ -20,7 +20,7 @@ from teleread.ingest.formats.mfer_tags import Definition, Definitions, Frame, br
 from teleread.ingest.formats.names import unique_name
 from teleread.ingest.formats.persons import full_name, utc
 from teleread.ingest.formats.wholeness import mfer_is_whole
-from teleread.signal.ecg.record import Device, EcgRecord, Filters, OtherChannel, Patient, with_derived_leads
+from teleread.signal.ecg.record import Device, EcgRecord, Filters, LeadRows, OtherChannel, Patient
 
 Samples = NDArray[np.float64]
 
@@ -95,9 +95,8 @@ def read_mfer(source: Source) -> EcgRecord:
     # most leads decide the common rate, the faster one when there are as many
     common = max(sorted(set(ecg), reverse=True), key=ecg.count)
     main = [c.is_ecg and (c.fs_hz, c.block * total) == common for c in channels]
-    signals = np.empty((sum(main), common[1]))
-    spare = iter(signals)
-    rows = [next(spare) if one else np.empty(c.block * total) for c, one in zip(channels, main, strict=True)]
+    room = LeadRows.of([c.name for c, one in zip(channels, main, strict=True) if one], common[1])
+    rows = [room[c.name] if one else np.empty(c.block * total) for c, one in zip(channels, main, strict=True)]
     done = 0
     for frame, count in zip(frames, sequences, strict=True):
         _fill(source.data, frame, channels, count, done, rows)
@@ -105,14 +104,14 @@ def read_mfer(source: Source) -> EcgRecord:
     others = tuple(
         OtherChannel(c.name, c.unit, c.fs_hz, row) for c, row, one in zip(channels, rows, main, strict=True) if not one
     )
-    leads = tuple(c.name for c, one in zip(channels, main, strict=True) if one)
-    return _record(found, EcgRecord(signals, leads, common[0], "mfer", others), source.zone)
+    room.derive()
+    return _record(found, EcgRecord(room.signals_mv, room.leads, common[0], "mfer", others, room.derived), source.zone)
 
 
 def _record(found: Definitions, signals: EcgRecord, zone: tzinfo) -> EcgRecord:
     maker = [tags.text(found, part) or None for part in found.header.get(tags.MAKER, b"").split(b"^")]
     manufacturer, model, software, serial = [*maker, None, None, None][:4]
-    record = replace(
+    return replace(
         signals,
         filters=_filters(found),
         patient=_patient(found),
@@ -120,7 +119,6 @@ def _record(found: Definitions, signals: EcgRecord, zone: tzinfo) -> EcgRecord:
         age_years=_age(found),
         device=Device(manufacturer=manufacturer, model=model, serial=serial, software=software),
     )
-    return with_derived_leads(record)
 
 
 def _waveform_type(frame: Frame) -> int:
