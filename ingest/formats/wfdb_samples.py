@@ -87,8 +87,8 @@ def _plain(data: bytes, group: list[Signal], frames: int) -> Iterator[Stored]:
 
 def _summed(differences: Stored, initial: int) -> Stored:
     """Format 8: each sample is the one before and a difference, the first one ``initial`` and a difference."""
-    narrow = abs(initial) + 128 * differences.size < 1 << 31
-    total: Stored = np.cumsum(differences, dtype=np.int32 if narrow else np.int64)
+    fits = 128 * differences.size + abs(initial) < 1 << 31
+    total: Stored = np.cumsum(differences, dtype=np.int32 if fits else np.int64)
     total += initial
     return total
 

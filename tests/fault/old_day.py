@@ -24,13 +24,15 @@ from teleread.pipeline.services import Services
 from teleread.reading.reports import sign_report
 from teleread.reading.worklist import list_items
 from teleread.storage.catalogue.database import Database
-from teleread.storage.objects import FileSystemStore
-from teleread.storage.vault import Vault
+from teleread.storage.objects.filesystem import FileBlobs
+from teleread.storage.objects.sealed import SealedStore
+from teleread.storage.vault import KeyRing, Vault
 
 
 def main() -> None:
     day: dict[str, Any] = json.load(sys.stdin)
-    catalogue, vault = Database(day["catalogue_url"]), Vault(day["vault_url"])
+    ring = KeyRing.open(Path(day["keys"]), clock=_clock)
+    catalogue, vault = Database(day["catalogue_url"]), Vault(day["vault_url"], ring)
     if day["migrate"]:
         catalogue.migrate()
         vault.migrate()
@@ -38,10 +40,11 @@ def main() -> None:
         services = Services(
             alliance=Alliance("", "", "", 480, {}, (), ()),
             catalogue=catalogue,
-            store=FileSystemStore(Path(day["store"])),
+            store=SealedStore(FileBlobs(Path(day["store"])), vault.keys),
+            ring=ring,
             vault=vault,
             make_pool=lambda: pool,
-            clock=lambda: datetime(2026, 11, 1, tzinfo=UTC),
+            clock=_clock,
         )
         arrivals = {each["name"]: _bring(services, each) for each in day["deliveries"]}
         with catalogue.write() as conn:
@@ -58,6 +61,10 @@ def main() -> None:
             listed = [item.case_id for item in list_items(conn)]
         services.close()
     print(json.dumps({"arrivals": arrivals, "listed": listed, "report": signed.id, "code": pipeline.__file__}))
+
+
+def _clock() -> datetime:
+    return datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def _bring(services: Services, each: dict[str, Any]) -> str:

@@ -73,7 +73,7 @@ class Day:
 
 
 def old_day(old: Path, world: World, *, migrate: bool) -> Day:
-    """A day with the old code, in a process of its own, on this world's databases and a plain store of its own.
+    """A day with the old code, in a process of its own, on this world's databases and keys and a store of its own.
 
     Args:
         migrate: whether the old code makes the schema; else it finds the present one, as a process that was running
@@ -83,6 +83,7 @@ def old_day(old: Path, world: World, *, migrate: bool) -> Day:
         "catalogue_url": world.catalogue_url,
         "vault_url": world.vault_url,
         "store": f"{world.home}/old-objects",
+        "keys": f"{world.home}/keys.json",
         "migrate": migrate,
         "sign": "ecg",
         "deliveries": [

@@ -69,6 +69,8 @@ def test_written_and_read_again_every_file_is_within_a_step_of_the_coarser_scale
             assert other is not None, (path.name, lead)
             step = _step(one)
             assert np.array_equal(np.isfinite(one), np.isfinite(other))
+            if not np.isfinite(one).any():
+                continue  # its electrode was off
             assert np.nanmax(np.abs(one - other)) <= max(step, 0.001), (path.name, lead)
 
 

@@ -22,7 +22,7 @@ def upgrade() -> None:
         sa.Column("level_v2_uv", sa.Float(), nullable=True),
         sa.Column("facts", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["arrival_id"], ["arrivals.id"], name=op.f("fk_fingerprints_arrival_id_arrivals"), ondelete="CASCADE"
+            ["arrival_id"], ["arrivals.id"], name=op.f("fk_fingerprints_arrival_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("arrival_id", name=op.f("pk_fingerprints")),
     )
@@ -36,12 +36,12 @@ def upgrade() -> None:
         sa.Column("read_once", sa.Boolean(), nullable=False),
         sa.Column("found_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
-            ["arrival_id"], ["arrivals.id"], name=op.f("fk_same_recordings_arrival_id_arrivals"), ondelete="CASCADE"
+            ["arrival_id"], ["arrivals.id"], name=op.f("fk_same_recordings_arrival_id"), ondelete="CASCADE"
         ),
         sa.ForeignKeyConstraint(
             ["other_arrival_id"],
             ["arrivals.id"],
-            name=op.f("fk_same_recordings_other_arrival_id_arrivals"),
+            name=op.f("fk_same_recordings_other_arrival_id"),
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("arrival_id", "other_arrival_id", name=op.f("pk_same_recordings")),
