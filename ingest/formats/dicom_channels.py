@@ -18,7 +18,7 @@ from teleread.signal.ecg.record import STANDARD_LEADS, standard_lead_name
 MAX_FS_HZ = 100_000.0
 _SCALE_RANGE = (1e-12, 1e9)  # of one step, in whatever unit
 _PADDING_RUN_S = 0.1
-_PART = 1 << 20
+_PART = 1 << 18
 
 Samples = NDArray[np.float64]
 

@@ -88,8 +88,13 @@ def _plain(data: bytes, group: list[Signal], frames: int) -> Iterator[Stored]:
 def _summed(differences: Stored, initial: int) -> Stored:
     """Format 8: each sample is the one before and a difference, the first one ``initial`` and a difference."""
     fits = 128 * differences.size + abs(initial) < 1 << 31
-    total: Stored = np.cumsum(differences, dtype=np.int32 if fits else np.int64)
-    total += initial
+    total: Stored = np.empty(differences.size, dtype=np.int32 if fits else np.int64)
+    before = initial
+    for at in range(0, total.size, _PART):
+        part = total[at : at + _PART]
+        np.cumsum(differences[at : at + _PART], out=part)
+        part += before
+        before = int(part[-1])
     return total
 
 
