@@ -203,6 +203,9 @@ def channel_name(definition: Dataset) -> str:
 
 
 def _by_code(code: str, scheme: str) -> str | None:
+    named = standard_lead_name(code)
+    if code.upper().startswith("MDC_ECG_LEAD_") and named in STANDARD_LEADS:
+        return named  # the name of a code in place of the code
     match = _LEAD_CODE.match(code)
     if match is None or (match[1] == code and scheme != "MDC"):
         return None

@@ -104,6 +104,17 @@ def test_a_padding_value_that_is_also_an_ordinary_sample_erases_no_sample() -> N
     assert np.isfinite(read_ecg(changed(declare_zero)).signals_mv).all()
 
 
+def test_a_lead_is_known_by_the_name_of_its_code() -> None:
+    def rename(dataset: Dataset) -> None:
+        for lead, one in zip(STANDARD_LEADS, dataset.WaveformSequence[0].ChannelDefinitionSequence, strict=True):
+            source = one.ChannelSourceSequence[0]
+            source.CodeValue, source.CodeMeaning = f"MDC_ECG_LEAD_{lead.upper()}"[:16], "electrocardiogram"
+            if "ChannelLabel" in one:
+                del one.ChannelLabel
+
+    assert read_ecg(changed(rename)).leads == STANDARD_LEADS
+
+
 def test_leads_are_known_by_code_by_label_and_by_words() -> None:
     def rename(dataset: Dataset) -> None:
         channels = dataset.WaveformSequence[0].ChannelDefinitionSequence
