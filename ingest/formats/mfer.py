@@ -32,8 +32,8 @@ _UNITS = {
     12: "A", 13: "rpm", 14: "W", 15: "dB", 16: "kg", 17: "J", 18: "dyn.s/(m2.cm5)", 19: "L", 20: "L/s", 21: "L/min",
     22: "cd",
 }  # fmt: skip
-_DOMINANT_BEAT, _FIRST_OTHER_TYPE = 9, 30
-"""Waveform types from 30 on are sound, pulse and EEG."""
+_BEATS, _FIRST_OTHER_TYPE = (8, 9), 30
+"""Waveform types: carts put an average and a dominant beat behind the rhythm; from 30 on are sound, pulse and EEG."""
 _LAST_ECG_CODE = 127
 _NAMES = {
     **{code: name for code, name in LEAD_NAMES.items() if not 21 <= code <= 60},
@@ -68,7 +68,7 @@ def _recognises(head: Head) -> bool:
 
 
 def read_mfer(source: Source) -> EcgRecord:
-    """The ECG leads at their common rate; slower leads and other signals are kept aside. Dominant beats are left out.
+    """The ECG leads at their common rate; slower leads and other signals are kept aside. Average and dominant beats are left out.
 
     Value = (stored + offset) x resolution.
 
@@ -78,7 +78,7 @@ def read_mfer(source: Source) -> EcgRecord:
             not run side by side).
     """
     found = tags.read_definitions(source.data)
-    frames = [frame for frame in found.frames if _waveform_type(frame) != _DOMINANT_BEAT]
+    frames = [frame for frame in found.frames if _waveform_type(frame) not in _BEATS]
     if not frames:
         raise InputRejected("mfer_no_ecg_lead", "The MFER file holds no waveform.")
     first = frames[0]
