@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
 from teleread.ingest.formats.format import LOOK_BYTES
-from teleread.ingest.formats.names import unique_name
+from teleread.ingest.formats.names import NOT_ECG, unique_name
 from teleread.ingest.formats.wfdb_header import FLAC_FORMATS, Header, Signal, parse_header
 from teleread.ingest.formats.wfdb_samples import MISSING, Stored, frames_in, read_file, size
 from teleread.ingest.formats.wfdb_segments import Channel, Line, line_of_segments
@@ -80,12 +80,15 @@ def _signals(header: Header, files: Mapping[str, bytes]) -> Iterator[tuple[Chann
 
 
 def _record(header: Header, line: Line, files: Mapping[str, bytes]) -> EcgRecord:
-    volts = [(c.fs_hz, c.n) for c in line.channels if c.unit == "mV"]
+    in_mv = [c for c in line.channels if c.unit == "mV"]
+    # a sleep recording states millivolts for its EEG as well
+    volts = [c for c in in_mv if not NOT_ECG.match(c.name)] or in_mv
     if not volts:
         raise InputRejected("wfdb_no_ecg_lead", "No signal of the record holds a voltage.")
     # most leads decide the common rate, the faster one when there are as many
-    fs, n = max(sorted(set(volts), reverse=True), key=volts.count)
-    leads = [c for c in line.channels if c.unit == "mV" and (c.fs_hz, c.n) == (fs, n)]
+    shapes = [(c.fs_hz, c.n) for c in volts]
+    fs, n = max(sorted(set(shapes), reverse=True), key=shapes.count)
+    leads = [c for c in volts if (c.fs_hz, c.n) == (fs, n)]
     room = LeadRows.of([c.name for c in leads], n)
     rows = {c: room[c.name] if c in leads else np.empty(c.n) for c in line.channels}
     _lay(header, line, files, rows)
