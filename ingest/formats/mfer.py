@@ -68,7 +68,7 @@ def _recognises(head: Head) -> bool:
 
 
 def read_mfer(source: Source) -> EcgRecord:
-    """The ECG leads at their common rate; slower leads and other signals are kept aside. Average and dominant beats are left out.
+    """The ECG leads at their common rate; slower leads and other signals are kept aside, beats are left out.
 
     Value = (stored + offset) x resolution.
 
