@@ -16,6 +16,8 @@ from teleread.signal.ecg.record import Device, EcgRecord
 
 _WAVEFORM_CLASSES = "1.2.840.10008.5.1.4.1.1.9."
 _ECG_CLASSES = "1.2.840.10008.5.1.4.1.1.9.1."
+MAX_ELEMENTS = 60_000
+"""Nested ones included; recordings of carts have some thousands, and so many take most of a second to read."""
 _PDF_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
 
 
@@ -27,11 +29,13 @@ def read_dicom(data: bytes, zone: tzinfo) -> EcgRecord:
         zone: what a time without offset is in.
 
     Raises:
-        InputRejected: ``dicom_pdf_no_waveform``, what ``dicom_waveform.read_groups`` and ``choose`` raise (among it
+        InputRejected: ``dicom_pdf_no_waveform``, ``dicom_too_many_elements``, what ``dicom_waveform.read_groups`` and ``choose`` raise (among it
             ``dicom_no_waveform``, ``dicom_no_ecg_lead``, ``dicom_truncated``, ``ecg_no_scale``), and the codes of
             :func:`~teleread.ingest.dicom_file.read_dataset`.
     """
     parts = split(data)
+    if parts.layout.elements > MAX_ELEMENTS:
+        raise InputRejected("dicom_too_many_elements", f"More than {MAX_ELEMENTS} elements in one ECG.")
     dataset, big_endian = parse(parts), not parts.little_endian
     del parts  # a copy of the file
     with dicom_boundary():

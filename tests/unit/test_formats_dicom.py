@@ -56,6 +56,15 @@ def test_the_rhythm_is_read_not_the_median() -> None:
     assert record.acquired_at == datetime(2013, 1, 25, 2, 59, 19, tzinfo=UTC)  # no offset in the file: UTC+8
 
 
+def test_tens_of_thousands_of_annotations_are_refused_before_each_is_parsed() -> None:
+    def annotate(dataset: Dataset) -> None:
+        one = Dataset()
+        one.UnformattedTextValue = "x"
+        dataset.WaveformAnnotationSequence = Sequence([one] * 40_000)
+
+    assert rejected(changed(annotate)) == "dicom_too_many_elements"
+
+
 def test_the_median_is_not_taken_even_when_it_stands_first() -> None:
     def turn(dataset: Dataset) -> None:
         dataset.WaveformSequence = Sequence(reversed(list(dataset.WaveformSequence)))
