@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, tzinfo
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, parse_date
+from teleread.ingest.formats.units import PER_MV
 from teleread.signal.ecg.record import STANDARD_LEADS, Patient, standard_lead_name
 
 MAX_FS_HZ = 100_000.0
@@ -29,7 +30,7 @@ _KEYS = {
     "检查日期": "when", "日期": "when",
 }  # fmt: skip
 _PER_MV = {
-    "nv": 1e-6, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "mv": 1.0, "v": 1e3, "微伏": 1e-3, "毫伏": 1.0,
+    **PER_MV, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "微伏": 1e-3, "毫伏": 1.0,
     "microvolt": 1e-3, "microvolts": 1e-3, "millivolt": 1.0, "millivolts": 1.0, "volt": 1e3, "volts": 1e3,
 }  # fmt: skip
 _SECONDS = {

@@ -29,8 +29,9 @@ def read_dicom(data: bytes, zone: tzinfo) -> EcgRecord:
         zone: what a time without offset is in.
 
     Raises:
-        InputRejected: ``dicom_pdf_no_waveform``, ``dicom_too_many_elements``, what ``dicom_waveform.read_groups`` and ``choose`` raise (among it
-            ``dicom_no_waveform``, ``dicom_no_ecg_lead``, ``dicom_truncated``, ``ecg_no_scale``), and the codes of
+        InputRejected: ``dicom_pdf_no_waveform``, ``dicom_too_many_elements``, what ``dicom_waveform.read_groups`` and
+            ``choose`` raise (among it ``dicom_no_waveform``, ``dicom_no_ecg_lead``, ``dicom_truncated``,
+            ``ecg_no_scale``), and the codes of
             :func:`~teleread.ingest.dicom_file.read_dataset`.
     """
     parts = split(data)

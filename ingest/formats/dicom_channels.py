@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from teleread.errors import InputRejected
+from teleread.ingest.formats.units import PER_MV
 from teleread.signal.ecg.filters import run_lengths
 from teleread.signal.ecg.record import STANDARD_LEADS, standard_lead_name
 
@@ -22,7 +23,7 @@ _PART = 1 << 18
 
 Samples = NDArray[np.float64]
 
-_PER_MV = {"nv": 1e-6, "uv": 1e-3, "\u00b5v": 1e-3, "mv": 1.0, "v": 1e3}
+_PER_MV = PER_MV | {"\u00b5v": PER_MV["uv"]}
 # dimensions of ISO 11073-10101 with and without their partition, and the words for units without a code
 _PER_MV |= {"266418": 1.0, "4:4274": 1.0, "266419": 1e-3, "4:4275": 1e-3, "266420": 1e-6, "4:4276": 1e-6}
 _PER_MV |= {"millivolt": 1.0, "microvolt": 1e-3, "nanovolt": 1e-6, "volt": 1e3}

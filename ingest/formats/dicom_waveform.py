@@ -148,14 +148,19 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
     starts = {g.number: g.offset - first for g in joined}
     length = max(starts[g.number] + g.n for g in joined)
     room = LeadRows.of([c.name for c in order], length)
-    for one in order:
-        row, start = room[one.name], starts[rows[one.name][0].number]
+    _lay(room, order, {name: starts[group.number] for name, (group, _) in rows.items()})
+    placed = {g.number: (starts[g.number], tuple(c.name for c in g.channels)) for g in joined}
+    return Chosen(main.fs_hz, room, tuple(order), tuple(others), placed, max(g.surplus for g in joined))
+
+
+def _lay(room: LeadRows, channels: list[Channel], starts: dict[str, int]) -> None:
+    """Fills the rows, NaN where a channel does not reach."""
+    for one in channels:
+        row, start = room[one.name], starts[one.name]
         stop = start + one.stored.size
         row[:start], row[stop:] = np.nan, np.nan
         one.write(row[start:stop])
     room.derive()
-    placed = {g.number: (starts[g.number], tuple(c.name for c in g.channels)) for g in joined}
-    return Chosen(main.fs_hz, room, tuple(order), tuple(others), placed, max(g.surplus for g in joined))
 
 
 def _fits(group: Group, main: Group) -> bool:

@@ -9,6 +9,7 @@ from datetime import tzinfo
 from types import MappingProxyType
 
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
+from teleread.ingest.formats.units import PER_MV
 from teleread.signal.ecg.record import EcgRecord
 
 LOOK_BYTES = 4096
@@ -17,7 +18,6 @@ LOOK_BYTES = 4096
 _PROLOG = re.compile(r"\s*(?:<\?.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE[^>\[]*(?:\[.*?\]\s*)?>\s*)*", re.DOTALL)
 _ROOT = re.compile(r"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")
 _GIVEN = re.compile(r"(\d{1,6}(?:\.\d{1,9})?|\.\d{1,9})?\s*([munMUN]?[vV])", re.ASCII)
-_PER_MV = {"nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3}
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s{0,64}<[?!A-Za-z]")
 
 
@@ -56,7 +56,7 @@ class Given:
         found = _GIVEN.fullmatch((self.unit or "").strip())
         if found is None:
             return None
-        step = float(found[1] or "1") * _PER_MV[found[2].lower()]
+        step = float(found[1] or "1") * PER_MV[found[2].lower()]
         return step if step > 0 else None
 
     def __bool__(self) -> bool:

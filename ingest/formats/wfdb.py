@@ -15,13 +15,14 @@ from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
 from teleread.ingest.formats.format import LOOK_BYTES
 from teleread.ingest.formats.names import NOT_ECG, unique_name
+from teleread.ingest.formats.units import PER_MV
 from teleread.ingest.formats.wfdb_header import FLAC_FORMATS, Header, Signal, parse_header
 from teleread.ingest.formats.wfdb_samples import MISSING, Stored, frames_in, read_file, size
 from teleread.ingest.formats.wfdb_segments import Channel, Line, line_of_segments
 from teleread.signal.ecg.record import EcgRecord, LeadRows, OtherChannel, Patient, standard_lead_name
 
 _SEGMENTED = re.compile(rb"\A(?:\s*#[^\r\n]*[\r\n]+)*\s*[^\s#/]+/\d+[ \t]")
-_PER_MV = {"nv": 1e-6, "uv": 1e-3, "\u00b5v": 1e-3, "mv": 1.0, "v": 1e3}
+_PER_MV = PER_MV | {"\u00b5v": PER_MV["uv"]}
 
 _Write = Callable[[NDArray[np.float64]], None]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, parse_date, parse_datetime, parse_time
 from teleread.ingest.formats.names import unique_name
+from teleread.ingest.formats.units import PER_MV
 from teleread.signal.ecg.record import STANDARD_LEADS, DeviceMeasurement, OtherChannel, standard_lead_name
 
 MAX_LEADS = 64
@@ -29,7 +30,7 @@ _AMERICAN_DATE = re.compile(r"(\d{1,2})[-/](\d{1,2})[-/](\d{4})", re.ASCII)
 _OFFSET_WITH_COLON = re.compile(r"([+-]\d{2}):(\d{2})\Z", re.ASCII)
 _MICRO = str.maketrans({"\u03bc": "u", "\u00b5": "u"})
 _PER_MV = {
-    "nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3,
+    **PER_MV,
     "nanovolts": 1e-6, "microvolts": 1e-3, "millivolts": 1.0, "volts": 1e3,
     "nanovolt": 1e-6, "microvolt": 1e-3, "millivolt": 1.0, "volt": 1e3,
 }  # fmt: skip
