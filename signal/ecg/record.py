@@ -5,7 +5,7 @@ Samples are float64 millivolts as stored, a missing sample is NaN. Nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from types import MappingProxyType
@@ -18,6 +18,9 @@ STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4",
 
 INDEPENDENT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The eight leads from which the other four follow by Einthoven's and Goldberger's equations."""
+
+LIMB_LEADS = ("I", "II", "III")
+"""Einthoven's: any one is the sum or the difference of the other two."""
 
 CALIBRATION_PULSE = "calibration_pulse"
 """Annotation kind: the span holds a calibration pulse instead of the patient's signal."""
@@ -163,7 +166,7 @@ _SPELLING = {lead.upper(): lead for lead in STANDARD_LEADS}
 class LeadRows:
     """Rows to be filled, those that will follow from the others among them: nothing is ever copied to make room.
 
-    III, aVR, aVL and aVF follow where the eight independent leads are there and they are not; a stored lead is never
+    Limb leads follow where V1 to V6 and two of I, II and III are there and they are not; a stored lead is never
     replaced. The standard leads then stand first and in their order, else all stand as they were given.
     """
 
@@ -177,7 +180,7 @@ class LeadRows:
     def of(cls, stored: Sequence[str], n: int) -> LeadRows:
         """Room for ``n`` samples of leads of different names."""
         leads, derived = tuple(stored), tuple(lead for lead in STANDARD_LEADS if lead not in stored)
-        if not derived or any(lead in derived for lead in INDEPENDENT_LEADS):
+        if not derived or not _follow(derived):
             return cls(np.empty((len(leads), n)), leads, ())
         ordered = (*STANDARD_LEADS, *(lead for lead in leads if lead not in STANDARD_LEADS))
         return cls(np.empty((len(ordered), n)), ordered, derived)
@@ -188,10 +191,14 @@ class LeadRows:
         return row
 
     def derive(self) -> None:
-        """Fills the rows that follow from I and II (Einthoven, Goldberger), in place."""
-        for lead in self.derived:
+        """Fills the rows that follow from the others (Einthoven, Goldberger), in place."""
+        for lead in self.derived:  # in standard order, so that I and II come before what follows from them
             row, one, two = self[lead], self["I"], self["II"]
-            if lead == "III":
+            if lead == "I":
+                np.subtract(two, self["III"], out=row)
+            elif lead == "II":
+                np.add(one, self["III"], out=row)
+            elif lead == "III":
                 np.subtract(two, one, out=row)
             elif lead == "aVR":
                 np.add(one, two, out=row)
@@ -202,14 +209,19 @@ class LeadRows:
                 row += whole
 
 
-def with_derived_leads(record: EcgRecord) -> EcgRecord:
-    """The record with III, aVR, aVL and aVF added when the eight independent leads are there and those are not.
+def _follow(missing: Collection[str]) -> bool:
+    """Whether the missing standard leads can be computed from the others."""
+    return not any(lead in missing for lead in STANDARD_LEADS[6:]) and sum(lead in missing for lead in LIMB_LEADS) <= 1
 
-    Einthoven: III = II - I. Goldberger: aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. Added names are listed in
-    ``derived_leads``; a stored lead is never replaced.
+
+def with_derived_leads(record: EcgRecord) -> EcgRecord:
+    """The record with the limb leads added that are missing, when V1 to V6 and two of I, II and III are there.
+
+    Einthoven: III = II - I, else I = II - III or II = I + III. Goldberger: aVR = -(I + II)/2, aVL = I - II/2,
+    aVF = II - I/2. Added names are listed in ``derived_leads``; a stored lead is never replaced.
     """
-    missing = {lead for lead in STANDARD_LEADS if lead not in record.leads}
-    if not missing or missing & set(INDEPENDENT_LEADS):
+    missing = [lead for lead in STANDARD_LEADS if lead not in record.leads]
+    if not missing or not _follow(missing):
         return record
     rows = LeadRows.of(record.leads, record.signals_mv.shape[1])
     for lead, samples in zip(record.leads, record.signals_mv, strict=True):
