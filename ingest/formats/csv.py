@@ -13,6 +13,7 @@ from teleread.ingest.formats.csv_header import MAX_FS_HZ, Column, Heading, parse
 from teleread.ingest.formats.csv_numbers import MAX_BYTES, Layout, head_lines, layout, parse
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.names import unique_name
+from teleread.ingest.formats.persons import age_on
 from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord, OtherChannel, with_derived_leads
 
 MAX_LEADS = 64
@@ -91,7 +92,7 @@ def _record(table: Samples, columns: list[Column], fs: float, heading: Heading, 
         source_format="csv",
         other_channels=tuple(others),
         patient=heading.patient,
-        age_years=heading.age_years,
+        age_years=age_on(heading.age_years, heading.patient.birth_date, heading.acquired_at),
         acquired_at=heading.acquired_at,
         extra=MappingProxyType({"lead_names": "by order, which the limb leads confirm"} if by_order else {}),
     )

@@ -16,6 +16,7 @@ from teleread.ingest.dicom_values import clean, decode_bare
 from teleread.ingest.formats.edf_header import MAX_FS_HZ, Header, Signal, parse_header, utc
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.names import NOT_ECG, unique_name
+from teleread.ingest.formats.persons import age_on
 from teleread.ingest.formats.wholeness import edf_is_whole
 from teleread.signal.ecg.record import (
     CALIBRATION_PULSE,
@@ -88,6 +89,7 @@ def read(source: Source) -> EcgRecord:
         filters=_filters([header.signals[k] for k in chosen]),
         patient=header.patient,
         acquired_at=utc(started, source.zone),
+        age_years=age_on(None, header.patient.birth_date, utc(started, source.zone)),
         device=header.device,
         extra=MappingProxyType({"variant": f"{'BDF' if header.is_bdf else 'EDF'}{'+' if header.is_plus else ''}"}),
     )

@@ -18,7 +18,7 @@ from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.lead_codes import LEAD_NAMES
 from teleread.ingest.formats.mfer_tags import Definition, Definitions, Frame, broken, truncated
 from teleread.ingest.formats.names import unique_name
-from teleread.ingest.formats.persons import full_name, utc
+from teleread.ingest.formats.persons import age_on, full_name, utc
 from teleread.ingest.formats.wholeness import mfer_is_whole
 from teleread.signal.ecg.record import Device, EcgRecord, Filters, LeadRows, OtherChannel, Patient
 
@@ -111,12 +111,13 @@ def read_mfer(source: Source) -> EcgRecord:
 def _record(found: Definitions, signals: EcgRecord, zone: tzinfo) -> EcgRecord:
     maker = [tags.text(found, part) or None for part in found.header.get(tags.MAKER, b"").split(b"^")]
     manufacturer, model, software, serial = [*maker, None, None, None][:4]
+    patient, acquired_at = _patient(found), _moment(found, zone)
     return replace(
         signals,
         filters=_filters(found),
-        patient=_patient(found),
-        acquired_at=_moment(found, zone),
-        age_years=_age(found),
+        patient=patient,
+        acquired_at=acquired_at,
+        age_years=age_on(_age(found), patient.birth_date, acquired_at),
         device=Device(manufacturer=manufacturer, model=model, serial=serial, software=software),
     )
 

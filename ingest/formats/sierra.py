@@ -17,6 +17,7 @@ from teleread.ingest.formats import xml_facts as facts
 from teleread.ingest.formats.digits import Digits
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.markup import Element, parse
+from teleread.ingest.formats.persons import age_on
 from teleread.ingest.formats.sierra_header import (
     NAME,
     age_of,
@@ -80,7 +81,7 @@ def read(source: Source) -> EcgRecord:
         filters=filters_of(root, described, waveform),
         patient=patient,
         acquired_at=acquired_at,
-        age_years=facts.age_on(age_of(root), patient.birth_date, acquired_at),
+        age_years=age_on(age_of(root), patient.birth_date, acquired_at),
         device=device_of(root),
         device_measurements=measurements_of(root),
         device_statements=statements_of(root),

@@ -140,13 +140,6 @@ def years(value: str | None, unit: str | None) -> float | None:
     return age if 0 <= age <= 150 else None
 
 
-def age_on(stated: float | None, born: date | None, acquired_at: datetime | None) -> float | None:
-    """The age as stated, else from the date of birth; None when neither is possible."""
-    if stated is None and born is not None and acquired_at is not None:
-        stated = (acquired_at.date() - born).days / 365.25
-    return stated if stated is not None and 0 <= stated <= 150 else None
-
-
 def millivolts_per(unit: str | None) -> float | None:
     """Millivolts in one of the unit, None when it is no voltage."""
     return _PER_MV.get((unit or "").strip().translate(_MICRO).lower())
