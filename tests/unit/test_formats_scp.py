@@ -103,7 +103,7 @@ def test_names_in_the_character_sets_of_the_field(raw: bytes, language: int, nam
 )
 def test_ages_in_every_unit(unit: int, years: float | None) -> None:
     scp = simple({1: wave(50)})
-    scp.sections[1] = patient(t4=struct.pack("<HB", 40, unit))
+    scp.sections[1] = patient(t4=struct.pack("<HB", 40, unit), t5=bytes(4))  # no date of birth to count from
     assert read_ecg(scp.built()).age_years == (pytest.approx(years) if years else None)
 
 
