@@ -20,6 +20,7 @@ from teleread.ingest.formats.aecg_notes import notes_of
 from teleread.ingest.formats.digits import Digits
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.markup import Element, parse
+from teleread.ingest.formats.persons import age_on
 from teleread.signal.ecg.record import EcgRecord, with_derived_leads
 
 _BEATS = ("BEAT", "MEDIAN", "AVERAGE", "TEMPLATE")
@@ -61,7 +62,7 @@ def read(source: Source) -> EcgRecord:
         filters=filters_of(series),
         patient=patient,
         acquired_at=acquired_at,
-        age_years=facts.age_on(age_of(root), patient.birth_date, acquired_at),
+        age_years=age_on(age_of(root), patient.birth_date, acquired_at),
         device=device_of(series),
         device_measurements=measurements,
         device_statements=statements,

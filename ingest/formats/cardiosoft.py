@@ -17,6 +17,7 @@ from teleread.ingest.formats import xml_facts as facts
 from teleread.ingest.formats.digits import Digits
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.markup import Element, parse
+from teleread.ingest.formats.persons import age_on
 from teleread.signal.ecg.record import Device, DeviceMeasurement, EcgRecord, Filters, Patient, with_derived_leads
 
 NAME = "cardiosoft"
@@ -63,7 +64,7 @@ def read(source: Source) -> EcgRecord:
         filters=_filters(root.anywhere("filtersetting")),
         patient=patient,
         acquired_at=acquired_at,
-        age_years=facts.age_on(_age(root), patient.birth_date, acquired_at),
+        age_years=age_on(_age(root), patient.birth_date, acquired_at),
         device=Device("GE", facts.words(device.at("desc")), None, facts.words(device.at("softwarever"))),
         device_measurements=_measurements(root.anywhere("restingecgmeasurements")),
         device_statements=facts.sentences(

@@ -11,18 +11,16 @@ import re
 from datetime import UTC, datetime, tzinfo
 
 import numpy as np
-from numpy.typing import NDArray
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, decode_bare
 from teleread.ingest.formats.dicom_waveform import MAX_SAMPLES
 from teleread.ingest.formats.format import Format, Head, Source
-from teleread.signal.ecg.record import STANDARD_LEADS, Device, EcgRecord, Patient
+from teleread.signal.ecg.record import STANDARD_LEADS, Device, EcgRecord, LeadRows, Patient
 
 _HEADER, _FOOTER, _FRAME = 43, 37, 16
 _START = re.compile(rb"[\w-]{1,7}\0{3,9}(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2})\0", re.DOTALL)
 _STORED = ("II", "III", "V1", "V2", "V3", "V4", "V5", "V6")
-_DERIVED = ("I", "aVR", "aVL", "aVF")
 _ZERO, _STEP_UV, _OFF, _FS_HZ = 2048, 5.0, 0x6800, 800.0
 _SEXES = {0: "F", 1: "M"}
 _MAX_AGE = 200
@@ -53,22 +51,21 @@ def read_contec(source: Source) -> EcgRecord:
         raise InputRejected("contec_broken", "The Contec file holds numbers that are no samples.")
     if (stored == _OFF).all():
         raise InputRejected("contec_no_ecg_lead", "No electrode was connected during the recording.")
-    signals = np.empty((len(STANDARD_LEADS), stored.shape[1]))
-    rows = dict(zip(STANDARD_LEADS, signals, strict=True))
+    room = LeadRows.of(_STORED, stored.shape[1])
     for name, steps in zip(_STORED, stored, strict=True):
-        row = rows[name]
+        row = room[name]
         np.subtract(steps, _ZERO, out=row, dtype=np.float64)
         row *= _STEP_UV
         row *= 1e-3
         row[steps == _OFF] = np.nan
-    _derive(rows)
+    room.derive()
     sex, age = data[40], data[41]
     return EcgRecord(
-        signals_mv=signals,
-        leads=STANDARD_LEADS,
+        signals_mv=room.signals_mv,
+        leads=room.leads,
         fs_hz=_FS_HZ,
         source_format="contec",
-        derived_leads=_DERIVED,
+        derived_leads=room.derived,
         patient=Patient(
             name=clean(decode_bare(data[32:40].split(b"\0")[0]), 64) or None,
             sex=_SEXES.get(sex),
@@ -77,16 +74,6 @@ def read_contec(source: Source) -> EcgRecord:
         age_years=float(age) if 0 < age <= _MAX_AGE else None,
         device=Device(manufacturer="Contec", model="ECG90A"),
     )
-
-
-def _derive(rows: dict[str, NDArray[np.float64]]) -> None:
-    """I, aVR, aVL and aVF from II and III."""
-    two = rows["II"]
-    one = rows["I"]
-    np.subtract(two, rows["III"], out=one)
-    rows["aVR"][:] = -(one + two) / 2
-    rows["aVL"][:] = one - two / 2
-    rows["aVF"][:] = two - one / 2
 
 
 def _moment(raw: bytes, zone: tzinfo) -> datetime | None:

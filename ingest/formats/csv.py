@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teleread.errors import InputRejected
-from teleread.ingest.formats.csv_header import MAX_FS_HZ, Column, Heading, parse_heading, per_mv_of
+from teleread.ingest.formats.csv_header import MAX_FS_HZ, Column, Heading, parse_heading
 from teleread.ingest.formats.csv_numbers import MAX_BYTES, Layout, head_lines, layout, parse
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.names import unique_name
+from teleread.ingest.formats.persons import age_on
 from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord, OtherChannel, with_derived_leads
 
 MAX_LEADS = 64
@@ -73,10 +74,10 @@ def _record(table: Samples, columns: list[Column], fs: float, heading: Heading, 
         raise InputRejected("csv_no_ecg_lead", "No column of the CSV file holds the voltage of an ECG.")
     if not all(_finite(table[:, k]) for k in chosen):
         raise InputRejected("csv_invalid", "The CSV file holds numbers that no ECG has.")
-    given = per_mv_of(source.given.unit) if source.given.unit else None
     signals, names, leads = np.empty((len(chosen), len(table))), set[str](), []
+    stated = heading.per_mv(whole=all(_whole(table[:, k]) for k in chosen))
     for row, k in enumerate(chosen):
-        per_mv = columns[k].per_mv or heading.per_mv or given
+        per_mv = columns[k].per_mv or stated or source.given.per_mv
         if per_mv is None:
             raise InputRejected("csv_no_scale", "The CSV file does not say in which unit its numbers are.")
         np.multiply(table[:, k], per_mv, out=signals[row])
@@ -91,7 +92,7 @@ def _record(table: Samples, columns: list[Column], fs: float, heading: Heading, 
         source_format="csv",
         other_channels=tuple(others),
         patient=heading.patient,
-        age_years=heading.age_years,
+        age_years=age_on(heading.age_years, heading.patient.birth_date, heading.acquired_at),
         acquired_at=heading.acquired_at,
         extra=MappingProxyType({"lead_names": "by order, which the limb leads confirm"} if by_order else {}),
     )
@@ -100,6 +101,10 @@ def _record(table: Samples, columns: list[Column], fs: float, heading: Heading, 
 
 def _finite(values: Samples) -> bool:
     return not np.isinf(values).any() and bool(np.nanmax(np.abs(values)) < 1e12)
+
+
+def _whole(values: Samples) -> bool:
+    return bool((np.isnan(values) | (values == np.rint(values))).all())
 
 
 def _split(numbers: Samples, how: Layout, heading: Heading) -> tuple[Samples | None, Samples, list[Column]]:

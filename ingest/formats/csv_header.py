@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, tzinfo
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, parse_date
+from teleread.ingest.formats.units import PER_MV
 from teleread.signal.ecg.record import STANDARD_LEADS, Patient, standard_lead_name
 
 MAX_FS_HZ = 100_000.0
@@ -29,7 +30,7 @@ _KEYS = {
     "检查日期": "when", "日期": "when",
 }  # fmt: skip
 _PER_MV = {
-    "nv": 1e-6, "uv": 1e-3, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "mv": 1.0, "v": 1e3, "微伏": 1e-3, "毫伏": 1.0,
+    **PER_MV, "\u00b5v": 1e-3, "\u03bcv": 1e-3, "微伏": 1e-3, "毫伏": 1.0,
     "microvolt": 1e-3, "microvolts": 1e-3, "millivolt": 1.0, "millivolts": 1.0, "volt": 1e3, "volts": 1e3,
 }  # fmt: skip
 _SECONDS = {
@@ -64,11 +65,19 @@ class Heading:
     columns: tuple[Column, ...] = ()
     """Empty where no line names them."""
     fs_hz: float | None = None
-    per_mv: float | None = None
+    unit_mv: float | None = None
+    step_mv: float | None = None
+    """Millivolts in one of the stated unit, and in one step of the recorder."""
     patient: Patient = field(default_factory=Patient)
     age_years: float | None = None
     acquired_at: datetime | None = None
     stated: dict[str, str] = field(default_factory=dict)
+
+    def per_mv(self, whole: bool) -> float | None:
+        """Millivolts per number; None where nothing says it, or unit and step each could mean ``whole`` numbers."""
+        if self.unit_mv is None or self.step_mv is None or self.unit_mv == self.step_mv:
+            return self.step_mv or self.unit_mv
+        return None if whole else self.unit_mv
 
 
 def per_mv_of(unit: str) -> float | None:
@@ -97,7 +106,8 @@ def parse_heading(lines: Iterable[str], delimiter: str, zone: tzinfo) -> Heading
     return Heading(
         columns=columns,
         fs_hz=_rate(stated),
-        per_mv=_scale(stated),
+        unit_mv=per_mv_of(stated.get("unit", "")),
+        step_mv=_step(stated.get("step", "")),
         patient=_patient(stated),
         age_years=_age(stated.get("age", "")),
         acquired_at=_moment(stated.get("when", ""), zone),
@@ -194,9 +204,8 @@ def _quantity(text: str) -> tuple[float | None, str]:
         return None, ""
 
 
-def _scale(stated: dict[str, str]) -> float | None:
-    """Millivolts per number: by the unit, or by the size of one step."""
-    text = stated.get("step", "")
+def _step(text: str) -> float | None:
+    """Millivolts in one step, of ``5 uV/LSB`` or ``200 adu/mV``."""
     for pattern, inverse in ((_STEP, False), (_STEPS, True)):
         match = pattern.search(text)
         per_mv = _PER_MV.get(match[2].lower()) if match else None
@@ -207,8 +216,7 @@ def _scale(stated: dict[str, str]) -> float | None:
                 continue
             if 1e-9 <= abs(value) <= 1e9:
                 return per_mv / value if inverse else per_mv * value
-    unit = stated.get("unit", "")
-    return per_mv_of(unit) if unit else None
+    return None
 
 
 def _patient(stated: dict[str, str]) -> Patient:

@@ -12,10 +12,12 @@ from teleread.ingest import dicom_values as values
 from teleread.ingest.dicom_file import dicom_boundary, parse, split
 from teleread.ingest.formats import dicom_results as results
 from teleread.ingest.formats.dicom_waveform import choose, common_filters, read_groups
-from teleread.signal.ecg.record import Device, EcgRecord, with_derived_leads
+from teleread.signal.ecg.record import Device, EcgRecord
 
 _WAVEFORM_CLASSES = "1.2.840.10008.5.1.4.1.1.9."
 _ECG_CLASSES = "1.2.840.10008.5.1.4.1.1.9.1."
+MAX_ELEMENTS = 60_000
+"""Nested ones included; recordings of carts have some thousands, and so many take most of a second to read."""
 _PDF_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
 
 
@@ -27,14 +29,18 @@ def read_dicom(data: bytes, zone: tzinfo) -> EcgRecord:
         zone: what a time without offset is in.
 
     Raises:
-        InputRejected: ``dicom_pdf_no_waveform``, what ``dicom_waveform.read_groups`` and ``choose`` raise (among it
-            ``dicom_no_waveform``, ``dicom_no_ecg_lead``, ``dicom_truncated``, ``ecg_no_scale``), and the codes of
+        InputRejected: ``dicom_pdf_no_waveform``, ``dicom_too_many_elements``, what ``dicom_waveform.read_groups`` and
+            ``choose`` raise (among it ``dicom_no_waveform``, ``dicom_no_ecg_lead``, ``dicom_truncated``,
+            ``ecg_no_scale``), and the codes of
             :func:`~teleread.ingest.dicom_file.read_dataset`.
     """
     parts = split(data)
-    dataset = parse(parts)
+    if parts.layout.elements > MAX_ELEMENTS:
+        raise InputRejected("dicom_too_many_elements", f"More than {MAX_ELEMENTS} elements in one ECG.")
+    dataset, big_endian = parse(parts), not parts.little_endian
+    del parts  # a copy of the file
     with dicom_boundary():
-        return _record(dataset, not parts.little_endian, zone)
+        return _record(dataset, big_endian, zone)
 
 
 def _record(dataset: Dataset, big_endian: bool, zone: tzinfo) -> EcgRecord:
@@ -45,13 +51,13 @@ def _record(dataset: Dataset, big_endian: bool, zone: tzinfo) -> EcgRecord:
     chosen = choose(read_groups(dataset, big_endian), leads_only=other_class)
     declared = values.character_sets(dataset)
     patient, acquired_at = values.patient(dataset), values.acquired_at(dataset, zone)
-    record = EcgRecord(
-        signals_mv=chosen.signals_mv,
-        leads=chosen.leads,
+    return EcgRecord(
+        signals_mv=chosen.rows.signals_mv,
+        leads=chosen.rows.leads,
         fs_hz=chosen.fs_hz,
         source_format="dicom",
         other_channels=chosen.others,
-        derived_leads=tuple(c.name for c in chosen.channels if c.is_derived),
+        derived_leads=(*(c.name for c in chosen.channels if c.is_derived), *chosen.rows.derived),
         annotations=results.marks(dataset, chosen, declared),
         filters=common_filters(chosen.channels),
         patient=patient,
@@ -67,4 +73,3 @@ def _record(dataset: Dataset, big_endian: bool, zone: tzinfo) -> EcgRecord:
         device_statements=results.statements(dataset, declared),
         extra=MappingProxyType(({"sop_class": sop_class} if sop_class else {}) | chosen.doubts),
     )
-    return with_derived_leads(record)

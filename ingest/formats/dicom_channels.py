@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from teleread.errors import InputRejected
+from teleread.ingest.formats.units import PER_MV
 from teleread.signal.ecg.filters import run_lengths
 from teleread.signal.ecg.record import STANDARD_LEADS, standard_lead_name
 
 MAX_FS_HZ = 100_000.0
 _SCALE_RANGE = (1e-12, 1e9)  # of one step, in whatever unit
 _PADDING_RUN_S = 0.1
+_PART = 1 << 18
 
 Samples = NDArray[np.float64]
 
-_PER_MV = {"nv": 1e-6, "uv": 1e-3, "\u00b5v": 1e-3, "mv": 1.0, "v": 1e3}
+_PER_MV = PER_MV | {"\u00b5v": PER_MV["uv"]}
 # dimensions of ISO 11073-10101 with and without their partition, and the words for units without a code
 _PER_MV |= {"266418": 1.0, "4:4274": 1.0, "266419": 1e-3, "4:4275": 1e-3, "266420": 1e-6, "4:4276": 1e-6}
 _PER_MV |= {"millivolt": 1.0, "microvolt": 1e-3, "nanovolt": 1e-6, "volt": 1e3}
@@ -73,18 +75,21 @@ class Channel:
     @property
     def samples(self) -> Samples:
         """In ``unit``, NaN where the file has none."""
+        values = np.empty(self.stored.size)
+        self.write(values)
+        return values
+
+    def write(self, out: Samples) -> None:
+        """Puts :attr:`samples` into ``out``, of their number, without a copy of them."""
+        late, early, n = max(self.skew, 0), max(-self.skew, 0), self.stored.size
+        out[:late], out[n - early :] = np.nan, np.nan
+        values, stored = out[late : n - early], self.stored[early : n - late]
         # the baseline is stated in the unit of the sensitivity (PS3.3 C.10.9.1.4.2), so it is added after scaling
-        values = self.stored.astype(np.float64)
-        values *= self.scale
+        np.multiply(stored, self.scale, out=values, dtype=np.float64)
         if self.baseline:
             values += self.baseline
         if self.padding is not None:
-            values[_padded(self.stored, self.padding, self.fs_hz)] = np.nan
-        if self.skew > 0:
-            values = np.concatenate((np.full(self.skew, np.nan), values[: -self.skew]))
-        elif self.skew < 0:
-            values = np.concatenate((values[-self.skew :], np.full(-self.skew, np.nan)))
-        return values
+            values[_padded(self.stored, self.padding, self.fs_hz)[early : n - late]] = np.nan
 
 
 def channel(definition: Dataset, name: str, row: NDArray[Any], padding: int | None, fs_hz: float) -> Channel:
@@ -158,10 +163,25 @@ def _padded(row: NDArray[Any], padding: int, fs_hz: float) -> NDArray[np.bool_]:
     same = np.asarray(row == padding)
     if padding in (bounds.min, bounds.max):
         return same
-    padded = np.zeros_like(same)
-    for start, stop in zip(*run_lengths(same), strict=True):
-        padded[start:stop] = stop - start >= _PADDING_RUN_S * fs_hz
-    return padded
+    at = 0
+    while at < same.size:
+        # in parts that end between two runs, because places of runs take far more than the flags themselves
+        behind = same[at + _PART :]
+        stop = same.size if behind.all() else at + _PART + int(behind.argmin())
+        _drop_short_runs(same[at:stop], _PADDING_RUN_S * fs_hz)
+        at = stop
+    return same
+
+
+def _drop_short_runs(flags: NDArray[np.bool_], length: float) -> None:
+    """Makes False, in place, the runs of True of less than ``length`` samples."""
+    starts, stops = run_lengths(flags)
+    short = stops - starts < length
+    if short.any():
+        # +1 where a short run begins and -1 behind it, summed up, is 1 within one
+        steps = np.zeros(flags.size + 1, dtype=np.int8)
+        steps[starts[short]], steps[stops[short]] = 1, -1
+        flags &= np.cumsum(steps[:-1], dtype=np.int8) == 0
 
 
 def channel_name(definition: Dataset) -> str:
@@ -184,6 +204,9 @@ def channel_name(definition: Dataset) -> str:
 
 
 def _by_code(code: str, scheme: str) -> str | None:
+    named = standard_lead_name(code)
+    if code.upper().startswith("MDC_ECG_LEAD_") and named in STANDARD_LEADS:
+        return named  # the name of a code in place of the code
     match = _LEAD_CODE.match(code)
     if match is None or (match[1] == code and scheme != "MDC"):
         return None

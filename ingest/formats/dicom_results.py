@@ -87,7 +87,7 @@ def statements(dataset: Dataset, declared: list[str]) -> tuple[str, ...]:
 def marks(dataset: Dataset, chosen: Chosen, declared: list[str]) -> tuple[Annotation, ...]:
     """Calibration pulses, pacing and beats that the device marked; sample positions are counted from 1."""
     found: list[Annotation] = []
-    n, looked_at = chosen.signals_mv.shape[1], 0
+    n, looked_at = chosen.rows.signals_mv.shape[1], 0
     for item in _items(dataset, MAX_MARKS):
         there = item.keys()
         if _POSITIONS not in there or _NUMBER in there or not item.get("ConceptNameCodeSequence"):

@@ -15,14 +15,13 @@ from teleread.errors import InputRejected
 from teleread.ingest.formats.dicom_channels import (
     MAX_FS_HZ,
     Channel,
-    Samples,
     channel,
     channel_name,
     invalid,
     number,
 )
 from teleread.ingest.formats.names import unique_name
-from teleread.signal.ecg.record import INDEPENDENT_LEADS, STANDARD_LEADS, Filters, OtherChannel
+from teleread.signal.ecg.record import INDEPENDENT_LEADS, STANDARD_LEADS, Filters, LeadRows, OtherChannel
 
 MAX_CHANNELS = 64
 MAX_SAMPLES = 200_000_000
@@ -69,17 +68,14 @@ class Chosen:
     """The rhythm recording of a waveform object."""
 
     fs_hz: float
-    signals_mv: Samples
+    rows: LeadRows
     channels: tuple[Channel, ...]
+    """Those that are stored, in their order in the file."""
     others: tuple[OtherChannel, ...]
     groups: dict[int, tuple[int, tuple[str, ...]]]
     """Of each group that is part of it, by number: the column where it begins, and its channels in stored order."""
 
     surplus: int
-
-    @property
-    def leads(self) -> tuple[str, ...]:
-        return tuple(c.name for c in self.channels)
 
     @property
     def doubts(self) -> dict[str, str]:
@@ -151,12 +147,20 @@ def choose(groups: list[Group], leads_only: bool = False) -> Chosen:
     first = min(g.offset for g in joined)
     starts = {g.number: g.offset - first for g in joined}
     length = max(starts[g.number] + g.n for g in joined)
-    signals = np.full((len(order), length), np.nan)
-    for k, one in enumerate(order):
-        start = starts[rows[one.name][0].number]
-        signals[k, start : start + one.stored.size] = one.samples
+    room = LeadRows.of([c.name for c in order], length)
+    _lay(room, order, {name: starts[group.number] for name, (group, _) in rows.items()})
     placed = {g.number: (starts[g.number], tuple(c.name for c in g.channels)) for g in joined}
-    return Chosen(main.fs_hz, signals, tuple(order), tuple(others), placed, max(g.surplus for g in joined))
+    return Chosen(main.fs_hz, room, tuple(order), tuple(others), placed, max(g.surplus for g in joined))
+
+
+def _lay(room: LeadRows, channels: list[Channel], starts: dict[str, int]) -> None:
+    """Fills the rows, NaN where a channel does not reach."""
+    for one in channels:
+        row, start = room[one.name], starts[one.name]
+        stop = start + one.stored.size
+        row[:start], row[stop:] = np.nan, np.nan
+        one.write(row[start:stop])
+    room.derive()
 
 
 def _fits(group: Group, main: Group) -> bool:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from teleread.errors import InputRejected
 
-MAX_NUMBERS = 3_000_000
-"""Per file, all leads together; 12 leads at 500 Hz last eight minutes."""
+MAX_NUMBERS = 4_000_000
+"""Per file, all leads together; 12 leads at 500 Hz last eleven minutes, and carts record up to ten."""
 
 _CHUNK = 1 << 20
 _MAX_DIGITS = 9

@@ -15,7 +15,8 @@ from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, decode_bare
 from teleread.ingest.formats.edf_header import MAX_FS_HZ, Header, Signal, parse_header, utc
 from teleread.ingest.formats.format import Format, Head, Source
-from teleread.ingest.formats.names import unique_name
+from teleread.ingest.formats.names import NOT_ECG, unique_name
+from teleread.ingest.formats.persons import age_on
 from teleread.ingest.formats.wholeness import edf_is_whole
 from teleread.signal.ecg.record import (
     CALIBRATION_PULSE,
@@ -34,7 +35,6 @@ MAX_ANNOTATIONS = 20_000
 _MAX_SPREAD = 3
 _SMALL = 4_000_000
 
-_NOT_ECG = re.compile(r"(?:EEG|EMG|EOG|ERG|MEG|MCG|EP|GSR|EDA|RESP|SAO2|SPO2|PPG|PLETH|ACC)(?![A-Za-z])", re.IGNORECASE)
 _IS_ECG = re.compile(r"(?:ECG|EKG|ML?I{1,3}\b|V[1-9]R?\b|[XYZ]$)", re.IGNORECASE)
 _SECONDS = rb"[-+]\d{1,9}(?:\.\d{0,9})?"
 _TAL = re.compile(rb"(" + _SECONDS + rb")(?:\x15(\d{1,9}(?:\.\d{0,9})?))?\x14([^\x14\0]{0,256})\x14")
@@ -89,6 +89,7 @@ def read(source: Source) -> EcgRecord:
         filters=_filters([header.signals[k] for k in chosen]),
         patient=header.patient,
         acquired_at=utc(started, source.zone),
+        age_years=age_on(None, header.patient.birth_date, utc(started, source.zone)),
         device=header.device,
         extra=MappingProxyType({"variant": f"{'BDF' if header.is_bdf else 'EDF'}{'+' if header.is_plus else ''}"}),
     )
@@ -133,7 +134,7 @@ def _leads(header: Header) -> tuple[list[int], float]:
     """(places of the ECG leads at the most common rate, that rate)."""
     there = [k for k, s in enumerate(header.signals) if not s.is_annotation and s.per_record]
     named = [k for k in there if header.signals[k].label in STANDARD_LEADS or _IS_ECG.match(header.signals[k].label)]
-    likely = named or [k for k in there if not _NOT_ECG.match(header.signals[k].label)]
+    likely = named or [k for k in there if not NOT_ECG.match(header.signals[k].label)]
     volts = [k for k in likely if header.signals[k].per_mv is not None and header.signals[k].step is not None]
     if not volts:
         if any(header.signals[k].step is None or not header.signals[k].unit for k in likely):

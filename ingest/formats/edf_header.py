@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, tzinfo
 
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, decode_bare
+from teleread.ingest.formats.units import PER_MV
 from teleread.signal.ecg.record import Device, Patient, standard_lead_name
 
 MAX_SIGNALS = 512
@@ -21,7 +22,6 @@ _WHOLE = re.compile(r"[-+]?\d{1,12}", re.ASCII)
 _REAL = re.compile(r"[-+]?(?:\d{1,12}(?:[.,]\d{0,12})?|[.,]\d{1,12})(?:[eE][-+]?\d{1,3})?", re.ASCII)
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAY = re.compile(r"(\d{1,2})-([A-Z]{3})-(\d{4})", re.ASCII)
-_PER_MV = {"nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3}
 _UNIT_WORDS = {
     "microv": "uv", "microvolt": "uv", "microvolts": "uv", "uvolt": "uv", "uvolts": "uv", "millivolt": "mv",
     "millivolts": "mv", "mvolt": "mv", "volt": "v", "volts": "v", "nanovolt": "nv",
@@ -169,7 +169,7 @@ def _unit(raw: bytes) -> tuple[str, float | None]:
             break
     text = clean(decode_bare(bare), 16)
     key = text.lower()
-    return text, _PER_MV.get(_UNIT_WORDS.get(key, key))
+    return text, PER_MV.get(_UNIT_WORDS.get(key, key))
 
 
 def _filters(text: str) -> dict[str, float]:

@@ -20,6 +20,7 @@ from teleread.ingest.formats.fhir_tree import NAME, recognises, tree
 from teleread.ingest.formats.format import Format, Source
 from teleread.ingest.formats.markup import Element
 from teleread.ingest.formats.names import unique_name
+from teleread.ingest.formats.persons import age_on
 from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord, OtherChannel, standard_lead_name, with_derived_leads
 
 _VOID = frozenset(("entered-in-error", "cancelled"))
@@ -66,7 +67,7 @@ def read(source: Source) -> EcgRecord:
         other_channels=tuple(OtherChannel(*c) for c in channels if not any(c is row for row in rows)),
         patient=patient,
         acquired_at=acquired_at,
-        age_years=facts.age_on(None, patient.birth_date, acquired_at),
+        age_years=age_on(None, patient.birth_date, acquired_at),
         device=device_of(root, main),
         device_measurements=measurements_of(observations),
     )

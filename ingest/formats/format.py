@@ -9,6 +9,7 @@ from datetime import tzinfo
 from types import MappingProxyType
 
 from teleread.ingest.dicom_values import ALLIANCE_ZONE
+from teleread.ingest.formats.units import PER_MV
 from teleread.signal.ecg.record import EcgRecord
 
 LOOK_BYTES = 4096
@@ -16,6 +17,7 @@ LOOK_BYTES = 4096
 
 _PROLOG = re.compile(r"\s*(?:<\?.*?\?>\s*|<!--.*?-->\s*|<!DOCTYPE[^>\[]*(?:\[.*?\]\s*)?>\s*)*", re.DOTALL)
 _ROOT = re.compile(r"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)")
+_GIVEN = re.compile(r"(\d{1,6}(?:\.\d{1,9})?|\.\d{1,9})?\s*([munMUN]?[vV])", re.ASCII)
 _MARKUP = re.compile(rb"(?:\xef\xbb\xbf)?\s{0,64}<[?!A-Za-z]")
 
 
@@ -45,7 +47,17 @@ class Given:
 
     fs_hz: float | None = None
     unit: str | None = None
-    """``"mV"``, ``"uV"``, ``"nV"`` or ``"V"``: what one step of the stored numbers is."""
+    """``"mV"``, ``"uV"``, ``"nV"`` or ``"V"``, or a number of them such as ``"5uV"``: what one step of the stored
+    numbers is."""
+
+    @property
+    def per_mv(self) -> float | None:
+        """Millivolts in one step of the stored numbers, None where nobody stated it or it is no voltage."""
+        found = _GIVEN.fullmatch((self.unit or "").strip())
+        if found is None:
+            return None
+        step = float(found[1] or "1") * PER_MV[found[2].lower()]
+        return step if step > 0 else None
 
     def __bool__(self) -> bool:
         return self.fs_hz is not None or self.unit is not None

@@ -14,7 +14,7 @@ from teleread.ingest.formats.dicom_channels import MAX_FS_HZ
 from teleread.ingest.formats.dicom_waveform import MAX_SAMPLES
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.names import unique_name
-from teleread.ingest.formats.persons import full_name, utc
+from teleread.ingest.formats.persons import age_on, full_name, utc
 from teleread.ingest.formats.wholeness import ishne_is_whole
 from teleread.signal.ecg.record import Device, EcgRecord, Patient, with_derived_leads
 
@@ -92,13 +92,15 @@ def _record(
         row *= 1e-3
         row[column == _FAULT] = np.nan
     names: set[str] = set()
+    patient, acquired_at = _patient(data), _moment(data, zone)
     record = EcgRecord(
         signals_mv=signals,
         leads=tuple(unique_name(_LEADS.get(spec, f"channel {k + 1}"), names) for k, spec in enumerate(specs)),
         fs_hz=fs_hz,
         source_format="ishne",
-        patient=_patient(data),
-        acquired_at=_moment(data, zone),
+        patient=patient,
+        acquired_at=acquired_at,
+        age_years=age_on(None, patient.birth_date, acquired_at),
         device=Device(model=_text(data, 232, 40)),
         extra=notes,
     )

@@ -18,9 +18,9 @@ from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.lead_codes import LEAD_NAMES
 from teleread.ingest.formats.mfer_tags import Definition, Definitions, Frame, broken, truncated
 from teleread.ingest.formats.names import unique_name
-from teleread.ingest.formats.persons import full_name, utc
+from teleread.ingest.formats.persons import age_on, full_name, utc
 from teleread.ingest.formats.wholeness import mfer_is_whole
-from teleread.signal.ecg.record import Device, EcgRecord, Filters, OtherChannel, Patient, with_derived_leads
+from teleread.signal.ecg.record import Device, EcgRecord, Filters, LeadRows, OtherChannel, Patient
 
 Samples = NDArray[np.float64]
 
@@ -32,8 +32,8 @@ _UNITS = {
     12: "A", 13: "rpm", 14: "W", 15: "dB", 16: "kg", 17: "J", 18: "dyn.s/(m2.cm5)", 19: "L", 20: "L/s", 21: "L/min",
     22: "cd",
 }  # fmt: skip
-_DOMINANT_BEAT, _FIRST_OTHER_TYPE = 9, 30
-"""Waveform types from 30 on are sound, pulse and EEG."""
+_BEATS, _FIRST_OTHER_TYPE = (8, 9), 30
+"""Waveform types: carts put an average and a dominant beat behind the rhythm; from 30 on are sound, pulse and EEG."""
 _LAST_ECG_CODE = 127
 _NAMES = {
     **{code: name for code, name in LEAD_NAMES.items() if not 21 <= code <= 60},
@@ -68,7 +68,7 @@ def _recognises(head: Head) -> bool:
 
 
 def read_mfer(source: Source) -> EcgRecord:
-    """The ECG leads at their common rate; slower leads and other signals are kept aside. Dominant beats are left out.
+    """The ECG leads at their common rate; slower leads and other signals are kept aside, beats are left out.
 
     Value = (stored + offset) x resolution.
 
@@ -78,7 +78,7 @@ def read_mfer(source: Source) -> EcgRecord:
             not run side by side).
     """
     found = tags.read_definitions(source.data)
-    frames = [frame for frame in found.frames if _waveform_type(frame) != _DOMINANT_BEAT]
+    frames = [frame for frame in found.frames if _waveform_type(frame) not in _BEATS]
     if not frames:
         raise InputRejected("mfer_no_ecg_lead", "The MFER file holds no waveform.")
     first = frames[0]
@@ -95,9 +95,8 @@ def read_mfer(source: Source) -> EcgRecord:
     # most leads decide the common rate, the faster one when there are as many
     common = max(sorted(set(ecg), reverse=True), key=ecg.count)
     main = [c.is_ecg and (c.fs_hz, c.block * total) == common for c in channels]
-    signals = np.empty((sum(main), common[1]))
-    spare = iter(signals)
-    rows = [next(spare) if one else np.empty(c.block * total) for c, one in zip(channels, main, strict=True)]
+    room = LeadRows.of([c.name for c, one in zip(channels, main, strict=True) if one], common[1])
+    rows = [room[c.name] if one else np.empty(c.block * total) for c, one in zip(channels, main, strict=True)]
     done = 0
     for frame, count in zip(frames, sequences, strict=True):
         _fill(source.data, frame, channels, count, done, rows)
@@ -105,22 +104,22 @@ def read_mfer(source: Source) -> EcgRecord:
     others = tuple(
         OtherChannel(c.name, c.unit, c.fs_hz, row) for c, row, one in zip(channels, rows, main, strict=True) if not one
     )
-    leads = tuple(c.name for c, one in zip(channels, main, strict=True) if one)
-    return _record(found, EcgRecord(signals, leads, common[0], "mfer", others), source.zone)
+    room.derive()
+    return _record(found, EcgRecord(room.signals_mv, room.leads, common[0], "mfer", others, room.derived), source.zone)
 
 
 def _record(found: Definitions, signals: EcgRecord, zone: tzinfo) -> EcgRecord:
     maker = [tags.text(found, part) or None for part in found.header.get(tags.MAKER, b"").split(b"^")]
     manufacturer, model, software, serial = [*maker, None, None, None][:4]
-    record = replace(
+    patient, acquired_at = _patient(found), _moment(found, zone)
+    return replace(
         signals,
         filters=_filters(found),
-        patient=_patient(found),
-        acquired_at=_moment(found, zone),
-        age_years=_age(found),
+        patient=patient,
+        acquired_at=acquired_at,
+        age_years=age_on(_age(found), patient.birth_date, acquired_at),
         device=Device(manufacturer=manufacturer, model=model, serial=serial, software=software),
     )
-    return with_derived_leads(record)
 
 
 def _waveform_type(frame: Frame) -> int:

@@ -15,6 +15,7 @@ from teleread.ingest.formats import xml_facts as facts
 from teleread.ingest.formats.digits import Digits
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.markup import Element, parse
+from teleread.ingest.formats.persons import age_on
 from teleread.signal.ecg.record import (
     STANDARD_LEADS,
     Device,
@@ -69,7 +70,7 @@ def read(source: Source) -> EcgRecord:
         filters=Filters(low_pass_hz=low or None),
         patient=patient,
         acquired_at=acquired_at,
-        age_years=facts.age_on(facts.years(root.get("age"), root.get("age_units")), patient.birth_date, acquired_at),
+        age_years=age_on(facts.years(root.get("age"), root.get("age_units")), patient.birth_date, acquired_at),
         device=_device(device),
         device_measurements=_measurements(root),
         device_statements=facts.sentences(

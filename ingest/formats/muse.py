@@ -20,6 +20,7 @@ from teleread.ingest.formats import xml_facts as facts
 from teleread.ingest.formats.digits import Digits
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.markup import Element, parse
+from teleread.ingest.formats.persons import age_on
 from teleread.signal.ecg.record import (
     STANDARD_LEADS,
     Annotation,
@@ -84,7 +85,7 @@ def read(source: Source) -> EcgRecord:
         filters=_filters(main[2]),
         patient=patient,
         acquired_at=acquired_at,
-        age_years=facts.age_on(_age(root), patient.birth_date, acquired_at),
+        age_years=age_on(_age(root), patient.birth_date, acquired_at),
         device=_device(root),
         device_measurements=_measurements(root),
         device_statements=_statements(root.first("originaldiagnosis")) or _statements(root.first("diagnosis")),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+NOT_ECG = re.compile(r"(?:EEG|EMG|EOG|ERG|MEG|MCG|EP|GSR|EDA|RESP|SAO2|SPO2|PPG|PLETH|ACC)(?![A-Za-z])", re.IGNORECASE)
+"""How channels are called that are no ECG, whatever their unit."""
 
 _MAX_NAME = 128
 _FORBIDDEN = '/\\:*?"<>|'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 
 
 def full_name(given: Iterable[str | None], family: Iterable[str | None]) -> str | None:
@@ -21,3 +21,10 @@ def utc(day: Sequence[int], clock: Sequence[int], zone: tzinfo, microsecond: int
         return local.astimezone(UTC) if local.year >= 1900 else None
     except (ValueError, OverflowError):
         return None
+
+
+def age_on(stated: float | None, born: date | None, acquired_at: datetime | None) -> float | None:
+    """The age as stated, else from the date of birth; None when neither is possible."""
+    if stated is None and born is not None and acquired_at is not None:
+        stated = (acquired_at.date() - born).days / 365.25
+    return stated if stated is not None and 0 <= stated <= 150 else None

@@ -15,6 +15,7 @@ from teleread.ingest.formats import xml_facts as facts
 from teleread.ingest.formats.digits import Digits
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.markup import Element, parse
+from teleread.ingest.formats.persons import age_on
 from teleread.signal.ecg.record import Device, DeviceMeasurement, EcgRecord, Patient, with_derived_leads
 
 NAME = "schiller"
@@ -60,7 +61,7 @@ def read(source: Source) -> EcgRecord:
         source_format=NAME,
         patient=patient,
         acquired_at=acquired_at,
-        age_years=facts.age_on(None, patient.birth_date, acquired_at),
+        age_years=age_on(None, patient.birth_date, acquired_at),
         device=_device(root.anywhere("aquiringdevice") or root.anywhere("acquiringdevice")),
         device_measurements=_measurements(root.anywhere("annotation_global")),
     )

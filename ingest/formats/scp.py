@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from teleread.ingest.formats import scp_results as results
 from teleread.ingest.formats.format import Format, Head, Source
+from teleread.ingest.formats.persons import age_on
 from teleread.ingest.formats.scp_layout import Layout, looks_like_scp, read_layout
 from teleread.ingest.formats.scp_signals import Signals, read_signals
 from teleread.ingest.formats.scp_tags import Header, read_header
@@ -38,7 +39,7 @@ def read_scp(source: Source) -> EcgRecord:
         filters=header.filters,
         patient=header.patient,
         acquired_at=header.acquired_at,
-        age_years=header.age_years,
+        age_years=age_on(header.age_years, header.patient.birth_date, header.acquired_at),
         device=header.device,
         device_measurements=(
             *results.global_measurements(sections.get(7, b"")),

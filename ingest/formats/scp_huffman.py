@@ -245,12 +245,11 @@ def _decode_switching(tables: tuple[Table, ...], data: bytes, count: int) -> tup
     return np.array(values, np.int64), at
 
 
-def undo_differences(values: Values, order: int) -> Values:
-    """The samples behind first or second differences (5.9.3); the first one or two values are samples themselves."""
-    if order == 1:
-        return np.cumsum(values)
-    if order == 2 and values.size > 1:
-        steps = values[1:].copy()
+def undo_differences(values: Values, order: int) -> None:
+    """Makes first or second differences the samples (5.9.3), in place; the first one or two are samples already."""
+    steps = values[1:]
+    if order == 2 and steps.size:
         steps[0] -= values[0]
-        return np.concatenate((values[:1], values[0] + np.cumsum(np.cumsum(steps))))
-    return values
+        np.cumsum(steps, out=steps)
+    if order:
+        np.cumsum(values, out=values)

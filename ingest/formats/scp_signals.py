@@ -198,7 +198,8 @@ def _stored_values(block: _Block, tables: tuple[Table, ...], wanted: list[int]) 
             values = np.frombuffer(data, "<i2", count=min(count, len(data) // 2))
             length = len(data)
         at += length
-        samples = undo_differences(values.astype(np.int64), block.order) if block.order else values
+        samples = values.astype(np.int64) if block.order else values
+        undo_differences(samples, block.order)
         if samples.size and max(abs(int(samples.min())), abs(int(samples.max()))) > _MAX_VALUE:
             raise broken("its samples leave the range of samples")
         out.append(samples)

@@ -17,6 +17,7 @@ from teleread.ingest.formats import xml_facts as facts
 from teleread.ingest.formats.digits import Digits
 from teleread.ingest.formats.format import Format, Head, Source
 from teleread.ingest.formats.markup import Element, parse
+from teleread.ingest.formats.persons import age_on
 from teleread.ingest.formats.sierra_header import (
     NAME,
     age_of,
@@ -30,7 +31,14 @@ from teleread.ingest.formats.sierra_header import (
 )
 from teleread.ingest.formats.sierra_xli import rebuild_limb_leads, unpack
 from teleread.signal.ecg.filters import run_lengths
-from teleread.signal.ecg.record import CALIBRATION_PULSE, STANDARD_LEADS, Annotation, EcgRecord, with_derived_leads
+from teleread.signal.ecg.record import (
+    CALIBRATION_PULSE,
+    STANDARD_LEADS,
+    Annotation,
+    EcgRecord,
+    standard_lead_name,
+    with_derived_leads,
+)
 
 _TYPES = frozenset(("sierraecg", "philipsecg"))
 _VERSION = re.compile(r"1\.0[345](\.\d{1,2})?", re.ASCII)
@@ -73,7 +81,7 @@ def read(source: Source) -> EcgRecord:
         filters=filters_of(root, described, waveform),
         patient=patient,
         acquired_at=acquired_at,
-        age_years=facts.age_on(age_of(root), patient.birth_date, acquired_at),
+        age_years=age_on(age_of(root), patient.birth_date, acquired_at),
         device=device_of(root),
         device_measurements=measurements_of(root),
         device_statements=statements_of(root),
@@ -132,8 +140,11 @@ def _samples(described: Element, waveform: Element, leads: list[str], fs_hz: flo
     if len({row.size for row in rows}) > 1:
         raise InputRejected("sierra_broken", "The leads differ in length.")
     digits.take(rows[0].size * len(rows))
-    if tuple(lead.upper() for lead in leads[:6]) == tuple(lead.upper() for lead in STANDARD_LEADS[:6]):
+    named = [standard_lead_name(lead) for lead in leads]
+    if tuple(named[:6]) == STANDARD_LEADS[:6]:
         rebuild_limb_leads(rows)
+    elif any(lead in STANDARD_LEADS[2:6] or lead.startswith("channel ") for lead in named):
+        raise InputRejected("sierra_unsupported", "Compressed limb leads in an unusual order are not supported.")
     return [row.astype(np.float64) for row in rows]
 
 

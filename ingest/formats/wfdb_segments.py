@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import tzinfo
-
-import numpy as np
-from numpy.typing import NDArray
 
 from teleread.errors import InputRejected
 from teleread.ingest.formats.wfdb_header import GAP, Header, parse_header
@@ -15,46 +13,59 @@ from teleread.ingest.formats.wfdb_header import GAP, Header, parse_header
 _MAX_SPREAD = 3
 _SMALL = 4_000_000
 
-Channels = list[tuple[str, str, float, NDArray[np.float64]]]
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of a record, or of a segment of one."""
+
+    name: str
+    unit: str
+    fs_hz: float
+    n: int
+    """Samples."""
 
 
-def read_segments(
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The channels of a whole record, and the parts it is laid out of: where each begins, in frames, and its header."""
+
+    channels: tuple[Channel, ...]
+    parts: tuple[tuple[int, Header], ...]
+
+
+def line_of_segments(
     header: Header,
     files: Mapping[str, bytes],
     zone: tzinfo,
-    read: Callable[[Header, Mapping[str, bytes]], Channels],
-) -> Channels:
-    """All channels of the record on its one time line, NaN where a segment does not hold one.
+    named: Callable[[Header, Mapping[str, bytes]], Iterable[Channel]],
+) -> Line:
+    """All channels of the record on its one time line.
 
     Args:
-        read: gives the channels of a single segment.
+        named: gives the channels of a single segment.
 
     Raises:
-        InputRejected: ``wfdb_missing_file``, ``wfdb_header_invalid``, ``wfdb_too_large``, and what ``read`` raises.
+        InputRejected: ``wfdb_missing_file``, ``wfdb_header_invalid``, ``wfdb_too_large``, and what ``named`` raises.
     """
     parts = _parts(header, files, zone)
-    channels: dict[tuple[str, str, float], list[tuple[int, NDArray[np.float64]]]] = {}
     layout = parts[0][1] if header.segments[0][1] == 0 else None
     total = sum(length for _, length in header.segments)
     if header.frames is not None and header.frames != total:
         raise _invalid("its segments do not add up to its length")
     _check_size(parts, files, total)
+    found: dict[Channel, None] = {}
+    placed: list[tuple[int, Header]] = []
     start = 0
     for (_, length), (_, part) in zip(header.segments, parts, strict=True):
         if part is not None and part is not layout:
-            for name, unit, rate, values in read(part, files):
-                per_frame = round(rate / header.fs_hz)
-                if values.size != length * per_frame:
+            for one in named(part, files):
+                per_frame = round(one.fs_hz / header.fs_hz)
+                if one.n != length * per_frame:
                     raise _invalid("a segment is not as long as it should be")
-                channels.setdefault((name, unit, rate), []).append((start * per_frame, values))
+                found.setdefault(replace(one, n=total * per_frame))
+            placed.append((start, part))
         start += length
-    out: Channels = []
-    for name, unit, rate in sorted(channels, key=_order(layout)):
-        row = np.full(total * round(rate / header.fs_hz), np.nan)
-        for at, values in channels[name, unit, rate]:
-            row[at : at + values.size] = values
-        out.append((name, unit, rate, row))
-    return out
+    return Line(tuple(sorted(found, key=_order(layout))), tuple(placed))
 
 
 def _parts(header: Header, files: Mapping[str, bytes], zone: tzinfo) -> list[tuple[str, Header | None]]:
@@ -81,10 +92,10 @@ def _check_size(parts: list[tuple[str, Header | None]], files: Mapping[str, byte
         raise InputRejected("wfdb_too_large", "The gaps in the WFDB record are far longer than the recording.")
 
 
-def _order(layout: Header | None) -> Callable[[tuple[str, str, float]], int]:
+def _order(layout: Header | None) -> Callable[[Channel], int]:
     """As the layout header has them, which is where a record says what it may hold."""
     names = [s.description for s in layout.signals] if layout else []
-    return lambda key: names.index(key[0]) if key[0] in names else len(names)
+    return lambda one: names.index(one.name) if one.name in names else len(names)
 
 
 def _invalid(what: str) -> InputRejected:

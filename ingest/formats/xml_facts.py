@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from teleread.errors import InputRejected
 from teleread.ingest.dicom_values import clean, parse_date, parse_datetime, parse_time
 from teleread.ingest.formats.names import unique_name
+from teleread.ingest.formats.units import PER_MV
 from teleread.signal.ecg.record import STANDARD_LEADS, DeviceMeasurement, OtherChannel, standard_lead_name
 
 MAX_LEADS = 64
@@ -29,7 +30,7 @@ _AMERICAN_DATE = re.compile(r"(\d{1,2})[-/](\d{1,2})[-/](\d{4})", re.ASCII)
 _OFFSET_WITH_COLON = re.compile(r"([+-]\d{2}):(\d{2})\Z", re.ASCII)
 _MICRO = str.maketrans({"\u03bc": "u", "\u00b5": "u"})
 _PER_MV = {
-    "nv": 1e-6, "uv": 1e-3, "mv": 1.0, "v": 1e3,
+    **PER_MV,
     "nanovolts": 1e-6, "microvolts": 1e-3, "millivolts": 1.0, "volts": 1e3,
     "nanovolt": 1e-6, "microvolt": 1e-3, "millivolt": 1.0, "volt": 1e3,
 }  # fmt: skip
@@ -137,13 +138,6 @@ def years(value: str | None, unit: str | None) -> float | None:
         return None
     age = found * per
     return age if 0 <= age <= 150 else None
-
-
-def age_on(stated: float | None, born: date | None, acquired_at: datetime | None) -> float | None:
-    """The age as stated, else from the date of birth; None when neither is possible."""
-    if stated is None and born is not None and acquired_at is not None:
-        stated = (acquired_at.date() - born).days / 365.25
-    return stated if stated is not None and 0 <= stated <= 150 else None
 
 
 def millivolts_per(unit: str | None) -> float | None:

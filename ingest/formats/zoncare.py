@@ -35,7 +35,7 @@ def read(source: Source) -> EcgRecord:
     if lead is None or facts.number(lead.text) != len(STANDARD_LEADS):
         raise InputRejected("zoncare_unsupported", "Only twelve leads are supported.")
     fs_hz = facts.usable_rate(facts.number(sample.text) if sample else None, NAME)
-    per_mv = facts.millivolts_per(source.given.unit)
+    per_mv = source.given.per_mv
     if per_mv is None:
         raise InputRejected("zoncare_no_scale", "The file does not say what its numbers mean; give their unit.")
     raw = Digits(NAME).base64(data.text, 2)

@@ -5,7 +5,7 @@ Samples are float64 millivolts as stored, a missing sample is NaN. Nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from types import MappingProxyType
@@ -18,6 +18,9 @@ STANDARD_LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4",
 
 INDEPENDENT_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The eight leads from which the other four follow by Einthoven's and Goldberger's equations."""
+
+LIMB_LEADS = ("I", "II", "III")
+"""Einthoven's: any one is the sum or the difference of the other two."""
 
 CALIBRATION_PULSE = "calibration_pulse"
 """Annotation kind: the span holds a calibration pulse instead of the patient's signal."""
@@ -159,22 +162,74 @@ def standard_lead_name(name: str) -> str:
 _SPELLING = {lead.upper(): lead for lead in STANDARD_LEADS}
 
 
-def with_derived_leads(record: EcgRecord) -> EcgRecord:
-    """The record with III, aVR, aVL and aVF added when the eight independent leads are there and those are not.
+@dataclass(frozen=True, slots=True, eq=False)
+class LeadRows:
+    """Rows to be filled, those that will follow from the others among them: nothing is ever copied to make room.
 
-    Einthoven: III = II - I. Goldberger: aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2. Added names are listed in
-    ``derived_leads``; a stored lead is never replaced.
+    Limb leads follow where V1 to V6 and two of I, II and III are there and they are not; a stored lead is never
+    replaced. The standard leads then stand first and in their order, else all stand as they were given.
+    """
+
+    signals_mv: NDArray[np.float64]
+    """Shape (n_leads, n), not initialised."""
+    leads: tuple[str, ...]
+    derived: tuple[str, ...]
+    """Names of the rows that :meth:`derive` fills."""
+
+    @classmethod
+    def of(cls, stored: Sequence[str], n: int) -> LeadRows:
+        """Room for ``n`` samples of leads of different names."""
+        leads, derived = tuple(stored), tuple(lead for lead in STANDARD_LEADS if lead not in stored)
+        if not derived or not _follow(derived):
+            return cls(np.empty((len(leads), n)), leads, ())
+        ordered = (*STANDARD_LEADS, *(lead for lead in leads if lead not in STANDARD_LEADS))
+        return cls(np.empty((len(ordered), n)), ordered, derived)
+
+    def __getitem__(self, lead: str) -> NDArray[np.float64]:
+        """The row of a lead, to be written to."""
+        row: NDArray[np.float64] = self.signals_mv[self.leads.index(lead)]
+        return row
+
+    def derive(self) -> None:
+        """Fills the rows that follow from the others (Einthoven, Goldberger), in place."""
+        for lead in self.derived:  # in standard order, so that I and II come before what follows from them
+            row, one, two = self[lead], self["I"], self["II"]
+            if lead == "I":
+                np.subtract(two, self["III"], out=row)
+            elif lead == "II":
+                np.add(one, self["III"], out=row)
+            elif lead == "III":
+                np.subtract(two, one, out=row)
+            elif lead == "aVR":
+                np.add(one, two, out=row)
+                row /= -2
+            else:
+                whole, half = (one, two) if lead == "aVL" else (two, one)
+                np.divide(half, -2, out=row)
+                row += whole
+
+
+def _follow(missing: Collection[str]) -> bool:
+    """Whether the missing standard leads can be computed from the others."""
+    return not any(lead in missing for lead in STANDARD_LEADS[6:]) and sum(lead in missing for lead in LIMB_LEADS) <= 1
+
+
+def with_derived_leads(record: EcgRecord) -> EcgRecord:
+    """The record with the limb leads added that are missing, when V1 to V6 and two of I, II and III are there.
+
+    Einthoven: III = II - I, else I = II - III or II = I + III. Goldberger: aVR = -(I + II)/2, aVL = I - II/2,
+    aVF = II - I/2. Added names are listed in ``derived_leads``; a stored lead is never replaced.
     """
     missing = [lead for lead in STANDARD_LEADS if lead not in record.leads]
-    if not missing or any(lead not in record.leads for lead in INDEPENDENT_LEADS):
+    if not missing or not _follow(missing):
         return record
-    one, two = (record.signals_mv[record.leads.index(lead)] for lead in ("I", "II"))
-    computed = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
-    rows = dict(zip(record.leads, record.signals_mv, strict=True)) | {lead: computed[lead] for lead in missing}
-    order = [*STANDARD_LEADS, *(lead for lead in record.leads if lead not in STANDARD_LEADS)]
+    rows = LeadRows.of(record.leads, record.signals_mv.shape[1])
+    for lead, samples in zip(record.leads, record.signals_mv, strict=True):
+        rows[lead][:] = samples
+    rows.derive()
     return replace(
         record,
-        signals_mv=np.vstack([rows[lead] for lead in order]),
-        leads=tuple(order),
-        derived_leads=(*record.derived_leads, *missing),
+        signals_mv=rows.signals_mv,
+        leads=rows.leads,
+        derived_leads=(*record.derived_leads, *rows.derived),
     )

@@ -57,7 +57,17 @@ def add_given(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fs-hz", "--fs", type=_positive, metavar="HZ", help="the sampling rate of a CSV file, which cannot say it"
     )
-    parser.add_argument("--unit", choices=("mV", "uV", "nV", "V"), help="the unit of a CSV file's numbers")
+    parser.add_argument(
+        "--unit", type=_unit, metavar="UNIT", help="what one step of its numbers is: mV, uV, nV, V, or such as 5uV"
+    )
+
+
+def _unit(text: str) -> str:
+    from teleread.ingest.formats.format import Given
+
+    if Given(unit=text).per_mv is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no unit of voltage: mV, uV, nV, V, or a number of them as 5uV")
+    return text
 
 
 def given(options: argparse.Namespace) -> Given | None:

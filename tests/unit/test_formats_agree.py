@@ -53,6 +53,13 @@ def test_analysed_through_dicom_every_file_gives_the_same_answer(data_dir: Path)
         assert after == before, path.name
 
 
+def test_a_birth_date_gives_the_age_whatever_the_format(data_dir: Path) -> None:
+    for path in real_files(data_dir):
+        record = read_ecg(path)
+        known = record.patient.birth_date is not None and record.acquired_at is not None
+        assert record.age_years is not None or not known, path.name
+
+
 @pytest.mark.parametrize("to", WRITERS)
 def test_written_and_read_again_every_file_is_within_a_step_of_the_coarser_scale(data_dir: Path, to: str) -> None:
     for path in real_files(data_dir):

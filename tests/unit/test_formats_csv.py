@@ -193,11 +193,30 @@ def test_the_real_export_needs_rate_and_unit_and_then_has_its_leads(data_dir: Pa
     path = data_dir / "ecg_files" / "contec" / "0000050.ECG.csv"
     for given, code in ((None, "csv_no_rate"), (Given(fs_hz=800.0), "csv_no_scale")):
         assert rejected(path.read_bytes(), given) == code
-    record = read_ecg(path, given=Given(800.0, "uV"))
+    record = read_ecg(path, given=Given(800.0, "5uV"))
     assert record.leads == STANDARD_LEADS[:6]
     with np.load(str(path.with_suffix("")) + ".gt.npz") as key:
         for name in ("I", "II", "III"):
             lead = record.lead(name)
             assert lead is not None
-            # one step of the device is 5 µV
-            assert np.array_equal(np.rint(lead * 1000), np.rint(key[name][: lead.size] * 200))
+            assert np.array_equal(np.rint(lead * 200), np.rint(key[name][: lead.size] * 200))
+
+
+def test_unit_and_step_together_do_not_scale_twice() -> None:
+    heading = "fs=500\nunit=mV\nresolution=5 uV/LSB\nI,II\n"
+    is_right(read_ecg((heading + table()).encode()))
+    whole = "\n".join(f"{k % 7},{k % 5}" for k in range(100)) + "\n"
+    assert rejected(heading + whole, None) == "csv_no_scale"  # steps, or millivolts
+    assert read_ecg((heading + whole).encode(), given=Given(unit="5uV")).signals_mv[0, 6] == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(("unit", "per_mv"), [("uV", 1e-3), ("5uV", 5e-3), ("4.88 uv", 4.88e-3), (".5mV", 0.5)])
+def test_a_step_is_given_as_a_number_of_a_unit(unit: str, per_mv: float) -> None:
+    record = read_ecg(("I,II\n" + table()).encode(), given=Given(500.0, unit))
+    plain = read_ecg(("I,II\n" + table()).encode(), given=Given(500.0, "mV"))
+    assert np.allclose(record.signals_mv, plain.signals_mv * per_mv)
+
+
+@pytest.mark.parametrize("unit", ["0uV", "-5uV", "5", "5mm", "uV5", "1e3uV", ""])
+def test_what_is_no_step_of_a_voltage_is_as_good_as_nothing(unit: str) -> None:
+    assert rejected(("I,II\n" + table()).encode(), Given(500.0, unit)) == "csv_no_scale"

@@ -56,6 +56,15 @@ def test_the_rhythm_is_read_not_the_median() -> None:
     assert record.acquired_at == datetime(2013, 1, 25, 2, 59, 19, tzinfo=UTC)  # no offset in the file: UTC+8
 
 
+def test_tens_of_thousands_of_annotations_are_refused_before_each_is_parsed() -> None:
+    def annotate(dataset: Dataset) -> None:
+        one = Dataset()
+        one.UnformattedTextValue = "x"
+        dataset.WaveformAnnotationSequence = Sequence([one] * 40_000)
+
+    assert rejected(changed(annotate)) == "dicom_too_many_elements"
+
+
 def test_the_median_is_not_taken_even_when_it_stands_first() -> None:
     def turn(dataset: Dataset) -> None:
         dataset.WaveformSequence = Sequence(reversed(list(dataset.WaveformSequence)))
@@ -102,6 +111,17 @@ def test_a_padding_value_that_is_also_an_ordinary_sample_erases_no_sample() -> N
 
     assert (read_ecg(ECG).signals_mv == 0).any()
     assert np.isfinite(read_ecg(changed(declare_zero)).signals_mv).all()
+
+
+def test_a_lead_is_known_by_the_name_of_its_code() -> None:
+    def rename(dataset: Dataset) -> None:
+        for lead, one in zip(STANDARD_LEADS, dataset.WaveformSequence[0].ChannelDefinitionSequence, strict=True):
+            source = one.ChannelSourceSequence[0]
+            source.CodeValue, source.CodeMeaning = f"MDC_ECG_LEAD_{lead.upper()}"[:16], "electrocardiogram"
+            if "ChannelLabel" in one:
+                del one.ChannelLabel
+
+    assert read_ecg(changed(rename)).leads == STANDARD_LEADS
 
 
 def test_leads_are_known_by_code_by_label_and_by_words() -> None:

@@ -92,6 +92,14 @@ def test_frames_follow_each_other_and_dominant_beats_are_left_out() -> None:
     assert record.lead("II") == pytest.approx(np.array(ROWS[1] + [9] * 500) * 0.005)
 
 
+def test_an_average_beat_of_another_length_does_not_hide_the_rhythm() -> None:
+    for kind in (8, 9):
+        beat = tlv(0x08, bytes([0, kind])) + tlv(0x04, b"\x00\x00\x00\x64") + tlv(0x1E, bytes(1600), long=True)
+        record = read_ecg(standard(ROWS)[:-2] + beat + b"\x80\0")
+        assert record.signals_mv.shape == (12, 500)
+        assert record.lead("II") == pytest.approx(np.array(ROWS[1]) * 0.005)
+
+
 def test_frames_of_different_channels_are_refused() -> None:
     changed = tlv(0x0C, b"\x00\xfa\x0a") + tlv(0x1E, bytes(8000), long=True)
     assert rejected(standard(ROWS)[:-2] + changed) == "mfer_unsupported"

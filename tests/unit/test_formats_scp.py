@@ -103,7 +103,7 @@ def test_names_in_the_character_sets_of_the_field(raw: bytes, language: int, nam
 )
 def test_ages_in_every_unit(unit: int, years: float | None) -> None:
     scp = simple({1: wave(50)})
-    scp.sections[1] = patient(t4=struct.pack("<HB", 40, unit))
+    scp.sections[1] = patient(t4=struct.pack("<HB", 40, unit), t5=bytes(4))  # no date of birth to count from
     assert read_ecg(scp.built()).age_years == (pytest.approx(years) if years else None)
 
 
@@ -211,8 +211,13 @@ def test_more_values_than_there_is_time_for_are_refused() -> None:
 def test_differences_are_undone() -> None:
     samples = wave(200, 5)
     for order in (0, 1, 2):
-        assert undo_differences(np.array(differences(samples, order)), order).tolist() == samples
-    assert undo_differences(np.array([4]), 2).tolist() == [4]
+        stored = np.array(differences(samples, order))
+        undo_differences(stored, order)
+        assert stored.tolist() == samples
+    for few in ([], [4], [4, 9]):
+        stored = np.array(few, dtype=np.int64)
+        undo_differences(stored, 2)
+        assert stored.tolist() == few
 
 
 # --- compression against reference beats -----------------------------------------------------------------------

@@ -126,6 +126,12 @@ def test_a_lead_without_the_pulse_of_the_others_was_unpacked_wrong() -> None:
     assert read_ecg(xml.sierra(rows, by_lead(rows), PLAIN_BASE64).encode()).annotations == ()
 
 
+@pytest.mark.parametrize("labels", [("aVL", "I", "-aVR", "II", "aVF", "III"), ("I", "III", "II", "aVR", "aVL", "aVF")])
+def test_residual_leads_in_another_order_are_not_taken_for_leads(labels: tuple[str, ...]) -> None:
+    text = xml.sierra(ROWS, xml.xli(ROWS), labels=[*labels, *STANDARD_LEADS[6:]])
+    assert rejected(text) == "sierra_unsupported"
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [

@@ -176,6 +176,13 @@ def test_a_wrong_checksum_is_refused_and_an_unstated_one_is_not() -> None:
     assert row.shape == (1, 4)
 
 
+def test_the_brain_is_no_lead_of_the_heart() -> None:
+    names = ("ECG", "EEG (C4-A1)", "Resp")
+    header = "r 3 250 100\n" + "".join(f"r.dat 16 200/mV 16 0 0 0 0 {name}\n" for name in names)
+    record = read_ecg({"r.hea": header.encode(), "r.dat": bytes(600)})
+    assert (record.leads, [one.name for one in record.other_channels]) == (names[:1], list(names[1:]))
+
+
 def segments(lengths: str = "s1 1000\n~ 500\ns2 700\n", total: int = 2200) -> dict[str, bytes]:
     whole, _ = simulate("normal", 1)
     one = replace(whole, signals_mv=whole.signals_mv[:, :1000])

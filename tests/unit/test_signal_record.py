@@ -30,6 +30,17 @@ def test_a_stored_lead_is_never_replaced() -> None:
     assert with_derived_leads(record) is record
 
 
+@pytest.mark.parametrize("absent", ["I", "II", "III"])
+def test_any_one_of_the_limb_leads_follows_from_the_other_two(absent: str) -> None:
+    record, _ = simulate("normal", 1)
+    keep = [i for i, lead in enumerate(STANDARD_LEADS) if lead not in (absent, "aVR", "aVL", "aVF")]
+    full = with_derived_leads(
+        replace(record, signals_mv=record.signals_mv[keep], leads=tuple(STANDARD_LEADS[i] for i in keep))
+    )
+    assert full.derived_leads == (absent, "aVR", "aVL", "aVF")
+    assert np.allclose(full.signals_mv, record.signals_mv)
+
+
 def test_leads_that_do_not_follow_are_not_invented() -> None:
     record = eight()
     two = replace(record, signals_mv=record.signals_mv[:2], leads=("I", "II"))
