@@ -20,8 +20,10 @@ from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
 from teleread.reading import worklist
 from teleread.signal.ecg import simulate
+from teleread.storage import agents
 from teleread.storage.catalogue.schema import arrivals, audit_events, studies
 from teleread.storage.vault import Vault
+from teleread.web import certificates
 from teleread.web.security import guards
 from tests.conftest import Clock
 from tests.ui.live import BROKEN_DICOM, HOSTILE, Web, named_ecg, running, upload, wfdb
@@ -29,8 +31,9 @@ from tests.unit.test_web_access import routes
 
 
 @pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
+def web(services: Services, tmp_path: Path) -> Iterator[Web]:
+    authority = certificates.agents_authority(tmp_path / "tls", services.clock())
+    with running(services, agents_authority=authority) as started:
         yield started
 
 
@@ -353,6 +356,9 @@ def test_every_declared_audit_event_is_written(web: Web, nurse: httpx.Client, re
         engineer.post(retry)
         engineer.post("/sign-out")
     decide_about_identities(nurse, reader, path)
+    with web.services.catalogue.write() as conn:
+        code = agents.invite(conn, "village", "PC", web.services.clock(), actor="engineer")
+    assert httpx.post(f"{web.address}/api/agents/enrol", json={"code": code}, trust_env=False).status_code == 201
     declared = {guard.audit_action for route in routes(web.app) for guard in guards(route)} - {None}
     with web.services.catalogue.read() as conn:
         written = set(conn.scalars(select(audit_events.c.action).distinct()))
