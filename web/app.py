@@ -17,7 +17,7 @@ from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
 from teleread.web import certificates, errors
-from teleread.web.api import agents, frames, health, recordings, tus, upload
+from teleread.web.api import agents, forms, frames, health, recordings, tus, upload
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
 from teleread.web.certificates import Identity
@@ -96,6 +96,7 @@ def create_app(
         recordings,
         frames,
         upload,
+        forms,
         tus,
         agents,
         health,
