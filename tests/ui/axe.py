@@ -1,4 +1,4 @@
-"""axe-core, which knows the rules of WCAG by machine: fetched for tests alone, and only as the file that is known here."""
+"""axe-core, which knows the rules of WCAG by machine: fetched for tests alone, and only as the file known here."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from teleread.web import clinic_state, identity, queries
 from teleread.web.api import forms
 from teleread.web.api.forms import Fields
 from teleread.web.api.upload import take
-from teleread.web.render import page
+from teleread.web.render import Renderer, page
 from teleread.web.security import Seat, allow
 from teleread.web.sending import ANALYSIS_WAIT_S
 
@@ -53,7 +53,7 @@ def receipt_page(request: Request, seat: Annotated[Seat, allow("uploader", audit
     found = forms.own(seat, receipt)
     values = _person(seat, found)
     issuers = identity_corrections.issuers(seat.services, [values["person"].issuer, seat.site_id], seat.site_id)
-    return page(request, seat, "receipt.html", issuers=issuers, **values, **clinic_state.state(seat, found))
+    return page(request, seat, "receipt.html", issuers=issuers, **values, **_marked(request, seat, found))
 
 
 @router.get("/receipts/{receipt}/card")
@@ -71,7 +71,7 @@ def receipt_card(
     ends = time.monotonic() + wait
     while (found := forms.own(seat, receipt)).state == "landed" and time.monotonic() < ends:
         time.sleep(_LOOK_EVERY_S)
-    return page(request, seat, "_receipt_card.html", **_person(seat, found), **clinic_state.state(seat, found))
+    return page(request, seat, "_receipt_card.html", **_person(seat, found), **_marked(request, seat, found))
 
 
 @router.get("/receipts/{receipt}/status")
@@ -83,11 +83,11 @@ def receipt_status(
     Args:
         seen: the state that the page shows; where it is still that, nothing is sent (204).
     """
-    answer = page(request, seat, "_receipt_status.html", **clinic_state.state(seat, forms.own(seat, receipt)))
-    mark = clinic_state.fingerprint(bytes(answer.body).decode())
-    if mark == seen:
+    values = _marked(request, seat, forms.own(seat, receipt))
+    if values["state_mark"] == seen:
         return Response(status_code=204)
-    answer.headers["teleread-state"] = mark
+    answer = page(request, seat, "_receipt_status.html", **values)
+    answer.headers["teleread-state"] = values["state_mark"]
     return answer
 
 
@@ -121,6 +121,14 @@ def read(seat: Annotated[Seat, allow("uploader", audit="acknowledge")], receipt:
 
 def _back(receipt: str) -> Response:
     return RedirectResponse(f"/receipts/{receipt}", 303)
+
+
+def _marked(request: Request, seat: Seat, found: Verdict) -> dict[str, Any]:
+    """The state with a mark of how it looks, by which a page asks whether it has changed."""
+    values = clinic_state.state(seat, found)
+    renderer: Renderer = request.app.state.renderer
+    html = renderer.html(request, seat.language, "_receipt_status.html", seat, **values)
+    return values | {"state_mark": clinic_state.fingerprint(html)}
 
 
 def _person(seat: Seat, found: Verdict) -> dict[str, Any]:

@@ -21,7 +21,8 @@ export const percent = (/** @type {Ride} */ ride) => {
 /** What is said of a recording: what happened, whether anything is lost, what to do. @param {Ride} ride */
 export function said(ride) {
   const { state, kept } = ride;
-  const key = state === "offline" && !kept ? "unkept" : state;
+  const waits = state === "waiting" || state === "overtaken";
+  const key = kept ? state : state === "offline" ? "unkept" : waits ? "waitingUnkept" : state;
   return fill(cards.dataset[key], { n: percent(ride) });
 }
 

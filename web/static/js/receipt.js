@@ -10,14 +10,11 @@ const EVERY_MS = 15_000;
 const SETTLED_EVERY_MS = 60_000;
 const VERDICT_WAIT_S = 2;
 
-/** @param {ParentNode & Node} node */
-const words = (node) => (node.textContent ?? "").replace(/\s+/g, " ").trim();
-
 /** Telephone numbers that are due, also while the line is broken. */
 function call() {
-  for (const element of document.querySelectorAll(".fallback[data-after]")) {
-    const due = serverNow() >= Number(/** @type {HTMLElement} */ (element).dataset.after);
-    if (/** @type {HTMLElement} */ (element).hidden === due) /** @type {HTMLElement} */ (element).hidden = !due;
+  for (const one of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".fallback[data-after]"))) {
+    // the reading centre may have said so before: its clock counts
+    if (one.hidden && serverNow() >= Number(one.dataset.after)) one.hidden = false;
   }
 }
 
@@ -33,7 +30,6 @@ export class Live {
     this.root = root;
     this.address = `/receipts/${encodeURIComponent(receipt)}`;
     this.onFacts = onFacts;
-    this.seen = "";
     this.busy = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
@@ -79,7 +75,7 @@ export class Live {
   }
 
   async refresh() {
-    const live = this.root.querySelector(".live");
+    const live = /** @type {HTMLElement | null} */ (this.root.querySelector(".live"));
     if (this.busy) return;
     this.busy = true;
     try {
@@ -88,13 +84,13 @@ export class Live {
         return;
       }
       const before = this.facts.judged;
-      const answer = await ask("GET", `${this.address}/status?seen=${this.seen}`);
+      const answer = await ask("GET", `${this.address}/status?seen=${live.dataset.state}`);
+      // what is as it was is not written again, and so not announced again
       if (answer.status !== 200) return;
-      this.seen = answer.header("Teleread-State");
-      const fresh = document.createElement("template");
-      fresh.innerHTML = answer.text;
-      // only what changed is announced, so an unchanged answer is not written again
-      if (words(fresh.content) !== words(live)) live.replaceChildren(fresh.content);
+      const act = /** @type {HTMLElement | null} */ (document.activeElement)?.closest?.("form")?.dataset.act;
+      live.innerHTML = answer.text;
+      live.dataset.state = answer.header("Teleread-State");
+      if (act) /** @type {HTMLElement | null} */ (live.querySelector(`form[data-act=${act}] button`))?.focus();
       this.told();
       if (this.facts.judged !== before) await this.whose();
     } catch (error) {
