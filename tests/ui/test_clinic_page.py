@@ -39,6 +39,7 @@ def sound(page: Page) -> None:
 
 def choose(page: Page, *paths: Path, urgent: bool = False) -> Locator:
     """One press and the file's choice; gives the newest card."""
+    page.locator("#plain").wait_for(state="hidden")  # its scripts run
     with page.expect_file_chooser() as chooser:
         page.locator(".zone.urgent button" if urgent else ".zone:not(.urgent) button").click()
     chooser.value.set_files(list(paths))
@@ -233,6 +234,19 @@ def test_leaving_with_something_unsent_is_asked_about(village: Watched, line: Ba
     assert asked == ["beforeunload"]
 
 
+def test_a_press_before_the_scripts_are_there_sends_nothing(english: Watched) -> None:
+    page = english.page
+    page.route("**/upload.js", lambda route: None)  # never answered
+    page.goto(f"{english.web.address}/sign-in")
+    page.locator("#name").fill("nurse")
+    page.locator("#password").fill("correct horse")
+    page.keyboard.press("Enter")
+    page.locator(".zone.urgent button").click(no_wait_after=True)
+    expect(page).to_have_url(re.compile("/upload$"))
+    assert page.locator("#file").evaluate("field => field.validity.valueMissing")
+    expect(page.locator(".zone.urgent")).to_be_visible()
+
+
 def test_two_windows_with_one_file_end_in_one_receipt(english: Watched, ecg: Path) -> None:
     english.sign_in("nurse")
     other = english.context.new_page()
@@ -248,7 +262,7 @@ def test_two_windows_with_one_file_end_in_one_receipt(english: Watched, ecg: Pat
 def test_urgent_after_all_overtakes_and_raises(village: Watched, line: BadLine, tmp_path: Path, ecg: Path) -> None:
     page = village.page
     big = tmp_path / "ct.bin"
-    big.write_bytes(np.random.default_rng(2).bytes(600_000))
+    big.write_bytes(np.random.default_rng(2).bytes(3_000_000))
     village.sign_in("nurse")
     line.faults = Faults(bytes_per_s=512 * KBIT)
     choose(page, big)
@@ -257,7 +271,8 @@ def test_urgent_after_all_overtakes_and_raises(village: Watched, line: BadLine, 
     expect(small.locator(".receipt-no")).to_be_visible(timeout=20_000)
     expect(page.locator(".card").nth(1).locator(".receipt-no")).to_have_count(0)
     line.faults = Faults()
-    expect(page.locator(".card").nth(1).locator(".receipt-no")).to_be_visible(timeout=20_000)
+    line.cut()
+    expect(page.locator(".card").nth(1).locator(".receipt-no")).to_be_visible(timeout=30_000)
     with village.web.services.catalogue.read() as conn:
         priorities = sorted(conn.scalars(select(arrivals.c.clinic_priority)))
     assert priorities == ["routine", "urgent"]
@@ -279,9 +294,7 @@ def test_header_and_samples_are_one_recording_and_many_files_are_lines(english: 
     for n in range(6):
         many.append(tmp_path / f"{n}.dcm")
         many[-1].write_bytes(named_ecg(f"N{n}", str(n), seed=n))
-    with page.expect_file_chooser() as chooser:
-        page.locator(".zone:not(.urgent) button").click()
-    chooser.value.set_files(many)
+    choose(page, *many)
     expect(page.locator(".batch-title")).to_have_text("6 of 6 recordings received", timeout=20_000)
     expect(page.locator(".batch-lines a")).to_have_count(6)
     sound(page)
@@ -327,7 +340,6 @@ def test_the_clinics_pages_carry_no_identity_into_the_store_of_the_browser(engli
     english.sign_in("nurse")
     card = choose(page, ecg)
     expect(card.locator(".couch .name")).to_be_visible()
-    page.wait_for_timeout(0)
     kept = page.evaluate(
         """() => new Promise(done => { const r = indexedDB.open('teleread', 1); r.onsuccess = () => {
         const t = r.result.transaction(['items', 'bytes']); const i = t.objectStore('items').getAll();
@@ -363,3 +375,57 @@ def test_what_was_sent_is_shown_by_its_report_in_the_list(english: Watched) -> N
         receipt = upload(nurse, wfdb()).json()["receipt"]
     english.sign_in("nurse")
     expect(english.page.locator("table a.mono")).to_have_text(receipt)
+
+
+def test_a_folder_is_sent_whole_and_dropped_files_go_by_the_half_they_fall_on(english: Watched, tmp_path: Path) -> None:
+    page = english.page
+    english.sign_in("nurse")
+    folder = tmp_path / "study"
+    (folder / "series").mkdir(parents=True)
+    for name, data in wfdb("normal").items():
+        (folder / "series" / name).write_bytes(data)
+    (folder / "a.dcm").write_bytes(named_ecg("A"))
+    (folder / "Thumbs.db").write_bytes(b"noise")
+    page.locator("#folder").set_input_files(folder)
+    expect(page.locator(".card .receipt-no")).to_have_count(2, timeout=20_000)
+    for selector in (".zone.urgent", "h1"):
+        page.evaluate(
+            """selector => { const dropped = new DataTransfer();
+            dropped.items.add(new File([`urgent? ${selector}`], 'x.bin'));
+            document.querySelector(selector).dispatchEvent(
+              new DragEvent('drop', {dataTransfer: dropped, bubbles: true, cancelable: true})); }""",
+            selector,
+        )
+    expect(page.locator(".card .receipt-no")).to_have_count(4, timeout=20_000)
+    expect(page.locator(".card.is-urgent")).to_have_count(1)
+    assert count(english.web.services) == 4
+
+
+def test_folders_are_walked_to_their_end_and_the_own_hash_is_right(english: Watched) -> None:
+    english.sign_in("nurse")
+    paths = english.page.evaluate(
+        """async () => {
+          const { droppedFiles, recordings } = await import('/static/js/clinic-files.js');
+          const leaf = (path, text) => ({ isFile: true, fullPath: path,
+            file: done => done(new File([text], path.split('/').pop())) });
+          const folder = (path, some) => { let left = [some.slice(0, 2), some.slice(2), []];
+            const reader = { readEntries: done => done(left.shift()) };
+            return { isFile: false, fullPath: path, createReader: () => reader }; };
+          const root = folder('/d', [leaf('/d/r.hea', 'r 1 500 10\\nr.dat 16'), leaf('/d/r.dat', 'x'),
+            folder('/d/e', [leaf('/d/e/r.dat', 'y'), leaf('/d/e/.DS_Store', '')])]);
+          const found = await droppedFiles({ items: [{ webkitGetAsEntry: () => root }], files: [] });
+          return (await recordings(found)).map(one => one.map(file => file.name)); }"""
+    )
+    assert paths == [["r.hea", "r.dat"], ["r.dat"]]
+    equal = english.page.evaluate(
+        """async () => {
+          const { Sha256, sha256 } = await import('/static/js/clinic-sha256.js');
+          const hex = bytes => [...bytes].map(b => b.toString(16).padStart(2, '0')).join('');
+          const wrong = [];
+          for (const n of [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000, 70001]) {
+            const bytes = crypto.getRandomValues(new Uint8Array(Math.min(n, 65536))), own = new Sha256();
+            for (let at = 0; at < bytes.length; at += 777) own.update(bytes.subarray(at, at + 777));
+            if (hex(own.digest()) !== await sha256(new Blob([bytes]))) wrong.push(n); }
+          return wrong; }"""
+    )
+    assert equal == []

@@ -48,6 +48,7 @@ def test_from_the_clinic_to_the_reader_by_keyboard(seen: Watched, tmp_path: Path
     check(page)
     path = tmp_path / "ecg.dcm"
     path.write_bytes(named_ecg("Wang^XiaoDong=王^小东"))
+    page.locator("#plain").wait_for(state="hidden")  # its scripts run
     with page.expect_file_chooser() as chooser:
         page.locator(".zone.urgent button").press("Enter")
     chooser.value.set_files(path)
@@ -222,11 +223,11 @@ def test_the_receipt_follows_the_report(english: Watched, clock: Clock) -> None:
         with english.web.services.catalogue.read() as conn:
             (item,) = list_items(conn)
         reader.post(f"/cases/{item.case_id}/report", data={"text": "Sinus rhythm."})
-        expect(page.locator(".state-now")).to_have_text("read", timeout=15_000)
+        expect(page.locator(".state-now")).to_have_text("read", timeout=25_000)
 
         clock.advance(5)
         sweep_web(english.web.services)
-        expect(page.locator(".report-text")).to_have_text("Sinus rhythm.", timeout=15_000)
+        expect(page.locator(".report-text")).to_have_text("Sinus rhythm.", timeout=25_000)
 
 
 def test_long_recordings_are_turned_page_by_page(english: Watched) -> None:

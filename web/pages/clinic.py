@@ -69,8 +69,11 @@ def receipt_card(
         wait: seconds to wait at the most for the verdict, so that one question over a slow line is enough.
     """
     ends = time.monotonic() + wait
-    while (found := forms.own(seat, receipt)).state == "landed" and time.monotonic() < ends:
+    found = forms.own(seat, receipt)
+    # the queue follows the verdict at once
+    while (found.state == "landed" or found.case_id is None) and time.monotonic() < ends:
         time.sleep(_LOOK_EVERY_S)
+        found = forms.own(seat, receipt)
     return page(request, seat, "_receipt_card.html", **_person(seat, found), **_marked(request, seat, found))
 
 

@@ -20,9 +20,10 @@ export const percent = (/** @type {Ride} */ ride) => {
 
 /** What is said of a recording: what happened, whether anything is lost, what to do. @param {Ride} ride */
 export function said(ride) {
-  const { state, kept } = ride;
+  const { state, kept, refusal } = ride;
   const waits = state === "waiting" || state === "overtaken";
-  const key = kept ? state : state === "offline" ? "unkept" : waits ? "waitingUnkept" : state;
+  const why = refusal?.status === 401 ? "session" : refusal ? "busy" : "offline";
+  const key = state === "offline" ? (kept ? why : "unkept") : waits && !kept ? "waitingUnkept" : state;
   return fill(cards.dataset[key], { n: percent(ride) });
 }
 

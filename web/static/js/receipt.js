@@ -69,8 +69,8 @@ export class Live {
   soon(ms) {
     clearTimeout(this.timer);
     if (this.ended) return;
-    const { priority, settled, judged } = this.facts;
-    const every = settled ? SETTLED_EVERY_MS : priority === "urgent" || !judged ? URGENT_EVERY_MS : EVERY_MS;
+    const { priority, settled, queued } = this.facts;
+    const every = settled ? SETTLED_EVERY_MS : priority === "urgent" || !queued ? URGENT_EVERY_MS : EVERY_MS;
     this.timer = setTimeout(() => this.refresh(), ms ?? every);
   }
 

@@ -166,6 +166,7 @@ const rides = () => queue?.rides.values() ?? [];
 
 for (const one of form.querySelectorAll(".scripted")) /** @type {HTMLElement} */ (one).hidden = false;
 /** @type {HTMLElement} */ (document.getElementById("plain")).hidden = true;
+input.required = false; // only a press before this script was there had to be stopped
 
 Kept.open().then(async (kept) => {
   queue = new Queue(kept, page.dataset.site ?? "", changed);
