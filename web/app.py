@@ -21,6 +21,7 @@ from teleread.web.api import agents, forms, frames, health, recordings, tus, upl
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
 from teleread.web.certificates import Identity
+from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
 from teleread.web.pages import cases, clinic, engineer, identity, signin, worklist
@@ -103,6 +104,7 @@ def create_app(
     ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
+    app.add_middleware(Compressed)
     app.add_middleware(HardenedHeaders)
     require_declarations(app)
     return app

@@ -39,11 +39,20 @@ def sound(page: Page) -> None:
 
 def choose(page: Page, *paths: Path, urgent: bool = False) -> Locator:
     """One press and the file's choice; gives the newest card."""
-    page.locator("#plain").wait_for(state="hidden")  # its scripts run
+    runs(page)
+    cards = page.locator(".card")
+    before = cards.count()
     with page.expect_file_chooser() as chooser:
         page.locator(".zone.urgent button" if urgent else ".zone:not(.urgent) button").click()
     chooser.value.set_files(list(paths))
-    return page.locator(".card").first
+    if len(paths) <= 4:
+        expect(cards).to_have_count(before + 1)
+    return cards.first
+
+
+def runs(page: Page) -> None:
+    """Wait for the page's scripts."""
+    page.locator("#plain").wait_for(state="hidden")
 
 
 def loose(electrode_leads: tuple[str, ...], seed: int = 3) -> bytes:
@@ -174,6 +183,7 @@ def test_no_lead_at_all_says_to_look_at_the_patient_and_shows_no_electrode(engli
 def test_a_broken_line_is_said_and_the_file_goes_on_by_itself(village: Watched, line: BadLine, ecg: Path) -> None:
     page, services = village.page, village.web.services
     village.sign_in("nurse")
+    runs(page)
     line.close()
     card = choose(page, ecg, urgent=True)
     expect(card.locator(".card-said")).to_contain_text("Saved, will send. Do not repeat the ECG.")
@@ -223,6 +233,7 @@ def test_a_file_on_its_way_survives_that_the_page_is_closed(village: Watched, li
 def test_leaving_with_something_unsent_is_asked_about(village: Watched, line: BadLine, ecg: Path) -> None:
     page = village.page
     village.sign_in("nurse")
+    runs(page)
     line.close()
     choose(page, ecg)
     asked: list[str] = []
@@ -299,6 +310,8 @@ def test_header_and_samples_are_one_recording_and_many_files_are_lines(english: 
     expect(page.locator(".batch-lines a")).to_have_count(6)
     sound(page)
     picture(page, "clinic-many")
+    page.locator(".batch-done").click()
+    expect(page.locator(".batch")).to_have_count(0)
     assert count(english.web.services) == 7
 
 

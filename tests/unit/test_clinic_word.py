@@ -278,5 +278,13 @@ def test_findings_mark_the_electrodes_that_they_name() -> None:
     assert {place.code for place in PLACES} == {"RA", "LA", "RL", "LL", *(f"V{n}" for n in range(1, 7))}
 
 
+def test_a_slow_line_gets_compressed_pages_and_samples_as_they_are(nurse: httpx.Client, receipt: str) -> None:
+    takes = {"accept-encoding": "gzip"}
+    for path in (f"/receipts/{receipt}", "/static/js/clinic-queue.js", "/static/css/clinic.css", "/upload"):
+        assert nurse.get(path, headers=takes).headers.get("content-encoding") == "gzip", path
+    assert "content-encoding" not in nurse.get(f"/api/receipts/{receipt}", headers=takes).headers
+    assert "content-encoding" not in nurse.get("/upload", headers={"accept-encoding": "identity"}).headers
+
+
 def test_no_priority_is_more_urgent_than_urgent() -> None:
     assert PRIORITIES[0] == "urgent"

@@ -14,7 +14,8 @@ import { send } from "./clinic-tus.js";
  * @property {Blob[] | null} blobs null: they lie in the browser's store
  * @property {boolean} kept whether this computer has a copy that outlives the page
  * @property {State} state
- * @property {number[]} sent bytes of each file
+ * @property {number[]} sent bytes of each file that have left
+ * @property {number[]} there bytes of each file that have arrived
  * @property {AbortController | null} running
  * @property {number} tries that were in vain, one after the other
  * @property {number} notBefore milliseconds
@@ -258,8 +259,9 @@ export class Queue {
         groupSize: item.files.length,
         signal,
         onPlace: keep,
-        onSent: (sent) => {
+        onSent: (sent, there) => {
           one.sent[n] = sent;
+          if (there) one.there[n] = sent;
           const whole = one.sent.every((bytes, k) => bytes >= item.files[k].size);
           one.state = whole ? "judging" : "sending";
           this.onChange(one);
@@ -281,6 +283,7 @@ export class Queue {
 
   /** @param {Ride} one @param {unknown} error */
   failed(one, error) {
+    one.sent = [...one.there]; // what left last may be lost
     const refused = error instanceof Refused ? error : null;
     const passing = refused ? refused.status >= 500 || PASSING.has(refused.status) : error instanceof Broken;
     const damaged = refused?.words.code === "upload_hash_mismatch" && one.tries < 3;
@@ -307,6 +310,7 @@ function ride(item, blobs) {
     kept: true,
     state: item.receipts.length ? "sent" : item.paused ? "paused" : "waiting",
     sent: item.files.map(() => 0),
+    there: item.files.map(() => 0),
     running: null,
     tries: 0,
     notBefore: 0,

@@ -18,7 +18,7 @@ let bytesPerSecond = 64 << 10; // of the line, as the last parts went
  * @property {number} groupSize
  * @property {AbortSignal} signal
  * @property {() => void} onPlace called when ``file.location`` has changed
- * @property {(sent: number) => void} onSent bytes of the file that have left
+ * @property {(sent: number, there: boolean) => void} onSent bytes of the file that have left, or are known to be there
  */
 
 /**
@@ -35,7 +35,7 @@ export async function send(file, blob, way) {
     const receipts = answer.header("Teleread-Receipts");
     if (receipts) return receipts.split(",");
     const offset = Number(answer.header("Upload-Offset"));
-    way.onSent(offset);
+    way.onSent(offset, true);
     if (offset >= file.size) {
       if (way.group) return [];
       await pause(WAIT_MS, way.signal); // whole, and being stored
@@ -109,7 +109,7 @@ async function part(file, blob, offset, way) {
  */
 async function timed(method, url, headers, body, offset, way) {
   const begun = performance.now();
-  const onSent = (/** @type {number} */ sent) => way.onSent(offset + Math.min(sent, body.size));
+  const onSent = (/** @type {number} */ sent) => way.onSent(offset + Math.min(sent, body.size), false);
   const answer = await ask(method, url, { headers, body, signal: way.signal, onSent });
   const seconds = Math.max((performance.now() - begun) / 1000, 0.02);
   if (answer.status < 300) bytesPerSecond = (bytesPerSecond + body.size / seconds) / 2;

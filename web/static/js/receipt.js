@@ -136,6 +136,8 @@ const own = document.getElementById("receipt");
 if (own) {
   const { receipt = "", site = "" } = own.dataset;
   const live = new Live(own, receipt);
+  const correct = document.querySelector("#correct details");
+  if (location.hash === "#correct" && correct) /** @type {HTMLDetailsElement} */ (correct).open = true;
   live.told();
   live.soon(0);
   const form = /** @type {HTMLFormElement} */ (own.querySelector("form.questions"));

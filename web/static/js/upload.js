@@ -85,6 +85,7 @@ async function count(id) {
   const all = [...(await started).rides.values()].filter((ride) => ride.item.batch === id);
   const n = all.filter((ride) => ride.item.receipts.length).length;
   part(batch(id), "batch-title").textContent = fill(place.dataset.many, { n, all: all.length });
+  part(batch(id), "batch-done").hidden = n < all.length;
 }
 
 /** @param {string} id */
@@ -94,6 +95,11 @@ function batch(id) {
     found = copy("batch");
     batches.set(id, found);
     place.prepend(found);
+    part(found, "batch-done").addEventListener("click", async () => {
+      const queue = await started;
+      for (const ride of [...queue.rides.values()]) if (ride.item.batch === id) queue.remove(ride);
+      batch(id).remove();
+    });
   }
   return found;
 }
