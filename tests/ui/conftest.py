@@ -11,7 +11,6 @@ from teleread.pipeline.services import Services
 from tests.ui.chromium import LANGUAGES, Watched, browser, watched
 from tests.ui.live import Web, running
 
-
 expect.set_options(timeout=20_000)  # a promise is what is shown, not how soon a busy machine shows it
 
 
