@@ -9,7 +9,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, delete, or_, select
 
 from teleread.storage.catalogue.schema import (
+    acknowledgements,
     arrivals,
+    case_openings,
+    clinic_forms,
     conflicts,
     deliveries,
     derived,
@@ -69,6 +72,7 @@ def delete_study(conn: Connection, study: Study) -> dict[str, int]:
     in_series = list(conn.scalars(select(series.c.id).where(series.c.study_id == study.id)))
     order: tuple[tuple[Table, ColumnElement[bool]], ...] = (
         (deliveries, deliveries.c.report_id.in_(in_reports)),
+        (acknowledgements, acknowledgements.c.report_id.in_(in_reports)),
         (reports, reports.c.id.in_(in_reports)),
         (notices, notices.c.case_id.in_(cases)),
         (identity_corrections, identity_corrections.c.case_id.in_(cases)),
@@ -76,6 +80,8 @@ def delete_study(conn: Connection, study: Study) -> dict[str, int]:
             identity_questions,
             or_(identity_questions.c.arrival_id.in_(ours), identity_questions.c.other_arrival_id.in_(ours)),
         ),
+        (case_openings, case_openings.c.case_id.in_(cases)),
+        (clinic_forms, clinic_forms.c.arrival_id.in_(ours)),
         (work_items, or_(work_items.c.case_id.in_(cases), work_items.c.arrival_id.in_(ours))),
         (conflicts, or_(conflicts.c.arrival_id.in_(ours), conflicts.c.other_arrival_id.in_(ours))),
         (quarantine, quarantine.c.arrival_id.in_(ours)),

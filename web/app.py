@@ -17,10 +17,11 @@ from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
 from teleread.web import certificates, errors
-from teleread.web.api import agents, frames, health, recordings, tus, upload
+from teleread.web.api import agents, forms, frames, health, recordings, tus, upload
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
 from teleread.web.certificates import Identity
+from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
 from teleread.web.pages import cases, clinic, engineer, identity, signin, worklist
@@ -96,12 +97,14 @@ def create_app(
         recordings,
         frames,
         upload,
+        forms,
         tus,
         agents,
         health,
     ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
+    app.add_middleware(Compressed)
     app.add_middleware(HardenedHeaders)
     require_declarations(app)
     return app

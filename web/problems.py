@@ -151,6 +151,10 @@ _SINGLE: dict[str, Problem] = {
         N_("Very many files of this site are on their way already."),
         N_("Wait until some have arrived; the others are sent by themselves. If it is urgent, telephone now."),
     ),
+    "form_invalid": Problem(
+        N_("An answer of the form cannot be right; it was not saved."),
+        N_("Check the blood pressure. The recording itself is not concerned."),
+    ),
     "upload_interrupted": Problem(N_("The line broke before everything had arrived."), _SEND_AGAIN),
     "upload_stalled": Problem(N_("The line stood still for a minute before everything had arrived."), _SEND_AGAIN),
     "format_unknown": Problem(

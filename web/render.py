@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 
 from teleread.alliance import Alliance
 from teleread.reading.worklist import WorkItem
-from teleread.web import findings, readings, texts
+from teleread.web import electrodes, findings, readings, texts
 from teleread.web import format as formats
 from teleread.web.i18n import HTML_LANG, LANGUAGES, load_translations
 from teleread.web.security import SAFE_METHODS, Seat
@@ -41,6 +41,11 @@ _TABLES = {
     "window": findings.WINDOWS,
     "connection_kind": findings.CONNECTIONS,
     "kind": findings.KINDS,
+    "chest_pain": texts.CHEST_PAIN,
+    "onset": texts.ONSET,
+    "pressure": texts.PRESSURE,
+    "drug": texts.DRUGS,
+    "consent": texts.CONSENT,
 }
 
 HOMES = {"uploader": "/upload", "reader": "/worklist", "engineer": "/engineer"}
@@ -109,7 +114,7 @@ def _environment(alliance: Alliance, language: str, translations: Any) -> Enviro
     _ = translations.gettext
     zone = formats.zone(alliance.utc_offset_minutes)
 
-    environment.globals.update(language=language, html_lang=HTML_LANG[language])
+    environment.globals.update(places=electrodes.PLACES, language=language, html_lang=HTML_LANG[language])
     environment.filters.update(
         person=partial(formats.person_name, language=language),
         sex=partial(formats.sex_text, _=_),
@@ -124,6 +129,7 @@ def _environment(alliance: Alliance, language: str, translations: Any) -> Enviro
         problem=partial(texts.problem, _=_),
         identity_answers=partial(texts.answers, _=_),
         grouped=findings.grouped,
+        electrodes=electrodes.marked,
         **{name: texts.lookup(table, _) for name, table in _TABLES.items()},
     )
     return environment

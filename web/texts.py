@@ -69,6 +69,35 @@ IDENTITY_NOTICES = {
     "identity_confirmed": N_("The identity was right and stays as it was."),
 }
 
+CHEST_PAIN = {"now": N_("Yes, now"), "gone": N_("Yes, gone now"), "no": N_("No pain")}
+ONSET = {
+    "m30": N_("under 30 min ago"),
+    "h1": N_("under 1 h"),
+    "h3": N_("1–3 h"),
+    "h12": N_("3–12 h"),
+    "longer": N_("longer ago"),
+    "unknown": N_("not known"),
+}
+PRESSURE = {
+    "le90": N_("90 or less"),
+    "to139": N_("91–139"),
+    "to179": N_("140–179"),
+    "to219": N_("180–219"),
+    "ge220": N_("220 or more"),
+    "none": N_("not measured"),
+}
+DRUGS = {
+    "aspirin": N_("Aspirin"),
+    "nitrate": N_("Nitroglycerin"),
+    "anticoag": N_("Blood thinner"),
+    "beta": N_("Beta blocker"),
+    "digoxin": N_("Digoxin"),
+    "rhythm": N_("Drug for the rhythm"),
+    "none": N_("None of these"),
+}
+CONSENT = {"yes": N_("Agrees"), "no": N_("Refuses"), "later": N_("Cannot be asked now")}
+"""What a clinic may answer about a patient (reading/symptoms.py)."""
+
 KEPT = N_("Nothing is lost: the bytes are stored, and a reader sees the case.")
 NOT_TAKEN = N_("Nothing was stored by this attempt. What you sent before is safe.")
 NOTHING_DONE = N_("Nothing is lost and nothing was changed.")

@@ -42,6 +42,8 @@ MEANINGS: dict[str, Meaning] = {
     "join": Meaning("read", _TREATMENT),
     "sign": Meaning("create", _TREATMENT),
     "notice_seen": Meaning("update", _TREATMENT),
+    "form": Meaning("update", _TREATMENT),
+    "acknowledge": Meaning("update", _TREATMENT),
     # leaving the alliance's hands
     "download": Meaning("disclose", _TREATMENT),
     "give_back": Meaning("disclose", _TREATMENT),

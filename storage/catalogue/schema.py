@@ -27,6 +27,9 @@ from teleread.storage.catalogue.agent_tables import agents as agents
 from teleread.storage.catalogue.agent_tables import invitations as invitations
 from teleread.storage.catalogue.audit_tables import AuditTables as AuditTables
 from teleread.storage.catalogue.audit_tables import audit_tables as audit_tables
+from teleread.storage.catalogue.clinic_tables import acknowledgements as acknowledgements
+from teleread.storage.catalogue.clinic_tables import case_openings as case_openings
+from teleread.storage.catalogue.clinic_tables import clinic_forms as clinic_forms
 from teleread.storage.catalogue.columns import UtcDateTime as UtcDateTime
 from teleread.storage.catalogue.columns import metadata as metadata
 from teleread.storage.catalogue.columns import serial

@@ -98,7 +98,7 @@ def watched(started: Browser, web: Web, language: str = "zh", *, scheme: str = "
         yield found
     finally:
         context.close()
-    assert found.complaints == []
+    assert found.complaints == [], found.complaints
 
 
 def check(page: Page) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from teleread.pipeline.services import Services
 from tests.ui.chromium import LANGUAGES, Watched, browser, watched
 from tests.ui.live import Web, running
+
+expect.set_options(timeout=20_000)  # a promise is what is shown, not how soon a busy machine shows it
 
 
 @pytest.fixture(scope="module")

@@ -350,7 +350,13 @@ def test_every_declared_audit_event_is_written(web: Web, nurse: httpx.Client, re
     reader.get(path)
     reader.get(f"{path}/raw")
     reader.get(f"/api/recordings/{arrival}/wave")
-    reader.post(f"{path}/report", data={"text": "Read."})
+    nurse.post(f"/receipts/{receipt}/form", data={"chest_pain": "now"})
+    nurse.post(f"/receipts/{receipt}/urgent")
+    reader.post(f"{path}/report", data={"text": "Read.", "critical": "1"})
+    sweep_web(web.services)
+    for one in re.findall(r'href="(/receipts/[\w-]+)"', nurse.get("/upload").text):
+        for report in re.findall(r'name="report" value="(\w+)"', nurse.get(one).text):
+            nurse.post(f"{one}/read", data={"report": report})
     with web.signed_in("engineer") as engineer:
         (retry,) = re.findall(r'action="(/engineer/quarantine/\w+/retry)"', engineer.get("/engineer").text)
         engineer.post(retry)

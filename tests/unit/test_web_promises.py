@@ -96,7 +96,7 @@ def test_sent_lately_shows_the_priority_in_force_and_a_critical_report_once_it_i
     clock.advance(5)
     sweep_web(web.services)
     listed = nurse.get("/upload").text
-    link = re.search(rf'<a href="/receipts/{receipt}#report">(.*?)</a>', listed, re.DOTALL)
+    link = re.search(rf'<a href="/receipts/{receipt}#report-{receipt}">(.*?)</a>', listed, re.DOTALL)
     assert link is not None
     assert 'class="prio urgent"' in link.group(1)
     assert "<svg" in link.group(1)
@@ -126,7 +126,7 @@ def test_a_critical_report_carries_the_red_mark_for_reader_and_clinic(
     assert mark.search(reader.get(path).text)
     clock.advance(5)
     sweep_web(web.services)
-    assert len(mark.findall(nurse.get(f"/receipts/{receipt}").text)) == 2  # over the verdict, and with the report
+    assert len(mark.findall(nurse.get(f"/receipts/{receipt}").text)) == 1  # with the report, over the verdict
 
 
 def test_an_upload_after_the_session_says_that_nothing_was_sent(nurse: httpx.Client, clock: Clock) -> None:

@@ -21,7 +21,8 @@ from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
-from teleread.web import case_identity, identity, queries, readings
+from teleread.web import case_clinic, case_identity, identity, queries, readings
+from teleread.web.case_clinic import CaseClinic
 from teleread.web.case_identity import CaseIdentity
 from teleread.web.errors import NotFound, answer
 from teleread.web.limits import small_form
@@ -52,6 +53,8 @@ def show(
     services = seat.services
     viewed = view(seat, lambda conn: _read(conn, case_id, services.clock()), "case", case_id)
     case, keys = viewed.value.case, viewed.value.keys
+    if viewed.recorded:
+        case_clinic.opened(seat, case_id)
     people = identity.join(seat, [wanted(case.item)], "read")
     person = people.by_case[case.item.case_id]
     common: dict[str, Any] = {
@@ -62,6 +65,7 @@ def show(
         "acquired_at": viewed.value.acquired_at,
         "reports": viewed.value.reports,
         "about": viewed.value.about,
+        "clinic": viewed.value.clinic,
         "issuers": identity_corrections.issuers(services, [person.issuer, case.item.site_id]),
         "unrecorded": not viewed.recorded,
         "shown_as": viewed.value.shown_as,
@@ -150,6 +154,7 @@ class _Read:
     keys: tuple[str | None, str | None]  # of display.json and analysis.json
     shown_as: list[str]  # pictures and documents
     about: CaseIdentity
+    clinic: CaseClinic
 
 
 def _read(conn: Connection, case_id: str, now: datetime) -> _Read:
@@ -159,14 +164,16 @@ def _read(conn: Connection, case_id: str, now: datetime) -> _Read:
     is_image = item.modality != "ECG" and (bool(_series(case)) or queries.kind_of(conn, item.arrival_id) == "image")
     display, analysis = (derived_key(conn, item.arrival_id, name) for name in ("display.json", "analysis.json"))
     acquired_at = queries.acquired_at(conn, item.study_id)
+    signed = reports.reports_of(conn, case_id)
     return _Read(
         case,
         is_image,
         acquired_at,
-        reports.reports_of(conn, case_id),
+        signed,
         (display, analysis),
         queries.shown_of(conn, item.arrival_id),
         case_identity.read(conn, item, acquired_at, now),
+        case_clinic.read(conn, case_id, signed),
     )
 
 

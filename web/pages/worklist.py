@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from teleread.errors import InputRejected
-from teleread.reading import notices, worklist
+from teleread.reading import clinic, notices, worklist
 from teleread.web import identity
 from teleread.web.format import EPOCH
 from teleread.web.render import page
@@ -22,6 +22,7 @@ from teleread.web.viewing import view
 router = APIRouter()
 
 ROWS = 50
+CRITICAL_SHOWN_FOR = timedelta(hours=24)
 
 
 @router.get("/worklist")
@@ -35,11 +36,16 @@ def show(
     """One page of the worklist; the filters and the place stand in the address."""
     place = parse_cursor(after) if after else None
 
-    def read(conn: Connection) -> tuple[list[worklist.WorkItem], dict[str, int], dict[str, list[str]], int]:
+    since = seat.services.clock() - CRITICAL_SHOWN_FOR
+
+    def read(
+        conn: Connection,
+    ) -> tuple[list[worklist.WorkItem], dict[str, int], dict[str, list[str]], int, list[clinic.Critical]]:
         rows = worklist.list_items(
             conn, site_ids=[site] if site else None, modality=modality or None, after=place, limit=ROWS + 1
         )
-        return rows, worklist.counts(conn), worklist.facets(conn), notices.count_unseen(conn, seat.name)
+        told = notices.count_unseen(conn, seat.name), clinic.critical_since(conn, since)
+        return rows, worklist.counts(conn), worklist.facets(conn), *told
 
     viewed = view(
         seat,
@@ -48,7 +54,7 @@ def show(
         "all",
         lambda found: {"modality": modality[:16], "site": site[:32], "rows": len(found[0][:ROWS])},
     )
-    rows, counts, facets, n_notices = viewed.value
+    rows, counts, facets, n_notices, critical = viewed.value
     items = rows[:ROWS]
     people = identity.join(seat, [wanted(item) for item in items], "worklist")
     filters = {key: value for key, value in (("modality", modality), ("site", site)) if value}
@@ -60,6 +66,7 @@ def show(
         unrecorded=not viewed.recorded,
         items=items,
         n_notices=n_notices,
+        critical=critical,
         people=people,
         counts=counts,
         facets=facets | {"modalities": sorted({*facets["modalities"], *filter(None, [modality])})},

@@ -1,128 +1,191 @@
-// Sends the chosen files with progress; says plainly what happened when it fails.
+// The clinic's page: what is chosen or dropped is on its way at once.
 
 import { fill } from "./clock.js";
-
-const form = /** @type {HTMLFormElement} */ (document.getElementById("upload"));
-const drop = /** @type {HTMLElement} */ (document.getElementById("drop"));
-const input = /** @type {HTMLInputElement} */ (document.getElementById("file"));
-const chosen = /** @type {HTMLElement} */ (document.getElementById("chosen"));
-const sending = /** @type {HTMLElement} */ (document.getElementById("sending"));
-const sendingText = /** @type {HTMLElement} */ (document.getElementById("sending-text"));
-const bar = /** @type {HTMLProgressElement} */ (document.getElementById("progress"));
-const failed = /** @type {HTMLElement} */ (document.getElementById("failed"));
-const buttons = /** @type {NodeListOf<HTMLButtonElement>} */ (form.querySelectorAll("button"));
-
-let busy = false;
-
-function list() {
-  const files = [...(input.files ?? [])];
-  chosen.textContent = files.map((file) => file.name).join(" · ");
-  failed.hidden = true;
-  if (files.length) buttons[buttons.length - 1].focus();
-}
-
-/** @param {boolean} on */
-function setBusy(on) {
-  busy = on;
-  sending.hidden = !on;
-  for (const button of buttons) button.disabled = on;
-}
+import { Card, said } from "./clinic-card.js";
+import { chosen, droppedFiles, recordings } from "./clinic-files.js";
+import { Kept } from "./clinic-kept.js";
+import { Queue } from "./clinic-queue.js";
 
 /**
- * @param {{code?: string, what?: string, lost?: string, todo?: string}} words none of them: the line is broken
- * @param {boolean} sessionEnded the file stays chosen while its sender signs in elsewhere
+ * @typedef {import("./clinic-files.js").Found} Found
+ * @typedef {import("./clinic-queue.js").Ride} Ride
  */
-function fail(words, sessionEnded = false) {
-  setBusy(false);
-  for (const part of /** @type {const} */ (["what", "lost", "todo"])) {
-    const element = /** @type {HTMLElement} */ (document.getElementById(`failed-${part}`));
-    element.textContent = words[part] ?? element.dataset.offline ?? "";
-  }
-  const code = /** @type {HTMLElement} */ (document.getElementById("failed-code"));
-  code.textContent = `${code.dataset.text} ${words.code ?? "line_broken"}`;
-  /** @type {HTMLElement} */ (document.getElementById("failed-sign-in")).hidden = !sessionEnded;
-  failed.hidden = false;
-  failed.scrollIntoView({ block: "nearest" });
+
+const MANY = 4; // more recordings at once are lines of one list, not cards
+
+const page = /** @type {HTMLElement} */ (document.getElementById("clinic"));
+const form = /** @type {HTMLFormElement} */ (document.getElementById("upload"));
+const input = /** @type {HTMLInputElement} */ (document.getElementById("file"));
+const folder = /** @type {HTMLInputElement} */ (document.getElementById("folder"));
+const place = /** @type {HTMLElement} */ (document.getElementById("cards"));
+const unkept = /** @type {HTMLElement} */ (document.getElementById("unkept"));
+
+/** @type {Map<string, Card>} */
+const cards = new Map();
+/** @type {Map<string, HTMLElement>} */
+const lines = new Map();
+/** @type {Map<string, HTMLElement>} */
+const batches = new Map();
+let urgent = false; // of the file that is being chosen
+/** @type {(queue: Queue) => void} */
+let ready;
+/** @type {Promise<Queue>} */
+const started = new Promise((resolve) => {
+  ready = resolve;
+});
+
+/** @param {Ride} ride */
+function changed(ride) {
+  if (ride.item.batch) changedLine(ride);
+  else changedCard(ride);
 }
 
-/** @param {boolean} urgent */
-function send(urgent) {
-  const files = [...(input.files ?? [])];
-  if (!files.length) {
-    input.focus();
-    fail({ code: "empty_upload", what: form.dataset.nothing, lost: form.dataset.nothingStored, todo: form.dataset.nothingTodo });
+/** @param {Ride} ride */
+async function changedCard(ride) {
+  const card = cards.get(ride.item.id);
+  if (card) {
+    card.show();
     return;
   }
-  const size = files.reduce((sum, file) => sum + file.size, 0);
-  if (size > Number(form.dataset.limit)) {
-    // known before a byte is sent; the server would say the same
-    const { tooLarge, tooLargeTodo, nothingStored } = form.dataset;
-    fail({ code: "upload_too_large", what: tooLarge, lost: nothingStored, todo: tooLargeTodo });
-    return;
-  }
-  const data = new FormData();
-  for (const file of files) data.append("file", file);
-  data.append("urgent", urgent ? "1" : "0");
-  const request = new XMLHttpRequest();
-  request.upload.addEventListener("progress", (event) => {
-    const percent = event.total ? Math.floor((100 * event.loaded) / event.total) : 0;
-    bar.value = percent;
-    sendingText.textContent =
-      percent < 100 ? fill(form.dataset.progress, { n: percent }) : (form.dataset.judging ?? "");
-  });
-  request.addEventListener("load", () => {
-    const answer = parse(request.responseText);
-    if (request.status < 300 && answer?.receipt) {
-      busy = false;
-      location.assign(`/receipts/${encodeURIComponent(answer.receipt)}`);
-    } else {
-      fail(answer?.error ?? {}, request.status === 401);
-    }
-  });
-  request.addEventListener("error", () => fail({}));
-  request.open("POST", "/api/upload");
-  failed.hidden = true;
-  bar.value = 0;
-  sendingText.textContent = fill(form.dataset.progress, { n: 0 });
-  setBusy(true);
-  request.send(data);
+  const queue = await started;
+  if (cards.has(ride.item.id) || !queue.rides.has(ride.item.id)) return;
+  const fresh = new Card(queue, ride);
+  cards.set(ride.item.id, fresh);
+  place.prepend(fresh.root);
 }
 
-/** @param {string} text */
-function parse(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
+/** @param {Ride} ride */
+function changedLine(ride) {
+  const { item } = ride;
+  let one = lines.get(item.id);
+  if (!one) {
+    one = copy("line-item");
+    lines.set(item.id, one);
+    /** @type {HTMLElement} */ (part(one, "line-name")).textContent = item.files.map((file) => file.name).join(" + ");
+    part(one, "line-urgent").addEventListener("click", async () => (await started).makeUrgent(ride));
+    part(batch(item.batch), "batch-lines").append(one);
+  }
+  part(one, "line-urgent").hidden = item.urgent || item.receipts.length > 0;
+  const words = part(one, "line-said");
+  if (item.receipts.length && !words.querySelector("a")) {
+    const links = item.receipts.map((receipt) => {
+      const link = Object.assign(document.createElement("a"), { href: `/receipts/${receipt}`, textContent: receipt });
+      link.className = "mono";
+      return link;
+    });
+    words.replaceChildren(...links);
+  } else if (!item.receipts.length) {
+    words.textContent = said(ride);
+  }
+  count(item.batch);
+}
+
+/** @param {string} id */
+async function count(id) {
+  const all = [...(await started).rides.values()].filter((ride) => ride.item.batch === id);
+  const n = all.filter((ride) => ride.item.receipts.length).length;
+  part(batch(id), "batch-title").textContent = fill(place.dataset.many, { n, all: all.length });
+  part(batch(id), "batch-done").hidden = n < all.length;
+}
+
+/** @param {string} id */
+function batch(id) {
+  let found = batches.get(id);
+  if (!found) {
+    found = copy("batch");
+    batches.set(id, found);
+    place.prepend(found);
+    part(found, "batch-done").addEventListener("click", async () => {
+      const queue = await started;
+      for (const ride of [...queue.rides.values()]) if (ride.item.batch === id) queue.remove(ride);
+      batch(id).remove();
+    });
+  }
+  return found;
+}
+
+/** @param {string} id */
+function copy(id) {
+  const template = /** @type {HTMLTemplateElement} */ (document.getElementById(id));
+  const content = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
+  return /** @type {HTMLElement} */ (content.firstElementChild);
+}
+
+/** @param {HTMLElement} root @param {string} name */
+const part = (root, name) => /** @type {HTMLElement} */ (root.querySelector(`.${name}`));
+
+/** @param {Found[]} found @param {boolean} now */
+async function take(found, now) {
+  const queue = await started;
+  const all = await recordings(found);
+  const together = all.length > MANY ? `${Date.now()}` : "";
+  const rides = all.map((files) => queue.add(files, now, together));
+  if (!together && rides.length) {
+    await Promise.resolve();
+    cards.get(rides[0].item.id)?.root.scrollIntoView({ block: "nearest" });
   }
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const pressed = /** @type {HTMLButtonElement | null} */ (event.submitter);
-  if (!busy) send(pressed?.value === "1");
+  urgent = /** @type {HTMLButtonElement | null} */ (/** @type {SubmitEvent} */ (event).submitter)?.value === "1";
+  input.click();
 });
-input.addEventListener("change", list);
-if (input.files?.length) list(); // chosen before this script was there
-for (const name of ["dragenter", "dragover"]) {
-  drop.addEventListener(name, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
+for (const one of [input, folder]) {
+  one.addEventListener("change", () => {
+    const found = chosen(one.files);
+    one.value = "";
+    take(found, urgent);
   });
 }
-drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-drop.addEventListener("drop", (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  if (!busy && event.dataTransfer?.files.length) {
-    input.files = event.dataTransfer.files;
-    list();
-  }
+/** @type {HTMLElement} */ (document.getElementById("folder-open")).addEventListener("click", () => {
+  urgent = false;
+  folder.click();
 });
-// a file dropped beside the field must not replace the page
-for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
-addEventListener("beforeunload", (event) => {
-  if (!busy) return;
+
+/** @param {DragEvent} event */
+const zoneOf = (event) =>
+  /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest?.(".zone") ?? null);
+
+for (const name of /** @type {const} */ (["dragenter", "dragover", "dragleave", "drop"])) {
+  addEventListener(name, (event) => {
+    event.preventDefault(); // a file dropped beside a zone must not replace the page
+    for (const zone of form.querySelectorAll(".zone")) {
+      zone.classList.toggle("over", (name === "dragenter" || name === "dragover") && zone === zoneOf(event));
+    }
+  });
+}
+addEventListener("drop", async (event) => {
+  const now = zoneOf(event)?.dataset.urgent === "1";
+  take(await droppedFiles(event.dataTransfer), now);
+});
+
+addEventListener("beforeunload", async (event) => {
+  if (![...rides()].some((ride) => !ride.item.receipts.length)) return;
   event.preventDefault();
   event.returnValue = ""; // Chrome before 119 asks only so
+});
+
+/** @type {Queue | null} */
+let queue = null;
+const rides = () => queue?.rides.values() ?? [];
+
+for (const one of form.querySelectorAll(".scripted")) /** @type {HTMLElement} */ (one).hidden = false;
+/** @type {HTMLElement} */ (document.getElementById("plain")).hidden = true;
+input.required = false; // only a press before this script was there had to be stopped
+
+Kept.open().then(async (kept) => {
+  queue = new Queue(kept, page.dataset.site ?? "", changed);
+  unkept.hidden = kept !== null;
+  ready(queue);
+  kept?.channel?.addEventListener("message", async (event) => {
+    const ride = queue?.rides.get(event.data);
+    const item = ride && (await kept.item(event.data));
+    if (!ride || !item || ride.running) return;
+    ride.item = item;
+    if (item.receipts.length) ride.state = "sent";
+    changed(ride);
+  });
+  await queue.load();
+  if (input.files?.length) take(chosen(input.files), false); // chosen before this script was there
 });
