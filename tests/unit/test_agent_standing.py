@@ -26,8 +26,9 @@ from teleread.agent.page import Desk
 from teleread.agent.sender import Progress
 from teleread.agent.spool import Spool
 from teleread.agent.standing import KnownLead, Standing
-from teleread.errors import AccessDenied, InputRejected
+from teleread.errors import AccessDenied, InputRejected, Misconfigured
 from teleread.pipeline.services import Services
+from teleread.settings import load_settings
 from teleread.storage import agents
 from teleread.storage.catalogue.schema import invitations
 from teleread.web import certificates
@@ -430,3 +431,20 @@ def test_why_not_says_nothing_of_those_it_does_not_know(services: Services, cloc
 def test_an_invitation_that_could_not_be_checked_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="invitation"):
         home.Invitation.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:pa@ss@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://h/db?user=u&password=geheim&x=1", "postgresql://h/db?user=u&password=***&x=1"),
+        ("s3://key:geheim@h:9000/bucket", "s3://key:***@h:9000/bucket"),
+    ],
+)
+def test_settings_show_no_password_however_it_is_written(url: str, shown: str) -> None:
+    assert load_settings({"TELEREAD_CATALOGUE_URL": url}).redacted()["catalogue_url"] == shown
+
+
+def test_a_certificate_without_its_key_is_a_setting_that_is_wrong() -> None:
+    with pytest.raises(Misconfigured, match="tls_key"):
+        load_settings({"TELEREAD_TLS_CERTIFICATE": "/x.pem"})
