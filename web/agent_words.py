@@ -21,6 +21,7 @@ PAGE = {
     "line_down": N_("No line to the lead hospital since {time}."),
     "line_refused": N_("The lead hospital takes nothing from this PC since {time}."),
     "line_unknown": N_("Trying to reach the lead hospital …"),
+    "telephone_is": N_("Telephone of the lead hospital: {number}"),
     "kept": N_("Saved on this PC. Nothing is lost. Do not repeat the ECG."),
     "ends_soon": N_(
         "This PC may send until {time} only. Nothing is lost; tell the lead hospital's engineer if this stays."

@@ -95,8 +95,10 @@ class Follower:
         if now - item.sent_at > FOLLOW_FOR_S:
             return False
         asked = self._asked.get(item.id)
+        # its verdict is a matter of seconds, and the nurse waits for it beside the patient
+        fresh = item.verdict.get("light", "none") == "none" and now - item.sent_at < ASK_S
         # a clock that was set back must not put the question off until it has caught up
-        return asked is None or not 0 <= now - asked < (ASK_URGENT_S if item.urgent else ASK_S)
+        return asked is None or not 0 <= now - asked < (ASK_URGENT_S if item.urgent or fresh else ASK_S)
 
     def stop(self) -> None:
         """End after the question that is on its way."""

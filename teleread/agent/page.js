@@ -55,6 +55,9 @@ function draw(state) {
   // what is not sent by itself must not be said to be
   set(at("line-safe"), state.line === "refused" ? say("kept") : state.failure ? say("safe") : "");
   set(at("line-todo"), state.failure ? because(state.failure) : "");
+  // whoever is told to telephone must not have to look the number up
+  const calls = state.telephone && (state.line === "down" || state.line === "refused" || state.trouble || state.refused);
+  set(at("line-telephone"), calls ? say("telephone_is", { number: state.telephone }) : "");
   set(at("ends"), state.ends_at ? say("ends_soon", { time: clock(state.ends_at) }) : "");
   set(at("trouble"), state.trouble ? because(state.trouble) : "");
   set(at("clock"), Math.abs(state.skew_s ?? 0) > 60 ? say("clock", { n: Math.round(Math.abs(state.skew_s) / 60) }) : "");
