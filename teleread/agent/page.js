@@ -70,9 +70,9 @@ function draw(state) {
   const lead = /** @type {HTMLAnchorElement} */ (at("lead"));
   lead.hidden = !state.url;
   if (state.url) lead.href = `${state.url}/upload`;
-  const rows = state.items.map(row);
+  const rows = state.items.map((/** @type {any} */ item) => row(item, state.line));
   const body = at("items");
-  const key = JSON.stringify([language, state.items]);
+  const key = JSON.stringify([language, state.line, state.items]);
   if (body.dataset.key === key) return;
   // a row under the pointer or with the focus must not be replaced while somebody aims at it
   if (body.contains(document.activeElement)) return;
@@ -80,8 +80,11 @@ function draw(state) {
   body.replaceChildren(...rows);
 }
 
-/** @param {any} item */
-function row(item) {
+/**
+ * @param {any} item
+ * @param {string} lineState
+ */
+function row(item, lineState) {
   const line = document.createElement("tr");
   const time = line.insertCell();
   time.className = "time";
@@ -100,14 +103,18 @@ function row(item) {
     text.textContent = `${where} – ${say(`fault.${one.fault}`)}. ${say(`remedy.${one.remedy}`)}`;
     quality.append(text);
   }
-  line.append(stateCell(item));
+  line.append(stateCell(item, lineState));
   return line;
 }
 
-/** @param {any} item */
-function stateCell(item) {
+/**
+ * @param {any} item
+ * @param {string} lineState
+ */
+function stateCell(item, lineState) {
   const cell = document.createElement("td");
-  const text = item.state === "sending" ? say("sending", { n: item.percent }) : say(item.state, { receipt: item.receipts.join(", ") });
+  const stays = item.state === "queued" && lineState === "refused";
+  const text = stays ? say("kept") : item.state === "sending" ? say("sending", { n: item.percent }) : say(item.state, { receipt: item.receipts.join(", ") });
   cell.append(span(text, item.state === "refused" ? "red" : ""));
   if (item.failure) cell.append(document.createElement("br"), span(because(item.failure), "small"));
   if (item.verdict.case_state) cell.append(document.createElement("br"), span(say(`case_${item.verdict.case_state}`), "small"));

@@ -30,6 +30,7 @@ from teleread.errors import AccessDenied, InputRejected, Misconfigured
 from teleread.pipeline.services import Services
 from teleread.settings import load_settings
 from teleread.storage import agents
+from teleread.storage.accounts import Account
 from teleread.storage.catalogue.schema import invitations
 from teleread.web import certificates
 from tests.conftest import Clock
@@ -420,7 +421,7 @@ def test_why_not_says_nothing_of_those_it_does_not_know(services: Services, cloc
         assert agents.why_not(conn, now, certificate_sha256="b" * 64, token="x") is None
         agents.revoke(conn, "0" * 16, now, actor="e")
         assert agents.why_not(conn, now, certificate_sha256="a" * 64) == "agent_shut_out"
-        account = agents.Account("agent:" + "0" * 16, "uploader", SITE)
+        account = Account("agent:" + "0" * 16, "uploader", SITE)
         with pytest.raises(AccessDenied, match="agent_shut_out"):
             agents.renew(conn, account, "c" * 64, now + timedelta(days=9), now)
 
