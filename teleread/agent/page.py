@@ -33,7 +33,9 @@ URGENT_WAITS_S = 60.0
 _HEAD_BYTES = 64 << 10
 _MAX_FILES = 16
 _SHOWN = 50
-_CSP = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_CSP = (
+    "default-src 'self'; img-src data:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _ASSETS = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
