@@ -394,7 +394,18 @@ def test_the_service_logs_with_times_and_in_one_form(monkeypatch: pytest.MonkeyP
     said: dict[str, Any] = {}
     started: dict[str, object] = {}
     monkeypatch.setattr(logging, "basicConfig", lambda **options: said.update(options))
-    monkeypatch.setattr(uvicorn, "run", lambda *_args, **options: started.update(options))
+
+    class Config:
+        ssl = None
+
+        def __init__(self, *_arguments: object, **options: object) -> None:
+            started.update(options)
+
+        def load(self) -> None:
+            """Nothing: the application is not wanted here."""
+
+    monkeypatch.setattr(uvicorn, "Config", Config)
+    monkeypatch.setattr(uvicorn, "Server", lambda _config: argparse.Namespace(run=lambda: None))
     levels: list[str] = []
     monkeypatch.setattr(logging.getLogger("teleread"), "setLevel", levels.append)
     run_serve(argparse.Namespace())
@@ -405,3 +416,4 @@ def test_the_service_logs_with_times_and_in_one_form(monkeypatch: pytest.MonkeyP
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ERROR teleread\.web\.errors GET /worklist: store_io", line
     )
     assert started["log_config"] is None  # uvicorn's own lines take the same way
+    assert started["proxy_headers"] is False  # where no proxy is meant, nobody says for another where he comes from
