@@ -183,6 +183,7 @@ def _display(record: EcgRecord) -> dict[str, bytes]:
         "missing": MISSING_SAMPLE,
         "filters": asdict(record.filters),
         "source_format": record.source_format,
+        "device": " ".join(filter(None, (record.device.manufacturer, record.device.model))),
     }
     return {"display.json": _json(display), "wave.i16": steps.astype("<i2").tobytes()}
 

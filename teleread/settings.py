@@ -87,6 +87,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             values[name] = given
     checked = {name: _checked(name, value) for name, value in values.items()}
     checked["home"] = home
+    if bool(checked["tls_certificate"]) != bool(checked["tls_key"]):
+        raise _invalid("tls_key", "and tls_certificate are given together or not at all")
     return Settings(**checked)  # type: ignore[arg-type]
 
 
@@ -124,4 +126,6 @@ def _invalid(name: str, why: str) -> Misconfigured:
 
 
 def _without_password(text: str) -> str:
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
+    # a password may hold an @ itself, and a driver may take it behind a question mark
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(?i)([?&][^=&\s]*(?:password|passwd|pwd|secret|token)[^=&\s]*=)[^&\s]*", r"\1***", text)

@@ -19,11 +19,19 @@ PAGE = {
     "title": N_("Sending recordings"),
     "line_ok": N_("The line to the lead hospital is in order."),
     "line_down": N_("No line to the lead hospital since {time}."),
+    "line_refused": N_("The lead hospital takes nothing from this PC since {time}."),
+    "line_unknown": N_("Trying to reach the lead hospital …"),
+    "telephone_is": N_("Telephone of the lead hospital: {number}"),
+    "kept": N_("Saved on this PC. Nothing is lost. Do not repeat the ECG."),
+    "ends_soon": N_(
+        "This PC may send until {time} only. Nothing is lost; tell the lead hospital's engineer if this stays."
+    ),
+    "other_failure": N_("A fault with the code {code}. It is tried again by itself; if it is urgent, telephone now."),
     "safe": N_("Saved, will be sent by itself. Do not repeat the ECG."),
     "not_enrolled": N_("This PC is not enrolled yet. What you drop here is saved and will be sent afterwards."),
     "telephone_now": N_("URGENT and not yet arrived: telephone now"),
     "waiting": N_("{n} waiting, {urgent} of them urgent"),
-    "nothing_waits": N_("Everything has arrived."),
+    "nothing_waits": N_("Nothing waits to be sent."),
     "drop": N_("Drop recordings here, or choose them"),
     "choose": N_("Choose files"),
     "as_urgent": N_("Send as URGENT"),
@@ -56,12 +64,20 @@ PAGE = {
     "state": N_("State"),
     "taken": N_("Saved."),
     "not_saved": N_("It could not be saved on this PC: its disk is full or broken. Keep the recording and telephone."),
+    "not_a_file": N_("A folder or an empty file cannot be sent from here. Choose the files in it."),
+    "not_taken": N_("{n} NOT taken by the lead hospital: the reason stands below. If it is urgent, telephone now."),
     "no_agent": N_("The agent on this PC does not answer. Start it again; what it has saved is safe."),
 }
 CODES = (
     "line_broken",
     "server_not_trusted",
-    "sign_in_needed",
+    "agent_shut_out",
+    "agent_expired",
+    "agent_not_known",
+    "invitation_unknown",
+    "folder_gone",
+    "agent_disk_full",
+    "agent_failed",
     "disk_full",
     "store_io",
     "store_unavailable",
@@ -86,6 +102,8 @@ def words() -> dict[str, dict[str, str]]:
         for code in CODES:
             problem = texts.problem(code, say)
             found[language][f"code.{code}"] = f"{problem.what} {problem.todo}"
+        # an agent cannot sign in: for it the same refusal means that nobody knows its certificate
+        found[language]["code.sign_in_needed"] = found[language]["code.agent_not_known"]
     return {language: found[language] for language in LANGUAGES}
 
 

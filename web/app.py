@@ -119,6 +119,7 @@ def create_default_app() -> FastAPI:
     services = open_services(settings)
     authority = certificates.agents_authority(settings.home / "tls", services.clock())
     app = create_app(services, upload_limit_bytes=settings.upload_limit_mb << 20, agents_authority=authority)
+    app.state.behind_proxy = settings.tls == "off"
     inner = app.router.lifespan_context
 
     @asynccontextmanager

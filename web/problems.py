@@ -147,6 +147,50 @@ _SINGLE: dict[str, Problem] = {
         N_("Somebody else answers at the lead hospital's address, or its certificate has changed."),
         N_("Tell the lead hospital's engineer: this PC needs a new invitation. If it is urgent, telephone now."),
     ),
+    "agent_shut_out": Problem(
+        N_("The lead hospital has shut this PC out."),
+        N_(
+            "Saved and not lost, but it is not sent. Telephone the lead hospital for each urgent case, and ask its "
+            "engineer for a new invitation."
+        ),
+    ),
+    "agent_expired": Problem(
+        N_("The time for which this PC may send is over."),
+        N_(
+            "Saved and not lost, but it is not sent. Telephone the lead hospital for each urgent case, and ask its "
+            "engineer for a new invitation."
+        ),
+    ),
+    "agent_not_known": Problem(
+        N_("The lead hospital does not know this PC."),
+        N_(
+            "Saved and not lost, but it is not sent. Telephone the lead hospital for each urgent case, and ask its "
+            "engineer for a new invitation."
+        ),
+    ),
+    "invitation_unknown": Problem(
+        N_("This invitation is wrong, was used before, or is too old."),
+        N_("Nothing is lost. Check every letter, or ask the lead hospital's engineer for a new invitation."),
+    ),
+    "too_early_to_renew": Problem(N_("This PC's certificate is good for long enough."), N_("Nothing to do.")),
+    "folder_gone": Problem(
+        N_("The watched folder cannot be read: the share is gone, or the cart is off."),
+        N_(
+            "What was taken from it before is safe. New recordings stay where they are and are NOT sent: switch the "
+            "cart or the share on, or drop the files here. It is looked at again by itself."
+        ),
+    ),
+    "agent_disk_full": Problem(
+        N_("The disk of this PC is full or broken: new recordings are not taken."),
+        N_(
+            "What was saved before is safe. Free space on this PC; do not delete recordings on the cart. If it is "
+            "urgent, telephone now."
+        ),
+    ),
+    "agent_failed": Problem(
+        N_("The program on this PC has met a fault of its own."),
+        N_("What was saved is safe and is tried again by itself. If it is urgent, telephone now."),
+    ),
     "too_many_uploads": Problem(
         N_("Very many files of this site are on their way already."),
         N_("Wait until some have arrived; the others are sent by themselves. If it is urgent, telephone now."),

@@ -31,6 +31,9 @@ SESSION_COOKIE = "teleread_session"
 CERTIFICATE = "teleread.certificate_sha256"
 """Key in a request's scope: SHA-256 of the DER bytes of the certificate that its sender has proved to hold."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OF_AGENTS = ("/api/tus", "/api/receipts/", "/api/agents/")
+"""What an agent may use: it sends, and asks what became of it. All else is a person's, acknowledgements above all."""
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
 
 class SignInNeeded(AccessDenied):
@@ -101,8 +104,9 @@ class Guard:
             check_origin(request, needed=by_cookie or not _is_api(request))
         if self.roles:
             if account is None:
+                _say_why_not(request, services)
                 raise SignInNeeded()
-            if account.role not in self.roles:
+            if account.role not in self.roles or not _may_come_here(account, request):
                 raise AccessDenied("role_not_allowed", "This page is for other roles.")
         language = negotiate(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language"))
         return Seat(services, language, account, self.audit_action)
@@ -184,9 +188,41 @@ def _account(request: Request, services: Services) -> tuple[accounts.Account | N
             return known, by_cookie
         if certificate is not None:
             return agents.by_certificate(conn, certificate, now), False
-        if token and not by_cookie and request.client is not None and is_loopback(request.client.host):
+        if token and not by_cookie and is_on_this_machine(request):
             return agents.by_token(conn, token, now), False
     return None, bool(token) and by_cookie
+
+
+def _say_why_not(request: Request, services: Services) -> None:
+    """Tell an agent that is known and no longer good which of both it is: it has proved who it is.
+
+    Raises:
+        AccessDenied: ``agent_shut_out``, ``agent_expired``.
+    """
+    token, by_cookie = token_of(request)
+    proof = {"certificate_sha256": request.scope.get(CERTIFICATE)}
+    if token and not by_cookie and is_on_this_machine(request):
+        proof["token"] = token
+    with services.catalogue.read() as conn:
+        code = agents.why_not(conn, services.clock(), **proof)
+    if code is not None:
+        raise AccessDenied(code, "This PC may send no longer.")
+
+
+def is_on_this_machine(request: Request) -> bool:
+    """Whether a request was made on this machine and not handed on by a proxy that runs here.
+
+    A proxy's own address is loopback too, so nothing that says it was handed on counts, nor anything at all where the
+    settings say that a proxy stands in front.
+    """
+    if getattr(request.app.state, "behind_proxy", False) or any(name in request.headers for name in _FORWARDED):
+        return False
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    return request.client is not None and is_loopback(request.client.host) and is_loopback(host)
+
+
+def _may_come_here(account: accounts.Account, request: Request) -> bool:
+    return not agents.is_agent(account) or str(request.scope["path"]).startswith(_OF_AGENTS)
 
 
 def is_loopback(host: str) -> bool:

@@ -14,6 +14,8 @@ agents = Table(
     Column("label", String(64), nullable=False),  # which PC; of the person who invited it
     Column("certificate_sha256", String(64), nullable=False, unique=True),  # of its DER bytes
     Column("token_sha256", String(64), nullable=False, unique=True),  # good on loopback only
+    Column("next_certificate_sha256", String(64), unique=True),  # given out, and not yet shown by the agent
+    Column("next_expires_at", UtcDateTime),
     Column("enrolled_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
     Column("last_seen_at", UtcDateTime),

@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_TRIES, _PAUSE_S = 20, 0.05
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder that nobody else on this PC can look into; one that is there stays as it is. (On Windows the
+    person's own folder, in which it lies by default, is closed to others.)
+    """
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that after a power cut it holds these bytes, or is as it was before."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
+    """Write a file so that after a power cut it holds these bytes, or is as it was before; nobody else can read it."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        with open(draft, "wb", opener=_private) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _put_in_place(draft, path)
+    except OSError:
+        # on a full disk what is left of it would take room from what comes
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
     sync_folder(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _put_in_place(draft: Path, path: Path, pause: Callable[[float], None] = time.sleep) -> None:
+    """Replace, also on Windows, where that fails for a moment while a virus scanner or another program reads it."""
+    for _ in range(_TRIES - 1):
+        try:
+            os.replace(draft, path)
+        except PermissionError:
+            pause(_PAUSE_S)
+        else:
+            return
+    os.replace(draft, path)
 
 
 def write_json(path: Path, value: Any) -> None:

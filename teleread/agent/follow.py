@@ -11,6 +11,7 @@ from teleread.agent.lead import Lead, LineBroken, Refused
 from teleread.agent.spool import Item, Spool
 
 ASK_URGENT_S, ASK_S = 3.0, 30.0
+_AT_ONCE = 2
 FOLLOW_FOR_S = 24 * 3600.0
 """How long the report to a recording is asked for."""
 
@@ -77,14 +78,27 @@ class Follower:
             LineBroken, Refused.
         """
         now = self._now()
-        for item in self._spool.items():
-            if item.state != "sent" or item.verdict.get("report") or now - item.sent_at > FOLLOW_FOR_S:
-                continue
-            if now - self._asked.get(item.id, 0.0) < (ASK_URGENT_S if item.urgent else ASK_S):
-                continue
+        items = self._spool.items()
+        sending = any(one.state == "queued" for one in items)
+        due = [one for one in items if self._is_due(one, now) and (one.urgent or not sending)]
+        # those that were never asked for first; few at a time, since the answers use the line that the sending needs
+        due.sort(key=lambda one: (not one.urgent, self._asked.get(one.id, 0.0)))
+        for item in due[:_AT_ONCE]:
             self._asked[item.id] = now
-            found = self._lead.verdict(item.receipts[0])
-            self._spool.update(item.id, verdict=_kept(found, item))
+            verdict = _kept(self._lead.verdict(item.receipts[0]), item)
+            if verdict != item.verdict:
+                self._spool.update(item.id, verdict=verdict)
+
+    def _is_due(self, item: Item, now: float) -> bool:
+        if item.state != "sent" or not item.receipts or item.verdict.get("report"):
+            return False
+        if now - item.sent_at > FOLLOW_FOR_S:
+            return False
+        asked = self._asked.get(item.id)
+        # its verdict is a matter of seconds, and the nurse waits for it beside the patient
+        fresh = item.verdict.get("light", "none") == "none" and now - item.sent_at < ASK_S
+        # a clock that was set back must not put the question off until it has caught up
+        return asked is None or not 0 <= now - asked < (ASK_URGENT_S if item.urgent or fresh else ASK_S)
 
     def stop(self) -> None:
         """End after the question that is on its way."""

@@ -10,20 +10,22 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import re
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from teleread.agent.disk import read_json, write_json, write_whole
+from teleread.agent.disk import private_folder, read_json, write_json, write_whole
 from teleread.agent.lead import LineBroken, Refused
 
 _INVITATION = re.compile(r"([0-9A-Za-z-]{16,24})@([^@#\s]+)(?:#([0-9a-fA-F:]{32,95}))?\Z")
 _TIMEOUT_S = 20.0
 _ANSWER_BYTES = 1 << 20
+_NEEDED_BYTES = 64 << 10
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME
+_KEPT = ("agent", "site", "telephone", "token", "expires_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,17 @@ class Invitation:
         if found is None:
             raise ValueError("An invitation looks like ABCD-EFGH-JKMN-PQRS@host:port#fingerprint.")
         code, place, fingerprint = found.groups()
-        host = urlsplit(f"//{place}").hostname or ""
+        digits = (fingerprint or "").replace(":", "").lower()
+        try:
+            parts = urlsplit(f"//{place}")
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            host, port = "", None
+        if not host or parts.path or port == 0 or (fingerprint is not None and not 32 <= len(digits) <= 64):
+            raise ValueError("An invitation looks like ABCD-EFGH-JKMN-PQRS@host:port#fingerprint.")
         # plain HTTP only where nobody can listen: a lead hospital that is tried out on this PC
         scheme = "https" if fingerprint or host not in {"localhost", "127.0.0.1", "::1"} else "http"
-        return cls(code, f"{scheme}://{place}", (fingerprint or "").replace(":", "").lower())
+        return cls(code, f"{scheme}://{place}", digits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +68,7 @@ class Identity:
     agent: str
     site: str
     telephone: str
-    token: str
+    token: str = field(repr=False)
     certificate: Path
     trusted: Path | None
     expires_at: str
@@ -94,7 +103,10 @@ def enrol(folder: Path, invitation: Invitation) -> Identity:
         LineBroken: the lead hospital is not reached, or shows another certificate (``server_not_trusted``).
         Refused: it does not know the code.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
+    # a code is good once: what could not be kept afterwards is found out before it is said
+    write_whole(folder / "agent.probe", b"\0" * _NEEDED_BYTES)
+    (folder / "agent.probe").unlink()
     parts = urlsplit(invitation.url)
     connection, shown = _connect(parts.hostname or "", parts.port, invitation)
     try:
@@ -109,14 +121,39 @@ def enrol(folder: Path, invitation: Invitation) -> Identity:
     if answer.status != 201:
         code = said.get("error", {}).get("code") if isinstance(said, dict) else None
         raise Refused(str(code or f"http_{answer.status}"), answer.status)
+    if not isinstance(said, dict) or not all(isinstance(said.get(one), str) for one in (*_KEPT, "certificate", "key")):
+        raise LineBroken("answer_not_understood")
     if shown is not None:
         write_whole(folder / "lead.pem", ssl.DER_cert_to_PEM_cert(shown).encode())
-    _write_secret(folder / "agent.pem", (said["certificate"] + said["key"]).encode())
-    kept = {name: said[name] for name in ("agent", "site", "telephone", "token", "expires_at")}
+    write_whole(folder / "agent.pem", (said["certificate"] + said["key"]).encode())
+    kept = {name: said[name] for name in _KEPT}
     write_json(folder / "agent.json", {"url": invitation.url, "pinned": shown is not None, **kept})
     identity = load(folder)
     assert identity is not None
     return identity
+
+
+def renewed(folder: Path, identity: Identity, said: Any) -> Identity:
+    """Keep the certificate that the lead hospital gave in place of one that ends soon.
+
+    Raises:
+        LineBroken: ``answer_not_understood``.
+    """
+    if not isinstance(said, dict) or not all(isinstance(said.get(one), str) for one in ("certificate", "key")):
+        raise LineBroken("answer_not_understood")
+    write_whole(folder / "agent.pem", (said["certificate"] + said["key"]).encode())
+    return told(folder, identity, said)
+
+
+def told(folder: Path, identity: Identity, said: Any) -> Identity:
+    """Keep what the lead hospital says of itself and of us, where it is another than we know."""
+    news = {name: said[name] for name in ("telephone", "expires_at") if isinstance(said.get(name), str)}
+    if all(getattr(identity, name) == text for name, text in news.items()):
+        return identity
+    row = read_json(folder / "agent.json")
+    if isinstance(row, dict):
+        write_json(folder / "agent.json", {**row, **news})
+    return replace(identity, **news)
 
 
 def _connect(host: str, port: int | None, invitation: Invitation) -> tuple[http.client.HTTPConnection, bytes | None]:
@@ -150,12 +187,9 @@ def _trusting(pinned: Path | None) -> ssl.SSLContext:
     # that very certificate and no other: whatever name it is reached by
     context.check_hostname = False
     context.load_verify_locations(pinned)
+    # it may be signed by an authority that we do not hold, and a PC whose clock is wrong must send all the same
+    context.verify_flags = ssl.VerifyFlags(context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME)
     return context
-
-
-def _write_secret(path: Path, data: bytes) -> None:
-    write_whole(path, data)
-    os.chmod(path, 0o600)
 
 
 def _json(data: bytes) -> Any:

@@ -19,6 +19,7 @@ from typing import Any
 TIMEOUT_S = 10.0
 LARGEST_BYTES = 32 << 20
 _NONE = {"light": "none"}
+_NO_WINDOW = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # Windows would open one
 
 
 class Judge:
@@ -54,7 +55,7 @@ class Judge:
 
     def warm_up(self) -> None:
         """Start the child, so that the first recording does not wait for its imports."""
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):
             self._started()
 
     def close(self) -> None:
@@ -70,6 +71,7 @@ class Judge:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                creationflags=_NO_WINDOW,
             )
         return self._child
 

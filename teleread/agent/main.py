@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import json
 import logging
 import os
+import shutil
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,19 +18,37 @@ from pathlib import Path
 from typing import Any
 
 from teleread.agent import home
-from teleread.agent.disk import read_json, write_json
+from teleread.agent.crew import Crew, at_work
+from teleread.agent.disk import private_folder, read_json, write_json
 from teleread.agent.follow import Assessor, Follower
 from teleread.agent.judge import Judge
-from teleread.agent.lead import Lead, LineBroken, Refused
+from teleread.agent.lead import LineBroken, Refused
 from teleread.agent.page import PORT, Desk, serving
-from teleread.agent.sender import Sender, running
+from teleread.agent.sender import Sender
 from teleread.agent.spool import Spool
+from teleread.agent.standing import NOT_OURS, KnownLead, Standing
 from teleread.agent.watch import Watcher
 
 LOOK_EVERY_S = 1.0
 KEEP_SENT_S = 30 * 86400.0
 _STATUS_EVERY_S = 2.0
-_OK, _USAGE, _REJECTED, _PEER, _STOPPED = 0, 2, 3, 4, 130
+_OK, _USAGE, _REJECTED, _PEER, _INTERNAL, _STOPPED = 0, 2, 3, 4, 5, 130
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS}) if hasattr(errno, "EDQUOT") else frozenset({errno.ENOSPC})
+_LOW_BYTES = 64 << 20
+_NEW_INVITATION = (
+    "What is saved stays here and is not lost; ask its engineer for a new invitation, and --enrol with it."
+)
+_WORDS = {
+    "line_broken": "The lead hospital cannot be reached just now. Nothing is lost; try again when the line is back.",
+    "server_not_trusted": "Somebody else answers at the lead hospital's address, or its certificate has changed. "
+    f"Nothing was told or sent. {_NEW_INVITATION}",
+    "invitation_unknown": "This invitation is wrong, was used before, or is too old. Nothing is lost: check every "
+    "letter, or ask the lead hospital's engineer for a new one.",
+    "too_many_attempts": "Too many invitations were tried. Nothing is lost; wait a minute and try again.",
+    "agent_shut_out": f"The lead hospital has shut this PC out. {_NEW_INVITATION}",
+    "agent_expired": f"The time for which this PC may send is over. {_NEW_INVITATION}",
+    "sign_in_needed": f"The lead hospital does not know this PC. {_NEW_INVITATION}",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--page", type=int, default=PORT, metavar="PORT", help="of the agent's page (default: %(default)s)"
     )
+    parser.add_argument("--no-page", action="store_true", help="no page: several people sign in to this PC")
     parser.add_argument("--cap", type=float, metavar="KBIT", help="use no more of the line than so many kbit/s")
     parser.add_argument("--json", action="store_true", help="say it as JSON")
 
@@ -68,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options say; exit codes 0 ok, 2 usage, 3 refused, 4 the line or the lead hospital."""
+    _say_anything()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
         if options.enrol:
@@ -78,9 +100,12 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         return _fail(options, "usage", str(error), _USAGE)
     except LineBroken as error:
-        return _fail(options, error.code, "The lead hospital cannot be reached just now.", _PEER)
+        return _fail(options, error.code, _WORDS.get(error.code, _WORDS["line_broken"]), _PEER)
     except Refused as error:
-        return _fail(options, error.code, "The lead hospital refuses this.", _REJECTED)
+        return _fail(options, error.code, _WORDS.get(error.code, "The lead hospital refuses this."), _REJECTED)
+    except OSError as error:
+        words = f"A file or folder of this PC cannot be used: {error.strerror or type(error).__name__}."
+        return _fail(options, "disk_failed", f"{words} What was saved before is safe.", _INTERNAL)
     except KeyboardInterrupt:
         print("teleread: stopped; what waits is on the disk and is sent at the next start", file=sys.stderr)
         return _STOPPED
@@ -102,15 +127,18 @@ def _send(options: argparse.Namespace) -> int:
     if not options.files and options.watch is None:
         raise ValueError("Name files to send, or a folder with --watch.")
     if options.watch is not None and not options.watch.is_dir():
-        raise ValueError("The folder to watch is not there.")
+        # after a restart the share may be slower than we are: the page works, and it is looked at again
+        logging.warning("the folder to watch is not there (yet); it is looked for again by itself")
     with _sole_owner(options.home):
+        private_folder(options.home / "items")
         spool = Spool(options.home)
         now = time.time()
         items = [spool.add_paths({path.name: path}, urgent=options.urgent, seen_at=now).id for path in _there(options)]
-        with _at_work(options, identity, spool) as (sender, lead):
-            if options.watch is not None:
-                _watch(options, spool, sender, lead)
-            _wait_for(options, spool, sender, lead, items)
+        while options.watch is not None:
+            with _at_work(options, identity, spool) as crew:
+                identity = _watch(options, identity, spool, crew)
+        with _at_work(options, identity, spool) as crew:
+            _wait_for(options, spool, crew, items)
         failed = [item for item in map(spool.find, items) if item is not None and item.state != "sent"]
         sent = [asdict(item) for item in map(spool.find, items) if item is not None]
         _say(options, {"items": sent}, "\n".join(_line(one) for one in sent))
@@ -118,44 +146,38 @@ def _send(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _at_work(options: argparse.Namespace, identity: home.Identity, spool: Spool) -> Iterator[tuple[Sender, Lead]]:
+def _at_work(options: argparse.Namespace, identity: home.Identity, spool: Spool) -> Iterator[Crew]:
     """Sender, judge, follower and page, each on its thread, until the block ends."""
     lead = _lead(options, identity)
     sender = Sender(spool, lead)
     with ExitStack() as stack:
-        stack.enter_context(running(sender))
+        crew = stack.enter_context(at_work(sender, lead))
         if options.watch is not None:
-            workers: list[Assessor | Follower] = [
-                Assessor(spool, Judge()),
-                Follower(spool, _lead(options, identity)),
-            ]
-            for worker in workers:
-                stack.enter_context(_on_a_thread(worker))
-            desk = Desk(spool, sender, identity, str(options.watch), lambda: lead.skew_s)
-            try:
-                port = stack.enter_context(serving(desk, options.page))
-                print(f"teleread: http://127.0.0.1:{port} shows how it goes", file=sys.stderr)
-            except OSError:
-                # the recordings matter more than the page
-                logging.warning("the page's port %d is taken: no page", options.page)
-        yield sender, lead
+            crew.add(Assessor(spool, Judge()))
+            crew.add(Follower(spool, _lead(options, identity)))
+            standing = Standing(options.home, identity, _lead(options, identity))
+            crew.add(standing)
+            desk = Desk(
+                spool, sender, identity, str(options.watch), lambda: lead.skew_s, standing, lambda: crew.trouble
+            )
+            if not options.no_page:
+                _open_page(options, desk, stack)
+        yield crew
 
 
-@contextmanager
-def _on_a_thread(worker: Assessor | Follower) -> Iterator[None]:
-    thread = threading.Thread(target=worker.run, name=type(worker).__name__, daemon=True)
-    thread.start()
+def _open_page(options: argparse.Namespace, desk: Desk, stack: ExitStack) -> None:
     try:
-        yield
-    finally:
-        worker.stop()
-        thread.join()
+        port = stack.enter_context(serving(desk, options.page))
+        print(f"teleread: http://127.0.0.1:{port} shows how it goes", file=sys.stderr)
+    except OSError:
+        # the recordings matter more than the page
+        logging.warning("the page's port %d is taken: no page; name another with --page", options.page)
 
 
-def _lead(options: argparse.Namespace, identity: home.Identity) -> Lead:
+def _lead(options: argparse.Namespace, identity: home.Identity) -> KnownLead:
     cap = options.cap * 1000 / 8 if options.cap else None
     token = identity.token if identity.is_local else None
-    return Lead(identity.url, context=identity.context(), token=token, cap_bytes_s=cap)
+    return KnownLead(identity.url, context=identity.context(), token=token, cap_bytes_s=cap)
 
 
 def _there(options: argparse.Namespace) -> list[Path]:
@@ -165,41 +187,71 @@ def _there(options: argparse.Namespace) -> list[Path]:
     return list(options.files)
 
 
-def _watch(options: argparse.Namespace, spool: Spool, sender: Sender, lead: Lead) -> None:
+def _watch(options: argparse.Namespace, identity: home.Identity, spool: Spool, crew: Crew) -> home.Identity:
+    """Look until the agent is another than at the start: enrolled anew, or renewed. Returns what it is now."""
     watcher = Watcher(options.watch, spool, options.home / "taken.json")
     noted_at = 0.0
     while True:
+        trouble = ""
         try:
             watcher.look()
         except OSError as error:
-            logging.warning("the watched folder cannot be read: %s", type(error).__name__)
+            trouble = "agent_disk_full" if error.errno in _FULL else "folder_gone"
+        trouble = trouble or ("agent_disk_full" if _is_low(options.home) else "")
+        if trouble != crew.trouble:
+            logging.warning("the watched folder or this PC's disk: %s", trouble or "in order again")
+            crew.trouble = trouble
+        crew.mend()
         if time.monotonic() - noted_at > _STATUS_EVERY_S:
-            _note(options.home, sender, lead)
+            _note(options.home, crew)
             spool.forget_sent(time.time() - KEEP_SENT_S)
+            now = home.load(options.home)
+            if now is not None and now != identity:
+                return now
             noted_at = time.monotonic()
         time.sleep(LOOK_EVERY_S)
 
 
-def _wait_for(options: argparse.Namespace, spool: Spool, sender: Sender, lead: Lead, items: list[str]) -> None:
+def _is_low(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _LOW_BYTES
+    except OSError:
+        return True
+
+
+def _wait_for(options: argparse.Namespace, spool: Spool, crew: Crew, items: list[str]) -> None:
     shown = ""
     while any(item is not None and item.state == "queued" for item in map(spool.find, items)):
-        _note(options.home, sender, lead)
-        progress = sender.progress
+        crew.mend()
+        _note(options.home, crew)
+        progress = crew.sender.progress
+        if progress.failure in NOT_OURS:
+            raise Refused(progress.failure, 403)  # no waiting mends that, and a person stands here
         text = f"{progress.sent} of {progress.size} bytes" + (f", {progress.failure}" if progress.failure else "")
-        if sys.stderr.isatty() and text != shown:
+        if sys.stderr is not None and sys.stderr.isatty() and text != shown:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
             shown = text
         with spool.changed:
             spool.changed.wait(0.5)
     if shown:
         print("\r\033[K", end="", file=sys.stderr)
-    _note(options.home, sender, lead)
+    _note(options.home, crew)
 
 
-def _note(folder: Path, sender: Sender, lead: Lead) -> None:
+def _note(folder: Path, crew: Crew) -> None:
     """Write down how it goes, for ``--status``, which is another process."""
+    facts = {
+        **asdict(crew.sender.progress),
+        "skew_s": crew.lead.skew_s,
+        "trouble": crew.trouble,
+        "noted_at": time.time(),
+    }
+    for one in crew.workers:
+        if isinstance(one, Standing):
+            facts["failure"] = facts["failure"] or one.failure
+            facts["heard_at"] = max(filter(None, (facts["heard_at"], one.heard_at)), default=None)
     with suppress(OSError):
-        write_json(folder / "status.json", {**asdict(sender.progress), "skew_s": lead.skew_s, "noted_at": time.time()})
+        write_json(folder / "status.json", facts)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -213,16 +265,25 @@ def _status(options: argparse.Namespace) -> int:
         "waiting_bytes": sum(one.size for one in spool_items if one.state == "queued"),
         "sent": sum(one.state == "sent" for one in spool_items),
         "refused": sum(one.state == "refused" for one in spool_items),
+        "expires_at": None if identity is None else identity.expires_at,
         "line": read_json(options.home / "status.json"),
+        "runs": _runs(options.home),
     }
     line = facts["line"] or {}
+    if not facts["runs"]:
+        how = "the agent does not run: nothing is taken or sent until it is started with --watch"
+    else:
+        how = line.get("failure") or ("in order" if line.get("heard_at") else "not heard of yet")
     words = [
         f"lead hospital  {facts['url'] or 'not enrolled'}",
         f"waiting        {facts['waiting']} ({facts['waiting_urgent']} urgent, {facts['waiting_bytes']} bytes)",
         f"acknowledged   {facts['sent']}",
         f"refused        {facts['refused']}",
-        f"line           {line.get('failure') or ('in order' if line.get('heard_at') else 'not heard of yet')}",
+        f"line           {how}" + (f": {_WORDS[how]}" if how in _WORDS else ""),
+        f"may send until {facts['expires_at'] or '–'}",
     ]
+    if facts["runs"] and line.get("trouble"):
+        words.append(f"trouble        {line['trouble']}")
     if abs(line.get("skew_s") or 0) > 60:
         words.append(f"clock          this PC differs from the lead hospital by {line['skew_s']:.0f} s")
     _say(options, facts, "\n".join(words))
@@ -234,7 +295,7 @@ def _line(item: dict[str, Any]) -> str:
 
 
 def _say(options: argparse.Namespace, facts: Any, words: str) -> None:
-    print(json.dumps(facts, ensure_ascii=False, indent=1) if options.json else words)
+    print(json.dumps(facts, indent=1) if options.json else words)
 
 
 def _fail(options: argparse.Namespace, code: str, words: str, exit_code: int) -> int:
@@ -244,10 +305,26 @@ def _fail(options: argparse.Namespace, code: str, words: str, exit_code: int) ->
     return exit_code
 
 
+def _say_anything() -> None:
+    """No name of a file may end the agent because the console's code page lacks a letter of it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _runs(folder: Path) -> bool:
+    """Whether an agent owns the folder now."""
+    try:
+        with open(folder / "running", "r+b") as file:
+            return not _try_lock(file.fileno())
+    except OSError:
+        return False
+
+
 @contextmanager
 def _sole_owner(folder: Path) -> Iterator[None]:
     """One agent owns its folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     with open(folder / "running", "a+b") as file:
         if not _try_lock(file.fileno()):
             raise ValueError("Another agent runs in this folder already; put files into the folder that it watches.")

@@ -1,6 +1,7 @@
 // Draws what the agent says of itself, and gives it what is dropped here.
 
 const EVERY_MS = 1000;
+const NAMED = 8;
 const words = await (await fetch("/words.json")).json();
 let language = localStorage.getItem("language") ?? (navigator.language.startsWith("en") ? "en" : "zh");
 
@@ -40,25 +41,38 @@ function set(element, text) {
   element.hidden = text === "";
 }
 
+/**
+ * What has happened and what to do, for any code.
+ * @param {string} code
+ */
+const because = (code) => (words[language][`code.${code}`] ? say(`code.${code}`) : say("other_failure", { code }));
+
 /** @param {any} state */
 function draw(state) {
-  const down = Boolean(state.failure) || !state.enrolled;
-  at("line").classList.toggle("down", down);
-  set(at("line-text"), !state.enrolled ? say("not_enrolled") : state.failure ? say("line_down", { time: clock(state.failing_since) }) : say("line_ok"));
-  set(at("line-safe"), state.failure ? say("safe") : "");
-  set(at("line-todo"), state.failure && words[language][`code.${state.failure}`] ? say(`code.${state.failure}`) : "");
+  at("line").classList.toggle("down", state.line === "down" || state.line === "refused" || !state.enrolled);
+  const time = state.failing_since ? clock(state.failing_since) : "";
+  set(at("line-text"), !state.enrolled ? say("not_enrolled") : say(`line_${state.line}`, { time }));
+  // what is not sent by itself must not be said to be
+  set(at("line-safe"), state.line === "refused" ? say("kept") : state.failure ? say("safe") : "");
+  set(at("line-todo"), state.failure ? because(state.failure) : "");
+  // whoever is told to telephone must not have to look the number up
+  const calls = state.telephone && (state.line === "down" || state.line === "refused" || state.trouble || state.refused);
+  set(at("line-telephone"), calls ? say("telephone_is", { number: state.telephone }) : "");
+  set(at("ends"), state.ends_at ? say("ends_soon", { time: clock(state.ends_at) }) : "");
+  set(at("trouble"), state.trouble ? because(state.trouble) : "");
   set(at("clock"), Math.abs(state.skew_s ?? 0) > 60 ? say("clock", { n: Math.round(Math.abs(state.skew_s) / 60) }) : "");
   at("alarm").hidden = !state.telephone_now;
   set(at("telephone"), state.telephone);
+  set(at("not-taken"), state.refused ? say("not_taken", { n: state.refused }) : "");
   set(at("waiting"), state.waiting ? say("waiting", { n: state.waiting, urgent: state.urgent }) : say("nothing_waits"));
   at("watched").hidden = !state.watched;
   set(/** @type {HTMLElement} */ (at("watched").querySelector("code")), state.watched);
   const lead = /** @type {HTMLAnchorElement} */ (at("lead"));
   lead.hidden = !state.url;
   if (state.url) lead.href = `${state.url}/upload`;
-  const rows = state.items.map(row);
+  const rows = state.items.map((/** @type {any} */ item) => row(item, state.line));
   const body = at("items");
-  const key = JSON.stringify([language, state.items]);
+  const key = JSON.stringify([language, state.line, state.items]);
   if (body.dataset.key === key) return;
   // a row under the pointer or with the focus must not be replaced while somebody aims at it
   if (body.contains(document.activeElement)) return;
@@ -66,8 +80,11 @@ function draw(state) {
   body.replaceChildren(...rows);
 }
 
-/** @param {any} item */
-function row(item) {
+/**
+ * @param {any} item
+ * @param {string} lineState
+ */
+function row(item, lineState) {
   const line = document.createElement("tr");
   const time = line.insertCell();
   time.className = "time";
@@ -86,16 +103,20 @@ function row(item) {
     text.textContent = `${where} – ${say(`fault.${one.fault}`)}. ${say(`remedy.${one.remedy}`)}`;
     quality.append(text);
   }
-  line.append(stateCell(item));
+  line.append(stateCell(item, lineState));
   return line;
 }
 
-/** @param {any} item */
-function stateCell(item) {
+/**
+ * @param {any} item
+ * @param {string} lineState
+ */
+function stateCell(item, lineState) {
   const cell = document.createElement("td");
-  const text = item.state === "sending" ? say("sending", { n: item.percent }) : say(item.state, { receipt: item.receipts.join(", ") });
+  const stays = item.state === "queued" && lineState === "refused";
+  const text = stays ? say("kept") : item.state === "sending" ? say("sending", { n: item.percent }) : say(item.state, { receipt: item.receipts.join(", ") });
   cell.append(span(text, item.state === "refused" ? "red" : ""));
-  if (item.failure) cell.append(document.createElement("br"), span(say(`code.${item.failure}`), "small"));
+  if (item.failure) cell.append(document.createElement("br"), span(because(item.failure), "small"));
   if (item.verdict.case_state) cell.append(document.createElement("br"), span(say(`case_${item.verdict.case_state}`), "small"));
   if (item.verdict.report) cell.append(document.createElement("br"), span(say(item.verdict.report.critical ? "critical" : "report"), item.verdict.report.critical ? "critical" : ""));
   if (item.state !== "sent" && item.state !== "refused" && !item.urgent) {
@@ -132,12 +153,13 @@ const post = (path, body) => fetch(path, { method: "POST", headers: { "X-Telerea
 async function take(urgent) {
   const files = [...(input.files ?? [])];
   if (!files.length) return input.click();
+  if (!(await areReadable(files))) return set(at("chosen"), say("not_a_file"));
   const groups = together(files);
   for (const group of groups) {
     const head = JSON.stringify({ urgent, files: group.map(({ name, size }) => ({ name, size })) });
     try {
       const answer = await post("/take", new Blob([head, "\n", ...group]));
-      if (!answer.ok) return set(at("chosen"), say("not_saved"));
+      if (!answer.ok) return set(at("chosen"), answer.status === 413 ? say("code.upload_too_large") : say("not_saved"));
     } catch {
       return set(at("chosen"), say("no_agent"));
     }
@@ -145,6 +167,19 @@ async function take(urgent) {
   input.value = "";
   set(at("chosen"), say("taken"));
   await refresh();
+}
+
+/**
+ * Whether each is a file with something in it: a folder that was dropped looks like one and cannot be read.
+ * @param {File[]} files
+ */
+async function areReadable(files) {
+  try {
+    for (const file of files) if (!file.size || !(await file.slice(0, 1).arrayBuffer()).byteLength) return false;
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -175,7 +210,10 @@ at("language").addEventListener("click", () => {
   label();
   refresh();
 });
-input.addEventListener("change", () => set(at("chosen"), [...(input.files ?? [])].map((file) => file.name).join(" · ")));
+input.addEventListener("change", () => {
+  const names = [...(input.files ?? [])].map((file) => file.name);
+  set(at("chosen"), names.slice(0, NAMED).join(" · ") + (names.length > NAMED ? ` … (${names.length})` : ""));
+});
 const drop = at("drop");
 for (const name of ["dragenter", "dragover"])
   drop.addEventListener(name, (event) => {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from typing import Any
 from teleread.agent.home import Identity
 from teleread.agent.sender import Sender
 from teleread.agent.spool import Item, Spool
+from teleread.agent.standing import NOT_OURS, Standing
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,9 @@ URGENT_WAITS_S = 60.0
 _HEAD_BYTES = 64 << 10
 _MAX_FILES = 16
 _SHOWN = 50
-_CSP = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_CSP = (
+    "default-src 'self'; img-src data:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _ASSETS = {
     "/": ("page.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
@@ -49,13 +53,15 @@ class Desk:
     identity: Identity | None
     watched: str
     skew_s: Callable[[], float | None] = lambda: None
+    standing: Standing | None = None
+    trouble: Callable[[], str] = lambda: ""
     now: Callable[[], float] = time.time
 
     def state(self) -> dict[str, Any]:
         """What the page draws."""
         items = self.spool.items()
         queued = [one for one in items if one.state == "queued"]
-        progress = None if self.sender is None else self.sender.progress
+        failure, since = self._failure()
         late = [one for one in queued if one.urgent and self.now() - one.seen_at > URGENT_WAITS_S]
         newest = sorted(items, key=lambda one: one.seen_at, reverse=True)[:_SHOWN]
         return {
@@ -63,14 +69,32 @@ class Desk:
             "url": self.identity.url if self.identity else "",
             "telephone": self.identity.telephone if self.identity else "",
             "watched": self.watched,
-            "failure": progress.failure if progress else "",
-            "failing_since": progress.failing_since if progress else None,
+            "line": self._line(failure),
+            "failure": failure,
+            "failing_since": since,
+            "trouble": self.trouble(),
+            "ends_at": self.standing.ends_at if self.standing else None,
             "skew_s": self.skew_s(),
             "waiting": len(queued),
             "urgent": sum(one.urgent for one in queued),
+            "refused": sum(one.state == "refused" for one in newest),
             "telephone_now": bool(late),
             "items": [self._row(one) for one in newest],
         }
+
+    def _failure(self) -> tuple[str, float | None]:
+        """Why nothing goes, and since when; of the sending, else of the question that is asked once a minute."""
+        for one in (None if self.sender is None else self.sender.progress, self.standing):
+            if one is not None and one.failure:
+                return one.failure, one.failing_since
+        return "", None
+
+    def _line(self, failure: str) -> str:
+        """``ok``, ``unknown`` (not heard of yet), ``down``, or ``refused``: it is there and this PC may not send."""
+        if failure:
+            return "refused" if failure in NOT_OURS else "down"
+        heard = [one.heard_at for one in (self.sender and self.sender.progress, self.standing) if one]
+        return "ok" if any(heard) else "unknown"
 
     def _row(self, item: Item) -> dict[str, Any]:
         progress = None if self.sender is None else self.sender.progress
@@ -130,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _take(self) -> None:
         """One line of JSON that says names, sizes and urgency, then the files one behind the other."""
         length = self.headers.get("content-length", "")
-        if not length.isdigit() or int(length) > LARGEST_BYTES + _HEAD_BYTES:
+        if not (length.isascii() and length.isdigit()) or int(length[:20]) > LARGEST_BYTES + _HEAD_BYTES:
             self.close_connection = True
             self._json(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"code": "upload_too_large"})
             return
@@ -195,6 +219,16 @@ def _unpacked(body: bytes) -> tuple[dict[str, bytes], bool]:
     return files, said.get("urgent") is True
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # on Windows the same option would let another program of this PC listen on our port beside us
+    allow_reuse_address = os.name != "nt"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that went away is no news, and its address is nobody's business."""
+        log.debug("a request of the page ended early")
+
+
 @contextlib.contextmanager
 def serving(desk: Desk, port: int = PORT) -> Iterator[int]:
     """The page on loopback, on threads of its own; gives the port.
@@ -203,8 +237,7 @@ def serving(desk: Desk, port: int = PORT) -> Iterator[int]:
         OSError: the port is taken.
     """
     handler = type("Handler", (_Handler,), {"desk": desk})
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, name="page", daemon=True)
     thread.start()
     try:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from teleread.agent import main as agent
-from teleread.cli.terminal import actor, say
+from teleread.agent.home import Invitation
+from teleread.cli.terminal import actor, plain, say
 from teleread.errors import InputRejected
 from teleread.services import running_services, utc_now
-from teleread.settings import load_settings
+from teleread.settings import Settings, load_settings
 from teleread.storage import agents
 from teleread.web import serving
+from teleread.web.security import is_loopback
 
 
 def add_commands(commands: Any) -> None:
@@ -43,6 +46,7 @@ def add_commands(commands: Any) -> None:
 def run_invite(options: argparse.Namespace) -> int:
     """``teleread agent invite SITE LABEL``."""
     settings = load_settings()
+    where = _reached_at(settings, options.at)
     with running_services(settings) as services:
         if options.site not in services.alliance.sites:
             raise InputRejected("site_unknown", "The alliance has no such site.")
@@ -53,32 +57,67 @@ def run_invite(options: argparse.Namespace) -> int:
                 options.label,
                 services.clock(),
                 actor=actor(),
-                valid_for=timedelta(hours=options.hours),
+                valid_for=timedelta(hours=min(options.hours, 10_000)),
             )
-    place = options.at or f"{settings.host}:{settings.web_port}"
-    invitation = f"{code}@{place}"
+    invitation = f"{code}@{where}"
     if serving.tls_wanted(settings):
         invitation += f"#{serving.identity(settings, utc_now()).fingerprint}"
-    words = f"{invitation}\n\nOn the clinic's PC, within {options.hours} h:  teleread send --enrol {invitation}"
+    words = (
+        f"{invitation}\n\nGood once, within {options.hours} h. On the clinic's PC:\n"
+        f"  python teleread-agent.pyz --enrol {invitation}\n"
+        f"or, where teleread is installed:  teleread send --enrol {invitation}"
+    )
+    if is_loopback(urlsplit(f"//{where}").hostname or ""):
+        words += "\n\nThis address is this machine: the invitation is of use on no other."
     say(options, {"invitation": invitation, "site": options.site, "hours": options.hours}, words)
     return 0
+
+
+def _reached_at(settings: Settings, said: str | None) -> str:
+    """Host and port of an invitation.
+
+    Raises:
+        InputRejected: ``place_unknown``: nobody could reach us there.
+    """
+    if said is None and serving.is_every_address(settings.host):
+        raise InputRejected(
+            "place_unknown", f"{settings.host} is nobody's address: say where the clinic reaches us, --at HOST:PORT."
+        )
+    if settings.tls == "off":
+        raise InputRejected(
+            "tls_needed",
+            "TELEREAD_TLS is off: a proxy ends TLS, and an agent's certificate does not come through it. Agents need a "
+            "port that we serve with TLS ourselves.",
+        )
+    where = said or serving.place(settings.host, settings.web_port)
+    try:
+        Invitation.parse(f"0000-0000-0000-0000@{where}")
+    except ValueError as error:
+        raise InputRejected("place_unknown", "--at is a host and a port, such as lead.example:8420.") from error
+    return where
 
 
 def run_list(options: argparse.Namespace) -> int:
     """``teleread agent list``."""
     with running_services() as services, services.catalogue.read() as conn:
-        found = agents.listed(conn)
-    rows = [
-        {name: value if value is None or isinstance(value, str) else value.isoformat() for name, value in row.items()}
-        for row in map(asdict, found)
-    ]
-    lines = [
-        f"{row['id']}  {row['site_id']:<16} {row['label']:<24} "
-        + (f"shut out {row['revoked_at']}" if row["revoked_at"] else f"last heard of {row['last_seen_at'] or 'never'}")
-        for row in rows
-    ]
+        found, now = agents.listed(conn), services.clock()
+    rows = [{**{name: plain(value) for name, value in asdict(one).items()}, "state": one.state(now)} for one in found]
+    lines = [_line(one, now) for one in found]
     say(options, {"agents": rows}, "\n".join(lines) or "no agent has enrolled yet")
     return 0
+
+
+def _line(one: agents.Agent, now: datetime) -> str:
+    state = one.state(now)
+    ends = f"{one.expires_at:%Y-%m-%d}"
+    how = {
+        "shut_out": f"shut out {one.revoked_at:%Y-%m-%d %H:%M}" if one.revoked_at else "",
+        "expired": f"EXPIRED {ends}: invite it again",
+        "ends_soon": f"ends {ends}: renews itself when it is next heard of",
+        "good": f"good until {ends}",
+    }[state]
+    heard = f"{one.last_seen_at:%Y-%m-%d %H:%M}" if one.last_seen_at else "never"
+    return f"{one.id}  {one.site_id:<16} {one.label:<24} {how}; last heard of {heard}"
 
 
 def run_revoke(options: argparse.Namespace) -> int:

@@ -113,6 +113,8 @@ def run_serve(_options: argparse.Namespace) -> int:
         server_header=False,
         # request lines hold receipt numbers and case ids only, but nobody needs them in a log
         access_log=False,
+        # X-Forwarded-For is somebody's word for where a request comes from: believed only of a proxy that is meant
+        proxy_headers=settings.tls == "off",
         **options,
     )
     config.load()

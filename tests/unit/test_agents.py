@@ -88,7 +88,7 @@ def test_an_invited_agent_sends_for_its_site_until_it_is_shut_out(
         (known,) = agents.listed(conn)
         assert known.last_seen_at is not None
         agents.revoke(conn, known.id, services.clock(), actor="engineer")
-    with lead_of(identity) as lead, pytest.raises(Refused, match="sign_in_needed") as refused:
+    with lead_of(identity) as lead, pytest.raises(Refused, match="agent_shut_out") as refused:
         lead.announce(4, {"filename": "a"}, b"4321")
     assert not refused.value.for_ever  # what it holds stays
 

@@ -411,4 +411,5 @@ def test_the_service_logs_with_times_and_in_one_form(monkeypatch: pytest.MonkeyP
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ERROR teleread\.web\.errors GET /worklist: store_io", line
     )
+    assert started["proxy_headers"] is False  # where no proxy is meant, nobody says for another where he comes from
     assert started["log_config"] is None  # uvicorn's own lines take the same way

@@ -1,4 +1,4 @@
-"""An agent enrols itself with the code that an operator gave its clinic."""
+"""An agent enrols itself with the code that an operator gave its clinic, asks how it stands, and renews itself."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from teleread.errors import AccessDenied, InputRejected
+from teleread.errors import AccessDenied, Conflict, InputRejected
 from teleread.storage import agents
+from teleread.storage.accounts import Account
 from teleread.web.certificates import Identity, issue
 from teleread.web.errors import NotFound
 from teleread.web.limits import RateLimiter, small_body
-from teleread.web.security import Seat, public
+from teleread.web.security import CERTIFICATE, Seat, allow, is_on_this_machine, public
 
 router = APIRouter()
 
@@ -42,10 +43,57 @@ async def enrol(request: Request, seat: Annotated[Seat, public(audit="enrol_agen
         raise InputRejected("request_invalid", "The request cannot be understood.") from None
     if not isinstance(code, str) or len(code) > 64:
         raise InputRejected("request_invalid", "The request cannot be understood.")
-    return JSONResponse(await run_in_threadpool(_enrol, seat, authority, code), 201)
+    local = is_on_this_machine(request) and request.url.scheme == "http"
+    return JSONResponse(await run_in_threadpool(_enrol, seat, authority, code, local), 201)
 
 
-def _enrol(seat: Seat, authority: Identity, code: str) -> dict[str, str]:
+@router.get("/api/agents/me")
+def me(request: Request, seat: Annotated[Seat, allow("uploader", audit=None)]) -> JSONResponse:
+    """``{agent, site, telephone, expires_at, renew}``: how the agent stands, and that its line is in order."""
+    account = _agent(seat)
+    services, now = seat.services, seat.services.clock()
+    with services.catalogue.write() as conn:
+        agents.settle(conn, account, request.scope.get(CERTIFICATE))
+        agents.seen(conn, account, now)
+        agent = agents.agent_of(conn, account)
+    return JSONResponse(
+        {
+            "agent": agent.id,
+            "site": agent.site_id,
+            "telephone": services.alliance.telephone,
+            "expires_at": agent.expires_at.isoformat(),
+            "renew": agent.expires_at - now < agents.RENEWED_BEFORE,
+        }
+    )
+
+
+@router.post("/api/agents/renew")
+def renew(request: Request, seat: Annotated[Seat, allow("uploader", audit="renew_agent")]) -> JSONResponse:
+    """``{certificate, key, expires_at}`` for an agent that is good and whose time is nearly over."""
+    authority: Identity | None = request.app.state.agents_authority
+    account = _agent(seat)
+    services, now = seat.services, seat.services.clock()
+    with services.catalogue.read() as conn:
+        agent = agents.agent_of(conn, account)
+    if authority is None:
+        raise NotFound()
+    if agent.expires_at - now >= agents.RENEWED_BEFORE:
+        raise Conflict("too_early_to_renew", "The certificate is good for long enough.")
+    issued = issue(authority, agent.id, agent.site_id, now, agents.VALID_FOR)
+    with services.catalogue.write() as conn:
+        agents.renew(conn, account, issued.fingerprint, issued.expires_at, now)
+    return JSONResponse(
+        {"certificate": issued.certificate_pem, "key": issued.key_pem, "expires_at": issued.expires_at.isoformat()}
+    )
+
+
+def _agent(seat: Seat) -> Account:
+    if seat.account is None or not agents.is_agent(seat.account):
+        raise NotFound()
+    return seat.account
+
+
+def _enrol(seat: Seat, authority: Identity, code: str, local: bool) -> dict[str, str]:
     services, now = seat.services, seat.services.clock()
     with services.catalogue.read() as conn:
         site_id = agents.invited_to(conn, code, now)
@@ -59,6 +107,6 @@ def _enrol(seat: Seat, authority: Identity, code: str) -> dict[str, str]:
         "telephone": services.alliance.telephone,
         "certificate": issued.certificate_pem,
         "key": issued.key_pem,
-        "token": token,
+        "token": token if local else "",  # of no use elsewhere, so it is nowhere else
         "expires_at": issued.expires_at.isoformat(),
     }

@@ -6,6 +6,7 @@ is also part of a whole page with plain forms, for a browser without scripts.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from teleread.pipeline import identity_corrections
 from teleread.pipeline.verdict import Verdict
 from teleread.reading import clinic, corrections, notices, questions
 from teleread.reading.symptoms import Form
+from teleread.storage.catalogue.lookups import derived_key
 from teleread.web import clinic_state, identity, queries
 from teleread.web.api import forms
 from teleread.web.api.forms import Fields
@@ -143,11 +145,14 @@ def _person(seat: Seat, found: Verdict) -> dict[str, Any]:
         asked = questions.questions_of_case(conn, case_id, site_id=seat.site_id)
         corrected = corrections.last_corrected(conn, case_id)
         saved = clinic.form_of(conn, found.arrival_id)
+        display_key = derived_key(conn, found.arrival_id, "display.json")
     people = identity.join(seat, [identity.Wanted(case_id, found.patient_pseudonym, sex, age)], "read_back")
     return {
         "person": people.by_case[case_id],
         "vault_answered": people.vault_answered,
         "acquired_at": acquired,
+        # what was made before it was kept has none
+        "device": json.loads(seat.services.store.get(display_key)).get("device", "") if display_key else "",
         "corrected": corrected,
         "questions": asked,
         "saved": saved,

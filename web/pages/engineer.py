@@ -12,6 +12,7 @@ from teleread.pipeline.batches import retry_quarantined
 from teleread.pipeline.safekeeping import safekeeping
 from teleread.pipeline.scrub import scrub_state
 from teleread.reading.conflicts import count_conflicts, latest_conflicts
+from teleread.storage import agents
 from teleread.web import queries
 from teleread.web.render import page
 from teleread.web.security import Seat, allow
@@ -27,6 +28,7 @@ def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)])
         site_id: services.alliance.connection(site_id, services.clock().date()) for site_id in services.alliance.sites
     }
     with services.catalogue.read() as conn:
+        late_agents = agents.needing_care(conn, services.clock())
         states = queries.site_states(conn, list(services.alliance.sites))
         messages = queries.open_messages(conn)
         failed = queries.quarantined(conn)
@@ -39,6 +41,7 @@ def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)])
         seat,
         "engineer.html",
         connections=connections,
+        agents=late_agents,
         states=states,
         messages=messages,
         quarantined=failed,

@@ -21,6 +21,8 @@ def upgrade() -> None:
         sa.Column("label", sa.String(length=64), nullable=False),
         sa.Column("certificate_sha256", sa.String(length=64), nullable=False),
         sa.Column("token_sha256", sa.String(length=64), nullable=False),
+        sa.Column("next_certificate_sha256", sa.String(length=64), nullable=True),
+        sa.Column("next_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("enrolled_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=True),
@@ -28,6 +30,7 @@ def upgrade() -> None:
         sa.Column("revoked_by", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_agents")),
         sa.UniqueConstraint("certificate_sha256", name=op.f("uq_agents_certificate_sha256")),
+        sa.UniqueConstraint("next_certificate_sha256", name=op.f("uq_agents_next_certificate_sha256")),
         sa.UniqueConstraint("token_sha256", name=op.f("uq_agents_token_sha256")),
     )
     with op.batch_alter_table("agents", schema=None) as batch_op:
