@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from teleread.signal.ecg.analysis import ANALYSIS_VERSION, JSON_SHAPE, Analysis
 from teleread.signal.ecg.arrest import ARREST, arrested, judged_by_rhythm
 from teleread.signal.ecg.delineation import Delineation
-from teleread.signal.ecg.few_beats import few_beats
+from teleread.signal.ecg.few_beats import few_beats, slow_heart
 from teleread.signal.ecg.filters import AppliedFilters, Samples, run_lengths
 from teleread.signal.ecg.flags import Flag, FlagInputs, Profile, flag, load_profile
 from teleread.signal.ecg.gaps import possible, present
@@ -46,8 +46,9 @@ def analyse(record: EcgRecord, profile: Profile | None = None) -> Analysis:
 
     Spans annotated as calibration pulse are skipped: no beat is sought there and no RR interval crosses one. Leads are
     measured in the diagnostic band whatever is displayed. What cannot be measured is left out. Where ventricular
-    fibrillation or standstill covers half of the recording, or the last three seconds of a short one, nothing is
-    measured and the verdict sends whoever is there to the patient. Below 50 Hz all is undetermined.
+    fibrillation or standstill covers half of the recording, or the last three seconds of a short one, the verdict sends
+    whoever is there to the patient and nothing is measured, but for clear beats that go on at 20/min or slower. Below
+    50 Hz all is undetermined.
 
     Args:
         profile: the rules that flag; by default the newest edition of the standard ones.
@@ -72,7 +73,7 @@ def analyse(record: EcgRecord, profile: Profile | None = None) -> Analysis:
         if few_beats(signals, record.fs_hz, peaks):
             return _result(record, rules, age, quality, peaks, _longest(seen, rr_ms, quality.score), seen.rhythm)
         seen, peaks = _without_beats(seen, np.zeros(peaks.size, dtype=np.bool_)), peaks[:0]
-    elif arrested(spans, record.duration_s):
+    elif arrested(spans, record.duration_s) and not slow_heart(signals, record.fs_hz, peaks):
         beating = _beating(peaks / record.fs_hz, seen.rhythm)
         seen, peaks = _without_beats(seen, beating), peaks[beating]
     return _result(record, rules, age, quality, peaks, seen, seen.rhythm)

@@ -1,7 +1,7 @@
-"""Whether the two or three complexes of a recording are a very slow heart rather than chance.
+"""Whether the few complexes of a recording are a very slow heart rather than chance.
 
 Beats at under 20/min are too few for a verdict that goes by their rate, and the longest pause of all must not be thrown
-away with them.
+away with them. Between two of them the ventricles stand still, and yet they are beats that can be measured.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ _LIKE = 0.85
 _OUTSIDE = 0.5
 _LEAST_LEADS = 3
 _REST_SHARE = 0.98
+_SLOW_RR_S = 2.9
+"""Just below the three seconds from which an interval is a standstill."""
 
 
 def few_beats(ecg_mv: Samples, fs_hz: float, r_peaks: NDArray[np.int64]) -> bool:
@@ -28,8 +30,18 @@ def few_beats(ecg_mv: Samples, fs_hz: float, r_peaks: NDArray[np.int64]) -> bool
         ecg_mv: (n_leads, n) as recorded, NaN where missing. Fewer than three leads prove nothing.
         r_peaks: sample indices, ascending.
     """
-    if not 2 <= r_peaks.size <= _MOST:
+    return 2 <= r_peaks.size <= _MOST and _clear(ecg_mv, fs_hz, r_peaks)
+
+
+def slow_heart(ecg_mv: Samples, fs_hz: float, r_peaks: NDArray[np.int64]) -> bool:
+    """Whether three beats or more, as clear as in ``few_beats``, go on at about 20/min or slower."""
+    if r_peaks.size < 3 or float(np.median(np.diff(r_peaks))) < _SLOW_RR_S * fs_hz:
         return False
+    return _clear(ecg_mv, fs_hz, r_peaks)
+
+
+def _clear(ecg_mv: Samples, fs_hz: float, r_peaks: NDArray[np.int64]) -> bool:
+    """Whether the complexes have one shape in all leads together and stand out of what lies between them."""
     live = [row for row in ecg_mv if np.isfinite(row).mean() > _REST_SHARE and np.nanmax(row) > np.nanmin(row)]
     if len(live) < _LEAST_LEADS:
         return False

@@ -137,17 +137,24 @@ def _in_blocks(ecg_mv: NDArray[np.floating], fs_hz: float, work: Callable[[Sampl
     if x.size == 0:
         return given.copy()
     if n <= _LONG_S * fs_hz:
-        out = work(bridge_gaps(x), 0)
+        out = work(_level_free(bridge_gaps(x)), 0)
     else:
         out = np.empty_like(x)
         block, margin = int(_BLOCK_S * fs_hz), int(_MARGIN_S * fs_hz)
         for start, stop in pairwise([*range(0, n - block // 2, block), n]):
             first, last = max(0, start - margin), min(n, stop + margin)
-            out[:, start:stop] = work(bridge_gaps(x[:, first:last]), first)[:, start - first : stop - first]
+            part = _level_free(bridge_gaps(x[:, first:last]))
+            out[:, start:stop] = work(part, first)[:, start - first : stop - first]
     present = np.isfinite(x)
     if not present.all():
         out[~present] = np.nan
     return out.reshape(given.shape)
+
+
+def _level_free(x: Samples) -> Samples:
+    """Leads of one value become zero, in place: of another level filters leave rounding that looks like a signal."""
+    x[x.max(axis=1) == x.min(axis=1)] = 0.0
+    return x
 
 
 def _low_passed(x: Samples, fs_hz: float, edge_hz: float) -> Samples:

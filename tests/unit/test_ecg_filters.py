@@ -189,6 +189,19 @@ def test_gain_and_polarity_and_offset_pass_through() -> None:
     np.testing.assert_allclose(diagnostic(-2.0 * x + 5.0, FS).signals_mv, -2.0 * once, atol=1e-9)
 
 
+@pytest.mark.parametrize("level_mv", [0.015259021896667946, 0.0152590218966679, -0.1, 300.0])
+@pytest.mark.parametrize("seconds", [10.0, 180.0])
+def test_a_lead_of_one_value_leaves_no_rounding_behind(level_mv: float, seconds: float) -> None:
+    beating = with_disturbance(heart(75, seconds=seconds)[0], 0.3, 0.3, 0.05)
+    both = np.stack((beating, np.full(beating.size, level_mv)))
+    both[1, 40:60] = np.nan
+    for filtered in (diagnostic(both, FS), monitoring(both, FS)):
+        assert np.nanmax(np.abs(filtered.signals_mv[1])) == 0.0
+        assert np.isnan(filtered.signals_mv[1]).sum() == 20
+    # what the baseline leaves of such a lead by itself is not nothing, and counts as steep where it is the steepest
+    assert np.abs(both[1:, 60:] - wander(both[1:, 60:], FS)).max() > 0.0 or level_mv == 300.0
+
+
 def test_wander_goes_and_the_baseline_between_beats_lies_at_zero() -> None:
     x, beats = heart(75)
     y = diagnostic(with_disturbance(x, 0.5, 0.2, 0.0), FS).signals_mv

@@ -11,7 +11,7 @@ import pytest
 from teleread.signal.ecg import Filters, Finding, Quality, analyse, simulate
 from teleread.signal.ecg.analysis import Analysis
 from teleread.signal.ecg.arrest import arrested, judged_by_rhythm
-from teleread.signal.ecg.few_beats import few_beats
+from teleread.signal.ecg.few_beats import few_beats, slow_heart
 from teleread.signal.ecg.flags import flag, load_profile
 from teleread.signal.ecg.gaps import between, possible
 from teleread.signal.ecg.intervals import rates
@@ -89,6 +89,38 @@ def test_two_beats_in_ten_seconds_are_a_pause_and_no_rate(seed: int) -> None:
     assert codes(found) & {"long_rr", "asystole"}
     assert set(found.measurements) == {"rr_max_ms"}
     assert found.measurements["rr_max_ms"].value == pytest.approx(5000.0, abs=60.0)
+
+
+@pytest.mark.parametrize("condition", ["complete_block", "idioventricular", "sinus_bradycardia"])
+@pytest.mark.parametrize(("rate_bpm", "duration_s"), [(15.0, 10.0), (18.0, 10.0), (12.0, 30.0), (18.0, 30.0)])
+def test_a_heart_of_three_second_intervals_is_measured_and_sends_to_the_patient(
+    condition: str, rate_bpm: float, duration_s: float
+) -> None:
+    record, truth = simulate(condition, 2, noise=0.5, rate_bpm=rate_bpm, duration_s=duration_s)
+    found = analyse(record)
+    assert found.quality.findings[0] == LOOK
+    assert "long_rr" in codes(found)
+    assert found.r_peaks.size == found.delineation.qrs_on.size == len(found.beats) == len(truth.beats)
+    assert found.measurements["rr_max_ms"].value == pytest.approx(60_000.0 / rate_bpm, rel=0.05)
+    assert found.measurements["heart_rate_bpm"].value == pytest.approx(rate_bpm, rel=0.03)
+    assert {"qrs_duration_ms", "qt_ms"} <= set(found.measurements)
+
+
+def test_beats_that_are_not_clear_do_not_make_a_slow_heart() -> None:
+    record, _ = simulate("complete_block", 2, noise=0.5, rate_bpm=15.0)
+    signals, fs, peaks = record.signals_mv, record.fs_hz, analyse(record).r_peaks
+    assert slow_heart(signals, fs, peaks)
+    assert not slow_heart(signals, fs, peaks[:2])
+    assert not slow_heart(signals, fs, peaks + np.array([0, 600, 0]))  # the second one is none
+    ordinary = simulate("normal", 2, noise=0.5)[0]
+    assert not slow_heart(ordinary.signals_mv, ordinary.fs_hz, analyse(ordinary).r_peaks)
+
+
+def test_a_heart_that_stops_is_not_measured() -> None:
+    running, stopped = simulate("normal", 2)[0], simulate("asystole", 2)[0]
+    found = analyse(joined(running, stopped))
+    assert found.quality.findings[0] == LOOK
+    assert dict(found.measurements) == {}
 
 
 @pytest.mark.parametrize("samples", [80, 800])

@@ -15,8 +15,6 @@ from teleread.signal.ecg import EcgRecord, analyse, simulate
 
 TRIPLE = ("scp/ecgtoolkit_Example.scp", "hl7aecg/ecgtoolkit_Example.xml", "dicom/ecgtoolkit_Example.dcm")
 LONG_S = 120.0
-# six of its leads hold one value, and what the filters leave of that is rounding, which decides on delineation
-ROUNDING_DECIDES = {"contec_0000050.edf": ("delineation", "measurements", "not_judged")}
 
 
 def real_files(data_dir: Path) -> list[Path]:
@@ -47,10 +45,7 @@ def test_analysed_through_dicom_every_file_gives_the_same_answer(data_dir: Path)
         if record.duration_s > LONG_S:
             continue
         (written,) = write_ecg(record, "dicom", "a").values()
-        before, after = answer(record), answer(read_ecg(written))
-        for part in ROUNDING_DECIDES.get(path.name, ()):
-            del before[part], after[part]
-        assert after == before, path.name
+        assert answer(read_ecg(written)) == answer(record), path.name
 
 
 def test_a_birth_date_gives_the_age_whatever_the_format(data_dir: Path) -> None:
