@@ -159,12 +159,13 @@ class Spool:
             Conflict: ``upload_locked``: another request is adding; ``upload_offset``: the others end elsewhere.
             StorageError: ``disk_full``, ``store_io``.
         """
-        try:
-            file = open(self.folder / upload.place / "bytes", "r+b")  # noqa: SIM115 -- closed below, whatever happens
-        except FileNotFoundError:
-            raise Conflict("upload_offset", "The upload was settled or given up meanwhile.") from None
-        except OSError as error:
-            raise StorageError("store_io", "An upload on its way cannot be written or read.") from error
+        with _disk():
+            try:
+                # where the disk lost them they begin anew, and their sender learns it from the offset
+                handle = os.open(self.folder / upload.place / "bytes", os.O_RDWR | os.O_CREAT, 0o600)
+            except FileNotFoundError:
+                raise Conflict("upload_offset", "The upload was given up meanwhile.") from None
+            file = os.fdopen(handle, "r+b")
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
