@@ -97,25 +97,27 @@ def finish_left(services: Services, spool: Spool) -> int:
 def _land(services: Services, spool: Spool, upload: Upload) -> list[Landed]:
     with spool.open(upload) as file:
         head = file.read(4096)
-        if sniff(head) == "zip" and (landed := _land_members(services, spool, upload)):
+        landed: list[Landed] = []
+        if sniff(head) == "zip" and _land_members(services, spool, upload, landed):
             return landed
         # what cannot be taken apart is landed as it is: a person looks at it, nothing is refused
         # a small archive is looked into for what it is; all else shows it by its first bytes
         if upload.length > (_ZIP_IN_MEMORY_BYTES if sniff(head) == "zip" else _IN_MEMORY_BYTES):
-            return [_land_file(services, upload, file)]
+            return [*landed, _land_file(services, upload, file)]
         with _ROOM:
             file.seek(0)
-            return [_land_files(services, upload, {upload.name: file.read()})]
+            return [*landed, _land_files(services, upload, {upload.name: file.read()})]
 
 
-def _land_members(services: Services, spool: Spool, upload: Upload) -> list[Landed]:
-    """Each recording of an archive by itself; empty where it holds one at most, or is not to be taken apart."""
+def _land_members(services: Services, spool: Spool, upload: Upload, landed: list[Landed]) -> bool:
+    """Each recording of an archive by itself. False where it holds one at most, or is not to be taken apart, or is
+    damaged behind what is in ``landed`` then.
+    """
     try:
         with spool.open(upload) as file, unpack.opened(file) as archive:
             members = unpack.look(archive)
             if len(members.recordings) < 2:
-                return []
-            landed = []
+                return False
             for names in members.recordings:
                 if len(names) > 1 and sum(archive.getinfo(name).file_size for name in names) <= _IN_MEMORY_BYTES:
                     with _ROOM:
@@ -129,10 +131,10 @@ def _land_members(services: Services, spool: Spool, upload: Upload) -> list[Land
                     else:
                         unpack.copy(archive, names[0], member)
                     landed.append(_land_file(services, upload, cast(BinaryIO, member)))
-            return landed
+            return True
     except InputRejected as error:
         log.warning("upload %s is landed as it is: %s", upload.id, error.code)
-        return []
+        return False
 
 
 def _land_group(services: Services, spool: Spool, together: list[Upload]) -> list[Landed]:
