@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.prove.lines_agent import agent_deaths
 from tests.prove.lines_hostile import hostile_archives, many_half_open, mutated_requests
+from tests.prove.lines_outage import outage
 from tests.prove.lines_server import upload_deaths
 
 LINES: dict[str, tuple[int | None, Callable[[], object]]] = {
@@ -14,4 +15,5 @@ LINES: dict[str, tuple[int | None, Callable[[], object]]] = {
     "uploads, mutated requests": (10_000, mutated_requests),
     "uploads, hostile archives": (20, hostile_archives),
     "uploads, half-open and slow": (3, many_half_open),
+    "uploads, a day without a line": (1, outage),
 }
