@@ -40,6 +40,7 @@ _FREE_BYTES = 64 << 20  # what an upload leaves of the disk: landing, catalogue 
 _READ_BYTES = 1 << 20
 LANDING_WAIT_S = 10.0
 _LOCK_PAUSE_S = 0.05
+_TRIES = 5
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +109,19 @@ class Spool:
         """
         if not _ID.match(upload.id) or (upload.sha256 is not None and not _HASH.match(upload.sha256)):
             raise InputRejected("upload_invalid", "The upload announces no proper identifier or hash.")
+        for attempt in range(_TRIES):
+            try:
+                return self._create(upload)
+            except Conflict:
+                # somebody gave up the one of the same bytes at this moment
+                if attempt + 1 == _TRIES:
+                    raise
+        raise AssertionError("every try returned or raised")
+
+    def _create(self, upload: Upload) -> Upload:
         with _disk():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if shutil.disk_usage(self.folder).free < upload.length + _FREE_BYTES:
+            if not upload.settled and shutil.disk_usage(self.folder).free < upload.length + _FREE_BYTES:
                 raise StorageError("disk_full", "The disk has no room for this upload.")
             place = self.folder / upload.place
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -160,11 +171,8 @@ class Spool:
             StorageError: ``disk_full``, ``store_io``.
         """
         with _disk():
-            try:
-                # where the disk lost them they begin anew, and their sender learns it from the offset
-                handle = os.open(self.folder / upload.place / "bytes", os.O_RDWR | os.O_CREAT, 0o600)
-            except FileNotFoundError:
-                raise Conflict("upload_offset", "The upload was given up meanwhile.") from None
+            # where the disk lost them they begin anew, and their sender learns it from the offset
+            handle = os.open(self.folder / upload.place / "bytes", os.O_RDWR | os.O_CREAT, 0o600)
             file = os.fdopen(handle, "r+b")
         with file:
             try:
@@ -218,7 +226,9 @@ class Spool:
 
     def settle(self, upload: Upload, *, receipts: tuple[str, ...] = (), failure: str | None = None) -> Upload:
         """Write down what became of the upload, then let its bytes go."""
-        settled = self._write(replace(upload, receipts=receipts, failure=failure, name=""))
+        settled = replace(upload, receipts=receipts, failure=failure, name="")
+        with suppress(Conflict):  # given up meanwhile: what has landed stays, and its receipts are told
+            self._write(settled)
         with _disk():
             (self.folder / upload.place / "bytes").unlink(missing_ok=True)
         return settled
@@ -267,8 +277,17 @@ class Spool:
         return count
 
     def _remove(self, place: Path) -> None:
-        with _disk(), suppress(FileNotFoundError):
-            shutil.rmtree(place)
+        for attempt in range(_TRIES):
+            try:
+                shutil.rmtree(place)
+                return
+            except FileNotFoundError:
+                if not place.exists():
+                    return
+            except OSError as error:
+                # a request that came at the same time has just put something into it
+                if attempt + 1 == _TRIES:
+                    raise StorageError("store_io", "An upload on its way cannot be removed.") from error
 
     def _write(self, upload: Upload) -> Upload:
         place = self.folder / upload.place
@@ -371,6 +390,9 @@ def _private(path: str, flags: int) -> int:
 def _disk() -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError:
+        # its folder is gone: the sender learns from the next answer that it begins anew
+        raise Conflict("upload_offset", "The upload was given up meanwhile.") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError("disk_full", "The disk is full.") from error
