@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 _SEGMENT = 1460
 _START_S = 10.0
+_UNDER_WAY = 512  # segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,9 @@ class BadLine:
         faults = self.faults
         loop = asyncio.get_running_loop()
         free_at = loop.time()
+        # what is under way: delay takes nothing from the rate
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
+        delivering = asyncio.create_task(self._deliver(under_way, writer, up=up))
         try:
             while piece := await reader.read(_SEGMENT):
                 if faults.bytes_per_s is not None:
@@ -131,20 +135,38 @@ class BadLine:
                     await asyncio.sleep(max(0.0, free_at - loop.time()))
                 if faults.stall_share and self._chance.random() < faults.stall_share:
                     await asyncio.sleep(self._chance.uniform(*faults.stall_s))
-                if faults.latency_s:
-                    await asyncio.sleep(faults.latency_s)
-                writer.write(piece)
-                await writer.drain()
-                if up:
-                    self.up_bytes += len(piece)
-                    self._up_since_cut += len(piece)
-                    if faults.cut_every_bytes is not None and self._up_since_cut >= faults.cut_every_bytes:
-                        self._up_since_cut = 0
-                        self._cut()
-                else:
-                    self.down_bytes += len(piece)
+                await under_way.put((loop.time() + faults.latency_s, piece))
+            await under_way.put((0.0, b""))
+            await delivering
         except (OSError, asyncio.CancelledError):
             return
+        finally:
+            delivering.cancel()
+
+    async def _deliver(
+        self, under_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, *, up: bool
+    ) -> None:
+        faults = self.faults
+        loop = asyncio.get_running_loop()
+        while True:
+            due, piece = await under_way.get()
+            if not piece:
+                return
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
+            try:
+                writer.write(piece)
+                await writer.drain()
+            except OSError:
+                return
+            if not up:
+                self.down_bytes += len(piece)
+                continue
+            self.up_bytes += len(piece)
+            self._up_since_cut += len(piece)
+            if faults.cut_every_bytes is not None and self._up_since_cut >= faults.cut_every_bytes:
+                self._up_since_cut = 0
+                self._cut()
 
 
 class _Pair:
