@@ -17,9 +17,9 @@ PART_SECONDS = 1.0
 """How long one part may take on the line as it is: a more urgent recording waits no longer for it."""
 MIN_PART, MAX_PART = 8 << 10, 4 << 20
 _BLOCK = 4 << 10
-_PATIENCE_S, _LONGEST_PATIENCE_S = 4.0, 40.0
+_PATIENCE_S, _LONGEST_PATIENCE_S = 3.0, 40.0
 """How long a line may say nothing before it counts as dead, beyond what a part takes on it; doubled while it does."""
-_PARTS_PATIENCE = 3.0
+_PARTS_PATIENCE = 2.0  # times what a part of this size took lately
 _LANDING_BYTES_S = 10e6  # slower than any disk on which a whole file is hashed and stored
 _ANSWER_BYTES = 1 << 20
 _VERSION = {"Tus-Resumable": "1.0.0"}

@@ -48,6 +48,7 @@ class BadLine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="bad line", daemon=True)
         self._pairs: set[_Pair] = set()
+        self._muted: list[_Pair] = []
         self.port = 0
         self.up_bytes = 0
         """Bytes that have left towards the server, those of broken connections as well."""
@@ -87,12 +88,20 @@ class BadLine:
     async def _end(self) -> None:
         self._server.close()
         self._cut()
+        # what was cut without a word is ended now
+        for pair in self._muted:
+            pair.end()
         await asyncio.sleep(0)
 
     def _cut(self) -> None:
         self.cuts += bool(self._pairs)
         for pair in list(self._pairs):
-            pair.cut(self.faults.silent)
+            self._cut_pair(pair)
+
+    def _cut_pair(self, pair: _Pair) -> None:
+        if self.faults.silent:
+            self._muted.append(pair)
+        pair.cut(self.faults.silent)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._is_open:
@@ -119,7 +128,7 @@ class BadLine:
 
     def _cut_one(self, pair: _Pair) -> None:
         self.cuts += 1
-        pair.cut(self.faults.silent)
+        self._cut_pair(pair)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
         faults = self.faults

@@ -195,14 +195,18 @@ def test_a_line_that_dies_silently_is_noticed_and_the_upload_gives_way(
     assert set(landed(services)) == {hashlib.sha256(data).hexdigest()}
 
 
-def test_patience_grows_while_a_line_is_silent_and_is_back_with_the_first_answer(lead: Lead) -> None:
-    deaf = Lead("http://127.0.0.1:1")
-    deaf._patience_s = 16.0
-    assert lead._patience_s == 4.0
-    lead._patience_s = 16.0
-    lead.announce(1, {"filename": "a"})
-    assert lead._patience_s == 4.0
-    deaf.close()
+def test_patience_grows_while_a_line_is_silent_and_is_back_with_the_first_answer(port: int, token: str) -> None:
+    with BadLine(port, Faults(silent=True)) as line:
+        far = Lead(f"http://127.0.0.1:{line.port}", token=token)
+        far.announce(1, {"filename": "a"})
+        first = far._patience_s
+        line.cut()
+        with pytest.raises(LineBroken, match="line_silent"):
+            far.announce(1, {"filename": "a"})
+        assert far._patience_s == 2 * first
+        far.announce(1, {"filename": "a"})
+        assert far._patience_s == first
+        far.close()
 
 
 def test_an_upload_that_the_disk_damaged_begins_anew(services: Services, lead: Lead) -> None:
