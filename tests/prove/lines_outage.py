@@ -116,7 +116,7 @@ def live_through(day: Day, folder: Path, seed: int, say: Callable[[str], object]
         say(f"{on_the_way} kills while it drained")
         agent.start()
         wait_for(lambda: agent.waiting == 0, _PATIENCE_S, "drained")
-        agent.end(signal.SIGINT)
+        agent.end()
         rows = _arrivals(lead)
         items = agent.items()
     compare(wanted, rows, {one for item in items for one in item["receipts"]})
