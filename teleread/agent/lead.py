@@ -31,9 +31,11 @@ _FOR_EVER = frozenset({"empty_upload", "upload_too_large"})
 class LineBroken(Exception):
     """The lead hospital cannot be reached, or does not answer as it should; the same again may succeed later."""
 
-    def __init__(self, code: str, *, answered: bool = False) -> None:
+    def __init__(self, code: str, *, answered: bool = False, silent: bool = False) -> None:
         super().__init__(code)
         self.code = code
+        self.silent = silent
+        """Whether nothing more was heard, and the line did not say that it broke."""
         self.answered = answered
         """Whether the lead hospital itself said so: then the line is in order, and others may be sent meanwhile."""
 
@@ -183,7 +185,7 @@ class Lead:
             # a line that died without a word; one that is only slow is given longer the next time
             self.close()
             self._patience_s = min(2 * self._patience_s, _LONGEST_PATIENCE_S)
-            raise LineBroken("line_silent") from error
+            raise LineBroken("line_broken", silent=True) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             raise LineBroken("line_broken") from error

@@ -105,7 +105,7 @@ class Sender:
             except OSError as error:
                 # the disk of this PC, for this one recording
                 log.error("item %s cannot be read or written: %s", item.id, type(error).__name__)
-                self._note_failure("spool_unreadable")
+                self._note_failure("store_io")
                 if self._spool.has_bytes(item):
                     self._put_off(item)
                 else:
