@@ -30,7 +30,7 @@ KEEP = timedelta(days=7)
 """How long an upload to which nothing comes is kept."""
 KEEP_SETTLED = timedelta(hours=1)
 """How long the receipt of a settled upload is kept here; the catalogue knows it for ever."""
-KEEP_SEVERAL = KEEP
+KEEP_SEVERAL = timedelta(days=1)
 """As :data:`KEEP_SETTLED`, where the catalogue cannot tell the receipts from the hash of the bytes that were sent: of
 an archive, or of files that are one recording together."""
 

@@ -20,6 +20,7 @@ _BLOCK = 4 << 10
 _PATIENCE_S, _LONGEST_PATIENCE_S = 3.0, 40.0
 """How long a line may say nothing before it counts as dead, beyond what a part takes on it; doubled while it does."""
 _PARTS_PATIENCE = 2.0  # times what a part of this size took lately
+_SLOWEST_BYTES_S = 1e3
 _LANDING_BYTES_S = 10e6  # slower than any disk on which a whole file is hashed and stored
 _ANSWER_BYTES = 1 << 20
 _VERSION = {"Tus-Resumable": "1.0.0"}
@@ -134,7 +135,10 @@ class Lead:
         if first:
             headers["Content-Type"] = "application/offset+octet-stream"
         landing_s = length / _LANDING_BYTES_S if len(first) == length else 0.0
+        begun = self._clock()
         _, answered = self._ask("POST", "/api/tus", headers, first, landing_s)
+        if len(first) >= MIN_PART:
+            self._learn_rate(len(first), self._clock() - begun)
         return _where(answered.get("location", ""), answered)
 
     def add(self, where: Where, file: BinaryIO, length: int) -> Where:
@@ -185,6 +189,8 @@ class Lead:
             # a line that died without a word; one that is only slow is given longer the next time
             self.close()
             self._patience_s = min(2 * self._patience_s, _LONGEST_PATIENCE_S)
+            if body:
+                self._rate = max(0.5 * self._rate, _SLOWEST_BYTES_S)
             raise LineBroken("line_broken", silent=True) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
