@@ -21,6 +21,7 @@ _PATIENCE_S, _LONGEST_PATIENCE_S = 3.0, 40.0
 """How long a line may say nothing before it counts as dead, beyond what a part takes on it; doubled while it does."""
 _PARTS_PATIENCE = 2.0  # times what a part of this size took lately
 _SLOWEST_BYTES_S = 1e3
+_UNKNOWN_BYTES_S = 4e3  # a line that nothing has gone over yet is not taken for dead too soon
 _LANDING_BYTES_S = 10e6  # slower than any disk on which a whole file is hashed and stored
 _ANSWER_BYTES = 1 << 20
 _VERSION = {"Tus-Resumable": "1.0.0"}
@@ -102,6 +103,7 @@ class Lead:
         self._clock, self._sleep, self._now = clock, sleep, now
         self._connection: http.client.HTTPConnection | None = None
         self._rate = 32e3
+        self._has_learned = False
         self._patience_s = _PATIENCE_S
         self.skew_s: float | None = None
         """Our clock less the lead hospital's, as its last answer showed it."""
@@ -167,6 +169,7 @@ class Lead:
         return found if isinstance(found, dict) else {}
 
     def _learn_rate(self, size: int, seconds: float) -> None:
+        self._has_learned = True
         rate = size / max(seconds, 1e-3)
         # a line that got worse is believed at once, one that got better by and by
         self._rate = min(rate, 0.5 * self._rate + 0.5 * rate) if rate < self._rate else 0.5 * self._rate + 0.5 * rate
@@ -178,7 +181,8 @@ class Lead:
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
-            connection = self._connected(self._patience_s + _PARTS_PATIENCE * len(body) / self._rate + work_s)
+            pace = self._rate if self._has_learned else min(self._rate, _UNKNOWN_BYTES_S)
+            connection = self._connected(self._patience_s + _PARTS_PATIENCE * len(body) / pace + work_s)
             connection.request(method, path, body=self._paced(body) if body else None, headers=headers)
             answer = connection.getresponse()
             data = answer.read(_ANSWER_BYTES)
