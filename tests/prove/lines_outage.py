@@ -143,7 +143,7 @@ def _with_line(day: Day, agent: Agent, lead: LeadHospital, chance: random.Random
     done = 0
     while done < kills and agent.waiting:
         agent.start()
-        time.sleep(chance.uniform(0.3, 2.5))
+        time.sleep(chance.uniform(0.3, 5.0))
         if chance.random() < 0.4:
             lead.end(signal.SIGKILL)
             lead.start()
