@@ -1,6 +1,10 @@
 #!/bin/sh
-# The real peers of the contract tests, from Debian. Installs only what is missing.
+# The real peers of the contract tests: from Debian, and a client by npm as its lockfile names it. Installs only what is missing.
 set -eu
+# an independent client of the uploads, where there is a Node.js; its tests say when there is none
+if command -v npm >/dev/null 2>&1 && [ ! -d tests/tus_js/node_modules/tus-js-client ]; then
+  (cd tests/tus_js && npm ci --ignore-scripts --no-audit --no-fund --silent)
+fi
 MISSING=""
 for package in postgresql chromium orthanc dcmtk dicom3tools ceph-mon ceph-mgr ceph-osd radosgw \
   fonts-noto-cjk strace; do

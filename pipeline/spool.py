@@ -11,11 +11,13 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,12 +29,20 @@ from teleread.errors import Conflict, InputRejected, StorageError
 KEEP = timedelta(days=7)
 """How long an upload to which nothing comes is kept."""
 KEEP_SETTLED = timedelta(hours=1)
-"""How long the receipts of a settled upload are kept here; the catalogue knows them for ever."""
+"""How long the receipt of a settled upload is kept here; the catalogue knows it for ever."""
+KEEP_SEVERAL = timedelta(days=1)
+"""As :data:`KEEP_SETTLED`, where the catalogue cannot tell the receipts from the hash of the bytes that were sent: of
+an archive, or of files that are one recording together."""
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 _FREE_BYTES = 64 << 20  # what an upload leaves of the disk: landing, catalogue and log need some
 _READ_BYTES = 1 << 20
+LANDING_WAIT_S = 10.0
+_LOCK_PAUSE_S = 0.05
+_TRIES = 5
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +84,14 @@ class Upload:
         return bool(self.receipts) or self.failure is not None
 
 
-def upload_id(site_id: str, sha256: str, length: int, group: str | None) -> str:
-    """The id of announced bytes: two tabs, or page and agent, that send the same file meet in one upload."""
-    return hashlib.sha256(f"{site_id}\n{sha256}\n{length}\n{group or ''}".encode()).hexdigest()[:32]
+def upload_id(site_id: str, sha256: str, length: int, group: str | None, name: str = "") -> str:
+    """The id of announced bytes: two tabs, or page and agent, that send the same file meet in one upload.
+
+    Args:
+        name: tells files of a group apart that hold the same bytes.
+    """
+    within = f"{group}\n{name}" if group else ""
+    return hashlib.sha256(f"{site_id}\n{sha256}\n{length}\n{within}".encode()).hexdigest()[:32]
 
 
 class Spool:
@@ -94,9 +109,19 @@ class Spool:
         """
         if not _ID.match(upload.id) or (upload.sha256 is not None and not _HASH.match(upload.sha256)):
             raise InputRejected("upload_invalid", "The upload announces no proper identifier or hash.")
+        for attempt in range(_TRIES):
+            try:
+                return self._create(upload)
+            except Conflict:
+                # somebody gave up the one of the same bytes at this moment
+                if attempt + 1 == _TRIES:
+                    raise
+        raise AssertionError("every try returned or raised")
+
+    def _create(self, upload: Upload) -> Upload:
         with _disk():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if shutil.disk_usage(self.folder).free < upload.length + _FREE_BYTES:
+            if not upload.settled and shutil.disk_usage(self.folder).free < upload.length + _FREE_BYTES:
                 raise StorageError("disk_full", "The disk has no room for this upload.")
             place = self.folder / upload.place
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,7 +142,11 @@ class Spool:
             return _parse(json.loads((self.folder / site_id / identifier / "upload.json").read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError):
+            # the disk has damaged it: its sender announces it anew, and the bytes that came are still checked
+            log.error("upload %s cannot be read back", identifier)
+            return None
+        except OSError as error:
             raise StorageError("store_io", "An upload on its way cannot be read back.") from error
 
     def offset(self, upload: Upload) -> int:
@@ -142,7 +171,9 @@ class Spool:
             StorageError: ``disk_full``, ``store_io``.
         """
         with _disk():
-            file = open(self.folder / upload.place / "bytes", "r+b")  # noqa: SIM115 -- closed below, whatever happens
+            # where the disk lost them they begin anew, and their sender learns it from the offset
+            handle = os.open(self.folder / upload.place / "bytes", os.O_RDWR | os.O_CREAT, 0o600)
+            file = os.fdopen(handle, "r+b")
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -157,6 +188,19 @@ class Spool:
                 with _disk():
                     file.flush()
                     os.fsync(file.fileno())
+
+    @contextmanager
+    def landing(self, upload: Upload, patience_s: float = LANDING_WAIT_S) -> Iterator[bool]:
+        """Be the one that lands an upload; False when somebody else still does after ``patience_s``."""
+        try:
+            handle = os.open(self.folder / upload.place, os.O_RDONLY)
+        except FileNotFoundError:
+            yield False
+            return
+        try:
+            yield _lock(handle, patience_s)
+        finally:
+            os.close(handle)
 
     def open(self, upload: Upload) -> BinaryIO:
         """What has come, to be read."""
@@ -182,50 +226,68 @@ class Spool:
 
     def settle(self, upload: Upload, *, receipts: tuple[str, ...] = (), failure: str | None = None) -> Upload:
         """Write down what became of the upload, then let its bytes go."""
-        settled = self._write(replace(upload, receipts=receipts, failure=failure, name=""))
+        settled = replace(upload, receipts=receipts, failure=failure, name="")
+        with suppress(Conflict):  # given up meanwhile: what has landed stays, and its receipts are told
+            self._write(settled)
         with _disk():
             (self.folder / upload.place / "bytes").unlink(missing_ok=True)
         return settled
 
     def remove(self, upload: Upload) -> None:
         """Forget the upload and its bytes."""
-        with _disk():
-            shutil.rmtree(self.folder / upload.place)
+        self._remove(self.folder / upload.place)
 
     def count(self, site_id: str) -> int:
         """How many uploads of a site are here, those that were settled lately as well."""
-        try:
-            return len(os.listdir(self.folder / site_id))
-        except FileNotFoundError:
-            return 0
+        return len(_names(self.folder / site_id))
 
     def uploads(self, site_id: str | None = None, *, unsettled: bool = False) -> Iterator[Upload]:
         """All uploads, or those of one site, in no order; only those on their way when ``unsettled``."""
-        try:
-            sites = os.listdir(self.folder) if site_id is None else [site_id]
-            names = [(site, name) for site in sites for name in os.listdir(self.folder / site)]
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        for site, name in names:
+        sites = _names(self.folder) if site_id is None else [site_id]
+        for site, name in [(one, name) for one in sites for name in _names(self.folder / one)]:
             # settled ones are many, and known by their missing bytes without being read
             if unsettled and not (self.folder / site / name / "bytes").exists():
                 continue
-            if (found := self.find(site, name)) is not None:
+            try:
+                found = self.find(site, name)
+            except StorageError:
+                log.error("upload %s cannot be read back", name)
+                continue
+            if found is not None:
                 yield found
 
     def expire(self, now: datetime) -> int:
         """Forget uploads to which nothing has come for long, and those settled a while ago; returns how many."""
         count = 0
+        known = set()
         for upload in self.uploads():
-            keep = KEEP_SETTLED if upload.settled else KEEP
+            known.add(upload.place)
             try:
                 touched = (self.folder / upload.place / ("upload.json" if upload.settled else "bytes")).stat().st_mtime
             except FileNotFoundError:
                 continue
-            if touched < (now - keep).timestamp():
+            if touched < (now - _keep(upload)).timestamp():
                 self.remove(upload)
                 count += 1
+        for place in self.folder.glob("*/*"):
+            # begun when the process died, or damaged: nobody was told that anything of it is here
+            if f"{place.parent.name}/{place.name}" not in known and _touched(place) < (now - KEEP).timestamp():
+                self._remove(place)
+                count += 1
         return count
+
+    def _remove(self, place: Path) -> None:
+        for attempt in range(_TRIES):
+            try:
+                shutil.rmtree(place)
+                return
+            except FileNotFoundError:
+                if not place.exists():
+                    return
+            except OSError as error:
+                # a request that came at the same time has just put something into it
+                if attempt + 1 == _TRIES:
+                    raise StorageError("store_io", "An upload on its way cannot be removed.") from error
 
     def _write(self, upload: Upload) -> Upload:
         place = self.folder / upload.place
@@ -279,7 +341,39 @@ class Appender:
 
 def expiry(upload: Upload) -> datetime:
     """When an upload to which nothing comes is forgotten, at the earliest."""
-    return upload.created_at + (KEEP_SETTLED if upload.settled else KEEP)
+    return upload.created_at + _keep(upload)
+
+
+def _keep(upload: Upload) -> timedelta:
+    if not upload.settled:
+        return KEEP
+    return KEEP_SEVERAL if upload.group is not None or len(upload.receipts) > 1 else KEEP_SETTLED
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _touched(place: Path) -> float:
+    try:
+        return max([place.stat().st_mtime, *(one.stat().st_mtime for one in place.iterdir())])
+    except (FileNotFoundError, NotADirectoryError):
+        return float("inf")
+
+
+def _lock(handle: int, patience_s: float) -> bool:
+    ends = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= ends:
+                return False
+            time.sleep(_LOCK_PAUSE_S)
 
 
 def _parse(row: dict[str, Any]) -> Upload:
@@ -296,6 +390,9 @@ def _private(path: str, flags: int) -> int:
 def _disk() -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError:
+        # its folder is gone: the sender learns from the next answer that it begins anew
+        raise Conflict("upload_offset", "The upload was given up meanwhile.") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError("disk_full", "The disk is full.") from error

@@ -12,13 +12,13 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, BinaryIO
 
 from teleread.errors import InputRejected
-from teleread.ingest.formats import kind_of, missing_part, safe_name, sniff
+from teleread.ingest.formats import kind_of, missing_part, safe_name, safe_names, sniff
 
 MAX_MEMBERS = 20_000
 MAX_DIRECTORY_BYTES = MAX_MEMBERS * 512
@@ -32,6 +32,8 @@ _SEARCH_BYTES = 65_557  # an archive's end lies in its last bytes
 _END = b"PK\x05\x06"
 _END_64 = b"PK\x06\x06"
 _LOCATOR_64 = b"PK\x06\x07"
+_ENTRY = b"PK\x01\x02"
+_FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, ValueError, RuntimeError)
 
 
@@ -56,11 +58,11 @@ def opened(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
         InputRejected: ``bundle_broken``, ``bundle_too_many``, ``bundle_too_large``, ``bundle_ratio``,
             ``bundle_bad_name``, ``bundle_encrypted``.
     """
-    _check_directory_size(file)
+    size = _check_directory(file)
     file.seek(0)
     try:
         with zipfile.ZipFile(file) as archive:
-            _check_members(archive.infolist())
+            _check_members(archive.infolist(), size)
             yield archive
     except _BROKEN as error:
         raise InputRejected("bundle_broken", "The ZIP file is damaged, cut off or of an unsupported kind.") from error
@@ -93,12 +95,16 @@ def look(archive: zipfile.ZipFile) -> Members:
 
 def _wfdb_set(archive: zipfile.ZipFile, header: str, infos: dict[str, zipfile.ZipInfo]) -> tuple[str, ...]:
     folder = posixpath.dirname(header)
-    files = {posixpath.basename(header): read(archive, header)}
+    with archive.open(header) as member:
+        files = {posixpath.basename(header): member.read(_HEAD_BYTES)}
+    total = infos[header].file_size
     while (wanted := missing_part(files)) is not None:
         name = posixpath.join(folder, wanted)
-        if name not in infos or sum(map(len, files.values())) + infos[name].file_size > _SET_BYTES:
+        if name not in infos or total + infos[name].file_size > _SET_BYTES:
             break  # what is there is landed all the same; the reader says what is missing
-        files[wanted] = read(archive, name)
+        with archive.open(name) as member:
+            files[wanted] = member.read(_HEAD_BYTES)  # enough to be seen as a header that names more
+        total += infos[name].file_size
     return tuple(posixpath.join(folder, name) for name in files)
 
 
@@ -109,8 +115,35 @@ def read(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-def _check_directory_size(file: BinaryIO) -> None:
-    # zipfile builds an object for every entry of the directory before it can be asked how many there are
+def bundle_to(out: BinaryIO, parts: Mapping[str, Callable[[], IO[bytes]]], piece_bytes: int = 1 << 20) -> None:
+    """Write what :func:`teleread.ingest.formats.bundle` makes of the same files, byte for byte, in constant memory.
+
+    Args:
+        parts: by name, each opened when its turn comes.
+
+    Raises:
+        InputRejected: ``bundle_broken``: a part comes from an archive and is damaged.
+    """
+    names = dict(zip(sorted(parts), safe_names(dict.fromkeys(parts, b"")), strict=True))
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(parts, key=names.__getitem__):
+            info = zipfile.ZipInfo(names[name], _FIXED_DATE)
+            info.create_system = 3
+            info.external_attr = (stat.S_IFREG | 0o600) << 16
+            try:
+                with parts[name]() as source, archive.open(info, "w") as target:
+                    while piece := source.read(piece_bytes):
+                        target.write(piece)
+            except _BROKEN as error:
+                raise InputRejected("bundle_broken", "A file in the ZIP file is damaged.") from error
+
+
+def _check_directory(file: BinaryIO) -> int:
+    """Look at the archive's directory without building anything from it; returns the archive's size.
+
+    zipfile builds an object for every entry before it can be asked how many there are, and it takes the directory from
+    where the end says it is; so do we, whatever else the end claims.
+    """
     size = file.seek(0, os.SEEK_END)
     start = max(0, size - _SEARCH_BYTES)
     file.seek(start)
@@ -119,18 +152,38 @@ def _check_directory_size(file: BinaryIO) -> None:
     if at < 0 or at + 22 > len(tail):
         raise InputRejected("bundle_broken", "The ZIP file has no end: it is cut off or damaged.")
     entries, length = struct.unpack_from("<HI", tail, at + 10)
+    end = start + at
     if tail[max(0, at - 20) : at].startswith(_LOCATOR_64):
         (where,) = struct.unpack_from("<Q", tail, at - 20 + 8)
-        file.seek(min(where, size))
+        end -= 76
+        if end < 0 or where != end:
+            raise InputRejected("bundle_broken", "The end of the ZIP file is damaged.")
+        file.seek(end)
         record = file.read(56)
         if len(record) < 56 or not record.startswith(_END_64):
             raise InputRejected("bundle_broken", "The end of the ZIP file is damaged.")
         entries, length = struct.unpack_from("<QQ", record, 32)
     if entries > MAX_MEMBERS or length > MAX_DIRECTORY_BYTES:
         raise InputRejected("bundle_too_many", f"The ZIP file holds more than {MAX_MEMBERS} files.")
+    if length > end:
+        raise InputRejected("bundle_broken", "The end of the ZIP file is damaged.")
+    file.seek(end - length)
+    _count_entries(file.read(length))
+    return size
 
 
-def _check_members(infos: list[zipfile.ZipInfo]) -> None:
+def _count_entries(directory: bytes) -> None:
+    at = count = 0
+    while at + 46 <= len(directory) and directory.startswith(_ENTRY, at):
+        at += 46 + sum(struct.unpack_from("<HHH", directory, at + 28))
+        count += 1
+        if count > MAX_MEMBERS:
+            raise InputRejected("bundle_too_many", f"The ZIP file holds more than {MAX_MEMBERS} files.")
+
+
+def _check_members(infos: list[zipfile.ZipInfo], size: int) -> None:
+    if sum(info.compress_size for info in infos) > size:
+        raise InputRejected("bundle_broken", "Files in the ZIP file overlap.")
     if len(infos) > MAX_MEMBERS:
         raise InputRejected("bundle_too_many", f"The ZIP file holds more than {MAX_MEMBERS} files.")
     if sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:

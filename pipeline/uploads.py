@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import posixpath
 import tempfile
+import threading
+from dataclasses import replace
+from functools import partial
 from typing import BinaryIO, cast
 
-from teleread.alliance import PRIORITIES, Priority
+from teleread.alliance import PRIORITIES
 from teleread.errors import InputRejected, TelereadError
 from teleread.ingest.formats import sniff
+from teleread.ingest.formats.bundle import MAX_TOTAL_BYTES
 from teleread.pipeline import unpack
 from teleread.pipeline.land import Landed, land, land_file
 from teleread.pipeline.services import Services
@@ -17,7 +21,9 @@ from teleread.pipeline.spool import Spool, Upload
 
 log = logging.getLogger(__name__)
 
-_IN_MEMORY_BYTES = 64 << 20
+_IN_MEMORY_BYTES = 8 << 20
+_ZIP_IN_MEMORY_BYTES = 64 << 20
+_ROOM = threading.BoundedSemaphore(2)  # uploads in memory at once, however many arrive
 _MEMBER_IN_MEMORY_BYTES = 8 << 20
 
 
@@ -34,19 +40,37 @@ def finish(services: Services, spool: Spool, upload: Upload) -> Upload:
     """
     if upload.settled or not spool.is_whole(upload):
         return upload
+    together = _together(spool, upload)
+    # all of a group have the same first one, so none of them is landed beside another
+    with spool.landing(min(together, key=lambda one: one.id)) as alone:
+        found = spool.find(upload.site_id, upload.id)
+        if found is None or found.settled or not alone:
+            return found or upload
+        return _finish(services, spool, found)
+
+
+def _together(spool: Spool, upload: Upload) -> list[Upload]:
+    if upload.group is None:
+        return [upload]
+    return [one for one in spool.uploads(upload.site_id) if one.group == upload.group] or [upload]
+
+
+def _finish(services: Services, spool: Spool, upload: Upload) -> Upload:
+    if not spool.is_whole(upload):
+        return upload
     if upload.sha256 is not None and spool.sha256(upload) != upload.sha256:
         spool.restart(upload)
         raise InputRejected("upload_hash_mismatch", "The bytes that came are not the bytes that were announced.")
     if upload.group is None:
         return spool.settle(upload, receipts=tuple(one.receipt for one in _land(services, spool, upload)))
-    together = [one for one in spool.uploads(upload.site_id) if one.group == upload.group]
+    together = _together(spool, upload)
     if any(one.receipts for one in together):
         # the whole group has landed before, and was cut short while its parts were being settled
         receipts = next(one.receipts for one in together if one.receipts)
     elif len(together) < upload.group_size or not all(spool.is_whole(one) for one in together):
         return upload
     else:
-        receipts = (_land_group(services, spool, together).receipt,)
+        receipts = tuple(one.receipt for one in _land_group(services, spool, together))
     for one in together:
         if not one.settled:
             spool.settle(one, receipts=receipts)
@@ -57,7 +81,11 @@ def finish_left(services: Services, spool: Spool) -> int:
     """Land what was whole when a process died; returns how many were landed."""
     landed = 0
     for upload in spool.uploads(unsettled=True):
-        if upload.settled or not spool.is_whole(upload):
+        if upload.settled:
+            # it died after it had written down the receipts and before it let the bytes go
+            spool.settle(upload, receipts=upload.receipts, failure=upload.failure)
+            continue
+        if not spool.is_whole(upload):
             continue
         try:
             landed += finish(services, spool, upload).settled
@@ -69,72 +97,86 @@ def finish_left(services: Services, spool: Spool) -> int:
 def _land(services: Services, spool: Spool, upload: Upload) -> list[Landed]:
     with spool.open(upload) as file:
         head = file.read(4096)
-        if sniff(head) == "zip" and (landed := _land_members(services, spool, upload)):
+        landed: list[Landed] = []
+        if sniff(head) == "zip" and _land_members(services, spool, upload, landed):
             return landed
         # what cannot be taken apart is landed as it is: a person looks at it, nothing is refused
-        if upload.length > _IN_MEMORY_BYTES:
-            return [
-                land_file(
-                    services,
-                    site_id=upload.site_id,
-                    source="web",
-                    file=file,
-                    clinic_priority=upload.priority,
-                    actor=upload.actor,
-                )
-            ]
-        file.seek(0)
-        return [_land_files(services, upload, {upload.name: file.read()})]
+        # a small archive is looked into for what it is; all else shows it by its first bytes
+        if upload.length > (_ZIP_IN_MEMORY_BYTES if sniff(head) == "zip" else _IN_MEMORY_BYTES):
+            return [*landed, _land_file(services, upload, file)]
+        with _ROOM:
+            file.seek(0)
+            return [*landed, _land_files(services, upload, {upload.name: file.read()})]
 
 
-def _land_members(services: Services, spool: Spool, upload: Upload) -> list[Landed]:
-    """Each recording of an archive by itself; empty where it holds one at most, or is not to be taken apart."""
+def _land_members(services: Services, spool: Spool, upload: Upload, landed: list[Landed]) -> bool:
+    """Each recording of an archive by itself. False where it holds one at most, or is not to be taken apart, or is
+    damaged behind what is in ``landed`` then.
+    """
     try:
         with spool.open(upload) as file, unpack.opened(file) as archive:
             members = unpack.look(archive)
             if len(members.recordings) < 2:
-                return []
-            landed = []
+                return False
             for names in members.recordings:
-                if len(names) > 1:
-                    files = {posixpath.basename(name): unpack.read(archive, name) for name in names}
-                    landed.append(_land_files(services, upload, files))
+                if len(names) > 1 and sum(archive.getinfo(name).file_size for name in names) <= _IN_MEMORY_BYTES:
+                    with _ROOM:
+                        files = {posixpath.basename(name): unpack.read(archive, name) for name in names}
+                        landed.append(_land_files(services, upload, files))
                     continue
                 with tempfile.SpooledTemporaryFile(_MEMBER_IN_MEMORY_BYTES, "w+b", dir=str(spool.folder)) as member:
-                    unpack.copy(archive, names[0], member)
-                    landed.append(
-                        land_file(
-                            services,
-                            site_id=upload.site_id,
-                            source="web",
-                            file=cast(BinaryIO, member),
-                            clinic_priority=upload.priority,
-                            actor=upload.actor,
-                        )
-                    )
-            return landed
+                    if len(names) > 1:
+                        parts = {posixpath.basename(name): partial(archive.open, name) for name in names}
+                        unpack.bundle_to(cast(BinaryIO, member), parts)
+                    else:
+                        unpack.copy(archive, names[0], member)
+                    landed.append(_land_file(services, upload, cast(BinaryIO, member)))
+            return True
     except InputRejected as error:
         log.warning("upload %s is landed as it is: %s", upload.id, error.code)
-        return []
+        return False
 
 
-def _land_group(services: Services, spool: Spool, together: list[Upload]) -> Landed:
-    files = {}
-    for one in together:
-        with spool.open(one) as file:
-            files[one.name] = file.read()
+def _land_group(services: Services, spool: Spool, together: list[Upload]) -> list[Landed]:
     highest = min((one.priority for one in together), key=PRIORITIES.index)
-    return _land_files(services, together[0], files, highest)
+    together = [replace(one, priority=highest) for one in together]
+    total = sum(one.length for one in together)
+    if total > MAX_TOTAL_BYTES or len({one.name for one in together}) != len(together):
+        # too large to be read as one recording: nothing is refused, a person looks at its files
+        landed = []
+        for one in together:
+            with spool.open(one) as file:
+                landed.append(_land_file(services, one, file))
+        return landed
+    if total <= _IN_MEMORY_BYTES:
+        with _ROOM:
+            files = {}
+            for one in together:
+                with spool.open(one) as file:
+                    files[one.name] = file.read()
+            return [_land_files(services, together[0], files)]
+    with tempfile.TemporaryFile("w+b", dir=str(spool.folder)) as whole:
+        unpack.bundle_to(cast(BinaryIO, whole), {one.name: partial(spool.open, one) for one in together})
+        return [_land_file(services, together[0], cast(BinaryIO, whole))]
 
 
-def _land_files(
-    services: Services, upload: Upload, files: dict[str, bytes], priority: Priority | None = None
-) -> Landed:
+def _land_file(services: Services, upload: Upload, file: BinaryIO) -> Landed:
+    return land_file(
+        services,
+        site_id=upload.site_id,
+        source="web",
+        file=file,
+        clinic_priority=upload.priority,
+        actor=upload.actor,
+    )
+
+
+def _land_files(services: Services, upload: Upload, files: dict[str, bytes]) -> Landed:
     return land(
         services,
         site_id=upload.site_id,
         source="web",
         files=files,
-        clinic_priority=priority or upload.priority,
+        clinic_priority=upload.priority,
         actor=upload.actor,
     )

@@ -17,17 +17,29 @@ PART_SECONDS = 1.0
 """How long one part may take on the line as it is: a more urgent recording waits no longer for it."""
 MIN_PART, MAX_PART = 8 << 10, 4 << 20
 _BLOCK = 4 << 10
-_TIMEOUT_S = 20.0
+_PATIENCE_S, _LONGEST_PATIENCE_S = 3.0, 40.0
+"""How long a line may say nothing before it counts as dead, beyond what a part takes on it; doubled while it does."""
+_PARTS_PATIENCE = 2.0  # times what a part of this size took lately
+_SLOWEST_BYTES_S = 1e3
+_UNKNOWN_BYTES_S = 4e3  # a line that nothing has gone over yet is not taken for dead too soon
+_LANDING_BYTES_S = 10e6  # slower than any disk on which a whole file is hashed and stored
 _ANSWER_BYTES = 1 << 20
 _VERSION = {"Tus-Resumable": "1.0.0"}
+
+
+_FOR_EVER = frozenset({"empty_upload", "upload_too_large"})
 
 
 class LineBroken(Exception):
     """The lead hospital cannot be reached, or does not answer as it should; the same again may succeed later."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, *, answered: bool = False, silent: bool = False) -> None:
         super().__init__(code)
         self.code = code
+        self.silent = silent
+        """Whether nothing more was heard, and the line did not say that it broke."""
+        self.answered = answered
+        """Whether the lead hospital itself said so: then the line is in order, and others may be sent meanwhile."""
 
 
 class Refused(Exception):
@@ -40,8 +52,15 @@ class Refused(Exception):
 
     @property
     def for_ever(self) -> bool:
-        """Whether the bytes themselves are refused, and not who sends them or when."""
-        return self.status in {400, 413, 415, 422}
+        """Whether the bytes themselves are refused, and not who sends them or when; by the lead hospital's own code,
+        since something between may answer in its place.
+        """
+        return self.code in _FOR_EVER
+
+    @property
+    def of_sender(self) -> bool:
+        """Whether who sends is refused, so that nothing else would be taken either."""
+        return self.status in {401, 403, 407} or self.status < 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +103,8 @@ class Lead:
         self._clock, self._sleep, self._now = clock, sleep, now
         self._connection: http.client.HTTPConnection | None = None
         self._rate = 32e3
+        self._has_learned = False
+        self._patience_s = _PATIENCE_S
         self.skew_s: float | None = None
         """Our clock less the lead hospital's, as its last answer showed it."""
         self.sent_bytes = 0
@@ -115,7 +136,11 @@ class Lead:
         headers = {**_VERSION, "Upload-Length": str(length), "Upload-Metadata": ",".join(pairs)}
         if first:
             headers["Content-Type"] = "application/offset+octet-stream"
-        _, answered = self._ask("POST", "/api/tus", headers, first)
+        landing_s = length / _LANDING_BYTES_S if len(first) == length else 0.0
+        begun = self._clock()
+        _, answered = self._ask("POST", "/api/tus", headers, first, landing_s)
+        if len(first) >= MIN_PART:
+            self._learn_rate(len(first), self._clock() - begun)
         return _where(answered.get("location", ""), answered)
 
     def add(self, where: Where, file: BinaryIO, length: int) -> Where:
@@ -132,36 +157,49 @@ class Lead:
             "Content-Type": "application/offset+octet-stream",
         }
         begun = self._clock()
-        _, answered = self._ask("PATCH", where.location, headers, piece)
+        is_last = where.offset + len(piece) == length
+        _, answered = self._ask("PATCH", where.location, headers, piece, length / _LANDING_BYTES_S if is_last else 0.0)
         self._learn_rate(len(piece), self._clock() - begun)
         return _where(where.location, answered)
 
     def verdict(self, receipt: str, wait_s: float = 0) -> dict[str, Any]:
         """What has become of what was sent under a receipt."""
-        body, _ = self._ask("GET", f"/api/receipts/{receipt}?wait={wait_s:g}", {}, b"")
+        body, _ = self._ask("GET", f"/api/receipts/{receipt}?wait={wait_s:g}", {}, b"", wait_s)
         found = body.get("verdict") if isinstance(body, dict) else None
         return found if isinstance(found, dict) else {}
 
     def _learn_rate(self, size: int, seconds: float) -> None:
+        self._has_learned = True
         rate = size / max(seconds, 1e-3)
         # a line that got worse is believed at once, one that got better by and by
         self._rate = min(rate, 0.5 * self._rate + 0.5 * rate) if rate < self._rate else 0.5 * self._rate + 0.5 * rate
 
-    def _ask(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[Any, dict[str, str]]:
+    def _ask(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, work_s: float = 0.0
+    ) -> tuple[Any, dict[str, str]]:
         headers = {"Accept": "application/json", "Content-Length": str(len(body)), **headers}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
-            connection = self._connected()
+            pace = self._rate if self._has_learned else min(self._rate, _UNKNOWN_BYTES_S)
+            connection = self._connected(self._patience_s + _PARTS_PATIENCE * len(body) / pace + work_s)
             connection.request(method, path, body=self._paced(body) if body else None, headers=headers)
             answer = connection.getresponse()
             data = answer.read(_ANSWER_BYTES)
         except ssl.SSLCertVerificationError as error:
             self.close()
             raise LineBroken("server_not_trusted") from error
-        except (OSError, http.client.HTTPException) as error:
+        except TimeoutError as error:
+            # a line that died without a word; one that is only slow is given longer the next time
+            self.close()
+            self._patience_s = min(2 * self._patience_s, _LONGEST_PATIENCE_S)
+            if body:
+                self._rate = max(0.5 * self._rate, _SLOWEST_BYTES_S)
+            raise LineBroken("line_broken", silent=True) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             raise LineBroken("line_broken") from error
+        self._patience_s = _PATIENCE_S
         answered = {name.lower(): value for name, value in answer.getheaders()}
         self._learn_skew(answered.get("date"))
         if answer.will_close:
@@ -172,17 +210,19 @@ class Lead:
         code = refusal.get("error", {}).get("code") if isinstance(refusal, dict) else None
         if answer.status >= 500 or answer.status in {408, 409, 423, 429, 460}:
             self.close()
-            raise LineBroken(code or f"http_{answer.status}")
+            raise LineBroken(code or f"http_{answer.status}", answered=code is not None)
         raise Refused(code or f"http_{answer.status}", answer.status)
 
-    def _connected(self) -> http.client.HTTPConnection:
+    def _connected(self, timeout_s: float) -> http.client.HTTPConnection:
         if self._connection is None:
             if self._secure:
                 self._connection = http.client.HTTPSConnection(
-                    self._host, self._port, timeout=_TIMEOUT_S, context=self._context
+                    self._host, self._port, timeout=timeout_s, context=self._context
                 )
             else:
-                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
+        elif self._connection.sock is not None:
+            self._connection.sock.settimeout(timeout_s)
         return self._connection
 
     def _paced(self, body: bytes) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from teleread.agent.spool import Item, Spool
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+LONGEST_URGENT_PAUSE_S = 10.0
 _IDLE_S = 5.0
 
 
@@ -36,6 +37,7 @@ class Sender:
 
     Args:
         now: seconds since 1970 by this PC.
+        clock: seconds that only go on.
         chance: of the pauses, so that clinics that lost their line together do not come back together.
     """
 
@@ -45,6 +47,7 @@ class Sender:
         lead: Lead,
         *,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         chance: random.Random | None = None,
         first_pause_s: float = FIRST_PAUSE_S,
         longest_pause_s: float = LONGEST_PAUSE_S,
@@ -56,7 +59,10 @@ class Sender:
         self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
         self._stopped = threading.Event()
+        self._clock = clock
         self._begun: set[str] = set()
+        self._later: dict[str, tuple[float, int, bool]] = {}
+        """Items that failed while the line was in order: until when, how often, whether urgent then."""
         self.progress = Progress()
 
     def stop(self) -> None:
@@ -69,26 +75,67 @@ class Sender:
         """Send until stopped."""
         failures = 0
         while not self._stopped.is_set():
-            item = next(iter(self._spool.queued()), None)
+            known = self._urgent()
+            item = self._first()
             if item is None:
-                self._wait(_IDLE_S)
+                self._wait(self._until_next(), known if self._later else None)
                 continue
             try:
                 self.send(item)
                 failures = 0
+                self._later.pop(item.id, None)
             except LineBroken as error:
                 self._note_failure(error.code)
-                self._wait(self._pause(failures), for_urgent=True)
-                failures += 1
+                if error.answered:
+                    # the line is in order and this one is in the way of none: others are sent meanwhile
+                    self._put_off(item)
+                    failures = 0
+                else:
+                    self._wait(self._pause(failures), known)
+                    failures += 1
             except Refused as error:
                 self._note_failure(error.code)
-                if error.for_ever:
-                    log.error("item %s is refused: %s", item.id, error.code)
-                    self._spool.update(item.id, state="refused", failure=error.code)
-                else:
+                if error.for_ever or (error.code == "upload_hash_mismatch" and not self._spool.is_sound(item)):
+                    self._give_up(item, error.code if error.for_ever else "spool_damaged")
+                elif error.of_sender:
                     # who sends is not known there now; the recording waits and is not at fault
-                    self._wait(self._longest_pause_s, for_urgent=True)
+                    self._wait(self._longest_pause_s, known)
+                else:
+                    self._put_off(item)
+            except OSError as error:
+                # the disk of this PC, for this one recording
+                log.error("item %s cannot be read or written: %s", item.id, type(error).__name__)
+                self._note_failure("store_io")
+                if self._spool.has_bytes(item):
+                    self._put_off(item)
+                else:
+                    self._give_up(item, "spool_damaged")
         self._lead.close()
+
+    def _first(self) -> Item | None:
+        """What is to be sent now: the first in order that is not put off."""
+        moment = self._clock()
+        queued = self._spool.queued()
+        self._later = {one.id: self._later[one.id] for one in queued if one.id in self._later}
+        return next((one for one in queued if self._put_off_until(one) <= moment), None)
+
+    def _put_off_until(self, item: Item) -> float:
+        until, _, was_urgent = self._later.get(item.id, (0.0, 0, True))
+        return until if was_urgent or not item.urgent else 0.0
+
+    def _until_next(self) -> float:
+        return min([_IDLE_S, *(max(until - self._clock(), 0.01) for until, _, _ in self._later.values())])
+
+    def _put_off(self, item: Item) -> None:
+        _, times, _ = self._later.get(item.id, (0.0, 0, False))
+        self._later[item.id] = (self._clock() + self._pause(times), times + 1, item.urgent)
+
+    def _urgent(self) -> set[str]:
+        return {one.id for one in self._spool.queued() if one.urgent}
+
+    def _give_up(self, item: Item, code: str) -> None:
+        log.error("item %s is refused: %s", item.id, code)
+        self._spool.update(item.id, state="refused", failure=code)
 
     def send(self, item: Item) -> bool:
         """Send one item, or as much of it as there is before a more urgent one; True when it was acknowledged.
@@ -122,14 +169,14 @@ class Sender:
             receipts = where.receipts or receipts
         if not receipts:
             # whole there and not landed yet: it is asked again, and nothing of it is sent again
-            raise LineBroken("not_landed_yet")
+            raise LineBroken("not_landed_yet", answered=True)
         self._spool.acknowledged(item, receipts, self._now())
         self._begun.difference_update(one.sha256 for one in item.files)
         self.progress = Progress(heard_at=self._now())
         return True
 
     def _must_give_way(self, item: Item) -> bool:
-        first = next(iter(self._spool.queued()), item)
+        first = self._first() or item
         return first.urgent and not item.urgent
 
     def _heard(self, sent: int) -> None:
@@ -144,17 +191,18 @@ class Sender:
             self.progress.failing_since = self._now()
 
     def _pause(self, failures: int) -> float:
-        longest = min(self._longest_pause_s, self._first_pause_s * 2.0 ** min(failures, 16))
+        limit = min(self._longest_pause_s, LONGEST_URGENT_PAUSE_S) if self._urgent() else self._longest_pause_s
+        longest = min(limit, self._first_pause_s * 2.0 ** min(failures, 16))
         return self._chance.uniform(0.1 * longest, longest)
 
-    def _wait(self, seconds: float, *, for_urgent: bool = False) -> None:
-        """Wait, but not when something is put into the spool; while the line fails only something urgent counts."""
-        urgent = {one.id for one in self._spool.queued() if one.urgent}
+    def _wait(self, seconds: float, known: set[str] | None = None) -> None:
+        """Wait, but not when something is put into the spool; only something urgent that is not ``known`` counts when
+        those are given.
+        """
         ends = time.monotonic() + seconds
         with self._spool.changed:
             while not self._stopped.is_set() and (left := ends - time.monotonic()) > 0:
-                queued = self._spool.queued()
-                if any(one.urgent and one.id not in urgent for one in queued) or (queued and not for_urgent):
+                if self._spool.queued() if known is None else self._urgent() - known:
                     return
                 self._spool.changed.wait(left)
 

@@ -39,6 +39,7 @@ class Item:
         form: what the clinic says about the patient's state, by field.
         verdict: of the quality, as the agent or the lead hospital judged it; empty while nobody has.
         failure: code of the last refusal or failure; empty while there was none.
+        number: counts what was taken; the clock may jump by years.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Item:
     form: Mapping[str, str] = field(default_factory=dict)
     failure: str = ""
     sent_at: float = 0.0
+    number: int = 0
 
     @property
     def size(self) -> int:
@@ -58,9 +60,9 @@ class Item:
         return sum(one.size for one in self.files)
 
     @property
-    def order(self) -> tuple[bool, float, int]:
-        """Urgent first, then as they came, then the smaller."""
-        return (not self.urgent, self.seen_at, self.size)
+    def order(self) -> tuple[bool, int, float]:
+        """Urgent first, then as they came, whatever the clock of this PC did meanwhile."""
+        return (not self.urgent, self.number, self.seen_at)
 
 
 class Spool:
@@ -98,8 +100,7 @@ class Spool:
         return self._add(parts, urgent, seen_at, copy)
 
     def _add(self, parts: tuple[File, ...], urgent: bool, seen_at: float, copy: Any) -> Item:
-        names = "\n".join(f"{one.sha256} {one.size} {one.name if len(parts) > 1 else ''}" for one in parts)
-        item = Item(hashlib.sha256(names.encode()).hexdigest()[:32], parts, urgent, seen_at)
+        item = Item(_identify(parts), parts, urgent, seen_at)
         with self.changed:
             known = self._items.get(item.id)
             if known is not None and not (known.state == "refused" or (urgent and not known.urgent)):
@@ -111,7 +112,10 @@ class Spool:
                     copy(n, place / str(n))
                 sync_folder(place.parent)
             # what was sent as routine and comes again as urgent is announced again: the lead hospital raises it
-            return self._keep(item if known is None else replace(known, urgent=urgent, state="queued", failure=""))
+            if known is not None:
+                return self._keep(replace(known, urgent=urgent or known.urgent, state="queued", failure=""))
+            number = max((one.number for one in self._items.values()), default=0) + 1
+            return self._keep(replace(item, number=number))
 
     def update(self, identifier: str, **changes: Any) -> Item | None:
         """Write down what has changed; None when the item is gone."""
@@ -122,13 +126,32 @@ class Spool:
     def acknowledged(self, item: Item, receipts: Iterable[str], at: float) -> None:
         """The lead hospital holds the bytes under these receipts: ours may go, and go after that is written down."""
         with self.changed:
-            self._keep(replace(self._items[item.id], state="sent", receipts=tuple(receipts), failure="", sent_at=at))
-            for n in range(len(item.files)):
-                (self.folder / "items" / item.id / str(n)).unlink(missing_ok=True)
+            current = self._items[item.id]
+            if current.urgent and not item.urgent:
+                # it became urgent while it was sent as routine: it is announced again, and the lead hospital raises it
+                self._keep(replace(current, receipts=tuple(receipts)))
+                return
+            sent = self._keep(replace(current, state="sent", receipts=tuple(receipts), failure="", sent_at=at))
+            self._drop_bytes(sent)
+
+    def _drop_bytes(self, item: Item) -> None:
+        for n in range(len(item.files)):
+            self.path(item, n).unlink(missing_ok=True)
 
     def path(self, item: Item, n: int) -> Path:
         """Where the bytes of one of its files are."""
         return self.folder / "items" / item.id / str(n)
+
+    def has_bytes(self, item: Item) -> bool:
+        """Whether the disk still has all files of an item."""
+        return all(self.path(item, n).exists() for n in range(len(item.files)))
+
+    def is_sound(self, item: Item) -> bool:
+        """Whether the bytes of an item are still those that were taken."""
+        try:
+            return all(_measure(self.path(item, n)) == (one.sha256, one.size) for n, one in enumerate(item.files))
+        except OSError:
+            return False
 
     def find(self, identifier: str) -> Item | None:
         """The item of that id."""
@@ -163,15 +186,52 @@ class Spool:
         found = []
         places = (self.folder / "items").iterdir() if (self.folder / "items").is_dir() else ()
         for place in places:
-            row = read_json(place / "item.json")
-            if row is None:
-                if self._owner:
-                    # cut short before it was written down: nobody was told of it, and it is still in its own folder
-                    shutil.rmtree(place, ignore_errors=True)
+            item = _read(place)
+            if item is None and self._owner:
+                item = self._without_item(place)
+            if item is None:
                 continue
-            files = tuple(File(**one) for one in row.pop("files"))
-            found.append(Item(files=files, receipts=tuple(row.pop("receipts")), **row))
+            found.append(item)
+            if self._owner:
+                for draft in place.glob("*.part"):
+                    draft.unlink()  # of a process that died while it wrote
+                if item.state == "sent":
+                    self._drop_bytes(item)  # it died between the acknowledgement and this
         return found
+
+    def _without_item(self, place: Path) -> Item | None:
+        """What is to become of bytes of which nothing is written down, or nothing that can be read."""
+        if not (place / "item.json").exists():
+            # cut short before it was written down: nobody was told of it, and it is still in its own folder
+            shutil.rmtree(place, ignore_errors=True)
+            return None
+        # the disk has damaged what was written down. The bytes may be the only ones: a single file is sent, since its
+        # hash says that it is whole; of several it is not known which they are, and a person must look
+        if (place / "0").exists() and not (place / "1").exists():
+            sha256, size = _measure(place / "0")
+            file = File("recording", sha256, size)
+            if _identify((file,)) == place.name:
+                item = Item(place.name, (file,), True, (place / "0").stat().st_mtime)
+                write_json(place / "item.json", asdict(item))
+                return item
+        aside = self.folder / "damaged"
+        aside.mkdir(exist_ok=True)
+        os.replace(place, aside / place.name)
+        return None
+
+
+def _identify(parts: tuple[File, ...]) -> str:
+    names = "\n".join(f"{one.sha256} {one.size} {one.name if len(parts) > 1 else ''}" for one in parts)
+    return hashlib.sha256(names.encode()).hexdigest()[:32]
+
+
+def _read(place: Path) -> Item | None:
+    row = read_json(place / "item.json")
+    try:
+        files = tuple(File(**one) for one in row.pop("files"))
+        return Item(files=files, receipts=tuple(row.pop("receipts")), **row)
+    except (AttributeError, KeyError, TypeError):
+        return None
 
 
 def _measure(path: Path) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 _SEGMENT = 1460
 _START_S = 10.0
+_UNDER_WAY = 512  # segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class BadLine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="bad line", daemon=True)
         self._pairs: set[_Pair] = set()
+        self._muted: list[_Pair] = []
         self.port = 0
         self.up_bytes = 0
         """Bytes that have left towards the server, those of broken connections as well."""
@@ -86,12 +88,20 @@ class BadLine:
     async def _end(self) -> None:
         self._server.close()
         self._cut()
+        # what was cut without a word is ended now
+        for pair in self._muted:
+            pair.end()
         await asyncio.sleep(0)
 
     def _cut(self) -> None:
         self.cuts += bool(self._pairs)
         for pair in list(self._pairs):
-            pair.cut(self.faults.silent)
+            self._cut_pair(pair)
+
+    def _cut_pair(self, pair: _Pair) -> None:
+        if self.faults.silent:
+            self._muted.append(pair)
+        pair.cut(self.faults.silent)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._is_open:
@@ -118,12 +128,15 @@ class BadLine:
 
     def _cut_one(self, pair: _Pair) -> None:
         self.cuts += 1
-        pair.cut(self.faults.silent)
+        self._cut_pair(pair)
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
         faults = self.faults
         loop = asyncio.get_running_loop()
         free_at = loop.time()
+        # what is under way: delay takes nothing from the rate
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
+        delivering = asyncio.create_task(self._deliver(under_way, writer, up=up))
         try:
             while piece := await reader.read(_SEGMENT):
                 if faults.bytes_per_s is not None:
@@ -131,20 +144,38 @@ class BadLine:
                     await asyncio.sleep(max(0.0, free_at - loop.time()))
                 if faults.stall_share and self._chance.random() < faults.stall_share:
                     await asyncio.sleep(self._chance.uniform(*faults.stall_s))
-                if faults.latency_s:
-                    await asyncio.sleep(faults.latency_s)
-                writer.write(piece)
-                await writer.drain()
-                if up:
-                    self.up_bytes += len(piece)
-                    self._up_since_cut += len(piece)
-                    if faults.cut_every_bytes is not None and self._up_since_cut >= faults.cut_every_bytes:
-                        self._up_since_cut = 0
-                        self._cut()
-                else:
-                    self.down_bytes += len(piece)
+                await under_way.put((loop.time() + faults.latency_s, piece))
+            await under_way.put((0.0, b""))
+            await delivering
         except (OSError, asyncio.CancelledError):
             return
+        finally:
+            delivering.cancel()
+
+    async def _deliver(
+        self, under_way: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, *, up: bool
+    ) -> None:
+        faults = self.faults
+        loop = asyncio.get_running_loop()
+        while True:
+            due, piece = await under_way.get()
+            if not piece:
+                return
+            if due > loop.time():
+                await asyncio.sleep(due - loop.time())
+            try:
+                writer.write(piece)
+                await writer.drain()
+            except OSError:
+                return
+            if not up:
+                self.down_bytes += len(piece)
+                continue
+            self.up_bytes += len(piece)
+            self._up_since_cut += len(piece)
+            if faults.cut_every_bytes is not None and self._up_since_cut >= faults.cut_every_bytes:
+                self._up_since_cut = 0
+                self._cut()
 
 
 class _Pair:

@@ -15,7 +15,11 @@ from teleread.pipeline.services import Services
 from tests.fault import faults, scenario, twins
 from tests.fault.state import look
 from tests.fault.steps import Stepped, Steps, number_databases, number_requests
+from tests.fault.uploads import files as uploaded_files
+from tests.fault.uploads import upload_run
 from tests.fault.world import Clock, Step, World, no_step, open_services
+
+__all__ = ["first_run", "second_run", "stubborn_run", "upload_run", "warm_up"]
 
 Say = Callable[[dict[str, Any]], None]
 _TRIES = 60
@@ -28,6 +32,7 @@ def warm_up() -> None:
     for name in _MODULES:
         importlib.import_module(name)
     scenario.deliveries()
+    uploaded_files()
 
 
 def opened(request: dict[str, Any], pool: Any, clock: Clock, step: Step = no_step) -> Services:

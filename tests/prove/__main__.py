@@ -17,6 +17,7 @@ from tests.prove import vault
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
+from tests.prove.lines import LINES
 from tests.prove.mutations import MUTATED
 from tests.prove.objects import damaged_objects, two_gigabytes
 from tests.prove.rot import flipped_bits
@@ -61,6 +62,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     **EVERY_STEP,
     **EVERY_CALL,
     **BOUNDARY,
+    **LINES,
     "audit mutations": (1_000, audit_mutations),
     "flipped bits": (2_000, flipped_bits),
     "killed backups": (90, killed_backups),

@@ -105,7 +105,7 @@ def test_the_same_bytes_are_one_item_and_rise_when_they_come_again_as_urgent(spo
 def test_urgent_goes_first_then_as_they_came(spool: Spool) -> None:
     for seen_at, urgent in ((1.0, False), (2.0, True), (0.5, False), (3.0, True)):
         spool.add({"a": str(seen_at).encode()}, urgent=urgent, seen_at=seen_at)
-    assert [one.seen_at for one in spool.queued()] == [2.0, 3.0, 0.5, 1.0]
+    assert [one.seen_at for one in spool.queued()] == [2.0, 3.0, 1.0, 0.5]
 
 
 class Moment:

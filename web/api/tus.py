@@ -23,6 +23,7 @@ from email.utils import format_datetime
 from typing import Annotated
 
 from fastapi import APIRouter
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -33,6 +34,7 @@ from teleread.pipeline.land import land_again
 from teleread.pipeline.spool import Spool, Upload, expiry, upload_id
 from teleread.pipeline.uploads import finish
 from teleread.storage import agents
+from teleread.storage.catalogue.schema import arrivals
 from teleread.web import sending
 from teleread.web.errors import NotFound
 from teleread.web.limits import CHUNK_WAIT_S
@@ -172,12 +174,15 @@ def _begin(spool: Spool, seat: Seat, length: int, announced: _Announced) -> Uplo
         created_at=services.clock(),
     )
     if announced.sha256 is not None:
-        upload = replace(upload, id=upload_id(site_id, announced.sha256, length, announced.group))
+        name = announced.name if announced.group else ""
+        upload = replace(upload, id=upload_id(site_id, announced.sha256, length, announced.group, name))
         if announced.group is None and (known := _known(seat, announced.sha256, priority)) is not None:
             return spool.create(replace(upload, receipts=(known,)))
         found = spool.find(site_id, upload.id)
         if found is not None and not found.settled:
             return spool.raise_priority(found, priority) if _higher(priority, found.priority) else found
+        if found is not None and _still_held(seat, found, priority):
+            return found
         if found is not None:
             spool.remove(found)
     if priority != "urgent" and spool.count(site_id) >= OPEN_AT_ONCE:
@@ -189,6 +194,14 @@ def _known(seat: Seat, sha256: str, priority: Priority) -> str | None:
     """The receipt of bytes that have landed before; a higher priority than then is taken."""
     known = land_again(seat.services, site_id=seat.site_id, sha256=sha256, clinic_priority=priority, actor=seat.name)
     return None if known is None else known.receipt
+
+
+def _still_held(seat: Seat, upload: Upload, priority: Priority) -> bool:
+    """Whether all that a settled upload has become is here still; a higher priority than then is taken."""
+    with seat.services.catalogue.read() as conn:
+        rows = conn.execute(select(arrivals.c.sha256).where(arrivals.c.receipt.in_(upload.receipts))).all()
+    held = [_known(seat, row.sha256, priority) for row in rows]
+    return len(held) == len(upload.receipts) > 0 and None not in held
 
 
 async def _take(request: Request, seat: Seat, upload: Upload, offset: int) -> Upload:
