@@ -78,6 +78,7 @@ CODES = (
     "folder_gone",
     "agent_disk_full",
     "agent_failed",
+    "spool_damaged",
     "disk_full",
     "store_io",
     "store_unavailable",

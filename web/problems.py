@@ -135,6 +135,10 @@ _SINGLE: dict[str, Problem] = {
         N_("The file is larger than this page takes."),
         N_("Send one recording at a time; telephone if it is urgent."),
     ),
+    "spool_damaged": Problem(
+        N_("The recording was damaged on this PC's disk before it could be sent."),
+        N_("Record the ECG again. If it is urgent, telephone now."),
+    ),
     "line_broken": Problem(
         N_("The line to the lead hospital is broken."),
         N_("Nothing to do: it is sent by itself once the line is back. If it is urgent, telephone now."),

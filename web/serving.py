@@ -12,14 +12,14 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from teleread.settings import Settings
 from teleread.web.certificates import Identity, given_identity, own_identity
+from teleread.web.patience import PatientProtocol
 from teleread.web.security import CERTIFICATE, is_loopback
 
 
-class CertificateProtocol(H11Protocol):
+class CertificateProtocol(PatientProtocol):
     """HTTP over TLS that tells the application which certificate the other side has proved to hold."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]

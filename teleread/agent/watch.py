@@ -7,6 +7,7 @@ together. What is in a folder named ``urgent`` (or 紧急) is urgent.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -27,6 +28,7 @@ DEPTH = 4
 URGENT_FOLDERS = frozenset({"urgent", "紧急", "急诊"})
 _UNFINISHED = (".part", ".tmp", ".temp", ".crdownload", ".filepart", "~")
 _HEADER_BYTES = 64 << 10
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _IN_MEMORY_BYTES = 32 << 20
 
 Sign = tuple[int, int]
@@ -69,7 +71,7 @@ class Watcher:
         """One look; returns how many recordings were taken.
 
         Raises:
-            OSError: the folder itself cannot be read.
+            OSError: the folder itself cannot be read, or this PC's disk takes nothing more.
         """
         present = dict(_walk(self._folder))
         moment = self._clock()
@@ -134,6 +136,8 @@ class Watcher:
             else:
                 self._spool.add_paths(paths, urgent=urgent, seen_at=self._now())
         except OSError as error:
+            if error.errno in _DISK:
+                raise  # every file would fail so: it is said on the page
             # held open by the program that writes it, or the share went away: the next look tries again
             log.warning("a file in the watched folder cannot be taken yet: %s", type(error).__name__)
             return 0

@@ -88,7 +88,7 @@ def run_serve(_options: argparse.Namespace) -> int:
     import uvicorn
 
     from teleread.services import utc_now
-    from teleread.web import certificates, serving
+    from teleread.web import certificates, patience, serving
 
     settings = load_settings()
     # libraries only warn, whatever the level: pynetdicom's and pydicom's lines may hold a patient's data
@@ -98,10 +98,11 @@ def run_serve(_options: argparse.Namespace) -> int:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S%z",
     )
-    options: dict[str, Any] = {}
+    patience.raise_file_limit()
+    options: dict[str, Any] = {"http": patience.PatientProtocol}
     if serving.tls_wanted(settings):
         own = serving.identity(settings, utc_now())
-        options = serving.tls_options(own, certificates.agents_authority(settings.home / "tls", utc_now()))
+        options |= serving.tls_options(own, certificates.agents_authority(settings.home / "tls", utc_now()))
         print(f"certificate SHA-256 {certificates.fingerprint_words(own.fingerprint)}", flush=True)
     config = uvicorn.Config(
         "teleread.web.app:create_default_app",

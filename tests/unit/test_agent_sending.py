@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import threading
@@ -306,3 +307,20 @@ def test_an_address_without_a_host_is_refused() -> None:
         Lead("ftp://x")
     with pytest.raises(LineBroken):
         Lead("http://127.0.0.1:9").verdict("X")
+
+
+def test_a_full_disk_is_said_and_what_came_is_taken_once_there_is_room(
+    watcher: Watcher, folder: Path, spool: Spool, moment: Moment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a").write_bytes(b"1")
+    watcher.look()
+    moment.now += STILL_S
+
+    def full(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(spool, "add", full)
+        with pytest.raises(OSError, match="full"):
+            watcher.look()
+    assert watcher.look() == 1
