@@ -95,5 +95,6 @@ MEANINGS: dict[str, Meaning] = {
     "set_password": Meaning("update", _SYSTEM),
     "invite_agent": Meaning("create", _SYSTEM),
     "enrol_agent": Meaning("create", _SYSTEM),
+    "renew_agent": Meaning("update", _SYSTEM),
     "revoke_agent": Meaning("delete", _SYSTEM),
 }

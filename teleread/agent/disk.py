@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import threading
@@ -12,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 _TRIES, _PAUSE_S = 20, 0.05
+
+
+# not every system has every one of these
+FULL = frozenset(getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS") if hasattr(errno, name))
+"""Errors of a disk that takes nothing more, whatever is written."""
 
 
 def private_folder(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import json
 import logging
@@ -19,7 +18,7 @@ from typing import Any
 
 from teleread.agent import home
 from teleread.agent.crew import Crew, at_work
-from teleread.agent.disk import private_folder, read_json, write_json
+from teleread.agent.disk import FULL, private_folder, read_json, write_json
 from teleread.agent.follow import Assessor, Follower
 from teleread.agent.judge import Judge
 from teleread.agent.lead import LineBroken, Refused
@@ -33,7 +32,6 @@ LOOK_EVERY_S = 1.0
 KEEP_SENT_S = 30 * 86400.0
 _STATUS_EVERY_S = 2.0
 _OK, _USAGE, _REJECTED, _PEER, _INTERNAL, _STOPPED = 0, 2, 3, 4, 5, 130
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS}) if hasattr(errno, "EDQUOT") else frozenset({errno.ENOSPC})
 _LOW_BYTES = 64 << 20
 _NEW_INVITATION = (
     "What is saved stays here and is not lost; ask its engineer for a new invitation, and --enrol with it."
@@ -196,7 +194,7 @@ def _watch(options: argparse.Namespace, identity: home.Identity, spool: Spool, c
         try:
             watcher.look()
         except OSError as error:
-            trouble = "agent_disk_full" if error.errno in _FULL else "folder_gone"
+            trouble = "agent_disk_full" if error.errno in FULL else "folder_gone"
         trouble = trouble or ("agent_disk_full" if _is_low(options.home) else "")
         if trouble != crew.trouble:
             logging.warning("the watched folder or this PC's disk: %s", trouble or "in order again")

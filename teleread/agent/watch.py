@@ -7,7 +7,6 @@ together. What is in a folder named ``urgent`` (or 紧急) is urgent.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import stat
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from teleread.agent.disk import read_json, write_json
+from teleread.agent.disk import FULL, read_json, write_json
 from teleread.agent.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -28,7 +27,6 @@ DEPTH = 4
 URGENT_FOLDERS = frozenset({"urgent", "紧急", "急诊"})
 _UNFINISHED = (".part", ".tmp", ".temp", ".crdownload", ".filepart", "~")
 _HEADER_BYTES = 64 << 10
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _IN_MEMORY_BYTES = 32 << 20
 
 Sign = tuple[int, int]
@@ -136,7 +134,7 @@ class Watcher:
             else:
                 self._spool.add_paths(paths, urgent=urgent, seen_at=self._now())
         except OSError as error:
-            if error.errno in _DISK:
+            if error.errno in FULL:
                 raise  # every file would fail so: it is said on the page
             # held open by the program that writes it, or the share went away: the next look tries again
             log.warning("a file in the watched folder cannot be taken yet: %s", type(error).__name__)

@@ -341,7 +341,9 @@ def decide_about_identities(nurse: httpx.Client, reader: httpx.Client, path: str
     assert nurse.post(seen).status_code == 303
 
 
-def test_every_declared_audit_event_is_written(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
+def test_every_declared_audit_event_is_written(
+    web: Web, nurse: httpx.Client, reader: httpx.Client, clock: Clock
+) -> None:
     upload(nurse, {"a.dcm": named_ecg("A")})
     receipt = upload(nurse, {"b.dcm": BROKEN_DICOM}).json()["receipt"]
     nurse.get(f"/receipts/{receipt}")
@@ -364,7 +366,11 @@ def test_every_declared_audit_event_is_written(web: Web, nurse: httpx.Client, re
     decide_about_identities(nurse, reader, path)
     with web.services.catalogue.write() as conn:
         code = agents.invite(conn, "village", "PC", web.services.clock(), actor="engineer")
-    assert httpx.post(f"{web.address}/api/agents/enrol", json={"code": code}, trust_env=False).status_code == 201
+    with httpx.Client(base_url=web.address, trust_env=False) as agent:
+        token = agent.post("/api/agents/enrol", json={"code": code}).json()["token"]
+        clock.advance((agents.VALID_FOR - agents.RENEWED_BEFORE / 2).total_seconds())
+        renewed = agent.post("/api/agents/renew", headers={"authorization": f"Bearer {token}"})
+        assert renewed.status_code == 200
     declared = {guard.audit_action for route in routes(web.app) for guard in guards(route)} - {None}
     with web.services.catalogue.read() as conn:
         written = set(conn.scalars(select(audit_events.c.action).distinct()))
