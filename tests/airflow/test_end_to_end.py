@@ -134,9 +134,11 @@ def test_a_person_uploads_and_a_reader_opens_it_in_the_browser(
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(system.web)
     sign_in(page, "nurse", system.passwords["nurse"])
-    page.locator("input[type=file]").set_input_files(paths)
-    page.locator("button[name=urgent][value='1']").click()
-    receipt = page.locator("#receipt-no")
+    page.locator("#plain").wait_for(state="hidden")  # the page's scripts are there
+    with page.expect_file_chooser() as chooser:
+        page.locator(".zone.urgent button").click()
+    chooser.value.set_files(paths)
+    receipt = page.locator(".card .receipt-no")
     expect(receipt).to_be_visible(timeout=15_000)
     number = receipt.inner_text().strip()
     page.context.clear_cookies()
