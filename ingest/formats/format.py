@@ -86,7 +86,8 @@ class Format:
         recognises: tells it from the head alone; cheap, and never raises.
         read: gives the record; raises ``InputRejected`` and nothing else. Pure: no file, no clock, no network.
         seen_from_device: whether a file that a device or its software wrote has been read and compared with a key, or,
-            where there is none (Heal Force), with another decoding of the same file. Otherwise the reader was written from the published description alone, and does not count as read.
+            where there is none (Heal Force), with another decoding of the same file. Otherwise the reader was
+            written from the published description alone, and does not count as read.
         extensions: as found in the field; for people only, nothing is told from them.
         is_whole: False while the bytes end before what their own header declares; cheap, looks at a header and at
             lengths only, never raises. None: nothing in the format tells. Markup needs none: its root must be closed.
