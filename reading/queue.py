@@ -62,10 +62,16 @@ def _insert(conn: Connection, facts: CaseFacts, decision: Decision, at: datetime
         "state": "SCHEDULED",
         "priority": decision.priority,
         "rank": PRIORITIES.index(decision.priority),
+        "band": _band(decision.priority),
+        "order_at": facts.arrived_at,
         "reasons": list(decision.reasons),
         "created_at": at,
     }
     return insert_missing(conn, work_items, [row], ["id"]) == 1
+
+
+def _band(priority: Priority) -> int:
+    return 0 if priority == "urgent" else 1
 
 
 def _bring_up_to_date(conn: Connection, known: Row[Any], facts: CaseFacts, decision: Decision) -> None:
@@ -82,6 +88,7 @@ def _bring_up_to_date(conn: Connection, known: Row[Any], facts: CaseFacts, decis
         "heart_rate_bpm": facts.heart_rate_bpm,
     }
     changed["rank"] = PRIORITIES.index(cast(Priority, changed["priority"]))
+    changed["band"] = _band(cast(Priority, changed["priority"]))
     if any(getattr(known, name) != value for name, value in changed.items()):
         conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
 
@@ -97,6 +104,7 @@ def raise_priority(conn: Connection, case_id: str, priority: Priority, reason: s
         .values(
             priority=priority,
             rank=PRIORITIES.index(priority),
+            band=_band(priority),
             reasons=_merged(known.reasons, (reason,), analysed=known.analysed),
         )
     )

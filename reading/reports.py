@@ -88,5 +88,6 @@ def given_back(conn: Connection, case_id: str) -> bool:
 
 def reports_of(conn: Connection, case_id: str) -> list[Report]:
     """All versions of a case's report, oldest first."""
-    rows = conn.execute(select(reports).where(reports.c.case_id == case_id).order_by(reports.c.version))
+    columns = [reports.c[name] for name in Report.__dataclass_fields__]
+    rows = conn.execute(select(*columns).where(reports.c.case_id == case_id).order_by(reports.c.version))
     return [Report(**row._mapping) for row in rows]

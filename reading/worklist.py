@@ -162,7 +162,7 @@ def _instances(conn: Connection, case_id: str) -> tuple[InstanceRow, ...]:
 
 
 def _items() -> Any:
-    columns = [column for column in work_items.c if column.name not in {"seq", "created_at"}]
+    columns = [column for column in work_items.c if column.name in WorkItem.__dataclass_fields__]
     return (
         select(
             *columns,

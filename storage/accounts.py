@@ -26,7 +26,7 @@ from teleread.storage import audit
 from teleread.storage.catalogue import schema
 from teleread.storage.catalogue.database import Database, insert_missing
 
-ROLES = frozenset({"uploader", "reader", "engineer"})
+ROLES = frozenset({"uploader", "reader", "senior_reader", "coordinator", "engineer", "auditor", "administrator"})
 ATTEMPTS = 5
 ATTEMPTS_WITHIN = timedelta(minutes=1)
 PASSWORD_CHARACTERS = (8, 256)
@@ -66,7 +66,7 @@ def create_account(
     if not _NAME.fullmatch(name):
         raise InputRejected("bad_account_name", "an account name has 1 to 64 lower-case letters, digits and ._@-")
     if role not in ROLES:
-        raise InputRejected("bad_role", "a role is uploader, reader or engineer")
+        raise InputRejected("bad_role", f"a role is one of {', '.join(sorted(ROLES))}")
     if role == "uploader" and site_id is None:
         raise InputRejected("uploader_without_site", "an uploader belongs to a site")
     row = {"name": name, "password_hash": _hash(password), "role": role, "site_id": site_id, "created_at": at}

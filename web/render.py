@@ -48,7 +48,15 @@ _TABLES = {
     "consent": texts.CONSENT,
 }
 
-HOMES = {"uploader": "/upload", "reader": "/worklist", "engineer": "/engineer"}
+HOMES = {
+    "uploader": "/upload",
+    "reader": "/worklist",
+    "senior_reader": "/worklist",
+    "coordinator": "/coordinator",
+    "engineer": "/engineer",
+    "auditor": "/audit",
+    "administrator": "/people",
+}
 
 
 class Renderer:

@@ -26,7 +26,9 @@ from teleread.pipeline.services import Services
 from teleread.storage import accounts, agents, audit
 from teleread.web.i18n import LANGUAGE_COOKIE, negotiate
 
-ROLES = ("uploader", "reader", "engineer")
+ROLES = ("uploader", "reader", "senior_reader", "coordinator", "engineer", "auditor", "administrator")
+_ALSO = {"reader": frozenset({"senior_reader"})}
+"""Roles that may do whatever another one may."""
 SESSION_COOKIE = "teleread_session"
 CERTIFICATE = "teleread.certificate_sha256"
 """Key in a request's scope: SHA-256 of the DER bytes of the certificate that its sender has proved to hold."""
@@ -94,7 +96,7 @@ class Guard:
     def __init__(self, roles: tuple[str, ...], audit_action: str | None) -> None:
         if not set(roles) <= set(ROLES):
             raise ValueError("a guard names roles that exist")
-        self.roles = roles
+        self.roles = tuple(role for role in ROLES if role in roles or any(role in _ALSO.get(one, ()) for one in roles))
         self.audit_action = audit_action
 
     def __call__(self, request: Request) -> Seat:

@@ -41,6 +41,8 @@ MEANINGS: dict[str, Meaning] = {
     "view": Meaning("read", _TREATMENT),
     "join": Meaning("read", _TREATMENT),
     "sign": Meaning("create", _TREATMENT),
+    "claim": Meaning("update", _TREATMENT),
+    "end_claim": Meaning("update", _TREATMENT),
     "notice_seen": Meaning("update", _TREATMENT),
     "form": Meaning("update", _TREATMENT),
     "acknowledge": Meaning("update", _TREATMENT),

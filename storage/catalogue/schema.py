@@ -41,6 +41,18 @@ from teleread.storage.catalogue.patient_tables import legal_holds as legal_holds
 from teleread.storage.catalogue.patient_tables import notices as notices
 from teleread.storage.catalogue.patient_tables import patient_links as patient_links
 from teleread.storage.catalogue.patient_tables import patients as patients
+from teleread.storage.catalogue.reading_tables import alarms as alarms
+from teleread.storage.catalogue.reading_tables import break_glass as break_glass
+from teleread.storage.catalogue.reading_tables import contact_tests as contact_tests
+from teleread.storage.catalogue.reading_tables import critical_steps as critical_steps
+from teleread.storage.catalogue.reading_tables import criticals as criticals
+from teleread.storage.catalogue.reading_tables import discrepancies as discrepancies
+from teleread.storage.catalogue.reading_tables import drafts as drafts
+from teleread.storage.catalogue.reading_tables import flag_verdicts as flag_verdicts
+from teleread.storage.catalogue.reading_tables import indicator_cells as indicator_cells
+from teleread.storage.catalogue.reading_tables import item_events as item_events
+from teleread.storage.catalogue.reading_tables import signing_keys as signing_keys
+from teleread.storage.catalogue.reading_tables import timers as timers
 
 objects = Table(
     "objects",
@@ -279,16 +291,52 @@ work_items = Table(
     Column("heart_rate_bpm", Float),
     Column("arrived_at", UtcDateTime, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    # where it goes and when it is due; what another version of the code wrote stands on top until it is routed
+    Column("kind", String(16), nullable=False, server_default="reading"),  # or second_reading | second_opinion | review
+    Column("parent_id", String(32)),  # the work item that asked for this one
+    Column("band", Integer, nullable=False, server_default="0"),  # 0 urgent, 1 all else
+    Column(
+        "order_at", UtcDateTime, nullable=False, server_default="1970-01-01 00:00:00"
+    ),  # ageing moves nothing: it is in here
+    Column("due_at", UtcDateTime),
+    Column("pool", String(32)),  # absent: not routed yet, and anybody's
+    Column("overflow_pool", String(32)),  # opened as well
+    Column("body_part", String(16)),
+    Column("question", String(32)),
+    Column("not_for", String(64)),  # who may not read it, because they read it before
+    # the claim: a lease with a fencing token
+    Column("fence", Integer, nullable=False, server_default="0"),  # grows with each claim of the case
+    Column("claimed_by", String(64)),
+    Column("claimed_at", UtcDateTime),
+    Column("lease_until", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("end_reason", String(32)),
     UniqueConstraint("case_id", "seq"),
 )
 Index(
-    "ix_work_items_list",
-    work_items.c.rank,
-    work_items.c.arrived_at,
+    "ix_work_items_queue",
+    work_items.c.band,
+    work_items.c.order_at,
     work_items.c.id,
     sqlite_where=text("state = 'SCHEDULED'"),
     postgresql_where=text("state = 'SCHEDULED'"),
 )
+Index(
+    "ix_work_items_pool",
+    work_items.c.pool,
+    work_items.c.band,
+    work_items.c.order_at,
+    work_items.c.id,
+    sqlite_where=text("state = 'SCHEDULED'"),
+    postgresql_where=text("state = 'SCHEDULED'"),
+)
+Index(
+    "ix_work_items_leases",
+    work_items.c.lease_until,
+    sqlite_where=text("state = 'IN PROGRESS'"),
+    postgresql_where=text("state = 'IN PROGRESS'"),
+)
+Index("ix_work_items_claimed_by", work_items.c.claimed_by, work_items.c.state)
 
 reports = Table(
     "reports",
@@ -300,6 +348,15 @@ reports = Table(
     Column("critical", Boolean, nullable=False),
     Column("signed_by", String(64), nullable=False),
     Column("signed_at", UtcDateTime, nullable=False),
+    Column(
+        "kind", String(12), nullable=False, server_default="final"
+    ),  # preliminary | final | addendum | corrected | withdrawn
+    Column("item_id", String(32)),  # the work item that it completed
+    Column("replaces", String(32)),  # the report that it corrects or withdraws
+    Column("document", Text),  # canonical JSON: what was signed, byte for byte
+    Column("sha256", String(64)),  # of it
+    Column("signature", Text),  # detached, base64
+    Column("key_id", String(32)),
     UniqueConstraint("case_id", "version"),
 )
 
@@ -368,9 +425,15 @@ accounts = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("password_hash", String(200), nullable=False),
-    Column("role", String(16), nullable=False),  # uploader | reader | engineer
+    Column("role", String(16), nullable=False),  # one of storage/accounts.ROLES
     Column("site_id", String(32)),  # uploaders belong to one site
     Column("created_at", UtcDateTime, nullable=False),
+    Column("display_name", String(64)),  # as a clinic reads it
+    Column("disabled_at", UtcDateTime),
+    Column("failures", Integer, nullable=False, server_default="0"),  # wrong passwords, one after the other
+    Column("locked_until", UtcDateTime),
+    Column("second_factor", Text),  # sealed; absent: none
+    Column("second_factor_step", Integer),  # the last one taken, which is good once
 )
 
 sessions = Table(
@@ -380,6 +443,10 @@ sessions = Table(
     Column("account", ForeignKey("accounts.name"), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime),  # ends when unused for too long
+    Column("second_factor_at", UtcDateTime),
+    Column("unlocked_until", UtcDateTime),  # the PIN was given: signing needs it no more until then
+    Column("unlocked_key", Text),  # the signing key, which only the session's own token opens
 )
 
 sign_in_attempts = Table(

@@ -142,8 +142,8 @@ class CatalogueContract(DatabaseFixtures):
         assert differences(database, CATALOGUE)
         whole = definitions(database)
         with database.write() as conn:
-            conn.execute(text("DROP INDEX ix_work_items_list"))
-            conn.execute(text("CREATE INDEX ix_work_items_list ON work_items (rank, arrived_at, id)"))
+            conn.execute(text("DROP INDEX ix_work_items_queue"))
+            conn.execute(text("CREATE INDEX ix_work_items_queue ON work_items (band, order_at, id)"))
         assert definitions(database) != whole
 
     def test_migrating_again_changes_nothing(self, database: Database) -> None:

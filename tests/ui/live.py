@@ -27,7 +27,11 @@ ACCOUNTS = {
     "nurse": ("uploader", "village"),
     "stranger": ("uploader", "other"),
     "reader": ("reader", None),
+    "senior": ("senior_reader", None),
+    "coordinator": ("coordinator", None),
     "engineer": ("engineer", None),
+    "auditor": ("auditor", None),
+    "administrator": ("administrator", None),
 }
 HOSTILE = "Bad\"'&<img src>^<script>alert(2)</script>"
 BROKEN_DICOM = b"\0" * 128 + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00\xff\xff"

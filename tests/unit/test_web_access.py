@@ -23,7 +23,15 @@ from teleread.web.security import ROLES, SESSION_COOKIE, Seat, allow, guards
 from tests.conftest import Clock
 from tests.ui.live import ACCOUNTS, PASSWORD, Web, running, upload, wfdb
 
-NAME_OF_ROLE = {"uploader": "nurse", "reader": "reader", "engineer": "engineer"}
+NAME_OF_ROLE = {
+    "uploader": "nurse",
+    "reader": "reader",
+    "senior_reader": "senior",
+    "coordinator": "coordinator",
+    "engineer": "engineer",
+    "auditor": "auditor",
+    "administrator": "administrator",
+}
 NOBODYS_ID = "0" * 32
 
 

@@ -1,0 +1,72 @@
+"""What must happen at a time unless something else has happened before: due rows, taken by lease by whoever runs.
+
+A timer that was taken by a process that died is due again when its lease ends. Whoever takes one asks first whether
+there is still anything to do, acts, and writes the outcome in the transaction of the act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, or_, select, update
+
+from teleread.storage.catalogue.database import insert_missing
+from teleread.storage.catalogue.schema import timers
+
+LEASE = timedelta(seconds=4)
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A due timer, held by its taker until ``lease_until``."""
+
+    id: int
+    kind: str
+    subject: str
+    due_at: datetime
+    lease_until: datetime
+    tries: int
+
+
+def set_timer(conn: Connection, kind: str, subject: str, due_at: datetime) -> bool:
+    """Set a timer; one of this kind and subject that stands already stays as it is. Returns whether it is new."""
+    row = {"kind": kind, "subject": subject, "due_at": due_at}
+    return insert_missing(conn, timers, [row], ["kind", "subject"]) == 1
+
+
+def take_due(
+    conn: Connection, at: datetime, *, kinds: Sequence[str] | None = None, limit: int = 16, lease: timedelta = LEASE
+) -> list[Timer]:
+    """Take what is due, oldest first; nobody else takes it before the lease ends."""
+    due = (
+        select(timers.c.id)
+        .where(
+            timers.c.done_at.is_(None),
+            timers.c.due_at <= at,
+            or_(timers.c.lease_until.is_(None), timers.c.lease_until <= at),
+            *([] if kinds is None else [timers.c.kind.in_(list(kinds))]),
+        )
+        .order_by(timers.c.due_at, timers.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    taken = (
+        update(timers)
+        .where(timers.c.id.in_(due.scalar_subquery()))
+        .values(lease_until=at + lease, tries=timers.c.tries + 1)
+        .returning(timers.c.id, timers.c.kind, timers.c.subject, timers.c.due_at, timers.c.lease_until, timers.c.tries)
+    )
+    found = [Timer(**row._mapping) for row in conn.execute(taken)]
+    return sorted(found, key=lambda timer: (timer.due_at, timer.id))
+
+
+def finish(conn: Connection, timer: Timer, outcome: str, at: datetime) -> bool:
+    """Write down what became of a timer; False when its lease was lost and somebody else has it: then roll back."""
+    done = conn.execute(
+        update(timers)
+        .where(timers.c.id == timer.id, timers.c.done_at.is_(None), timers.c.lease_until == timer.lease_until)
+        .values(done_at=at, outcome=outcome)
+    )
+    return done.rowcount == 1

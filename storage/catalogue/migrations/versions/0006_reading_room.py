@@ -1,0 +1,301 @@
+"""The reading room: claims, routing, signed documents, critical values, people."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from teleread.storage.catalogue.migrate import let_older_run
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Bring the tables here."""
+    let_older_run("catalogue_readers", "0001")
+    _people()
+    _queue()
+    _reports()
+    _criticals()
+    # those that wait keep their order until they are routed, which gives them their time
+    op.execute("UPDATE work_items SET band = CASE WHEN rank = 0 THEN 0 ELSE 1 END, order_at = arrived_at")
+
+
+def _people() -> None:
+    op.create_table(
+        "break_glass",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("case_id", sa.String(length=32), nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=False),
+        sa.Column("begun_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("reviewed_by", sa.String(length=64), nullable=True),
+        sa.Column("reviewed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_break_glass")),
+    )
+    with op.batch_alter_table("break_glass", schema=None) as batch_op:
+        batch_op.create_index("ix_break_glass_account", ["account", "case_id"], unique=False)
+    op.create_table(
+        "signing_keys",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("algorithm", sa.String(length=16), nullable=False),
+        sa.Column("public_key", sa.Text(), nullable=False),
+        sa.Column("sealed_private", sa.Text(), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("wrong_pins", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("locked_until", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["account"], ["accounts.name"], name=op.f("fk_signing_keys_account")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_signing_keys")),
+    )
+    with op.batch_alter_table("signing_keys", schema=None) as batch_op:
+        batch_op.create_index("ix_signing_keys_account", ["account"], unique=False)
+    with op.batch_alter_table("accounts", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("display_name", sa.String(length=64), nullable=True))
+        batch_op.add_column(sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("failures", sa.Integer(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("locked_until", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("second_factor", sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column("second_factor_step", sa.Integer(), nullable=True))
+    with op.batch_alter_table("sessions", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("second_factor_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("unlocked_until", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("unlocked_key", sa.Text(), nullable=True))
+
+
+def _queue() -> None:
+    op.create_table(
+        "alarms",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("subject", sa.String(length=64), nullable=False),
+        sa.Column("pool", sa.String(length=32), nullable=True),
+        sa.Column("site_id", sa.String(length=32), nullable=True),
+        sa.Column("raised_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("cleared_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("cleared_by", sa.String(length=64), nullable=True),
+        sa.Column("owner", sa.String(length=64), nullable=True),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alarms")),
+    )
+    with op.batch_alter_table("alarms", schema=None) as batch_op:
+        batch_op.create_index("ix_alarms_raised_at", ["raised_at"], unique=False)
+        batch_op.create_index(
+            "uq_alarms_open",
+            ["kind", "subject"],
+            unique=True,
+            sqlite_where=sa.text("cleared_at IS NULL"),
+            postgresql_where=sa.text("cleared_at IS NULL"),
+        )
+    op.create_table(
+        "item_events",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("case_id", sa.String(length=32), nullable=False),
+        sa.Column("item_id", sa.String(length=32), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("event", sa.String(length=24), nullable=False),
+        sa.Column("from_state", sa.String(length=16), nullable=True),
+        sa.Column("to_state", sa.String(length=16), nullable=False),
+        sa.Column("who", sa.String(length=64), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.Column("folded", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_item_events")),
+    )
+    with op.batch_alter_table("item_events", schema=None) as batch_op:
+        batch_op.create_index("ix_item_events_at", ["at"], unique=False)
+        batch_op.create_index("ix_item_events_case_id", ["case_id"], unique=False)
+        batch_op.create_index(
+            "ix_item_events_unfolded",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("folded = 0"),
+            postgresql_where=sa.text("NOT folded"),
+        )
+    op.create_table(
+        "timers",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(length=24), nullable=False),
+        sa.Column("subject", sa.String(length=64), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("outcome", sa.String(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_timers")),
+        sa.UniqueConstraint("kind", "subject", name=op.f("uq_timers_kind_subject")),
+    )
+    with op.batch_alter_table("timers", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_timers_due",
+            ["due_at"],
+            unique=False,
+            sqlite_where=sa.text("done_at IS NULL"),
+            postgresql_where=sa.text("done_at IS NULL"),
+        )
+    with op.batch_alter_table("work_items", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("kind", sa.String(length=16), server_default="reading", nullable=False))
+        batch_op.add_column(sa.Column("parent_id", sa.String(length=32), nullable=True))
+        batch_op.add_column(sa.Column("band", sa.Integer(), server_default="0", nullable=False))
+        batch_op.add_column(
+            sa.Column("order_at", sa.DateTime(timezone=True), server_default="1970-01-01 00:00:00", nullable=False)
+        )
+        batch_op.add_column(sa.Column("due_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("pool", sa.String(length=32), nullable=True))
+        batch_op.add_column(sa.Column("overflow_pool", sa.String(length=32), nullable=True))
+        batch_op.add_column(sa.Column("body_part", sa.String(length=16), nullable=True))
+        batch_op.add_column(sa.Column("question", sa.String(length=32), nullable=True))
+        batch_op.add_column(sa.Column("not_for", sa.String(length=64), nullable=True))
+        batch_op.add_column(sa.Column("fence", sa.Integer(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("claimed_by", sa.String(length=64), nullable=True))
+        batch_op.add_column(sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("end_reason", sa.String(length=32), nullable=True))
+        batch_op.drop_index(batch_op.f("ix_work_items_list"), sqlite_where=sa.text("state = 'SCHEDULED'"))
+        batch_op.create_index("ix_work_items_claimed_by", ["claimed_by", "state"], unique=False)
+        batch_op.create_index(
+            "ix_work_items_leases",
+            ["lease_until"],
+            unique=False,
+            sqlite_where=sa.text("state = 'IN PROGRESS'"),
+            postgresql_where=sa.text("state = 'IN PROGRESS'"),
+        )
+        batch_op.create_index(
+            "ix_work_items_pool",
+            ["pool", "band", "order_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'SCHEDULED'"),
+            postgresql_where=sa.text("state = 'SCHEDULED'"),
+        )
+        batch_op.create_index(
+            "ix_work_items_queue",
+            ["band", "order_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'SCHEDULED'"),
+            postgresql_where=sa.text("state = 'SCHEDULED'"),
+        )
+
+
+def _reports() -> None:
+    op.create_table(
+        "drafts",
+        sa.Column("case_id", sa.String(length=32), nullable=False),
+        sa.Column("item_id", sa.String(length=32), nullable=False),
+        sa.Column("body", sa.JSON(), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("saved_by", sa.String(length=64), nullable=False),
+        sa.Column("saved_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("case_id", name=op.f("pk_drafts")),
+    )
+    op.create_table(
+        "flag_verdicts",
+        sa.Column("case_id", sa.String(length=32), nullable=False),
+        sa.Column("flag", sa.String(length=96), nullable=False),
+        sa.Column("rule_version", sa.String(length=32), nullable=False),
+        sa.Column("verdict", sa.String(length=12), nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=True),
+        sa.Column("said_by", sa.String(length=64), nullable=False),
+        sa.Column("said_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("case_id", "flag", name=op.f("pk_flag_verdicts")),
+    )
+    op.create_table(
+        "indicator_cells",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("site_id", sa.String(length=32), nullable=False),
+        sa.Column("pool", sa.String(length=32), nullable=False),
+        sa.Column("shift", sa.String(length=32), nullable=False),
+        sa.Column("label", sa.String(length=64), nullable=False),
+        sa.Column("n", sa.Integer(), nullable=False),
+        sa.Column("total", sa.Float(), nullable=False),
+        sa.Column("buckets", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "day", "site_id", "pool", "shift", "label", name=op.f("pk_indicator_cells")),
+    )
+    op.create_table(
+        "discrepancies",
+        sa.Column("item_id", sa.String(length=32), nullable=False),
+        sa.Column("case_id", sa.String(length=32), nullable=False),
+        sa.Column("report_id", sa.String(length=32), nullable=False),
+        sa.Column("grade", sa.Integer(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.Column("graded_by", sa.String(length=64), nullable=False),
+        sa.Column("graded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["report_id"], ["reports.id"], name=op.f("fk_discrepancies_report_id")),
+        sa.PrimaryKeyConstraint("item_id", name=op.f("pk_discrepancies")),
+    )
+    with op.batch_alter_table("reports", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("kind", sa.String(length=12), server_default="final", nullable=False))
+        batch_op.add_column(sa.Column("item_id", sa.String(length=32), nullable=True))
+        batch_op.add_column(sa.Column("replaces", sa.String(length=32), nullable=True))
+        batch_op.add_column(sa.Column("document", sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column("sha256", sa.String(length=64), nullable=True))
+        batch_op.add_column(sa.Column("signature", sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column("key_id", sa.String(length=32), nullable=True))
+
+
+def _criticals() -> None:
+    op.create_table(
+        "contact_tests",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("contact", sa.String(length=64), nullable=False),
+        sa.Column("site_id", sa.String(length=32), nullable=False),
+        sa.Column("tested_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("outcome", sa.String(length=32), nullable=False),
+        sa.Column("tested_by", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_contact_tests")),
+    )
+    with op.batch_alter_table("contact_tests", schema=None) as batch_op:
+        batch_op.create_index("ix_contact_tests_contact", ["contact", "tested_at"], unique=False)
+    op.create_table(
+        "criticals",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("case_id", sa.String(length=32), nullable=False),
+        sa.Column("item_id", sa.String(length=32), nullable=True),
+        sa.Column("report_id", sa.String(length=32), nullable=True),
+        sa.Column("site_id", sa.String(length=32), nullable=False),
+        sa.Column("receipt", sa.String(length=16), nullable=False),
+        sa.Column("codes", sa.JSON(), nullable=False),
+        sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("found_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("found_by", sa.String(length=64), nullable=False),
+        sa.Column("told_to", sa.String(length=64), nullable=True),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("told_how", sa.String(length=12), nullable=True),
+        sa.Column("read_back", sa.Boolean(), nullable=True),
+        sa.Column("recorded_by", sa.String(length=64), nullable=True),
+        sa.Column("owner", sa.String(length=64), nullable=True),
+        sa.Column("owned_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("supersedes", sa.String(length=32), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_criticals")),
+    )
+    with op.batch_alter_table("criticals", schema=None) as batch_op:
+        batch_op.create_index("ix_criticals_case_id", ["case_id"], unique=False)
+        batch_op.create_index("ix_criticals_found_at", ["found_at"], unique=False)
+        batch_op.create_index(
+            "ix_criticals_open",
+            ["site_id"],
+            unique=False,
+            sqlite_where=sa.text("ended_at IS NULL"),
+            postgresql_where=sa.text("ended_at IS NULL"),
+        )
+    op.create_table(
+        "critical_steps",
+        sa.Column("critical_id", sa.String(length=32), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("channel", sa.String(length=12), nullable=False),
+        sa.Column("contact", sa.String(length=64), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("outcome", sa.String(length=32), nullable=True),
+        sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
+        sa.ForeignKeyConstraint(["critical_id"], ["criticals.id"], name=op.f("fk_critical_steps_critical_id")),
+        sa.PrimaryKeyConstraint("critical_id", "step", "channel", "contact", name=op.f("pk_critical_steps")),
+    )

@@ -1,0 +1,239 @@
+"""The catalogue's tables of the reading room: who has a case, what is said of it, who has been told.
+
+The columns of ``work_items`` and ``reports`` themselves stand in ``schema.py``.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from teleread.storage.catalogue.columns import UtcDateTime, metadata, serial
+
+# Everything that happened to a work item, in the transaction in which it happened. Indicators are computed from these.
+item_events = Table(
+    "item_events",
+    metadata,
+    serial(),
+    Column("case_id", String(32), nullable=False),
+    Column("item_id", String(32), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("event", String(24), nullable=False),  # a word of reading/ups.py
+    Column("from_state", String(16)),  # absent at its creation
+    Column("to_state", String(16), nullable=False),
+    Column("who", String(64), nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("detail", JSON, nullable=False),  # identifiers, codes and counts; no identity
+    Column("folded", Boolean, nullable=False, server_default=text("false")),  # counted in the indicators
+)
+Index("ix_item_events_case_id", item_events.c.case_id)
+Index("ix_item_events_at", item_events.c.at)
+Index(
+    "ix_item_events_unfolded",
+    item_events.c.id,
+    sqlite_where=text("folded = 0"),
+    postgresql_where=text("NOT folded"),
+)
+
+# What must happen at a time, unless something else has happened before. Taken by lease by whoever runs.
+timers = Table(
+    "timers",
+    metadata,
+    serial(),
+    Column("kind", String(24), nullable=False),
+    Column("subject", String(64), nullable=False),  # id of what it is about
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("lease_until", UtcDateTime),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("done_at", UtcDateTime),
+    Column("outcome", String(32)),
+    UniqueConstraint("kind", "subject"),
+)
+Index(
+    "ix_timers_due",
+    timers.c.due_at,
+    sqlite_where=timers.c.done_at.is_(None),
+    postgresql_where=timers.c.done_at.is_(None),
+)
+
+# What people on duty must notice: raised once, open until it is cleared.
+alarms = Table(
+    "alarms",
+    metadata,
+    serial(),
+    Column("kind", String(32), nullable=False),
+    Column("subject", String(64), nullable=False),
+    Column("pool", String(32)),
+    Column("site_id", String(32)),
+    Column("raised_at", UtcDateTime, nullable=False),
+    Column("cleared_at", UtcDateTime),
+    Column("cleared_by", String(64)),
+    Column("owner", String(64)),  # the person who has it, where the alarm names one
+    Column("detail", JSON, nullable=False),
+)
+Index(
+    "uq_alarms_open",
+    alarms.c.kind,
+    alarms.c.subject,
+    unique=True,
+    sqlite_where=alarms.c.cleared_at.is_(None),
+    postgresql_where=alarms.c.cleared_at.is_(None),
+)
+Index("ix_alarms_raised_at", alarms.c.raised_at)
+
+# What a reader has typed and not signed: one for each case, kept for whoever claims it next.
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("case_id", String(32), primary_key=True),
+    Column("item_id", String(32), nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("saved_by", String(64), nullable=False),
+    Column("saved_at", UtcDateTime, nullable=False),
+    Column("fence", Integer, nullable=False),
+)
+
+# What a reader says of a flag: the precision of each rule is counted from these.
+flag_verdicts = Table(
+    "flag_verdicts",
+    metadata,
+    Column("case_id", String(32), primary_key=True),
+    Column("flag", String(96), primary_key=True),  # rule, lead
+    Column("rule_version", String(32), nullable=False),
+    Column("verdict", String(12), nullable=False),  # rejected | confirmed
+    Column("reason", String(32)),
+    Column("said_by", String(64), nullable=False),
+    Column("said_at", UtcDateTime, nullable=False),
+)
+
+# How far a second reading differs from the first: RADPEER-like grades 0 (agrees) to 3 (would have changed treatment).
+discrepancies = Table(
+    "discrepancies",
+    metadata,
+    Column("item_id", String(32), primary_key=True),  # of the second reading
+    Column("case_id", String(32), nullable=False),
+    Column("report_id", ForeignKey("reports.id"), nullable=False),  # the one that was read again
+    Column("grade", Integer, nullable=False),
+    Column("note", Text),
+    Column("graded_by", String(64), nullable=False),
+    Column("graded_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime),  # by the first reader
+)
+
+# Keys that reports are signed with. The private part opens with its owner's PIN alone.
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("id", String(32), primary_key=True),  # hash of the public part
+    Column("account", ForeignKey("accounts.name"), nullable=False),
+    Column("algorithm", String(16), nullable=False),  # ed25519
+    Column("public_key", Text, nullable=False),  # base64
+    Column("sealed_private", Text, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),  # signs no longer; what it has signed stays good
+    Column("wrong_pins", Integer, nullable=False, server_default="0"),
+    Column("locked_until", UtcDateTime),
+)
+Index("ix_signing_keys_account", signing_keys.c.account)
+
+# A critical value on its way to a named person at the clinic.
+criticals = Table(
+    "criticals",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("case_id", String(32), nullable=False),
+    Column("item_id", String(32)),
+    Column("report_id", String(32)),  # set once a report says it too
+    Column("site_id", String(32), nullable=False),
+    Column("receipt", String(16), nullable=False),
+    Column("codes", JSON, nullable=False),  # what was found: codes of statements
+    Column("state", String(12), nullable=False),  # open | acknowledged | owned | withdrawn
+    Column("found_at", UtcDateTime, nullable=False),
+    Column("found_by", String(64), nullable=False),
+    Column("told_to", String(64)),  # account or contact
+    Column("told_at", UtcDateTime),
+    Column("told_how", String(12)),  # page | agent | telephone
+    Column("read_back", Boolean),
+    Column("recorded_by", String(64)),
+    Column("owner", String(64)),  # whose it is where nobody has acknowledged it
+    Column("owned_at", UtcDateTime),
+    Column("supersedes", String(32)),  # the critical whose statement this one corrects
+    Column("ended_at", UtcDateTime),
+)
+Index("ix_criticals_case_id", criticals.c.case_id)
+Index("ix_criticals_found_at", criticals.c.found_at)
+Index(
+    "ix_criticals_open",
+    criticals.c.site_id,
+    sqlite_where=criticals.c.ended_at.is_(None),
+    postgresql_where=criticals.c.ended_at.is_(None),
+)
+
+# Each way in which somebody was told of a critical value, and what came of it.
+critical_steps = Table(
+    "critical_steps",
+    metadata,
+    Column("critical_id", ForeignKey("criticals.id"), primary_key=True),
+    Column("step", Integer, primary_key=True),  # of the ladder
+    Column("channel", String(12), primary_key=True),  # screen | webhook | email | telephone | owner
+    Column("contact", String(64), primary_key=True),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("done_at", UtcDateTime),
+    Column("outcome", String(32)),  # delivered, or why not
+    Column("tries", Integer, nullable=False, server_default="0"),
+)
+
+contact_tests = Table(
+    "contact_tests",
+    metadata,
+    serial(),
+    Column("contact", String(64), nullable=False),
+    Column("site_id", String(32), nullable=False),
+    Column("tested_at", UtcDateTime, nullable=False),
+    Column("outcome", String(32), nullable=False),  # reached | delivered | failed
+    Column("tested_by", String(64), nullable=False),
+)
+Index("ix_contact_tests_contact", contact_tests.c.contact, contact_tests.c.tested_at)
+
+# Access that no role gives, taken with a reason, for a while, and looked at afterwards.
+break_glass = Table(
+    "break_glass",
+    metadata,
+    serial(),
+    Column("account", String(64), nullable=False),
+    Column("case_id", String(32), nullable=False),
+    Column("reason", String(32), nullable=False),  # a code
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("reviewed_by", String(64)),
+    Column("reviewed_at", UtcDateTime),
+)
+Index("ix_break_glass_account", break_glass.c.account, break_glass.c.case_id)
+
+# Running values of the indicators; computed anew from the events they are the same.
+indicator_cells = Table(
+    "indicator_cells",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("day", String(10), primary_key=True),  # of the alliance's clock
+    Column("site_id", String(32), primary_key=True),  # empty: of none
+    Column("pool", String(32), primary_key=True),
+    Column("shift", String(32), primary_key=True),
+    Column("label", String(64), primary_key=True),  # device, operator, rule …
+    Column("n", Integer, nullable=False),
+    Column("total", Float, nullable=False),
+    Column("buckets", JSON, nullable=False),  # counts by upper limit
+)
