@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
+from teleread.storage import accounts
 from teleread.web import certificates, errors
 from teleread.web.api import agents, forms, frames, health, recordings, tus, upload
 from teleread.web.api import worklist as worklist_api
@@ -24,7 +25,7 @@ from teleread.web.certificates import Identity
 from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
-from teleread.web.pages import cases, clinic, engineer, identity, signin, worklist
+from teleread.web.pages import account, audit, cases, clinic, engineer, identity, people, signin, worklist
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
 from teleread.web.rounds import Rounds
@@ -76,6 +77,7 @@ def create_app(
     app.state.sign_in_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     app.state.rounds = rounds
     app.state.agents_authority = agents_authority
+    app.state.second_factor_limiter = RateLimiter(accounts.ATTEMPTS, accounts.ATTEMPTS_WITHIN)
     app.state.enrol_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     # one parser at the least is never busy with frames: an upload does not wait for somebody's leafing
     app.state.frame_slots = asyncio.Semaphore(FRAMES_AT_ONCE)
@@ -88,6 +90,9 @@ def create_app(
     errors.install(app)
     for module in (
         signin,
+        account,
+        people,
+        audit,
         worklist,
         cases,
         clinic,

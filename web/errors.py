@@ -17,7 +17,7 @@ from teleread.web import texts
 from teleread.web.headers import harden
 from teleread.web.i18n import LANGUAGE_COOKIE, negotiate
 from teleread.web.render import Renderer
-from teleread.web.security import SAFE_METHODS, Seat, SignInNeeded
+from teleread.web.security import SAFE_METHODS, Seat, SecondFactorNeeded, SignInNeeded
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ _STATUS_OF_CODE: dict[str, int] = {
     "too_many_attempts": HTTPStatus.TOO_MANY_REQUESTS,
     "sign_in_needed": HTTPStatus.UNAUTHORIZED,
     "sign_in_wrong": HTTPStatus.UNAUTHORIZED,
+    "second_factor_needed": HTTPStatus.UNAUTHORIZED,
     "not_found": HTTPStatus.NOT_FOUND,
     "no_such_arrival": HTTPStatus.NOT_FOUND,
     "method_not_allowed": HTTPStatus.METHOD_NOT_ALLOWED,
@@ -95,6 +96,8 @@ def _response(
     api = request.url.path.startswith("/api/")
     if isinstance(error, SignInNeeded) and not api and request.method in SAFE_METHODS:
         return RedirectResponse(f"/sign-in?next={quote(request.url.path)}", HTTPStatus.SEE_OTHER)
+    if isinstance(error, SecondFactorNeeded) and not api and request.method in SAFE_METHODS:
+        return RedirectResponse("/second-factor", HTTPStatus.SEE_OTHER)
     language = negotiate(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language"))
     renderer: Renderer = request.app.state.renderer
     words = texts.refusal(error, renderer.translate(language))

@@ -273,6 +273,31 @@ _SINGLE: dict[str, Problem] = {
         N_("Look at the links that stand: one of them is wrong."),
     ),
     "not_quarantined": Problem(N_("This is not in quarantine any more."), _RELOAD),
+    "second_factor_needed": Problem(
+        N_("The second factor is still missing."), N_("Give the code that your authenticator shows.")
+    ),
+    "second_factor_wrong": Problem(
+        N_("This code is wrong or was used already."), N_("Wait for the next code and give that one.")
+    ),
+    "second_factor_missing": Problem(N_("This account has no second factor yet."), N_("Make one first.")),
+    "second_factor_exists": Problem(N_("This account has a second factor already."), _RELOAD),
+    "own_account": Problem(
+        N_("Nobody closes or changes the role of their own account."), N_("Ask another administrator.")
+    ),
+    "last_administrator": Problem(
+        N_("This is the last administrator."), N_("Make another administrator first, then try again.")
+    ),
+    "account_unknown": Problem(N_("There is no account of this name."), _RELOAD),
+    "account_exists": Problem(N_("There is an account of this name."), N_("Go back and choose another name.")),
+    "bad_account_name": Problem(
+        N_("An account's name has 1 to 64 lower-case letters, digits and . _ @ -"), N_("Go back and correct it.")
+    ),
+    "bad_role": Problem(N_("There is no such role."), N_("Go back and choose again.")),
+    "uploader_without_site": Problem(N_("A clinic's account belongs to a site."), N_("Go back and choose the site.")),
+    "bad_display_name": Problem(N_("The name is too long or cannot be shown."), N_("Go back and correct it.")),
+    "bad_password": Problem(N_("A password has 8 to 256 characters."), N_("Go back and choose another one.")),
+    "passwords_differ": Problem(N_("The new password was typed in two ways."), N_("Go back and type the same twice.")),
+    "password_wrong": Problem(N_("The present password is wrong."), N_("Go back and type it again.")),
     "report_empty": Problem(N_("The report has no text."), N_("Write the report, then sign.")),
     "report_too_long": Problem(N_("The report is too long."), N_("Shorten it, then sign.")),
     "site_not_pulled": Problem(N_("This site's studies are not fetched by us."), _TELL_ENGINEER),

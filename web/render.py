@@ -46,6 +46,7 @@ _TABLES = {
     "pressure": texts.PRESSURE,
     "drug": texts.DRUGS,
     "consent": texts.CONSENT,
+    "role": texts.ROLES,
 }
 
 HOMES = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.routing import Mount
 
-from teleread.errors import AccessDenied, Misconfigured
+from teleread.errors import AccessDenied, Misconfigured, StorageError
 from teleread.pipeline.services import Services
 from teleread.storage import accounts, agents, audit
 from teleread.web.i18n import LANGUAGE_COOKIE, negotiate
@@ -36,6 +37,13 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OF_AGENTS = ("/api/tus", "/api/receipts/", "/api/agents/")
 """What an agent may use: it sends, and asks what became of it. All else is a person's, acknowledgements above all."""
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+
+
+class SecondFactorNeeded(AccessDenied):
+    """The password was right, and the second factor is still owed."""
+
+    def __init__(self) -> None:
+        super().__init__("second_factor_needed", "Give the second factor first.")
 
 
 class SignInNeeded(AccessDenied):
@@ -91,13 +99,18 @@ class Seat:
 
 
 class Guard:
-    """One route's declaration: the roles that may use it (none named: everybody) and the audit event it writes."""
+    """One route's declaration: the roles that may use it (none named: everybody) and the audit event it writes.
 
-    def __init__(self, roles: tuple[str, ...], audit_action: str | None) -> None:
+    Args:
+        half: also for a session whose second factor is still owed.
+    """
+
+    def __init__(self, roles: tuple[str, ...], audit_action: str | None, *, half: bool = False) -> None:
         if not set(roles) <= set(ROLES):
             raise ValueError("a guard names roles that exist")
         self.roles = tuple(role for role in ROLES if role in roles or any(role in _ALSO.get(one, ()) for one in roles))
         self.audit_action = audit_action
+        self.half = half
 
     def __call__(self, request: Request) -> Seat:
         services: Services = request.app.state.services
@@ -108,19 +121,24 @@ class Guard:
             if account is None:
                 _say_why_not(request, services)
                 raise SignInNeeded()
+            if account.factor_owed and not self.half:
+                raise SecondFactorNeeded()
             if account.role not in self.roles or not _may_come_here(account, request):
                 raise AccessDenied("role_not_allowed", "This page is for other roles.")
+        elif account is not None and account.factor_owed:
+            account = None  # public pages show nothing of an account that is half signed in
         language = negotiate(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("accept-language"))
         return Seat(services, language, account, self.audit_action)
 
 
-def allow(*roles: str, audit: str | None) -> Any:
+def allow(*roles: str, audit: str | None, half: bool = False) -> Any:
     """Declare a route's roles and audit event; goes into the annotation of its ``seat`` parameter.
 
     Args:
         roles: of :data:`ROLES`; the audit event is None only where no identity and no act is concerned.
+        half: also for a session whose second factor is still owed.
     """
-    return Depends(Guard(roles, audit))
+    return Depends(Guard(roles, audit, half=half))
 
 
 def public(*, audit: str | None) -> Any:
@@ -186,13 +204,23 @@ def _account(request: Request, services: Services) -> tuple[accounts.Account | N
     certificate = request.scope.get(CERTIFICATE)
     now = services.clock()
     with services.catalogue.read() as conn:
-        if token and (known := accounts.session_account(conn, token, now)) is not None:
-            return known, by_cookie
-        if certificate is not None:
+        session = accounts.session_of(conn, token, now) if token else None
+        if session is None and certificate is not None:
             return agents.by_certificate(conn, certificate, now), False
-        if token and not by_cookie and is_on_this_machine(request):
+        if session is None and token and not by_cookie and is_on_this_machine(request):
             return agents.by_token(conn, token, now), False
-    return None, bool(token) and by_cookie
+    if session is None or token is None:
+        return None, bool(token) and by_cookie
+    if now - session.seen_at >= accounts.TOUCH_EVERY and _is_use(request):
+        # a disk that takes no more writes ends nobody's session and stops nobody's page
+        with suppress(StorageError), services.catalogue.write() as conn:
+            accounts.touch_session(conn, token, now)
+    return session.account, by_cookie
+
+
+def _is_use(request: Request) -> bool:
+    """Whether a person did this, rather than a page that asks by itself while nobody sits there."""
+    return request.method not in SAFE_METHODS or request.headers.get("sec-fetch-mode", "navigate") == "navigate"
 
 
 def _say_why_not(request: Request, services: Services) -> None:

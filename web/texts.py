@@ -41,6 +41,16 @@ IDENTITY_QUESTIONS = {
     "possible_prior": N_("Perhaps one person: same name and birth date, or same national id, under another number."),
 }
 
+ROLES = {
+    "uploader": N_("Clinic"),
+    "reader": N_("Reader"),
+    "senior_reader": N_("Senior reader"),
+    "coordinator": N_("Coordinator"),
+    "engineer": N_("Data engineer"),
+    "auditor": N_("Auditor"),
+    "administrator": N_("Administrator"),
+}
+
 _SOMEBODY_ELSE = N_("The newer recording is somebody else's")
 _RIGHT_NOW = N_("Same patient: the recording is right")
 _RIGHT_BEFORE = N_("Same patient: what was known is right")

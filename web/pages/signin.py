@@ -66,7 +66,7 @@ def sign_in_agent(request: Request, seat: Annotated[Seat, public(audit="sign_in"
 
 
 @router.post("/sign-out")
-def sign_out(request: Request, seat: Annotated[Seat, allow(*ROLES, audit="sign_out")]) -> Response:
+def sign_out(request: Request, seat: Annotated[Seat, allow(*ROLES, audit="sign_out", half=True)]) -> Response:
     """Close the session, here and in the catalogue."""
     token, _by_cookie = token_of(request)
     with seat.services.catalogue.write() as conn:
