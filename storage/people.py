@@ -57,6 +57,16 @@ def people(conn: Connection) -> list[Person]:
     ]
 
 
+def require(conn: Connection, name: str) -> None:
+    """Go on only with an account that exists.
+
+    Raises:
+        InputRejected: ``account_unknown``.
+    """
+    if conn.execute(select(accounts.c.name).where(accounts.c.name == name)).first() is None:
+        raise InputRejected("account_unknown", "there is no account of this name")
+
+
 def display_names(conn: Connection, names: list[str]) -> dict[str, str]:
     """What a person is called on pages and reports: the display name, else the account's."""
     rows = conn.execute(select(accounts.c.name, accounts.c.display_name).where(accounts.c.name.in_(names)))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from teleread import __version__
 from teleread.cli import (
+    accounts,
     agents,
     audit,
     backup,
@@ -39,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     files.add_commands(commands)
     operations.add_commands(commands)
-    for module in (agents, patients, reproduce, audit, vault, storage, backup, restore, retention):
+    for module in (accounts, agents, patients, reproduce, audit, vault, storage, backup, restore, retention):
         module.add_commands(commands)
     return parser
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,12 +60,6 @@ def add_commands(commands: Any) -> None:
     retry.add_argument("--all", action="store_true")
     retry.add_argument("--json", action="store_true")
     retry.set_defaults(run=run_quarantine_retry)
-
-    account = commands.add_parser("account", help="local accounts")
-    actions = account.add_subparsers(metavar="ACTION", required=True)
-    password = actions.add_parser("password", help="make a new password and print it once")
-    password.add_argument("name", metavar="NAME")
-    password.set_defaults(run=run_account_password)
 
     settings = commands.add_parser("settings", help="the settings in force, passwords left out")
     settings.add_argument("--json", action="store_true")
@@ -264,17 +257,6 @@ def run_quarantine_retry(options: argparse.Namespace) -> int:
         for arrival_id in ids:
             state = retry_quarantined(services, arrival_id, who)
             print(json.dumps({"arrival_id": arrival_id, "state": state}) if options.json else f"{arrival_id}  {state}")
-    return 0
-
-
-def run_account_password(options: argparse.Namespace) -> int:
-    """``teleread account password NAME``."""
-    from teleread.storage.accounts import set_password
-
-    password = secrets.token_urlsafe(9)
-    with running_services() as services, services.catalogue.write() as conn:
-        set_password(conn, options.name, password, services.clock(), actor=actor())
-    print(f"{options.name}: {password}")
     return 0
 
 

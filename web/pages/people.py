@@ -94,7 +94,12 @@ def enable(seat: Annotated[Seat, allow("administrator", audit="enable_account")]
 @router.post("/people/{account}/second-factor/reset")
 def reset_factor(seat: Annotated[Seat, allow("administrator", audit="reset_second_factor")], account: str) -> Response:
     """Take a lost second factor away."""
-    return _act(seat, lambda conn, now: second_factor.remove(conn, account, seat.name, now))
+
+    def act(conn: Connection, now: datetime) -> None:
+        people.require(conn, account)
+        second_factor.remove(conn, account, seat.name, now)
+
+    return _act(seat, act)
 
 
 def _act(seat: Seat, act: Callable[[Connection, datetime], None]) -> Response:
