@@ -25,7 +25,7 @@ from teleread.web.certificates import Identity
 from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
-from teleread.web.pages import account, audit, cases, clinic, engineer, identity, people, signin, worklist
+from teleread.web.pages import account, audit, break_glass, cases, clinic, engineer, identity, people, signin, worklist
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
 from teleread.web.rounds import Rounds
@@ -93,6 +93,7 @@ def create_app(
         account,
         people,
         audit,
+        break_glass,
         worklist,
         cases,
         clinic,

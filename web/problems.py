@@ -273,6 +273,13 @@ _SINGLE: dict[str, Problem] = {
         N_("Look at the links that stand: one of them is wrong."),
     ),
     "not_quarantined": Problem(N_("This is not in quarantine any more."), _RELOAD),
+    "case_not_licensed": Problem(
+        N_("This case is for readers with another licence."),
+        N_("Leave it to them. In an emergency open it with a reason: the coordinators are told."),
+    ),
+    "break_glass_reason": Problem(N_("A reason is missing."), N_("Go back and choose one.")),
+    "no_such_break_glass": Problem(N_("Somebody has looked at this already."), _RELOAD),
+    "own_break_glass": Problem(N_("Nobody looks at their own access."), N_("Leave it to somebody else.")),
     "second_factor_needed": Problem(
         N_("The second factor is still missing."), N_("Give the code that your authenticator shows.")
     ),

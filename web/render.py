@@ -47,6 +47,7 @@ _TABLES = {
     "drug": texts.DRUGS,
     "consent": texts.CONSENT,
     "role": texts.ROLES,
+    "break_glass": texts.BREAK_GLASS,
 }
 
 HOMES = {

@@ -51,6 +51,13 @@ ROLES = {
     "administrator": N_("Administrator"),
 }
 
+BREAK_GLASS = {
+    "emergency": N_("Emergency: the patient cannot wait"),
+    "asked_by_clinic": N_("The clinic has asked me by telephone"),
+    "no_reader": N_("No reader with the licence can be reached"),
+    "handed_over": N_("I take over from a colleague"),
+}
+
 _SOMEBODY_ELSE = N_("The newer recording is somebody else's")
 _RIGHT_NOW = N_("Same patient: the recording is right")
 _RIGHT_BEFORE = N_("Same patient: what was known is right")

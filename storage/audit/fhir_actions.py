@@ -41,6 +41,8 @@ MEANINGS: dict[str, Meaning] = {
     "view": Meaning("read", _TREATMENT),
     "join": Meaning("read", _TREATMENT),
     "sign": Meaning("create", _TREATMENT),
+    "break_glass": Meaning("read", _TREATMENT),
+    "review_break_glass": Meaning("update", _OPERATIONS),
     "claim": Meaning("update", _TREATMENT),
     "end_claim": Meaning("update", _TREATMENT),
     "notice_seen": Meaning("update", _TREATMENT),

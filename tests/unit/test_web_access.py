@@ -138,6 +138,7 @@ def test_matrix_of_roles_and_routes(web: Web) -> None:
                 identifier=NOBODYS_ID,
                 name="picture.png",
                 account="nobody",
+                number=0,
             )
             if path in {"/sign-out", "/account/sessions/end", "/second-factor", "/second-factor/begin"} or not allowed:
                 continue

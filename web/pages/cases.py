@@ -16,7 +16,7 @@ from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.imaging import WINDOW_PRESETS
 from teleread.pipeline import identity_corrections
 from teleread.pipeline.services import Services
-from teleread.reading import reports, worklist
+from teleread.reading import access, reports, worklist
 from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
 from teleread.storage.catalogue.lookups import derived_key
@@ -51,7 +51,16 @@ def show(
 ) -> Response:
     """The case's page; opening it is an audit event."""
     services = seat.services
-    viewed = view(seat, lambda conn: _read(conn, case_id, services.clock()), "case", case_id)
+
+    def read(conn: Connection) -> _Read:
+        found = _read(conn, case_id, services.clock())
+        access.check(conn, services.room, seat.name, seat.role or "", case_id, services.clock())
+        return found
+
+    try:
+        viewed = view(seat, read, "case", case_id)
+    except access.NotLicensed:
+        return RedirectResponse(f"/cases/{case_id}/break-glass", 303)
     case, keys = viewed.value.case, viewed.value.keys
     if viewed.recorded:
         case_clinic.opened(seat, case_id)
@@ -131,8 +140,10 @@ def sign(
 @router.get("/cases/{case_id}/raw")
 def raw(seat: Annotated[Seat, allow("reader", audit="download")], case_id: str) -> Response:
     """The bytes exactly as they arrived, never to be opened by the browser itself."""
-    with seat.services.catalogue.write() as conn:
+    services = seat.services
+    with services.catalogue.write() as conn:
         case = _case(worklist.get_case(conn, case_id))
+        access.check(conn, services.room, seat.name, seat.role or "", case_id, services.clock())
         seat.record(conn, "case", case_id)
         found = queries.raw_of(conn, case.item.arrival_id)
     if found is None:

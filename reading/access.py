@@ -1,0 +1,68 @@
+"""Which cases a reader may see: those of pools that she is licensed for, those that are or were hers, and those that
+she has taken access to with a reason. What nobody has routed yet is everybody's: nothing blocks an urgent ECG.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from teleread.errors import AccessDenied
+from teleread.reading import break_glass, eligibility
+from teleread.reading_room import ReadingRoom
+from teleread.storage.catalogue.schema import arrivals, reports, work_items
+
+
+class NotLicensed(AccessDenied):
+    """The case is for readers with another licence; it opens with a reason."""
+
+    def __init__(self) -> None:
+        super().__init__("case_not_licensed", "This case is for readers with another licence.")
+
+
+def may_see(conn: Connection, room: ReadingRoom, account: str, role: str, case_id: str, at: datetime) -> bool:
+    """Whether a reader may see a case. A shift is not asked for: she may look at what she is licensed to read."""
+    if role not in eligibility.READING_ROLES:
+        return False
+    items = conn.execute(
+        select(work_items.c.pool, work_items.c.overflow_pool, work_items.c.claimed_by).where(
+            work_items.c.case_id == case_id
+        )
+    ).all()
+    pools = {one for item in items for one in (item.pool, item.overflow_pool)}
+    if any(one is None or eligibility.is_licensed(room, account, one, at) for one in {item.pool for item in items}):
+        return True
+    if any(one is not None and eligibility.is_licensed(room, account, one, at) for one in pools):
+        return True
+    return (
+        any(item.claimed_by == account for item in items)
+        or _signed(conn, account, case_id)
+        or break_glass.holds(conn, account, case_id, at)
+    )
+
+
+def check(conn: Connection, room: ReadingRoom, account: str, role: str, case_id: str, at: datetime) -> None:
+    """Go on only with a case that this reader may see.
+
+    Raises:
+        NotLicensed: ``case_not_licensed``.
+    """
+    if not may_see(conn, room, account, role, case_id, at):
+        raise NotLicensed
+
+
+def check_arrival(conn: Connection, room: ReadingRoom, account: str, role: str, arrival_id: str, at: datetime) -> None:
+    """As :func:`check`, for the case that an arrival belongs to; one that belongs to none yet is everybody's.
+
+    Raises:
+        NotLicensed: ``case_not_licensed``.
+    """
+    case_id = conn.scalar(select(arrivals.c.case_id).where(arrivals.c.id == arrival_id))
+    if case_id is not None:
+        check(conn, room, account, role, case_id, at)
+
+
+def _signed(conn: Connection, account: str, case_id: str) -> bool:
+    query = select(reports.c.id).where(reports.c.case_id == case_id, reports.c.signed_by == account)
+    return conn.execute(query.limit(1)).first() is not None
