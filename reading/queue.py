@@ -14,12 +14,15 @@ from typing import Any, cast
 from sqlalchemy import Connection, Row, Select, func, select, update
 
 from teleread.alliance import PRIORITIES, Priority
-from teleread.reading import history, ups
-from teleread.reading.order import WAITING, past
+from teleread.reading import escalation, history, ups
+from teleread.reading.order import KEY, WAITING, past
 from teleread.reading.priority import Decision, higher
 from teleread.reading_room import Agreement
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import work_items
+
+URGENT_LEASE = timedelta(minutes=2)
+"""How long the claim of an urgent case holds without a heartbeat."""
 
 MOST_COUNTED = 1_000
 """A place further behind is told as this one: nobody waits for it by the number."""
@@ -98,7 +101,7 @@ def put_item(
     Returns:
         True when a work item is new.
     """
-    known = conn.execute(_latest(facts.case_id).with_for_update()).one_or_none()
+    known = lock_latest(conn, facts.case_id)
     if known is None or (joined and known.state in {"COMPLETED", "CANCELED"}):
         seq, fence = (1, 0) if known is None else (known.seq + 1, known.fence)
         return _insert(conn, facts, decision, at, seq, fence, placing(facts, decision.priority))
@@ -129,7 +132,13 @@ def _insert(
         return False
     detail = {"priority": decision.priority, "reasons": list(decision.reasons), "pool": place.pool}
     history.note_created(conn, facts.case_id, item_id, "teleread", at, fence=fence, detail=detail)
+    _begin_waiting(conn, item_id, row["band"] == 0, facts.arrived_at, place.due_at)
     return True
+
+
+def _begin_waiting(conn: Connection, item_id: str, urgent: bool, since: datetime, due_at: datetime) -> None:
+    late_at = escalation.late_from(since, due_at)
+    escalation.begin_waiting(conn, item_id, urgent=urgent, since=since, late_at=late_at)
 
 
 def band_of(priority: Priority) -> int:
@@ -174,7 +183,7 @@ def raise_priority(
     placing: Placing = by_default,
 ) -> None:
     """Lift the case's open work item to at least ``priority`` and say why."""
-    known = conn.execute(_latest(case_id).with_for_update()).one_or_none()
+    known = lock_latest(conn, case_id)
     if known is None or known.state not in ups.OPEN or PRIORITIES.index(priority) >= known.rank:
         return
     reasons = _merged(known.reasons, (reason,), analysed=known.analysed)
@@ -198,6 +207,8 @@ def _change(
         changed |= {"priority": priority, "rank": PRIORITIES.index(priority), "band": band_of(priority)}
         detail = {"from": known.priority, "priority": priority, "reasons": reasons}
         history.note_event(conn, known, "raised", who, at, detail)
+        if priority == "urgent" and known.lease_until is not None:
+            changed["lease_until"] = min(known.lease_until, at + URGENT_LEASE)
     if place is not None:
         changed |= _moved(known, place, at, raised=raised)
         # who reads it now goes on; it is not taken to another pool under their hands
@@ -206,6 +217,17 @@ def _change(
             history.note_event(conn, known, "routed", who, at, {"from": known.pool, "pool": place.pool})
     if changed:
         conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
+    if raised and place is not None:
+        _begin_again(conn, known, priority, changed.get("due_at", known.due_at), at)
+
+
+def _begin_again(conn: Connection, known: Row[Any], priority: Priority, due_at: datetime, at: datetime) -> None:
+    """A raised case gets the steps of its new priority from now on."""
+    late_at, urgent = escalation.late_from(at, due_at), priority == "urgent"
+    waits = known.state == "SCHEDULED"
+    escalation.begin_waiting(conn, known.id, urgent=urgent and waits, since=at, late_at=late_at)
+    if not waits:
+        escalation.begin_reading(conn, known.id, urgent=urgent, since=at)
 
 
 def _moved(known: Row[Any], place: Place, at: datetime, *, raised: bool) -> dict[str, Any]:
@@ -227,11 +249,46 @@ def cancel_item(conn: Connection, case_id: str, at: datetime) -> None:
             .where(work_items.c.id == item.id)
             .values(state=state, ended_at=at, end_reason="joined_another")
         )
+        escalation.hush(conn, item.id, "teleread", at)
+
+
+def any_unplaced(conn: Connection) -> bool:
+    """Whether anything waits that no rule was asked about; writes nothing, and so waits for nobody."""
+    return conn.execute(select(work_items.c.id).where(*_UNPLACED).limit(1)).first() is not None
+
+
+def place_unplaced(conn: Connection, placing: Placing, at: datetime, limit: int = 64) -> int:
+    """Give their places to cases that another version of the code queued; returns how many there were."""
+    rows = conn.execute(
+        select(work_items).where(*_UNPLACED).order_by(*KEY).limit(limit).with_for_update(skip_locked=True)
+    ).all()
+    for item in rows:
+        place = placing(item, item.priority)
+        history.note_event(conn, item, "routed", "teleread", at, {"from": None, "pool": place.pool})
+        band = band_of(item.priority)
+        values = {"band": band, "order_at": place.order_at, "due_at": place.due_at, "pool": place.pool}
+        conn.execute(update(work_items).where(work_items.c.id == item.id).values(**values))
+        _begin_waiting(conn, item.id, band == 0, item.arrived_at, place.due_at)
+    return len(rows)
+
+
+_UNPLACED = (WAITING, work_items.c.pool.is_(None), work_items.c.due_at.is_(None))
 
 
 def latest_item(conn: Connection, case_id: str) -> Row[Any] | None:
     """The case's newest work item."""
     return conn.execute(_latest(case_id)).one_or_none()
+
+
+def lock_latest(conn: Connection, case_id: str) -> Row[Any] | None:
+    """The case's newest work item, locked: whoever changes a case takes turns with all others who do."""
+    while True:
+        row = conn.execute(_latest(case_id).with_for_update()).one_or_none()
+        if row is None or row.state in ups.OPEN:
+            return row
+        # whom we waited for may have ended this one and made the next, which our statement began too early to see
+        if conn.scalar(select(func.max(work_items.c.seq)).where(work_items.c.case_id == case_id)) == row.seq:
+            return row
 
 
 def position(conn: Connection, case_id: str) -> int | None:
