@@ -158,6 +158,7 @@ def _ecg(record: EcgRecord, profile: Profile) -> tuple[dict[str, Any], dict[str,
         facts["failure"] = {"code": "analysis_failed", "safe_message": "The recording could not be analysed."}
         return facts, blobs
     facts["recording"] = _recording(record, analysis)
+    facts["device"] = _device(record)
     return facts, blobs
 
 
@@ -183,9 +184,13 @@ def _display(record: EcgRecord) -> dict[str, bytes]:
         "missing": MISSING_SAMPLE,
         "filters": asdict(record.filters),
         "source_format": record.source_format,
-        "device": " ".join(filter(None, (record.device.manufacturer, record.device.model))),
+        "device": _device(record),
     }
     return {"display.json": _json(display), "wave.i16": steps.astype("<i2").tobytes()}
+
+
+def _device(record: EcgRecord) -> str:
+    return " ".join(filter(None, (record.device.manufacturer, record.device.model)))
 
 
 def _recording(record: EcgRecord, analysis: Analysis) -> dict[str, Any]:

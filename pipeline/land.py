@@ -169,7 +169,7 @@ def _land_once(
     with services.catalogue.write() as conn:
         sweeping.check(conn, [stored.key, note.key], mark)
         insert_missing(conn, objects, [object_row(stored, now)], ["key"])
-        new = insert_missing(conn, arrivals, [arrival_row(note)], ["id"]) == 1
+        new = insert_missing(conn, arrivals, [arrival_row(note) | {"sent_by": actor}], ["id"]) == 1
         if new:
             audit.record(conn, at=now, actor=actor, action="land", object_type="arrival", object_id=identifier)
         else:

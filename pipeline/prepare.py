@@ -203,7 +203,7 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
     records.put_instance(conn, arrival, facts, study_id, now)
     recording = facts.get("recording")
     if recording is not None:
-        records.put_recording(conn, arrival, recording)
+        records.put_recording(conn, arrival, recording, facts.get("device", ""), now)
     for name, (item, lineage) in prepared.stored.items():
         records.put_derived(conn, arrival, name, item, lineage, now)
     # one that was parted from its study by a correction of identity stays apart

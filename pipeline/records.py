@@ -11,6 +11,7 @@ from teleread.pipeline.adopt import object_row
 from teleread.pipeline.identifiers import derived_id, uid_from
 from teleread.pipeline.products import Lineage, made_with
 from teleread.pipeline.services import PIPELINE_VERSION
+from teleread.reading import indicators
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import (
     arrivals,
@@ -127,10 +128,19 @@ def put_instance(conn: Connection, arrival: Row[Any], facts: dict[str, Any], stu
         insert_missing(conn, conflicts, [row], ["arrival_id"])
 
 
-def put_recording(conn: Connection, arrival: Row[Any], recording: dict[str, Any]) -> None:
-    """What the queue and the lists need of an ECG, read from the analysis of this code version."""
+def put_recording(conn: Connection, arrival: Row[Any], recording: dict[str, Any], device: str, now: datetime) -> None:
+    """What the queue and the lists need of an ECG, read from the analysis of this code version.
+
+    Its first quality counts for the indicators: what the clinic sent, by which device, sent by whom.
+    """
     row = {"arrival_id": arrival.id, "code_version": PIPELINE_VERSION, **recording}
-    if not insert_missing(conn, recordings, [row], ["arrival_id"]):
+    if insert_missing(conn, recordings, [row], ["arrival_id"]):
+        names = ("upload",) if recording["quality_acceptable"] else ("upload", "upload_fault")
+        for name in names:
+            whose = {"at": now, "site_id": arrival.site_id, "case_id": arrival.id}
+            indicators.note(conn, name, label=device, **whose)
+            indicators.note(conn, name.replace("upload", "operator_upload", 1), label=arrival.sent_by or "", **whose)
+    else:
         conn.execute(update(recordings).where(recordings.c.arrival_id == arrival.id).values(**row))
 
 

@@ -25,7 +25,19 @@ from teleread.web.certificates import Identity
 from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
-from teleread.web.pages import account, audit, break_glass, cases, clinic, engineer, identity, people, signin, worklist
+from teleread.web.pages import (
+    account,
+    audit,
+    break_glass,
+    cases,
+    clinic,
+    engineer,
+    identity,
+    indicators,
+    people,
+    signin,
+    worklist,
+)
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
 from teleread.web.rounds import Rounds
@@ -94,6 +106,7 @@ def create_app(
         people,
         audit,
         break_glass,
+        indicators,
         worklist,
         cases,
         clinic,

@@ -47,6 +47,9 @@ _TABLES = {
     "drug": texts.DRUGS,
     "consent": texts.CONSENT,
     "role": texts.ROLES,
+    "indicator": texts.INDICATORS,
+    "indicator_group": texts.GROUPS,
+    "shift": texts.SHIFTS,
     "break_glass": texts.BREAK_GLASS,
 }
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from teleread.errors import TelereadError
+from teleread.pipeline.counting import count_events
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
 from teleread.pipeline.sweep import queue_unseen, sweep_web
@@ -36,7 +37,7 @@ class Rounds:
         self._services = services
         self._spool = None if services.spool_folder is None else Spool(services.spool_folder)
         self._every_s = every.total_seconds()
-        self._threads = ThreadPoolExecutor(5, thread_name_prefix="rounds")
+        self._threads = ThreadPoolExecutor(6, thread_name_prefix="rounds")
         self._tasks: list[asyncio.Task[None]] = []
         self._last_ok = self._last_watch = time.monotonic()
 
@@ -49,6 +50,7 @@ class Rounds:
             (self._chain_audit, CHAIN_EVERY_S),
             (self._expire, EXPIRE_EVERY_S),
             (self._watch, WATCH_EVERY_S),
+            (self._count, self._every_s),
         )
         for act, every_s in acts:
             self._tasks.append(asyncio.create_task(self._repeat(act, every_s)))
@@ -83,6 +85,9 @@ class Rounds:
     def _expire(self) -> None:
         if self._spool is not None:
             self._spool.expire(self._services.clock())
+
+    def _count(self) -> None:
+        count_events(self._services)
 
     def _chain_audit(self) -> None:
         self._services.sealer.seal_all()

@@ -51,6 +51,20 @@ ROLES = {
     "administrator": N_("Administrator"),
 }
 
+INDICATORS = {
+    "turnaround": N_("From stored to signed"),
+    "wait": N_("From queued to claimed"),
+    "critical_told": N_("From found to acknowledged"),
+    "critical_owned": N_("From found to a named owner"),
+    "claim_ended": N_("Claims that ended without a report"),
+    "discrepancy": N_("Second readings, by grade of the difference"),
+    "flag": N_("Flags, by rule and what readers said"),
+}
+
+GROUPS = {"site_id": N_("Site"), "pool": N_("Pool"), "shift": N_("Shift")}
+
+SHIFTS = {"day": N_("Day, 8–16 h"), "evening": N_("Evening, 16–24 h"), "night": N_("Night, 0–8 h")}
+
 BREAK_GLASS = {
     "emergency": N_("Emergency: the patient cannot wait"),
     "asked_by_clinic": N_("The clinic has asked me by telephone"),

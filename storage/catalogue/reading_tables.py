@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
-    Float,
     ForeignKey,
     Index,
     Integer,
@@ -223,6 +223,28 @@ break_glass = Table(
 )
 Index("ix_break_glass_account", break_glass.c.account, break_glass.c.case_id)
 
+# Facts for the indicators that no work item's event holds, written with the act.
+indicator_events = Table(
+    "indicator_events",
+    metadata,
+    serial(),
+    Column("at", UtcDateTime, nullable=False),
+    Column("name", String(32), nullable=False),
+    Column("case_id", String(32)),
+    Column("site_id", String(32), nullable=False),
+    Column("pool", String(32), nullable=False),
+    Column("label", String(64), nullable=False),
+    Column("value_ms", BigInteger, nullable=False),  # 0 where only the number counts
+    Column("folded", Boolean, nullable=False, server_default=text("false")),
+)
+Index("ix_indicator_events_case_id", indicator_events.c.case_id)
+Index(
+    "ix_indicator_events_unfolded",
+    indicator_events.c.id,
+    sqlite_where=text("folded = 0"),
+    postgresql_where=text("NOT folded"),
+)
+
 # Running values of the indicators; computed anew from the events they are the same.
 indicator_cells = Table(
     "indicator_cells",
@@ -234,6 +256,6 @@ indicator_cells = Table(
     Column("shift", String(32), primary_key=True),
     Column("label", String(64), primary_key=True),  # device, operator, rule …
     Column("n", Integer, nullable=False),
-    Column("total", Float, nullable=False),
+    Column("total_ms", BigInteger, nullable=False),  # whole, so that no order of adding changes it
     Column("buckets", JSON, nullable=False),  # counts by upper limit
 )

@@ -50,6 +50,7 @@ from teleread.storage.catalogue.reading_tables import discrepancies as discrepan
 from teleread.storage.catalogue.reading_tables import drafts as drafts
 from teleread.storage.catalogue.reading_tables import flag_verdicts as flag_verdicts
 from teleread.storage.catalogue.reading_tables import indicator_cells as indicator_cells
+from teleread.storage.catalogue.reading_tables import indicator_events as indicator_events
 from teleread.storage.catalogue.reading_tables import item_events as item_events
 from teleread.storage.catalogue.reading_tables import signing_keys as signing_keys
 from teleread.storage.catalogue.reading_tables import timers as timers
@@ -106,6 +107,7 @@ arrivals = Table(
     Column("case_id", String(32)),  # set when enqueued
     Column("study_id", ForeignKey("studies.id")),
     Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("sent_by", String(64)),  # the account, or the part of the program, that brought it
     UniqueConstraint("site_id", "sha256"),
 )
 Index(

@@ -210,6 +210,8 @@ def _queue() -> None:
 
 
 def _reports() -> None:
+    with op.batch_alter_table("arrivals", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("sent_by", sa.String(length=64), nullable=True))
     op.create_table(
         "drafts",
         sa.Column("case_id", sa.String(length=32), nullable=False),
@@ -233,6 +235,28 @@ def _reports() -> None:
         sa.PrimaryKeyConstraint("case_id", "flag", name=op.f("pk_flag_verdicts")),
     )
     op.create_table(
+        "indicator_events",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("case_id", sa.String(length=32), nullable=True),
+        sa.Column("site_id", sa.String(length=32), nullable=False),
+        sa.Column("pool", sa.String(length=32), nullable=False),
+        sa.Column("label", sa.String(length=64), nullable=False),
+        sa.Column("value_ms", sa.BigInteger(), nullable=False),
+        sa.Column("folded", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_indicator_events")),
+    )
+    with op.batch_alter_table("indicator_events", schema=None) as batch_op:
+        batch_op.create_index("ix_indicator_events_case_id", ["case_id"], unique=False)
+        batch_op.create_index(
+            "ix_indicator_events_unfolded",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("folded = 0"),
+            postgresql_where=sa.text("NOT folded"),
+        )
+    op.create_table(
         "indicator_cells",
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("day", sa.String(length=10), nullable=False),
@@ -241,7 +265,7 @@ def _reports() -> None:
         sa.Column("shift", sa.String(length=32), nullable=False),
         sa.Column("label", sa.String(length=64), nullable=False),
         sa.Column("n", sa.Integer(), nullable=False),
-        sa.Column("total", sa.Float(), nullable=False),
+        sa.Column("total_ms", sa.BigInteger(), nullable=False),
         sa.Column("buckets", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("name", "day", "site_id", "pool", "shift", "label", name=op.f("pk_indicator_cells")),
     )
