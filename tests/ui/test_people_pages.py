@@ -1,4 +1,4 @@
-"""The pages of accounts, of the audit trail, of cases opened with a reason, and of the indicators, as people use them."""
+"""Accounts, the audit trail, cases opened with a reason and the indicators, as people use their pages."""
 
 from __future__ import annotations
 
