@@ -6,8 +6,8 @@ numbered by ``seq``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, cast
 
@@ -52,12 +52,14 @@ class Place:
     Args:
         order_at: its time in the order of the list, within its band.
         due_at: its limit, counted from its arrival.
-        pool: None: not routed, and anybody's.
+        pool: None: the rules were not asked; a new item is anybody's then, and another one stays where it is.
+        detail: why, for the item's history.
     """
 
     order_at: datetime
     due_at: datetime
     pool: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 Placing = Callable[[Any, Priority], Place]
@@ -129,6 +131,8 @@ def _insert(
         return False
     detail = {"priority": decision.priority, "reasons": list(decision.reasons), "pool": place.pool}
     history.note_created(conn, facts.case_id, item_id, "teleread", at, fence=fence, detail=detail)
+    if place.pool is not None:
+        history.note_event(conn, _latest_of(conn, facts.case_id), "routed", "teleread", at, place.detail)
     return True
 
 
@@ -201,9 +205,10 @@ def _change(
     if place is not None:
         changed |= _moved(known, place, at, raised=raised)
         # who reads it now goes on; it is not taken to another pool under their hands
-        if known.state == "SCHEDULED" and place.pool != known.pool:
+        if known.state == "SCHEDULED" and place.pool is not None and place.pool != known.pool:
             changed |= {"pool": place.pool}
-            history.note_event(conn, known, "routed", who, at, {"from": known.pool, "pool": place.pool})
+            detail = {**place.detail, "from": known.pool, "pool": place.pool}
+            history.note_event(conn, known, "routed", who, at, detail)
     if changed:
         conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
 
@@ -246,6 +251,10 @@ def position(conn: Connection, case_id: str) -> int | None:
     before = past((item.band, item.order_at, item.id), backwards=True)
     ahead = select(work_items.c.id).where(WAITING, same, before).limit(MOST_COUNTED - 1).subquery()
     return int(conn.execute(select(func.count()).select_from(ahead)).scalar_one()) + 1
+
+
+def _latest_of(conn: Connection, case_id: str) -> Row[Any]:
+    return conn.execute(_latest(case_id)).one()
 
 
 def _latest(case_id: str) -> Select[Any]:
