@@ -55,9 +55,6 @@ RELEASE_REASONS = ("interrupted", "not_my_field", "poor_recording", "knows_the_p
 BREAK_REASONS = ("reader_absent", "needed_elsewhere", "asked_by_reader", "other")
 """Why a coordinator takes a case from its reader."""
 
-SHIFT_GRACE = timedelta(minutes=15)
-"""How long after a shift its reader may go on with a case."""
-
 _LOOK_AT = (8, 128, 4096)  # rows from the front of each pool, until one is found that nobody else is taking
 
 
@@ -213,15 +210,19 @@ def expire(conn: Connection, at: datetime, limit: int = 64) -> list[str]:
     return [_give_back(conn, item, "expired", "teleread", "no_heartbeat", at) for item in stopped]
 
 
-OnDuty = Callable[[str, str | None, datetime], bool]
-"""Whether an account reads for a pool at a time."""
+OnDuty = Callable[[str, str, datetime], bool]
+"""Whether an account may go on reading for a pool at a time: its shift, and the grace after it."""
 
 
 def off_duty(conn: Connection, on_duty: OnDuty, at: datetime) -> list[str]:
-    """The work items whose readers' shifts ended longer ago than the grace; writes nothing."""
-    rows = conn.execute(select(work_items.c.id, work_items.c.claimed_by, work_items.c.pool).where(IN_PROGRESS))
-    times = (at, at - SHIFT_GRACE)
-    return [row.id for row in rows if not any(on_duty(row.claimed_by, row.pool, time) for time in times)]
+    """The work items whose readers' time is over; writes nothing. What has no pool is anybody's, always."""
+    columns = work_items.c.id, work_items.c.claimed_by, work_items.c.pool, work_items.c.overflow_pool
+    rows = conn.execute(select(*columns).where(IN_PROGRESS, work_items.c.pool.is_not(None)))
+    return [
+        row.id
+        for row in rows
+        if not any(on_duty(row.claimed_by, pool, at) for pool in (row.pool, row.overflow_pool) if pool is not None)
+    ]
 
 
 def hand_over(conn: Connection, item_ids: Sequence[str], at: datetime) -> list[str]:

@@ -6,8 +6,8 @@ numbered by ``seq``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, Select, func, select, update
 
 from teleread.alliance import PRIORITIES, Priority
 from teleread.reading import escalation, history, ups
-from teleread.reading.order import KEY, WAITING, past
+from teleread.reading.order import WAITING, past
 from teleread.reading.priority import Decision, higher
 from teleread.reading_room import Agreement
 from teleread.storage.catalogue.database import insert_missing
@@ -55,12 +55,14 @@ class Place:
     Args:
         order_at: its time in the order of the list, within its band.
         due_at: its limit, counted from its arrival.
-        pool: None: not routed, and anybody's.
+        pool: None: the rules were not asked; a new item is anybody's then, and another one stays where it is.
+        detail: why, for the item's history.
     """
 
     order_at: datetime
     due_at: datetime
     pool: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 Placing = Callable[[Any, Priority], Place]
@@ -71,16 +73,10 @@ AGREED = Agreement("*", date.min)
 """What holds where nothing was agreed."""
 
 
-def limit_of(agreement: Agreement, priority: Priority) -> timedelta:
-    """From stored to signed."""
-    minutes = {"urgent": agreement.urgent_min, "high": agreement.high_min, "routine": agreement.routine_min}
-    return timedelta(minutes=minutes[priority])
-
-
 def by_default(facts: Any, priority: Priority) -> Place:
     """The place without any rules: no pool, and the limits of an agreement that says nothing else."""
     waits = timedelta(minutes=AGREED.rises_after_min) if priority == "routine" else timedelta(0)
-    return Place(facts.arrived_at + waits, facts.arrived_at + limit_of(AGREED, priority))
+    return Place(facts.arrived_at + waits, facts.arrived_at + AGREED.limit(priority))
 
 
 def put_item(
@@ -132,6 +128,8 @@ def _insert(
         return False
     detail = {"priority": decision.priority, "reasons": list(decision.reasons), "pool": place.pool}
     history.note_created(conn, facts.case_id, item_id, "teleread", at, fence=fence, detail=detail)
+    if place.pool is not None:
+        history.note(conn, facts.case_id, item_id, "routed", "SCHEDULED", "teleread", at, fence, place.detail)
     _begin_waiting(conn, item_id, row["band"] == 0, facts.arrived_at, place.due_at)
     return True
 
@@ -212,9 +210,10 @@ def _change(
     if place is not None:
         changed |= _moved(known, place, at, raised=raised)
         # who reads it now goes on; it is not taken to another pool under their hands
-        if known.state == "SCHEDULED" and place.pool != known.pool:
+        if known.state == "SCHEDULED" and place.pool is not None and place.pool != known.pool:
             changed |= {"pool": place.pool}
-            history.note_event(conn, known, "routed", who, at, {"from": known.pool, "pool": place.pool})
+            detail = {**place.detail, "from": known.pool, "pool": place.pool}
+            history.note_event(conn, known, "routed", who, at, detail)
     if changed:
         conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
     if raised and place is not None:
@@ -252,27 +251,10 @@ def cancel_item(conn: Connection, case_id: str, at: datetime) -> None:
         escalation.hush(conn, item.id, "teleread", at)
 
 
-def any_unplaced(conn: Connection) -> bool:
-    """Whether anything waits that no rule was asked about; writes nothing, and so waits for nobody."""
-    return conn.execute(select(work_items.c.id).where(*_UNPLACED).limit(1)).first() is not None
-
-
-def place_unplaced(conn: Connection, placing: Placing, at: datetime, limit: int = 64) -> int:
-    """Give their places to cases that another version of the code queued; returns how many there were."""
-    rows = conn.execute(
-        select(work_items).where(*_UNPLACED).order_by(*KEY).limit(limit).with_for_update(skip_locked=True)
-    ).all()
-    for item in rows:
-        place = placing(item, item.priority)
-        history.note_event(conn, item, "routed", "teleread", at, {"from": None, "pool": place.pool})
-        band = band_of(item.priority)
-        values = {"band": band, "order_at": place.order_at, "due_at": place.due_at, "pool": place.pool}
-        conn.execute(update(work_items).where(work_items.c.id == item.id).values(**values))
-        _begin_waiting(conn, item.id, band == 0, item.arrived_at, place.due_at)
-    return len(rows)
-
-
-_UNPLACED = (WAITING, work_items.c.pool.is_(None), work_items.c.due_at.is_(None))
+def note_limit(conn: Connection, item: Row[Any], due_at: datetime) -> None:
+    """A waiting work item got its limit, or a sooner one; one that had no place yet begins to wait by the ladder."""
+    urgent = item.pool is None and item.priority == "urgent"
+    _begin_waiting(conn, item.id, urgent, item.arrived_at, due_at)
 
 
 def latest_item(conn: Connection, case_id: str) -> Row[Any] | None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from teleread.errors import TelereadError
+from teleread.pipeline.route import Rerouting
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
 from teleread.pipeline.sweep import queue_unseen, sweep_web
@@ -35,8 +36,9 @@ class Rounds:
     def __init__(self, services: Services, every: timedelta) -> None:
         self._services = services
         self._spool = None if services.spool_folder is None else Spool(services.spool_folder)
+        self._reroute = Rerouting(services)
         self._every_s = every.total_seconds()
-        self._threads = ThreadPoolExecutor(5, thread_name_prefix="rounds")
+        self._threads = ThreadPoolExecutor(6, thread_name_prefix="rounds")
         self._tasks: list[asyncio.Task[None]] = []
         self._last_ok = self._last_watch = time.monotonic()
 
@@ -49,6 +51,7 @@ class Rounds:
             (self._chain_audit, CHAIN_EVERY_S),
             (self._expire, EXPIRE_EVERY_S),
             (self._watch, WATCH_EVERY_S),
+            (self._route, self._every_s),
         )
         for act, every_s in acts:
             self._tasks.append(asyncio.create_task(self._repeat(act, every_s)))
@@ -70,6 +73,9 @@ class Rounds:
     def _queue_unseen(self) -> None:
         queue_unseen(self._services)
         self._last_ok = time.monotonic()
+
+    def _route(self) -> None:
+        self._reroute()
 
     def _watch(self) -> None:
         watch(self._services)
