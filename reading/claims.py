@@ -18,7 +18,7 @@ from teleread.errors import Conflict
 from teleread.reading import escalation, history, ups
 from teleread.reading.history import item_id_of, note_event
 from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Reach, head, within
-from teleread.reading.queue import URGENT_LEASE, lock_latest
+from teleread.reading.queue import URGENT_LEASE, is_set_aside, lock_latest
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import work_items
 
@@ -54,9 +54,6 @@ RELEASE_REASONS = ("interrupted", "not_my_field", "poor_recording", "knows_the_p
 
 BREAK_REASONS = ("reader_absent", "needed_elsewhere", "asked_by_reader", "other")
 """Why a coordinator takes a case from its reader."""
-
-SHIFT_GRACE = timedelta(minutes=15)
-"""How long after a shift its reader may go on with a case."""
 
 _LOOK_AT = (8, 128, 4096)  # rows from the front of each pool, until one is found that nobody else is taking
 
@@ -166,6 +163,9 @@ def complete(conn: Connection, item_id: str, who: str, fence: int, at: datetime)
     Raises:
         Conflict: ``claim_lost``.
     """
+    # who raises a case locks it before the readings that it has asked for, and so does this
+    parent = select(work_items.c.parent_id).where(work_items.c.id == item_id).scalar_subquery()
+    conn.execute(select(work_items.c.id).where(work_items.c.id == parent).with_for_update())
     item = check(conn, item_id, who, fence, at)
     _move(conn, item, "completed", who, at, ended_at=at, lease_until=None)
     if item.parent_id is not None:
@@ -213,15 +213,19 @@ def expire(conn: Connection, at: datetime, limit: int = 64) -> list[str]:
     return [_give_back(conn, item, "expired", "teleread", "no_heartbeat", at) for item in stopped]
 
 
-OnDuty = Callable[[str, str | None, datetime], bool]
-"""Whether an account reads for a pool at a time."""
+OnDuty = Callable[[str, str, datetime], bool]
+"""Whether an account may go on reading for a pool at a time: its shift, and the grace after it."""
 
 
 def off_duty(conn: Connection, on_duty: OnDuty, at: datetime) -> list[str]:
-    """The work items whose readers' shifts ended longer ago than the grace; writes nothing."""
-    rows = conn.execute(select(work_items.c.id, work_items.c.claimed_by, work_items.c.pool).where(IN_PROGRESS))
-    times = (at, at - SHIFT_GRACE)
-    return [row.id for row in rows if not any(on_duty(row.claimed_by, row.pool, time) for time in times)]
+    """The work items whose readers' time is over; writes nothing. What has no pool is anybody's, always."""
+    columns = work_items.c.id, work_items.c.claimed_by, work_items.c.pool, work_items.c.overflow_pool
+    rows = conn.execute(select(*columns).where(IN_PROGRESS, work_items.c.pool.is_not(None)))
+    return [
+        row.id
+        for row in rows
+        if not any(on_duty(row.claimed_by, pool, at) for pool in (row.pool, row.overflow_pool) if pool is not None)
+    ]
 
 
 def hand_over(conn: Connection, item_ids: Sequence[str], at: datetime) -> list[str]:
@@ -249,16 +253,12 @@ def resume(conn: Connection, item_id: str, after: str, at: datetime) -> str | No
         after: what has come: a kind of work item.
     """
     item = conn.execute(select(work_items).where(work_items.c.id == item_id).with_for_update()).one_or_none()
-    if item is None or item.state != "CANCELED" or item.end_reason != AWAITS_OPINION:
+    if item is None or not is_set_aside(item):
         return None
     last = select(work_items.c.id).where(work_items.c.case_id == item.case_id, work_items.c.seq > item.seq)
     if conn.execute(last.limit(1)).first() is not None:
         return None
     return _next(conn, item, "teleread", at, {"after": after, "priority": item.priority})
-
-
-AWAITS_OPINION = "awaits_opinion"
-"""Why a case is set aside."""
 
 
 def newest(conn: Connection, case_ids: Sequence[str]) -> dict[str, Row[Any]]:

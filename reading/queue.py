@@ -6,8 +6,8 @@ numbered by ``seq``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, Select, func, select, update
 
 from teleread.alliance import PRIORITIES, Priority
 from teleread.reading import escalation, history, ups
-from teleread.reading.order import KEY, WAITING, past
+from teleread.reading.order import WAITING, past
 from teleread.reading.priority import Decision, higher
 from teleread.reading_room import Agreement
 from teleread.storage.catalogue.database import insert_missing
@@ -23,6 +23,9 @@ from teleread.storage.catalogue.schema import work_items
 
 URGENT_LEASE = timedelta(minutes=2)
 """How long the claim of an urgent case holds without a heartbeat."""
+
+AWAITS_OPINION = "awaits_opinion"
+"""Why a case is set aside: a second opinion on it is being read."""
 
 MOST_COUNTED = 1_000
 """A place further behind is told as this one: nobody waits for it by the number."""
@@ -46,6 +49,9 @@ class CaseFacts:
     arrived_at: datetime
     body_part: str | None = None
     question: str | None = None
+    kind: str = "reading"
+    parent_id: str | None = None
+    not_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +61,14 @@ class Place:
     Args:
         order_at: its time in the order of the list, within its band.
         due_at: its limit, counted from its arrival.
-        pool: None: not routed, and anybody's.
+        pool: None: the rules were not asked; a new item is anybody's then, and another one stays where it is.
+        detail: why, for the item's history.
     """
 
     order_at: datetime
     due_at: datetime
     pool: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 Placing = Callable[[Any, Priority], Place]
@@ -71,16 +79,10 @@ AGREED = Agreement("*", date.min)
 """What holds where nothing was agreed."""
 
 
-def limit_of(agreement: Agreement, priority: Priority) -> timedelta:
-    """From stored to signed."""
-    minutes = {"urgent": agreement.urgent_min, "high": agreement.high_min, "routine": agreement.routine_min}
-    return timedelta(minutes=minutes[priority])
-
-
 def by_default(facts: Any, priority: Priority) -> Place:
     """The place without any rules: no pool, and the limits of an agreement that says nothing else."""
     waits = timedelta(minutes=AGREED.rises_after_min) if priority == "routine" else timedelta(0)
-    return Place(facts.arrived_at + waits, facts.arrived_at + limit_of(AGREED, priority))
+    return Place(facts.arrived_at + waits, facts.arrived_at + AGREED.limit(priority))
 
 
 def put_item(
@@ -109,6 +111,11 @@ def put_item(
     return False
 
 
+def add_item(conn: Connection, facts: CaseFacts, decision: Decision, at: datetime, place: Place) -> bool:
+    """Make the first work item of a new case; False when there is one."""
+    return _insert(conn, facts, decision, at, 1, 0, place)
+
+
 def _insert(
     conn: Connection, facts: CaseFacts, decision: Decision, at: datetime, seq: int, fence: int, place: Place
 ) -> bool:
@@ -132,6 +139,8 @@ def _insert(
         return False
     detail = {"priority": decision.priority, "reasons": list(decision.reasons), "pool": place.pool}
     history.note_created(conn, facts.case_id, item_id, "teleread", at, fence=fence, detail=detail)
+    if place.pool is not None:
+        history.note(conn, facts.case_id, item_id, "routed", "SCHEDULED", "teleread", at, fence, place.detail)
     _begin_waiting(conn, item_id, row["band"] == 0, facts.arrived_at, place.due_at)
     return True
 
@@ -165,6 +174,9 @@ def _bring_up_to_date(
     if known.state not in ups.OPEN:
         if changed:
             conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
+        if is_set_aside(known) and PRIORITIES.index(decision.priority) < known.rank:
+            reasons = _merged(known.reasons, decision.reasons, analysed=facts.analysed)
+            _raise_set_aside(conn, known, decision.priority, reasons, at, "teleread", placing)
         return
     priority = higher(cast(Priority, known.priority), decision.priority)
     reasons = _merged(known.reasons, decision.reasons, analysed=facts.analysed)
@@ -184,10 +196,42 @@ def raise_priority(
 ) -> None:
     """Lift the case's open work item to at least ``priority`` and say why."""
     known = lock_latest(conn, case_id)
-    if known is None or known.state not in ups.OPEN or PRIORITIES.index(priority) >= known.rank:
+    if known is None or PRIORITIES.index(priority) >= known.rank:
         return
     reasons = _merged(known.reasons, (reason,), analysed=known.analysed)
+    if is_set_aside(known):
+        _raise_set_aside(conn, known, priority, reasons, at, who, placing)
+    if known.state not in ups.OPEN:
+        return
     _change(conn, known, priority, reasons, placing(known, priority), at, who, {})
+
+
+def is_set_aside(item: Row[Any]) -> bool:
+    """Whether a case waits for an opinion on it, and is queued again when that is there."""
+    return bool(item.state == "CANCELED" and item.end_reason == AWAITS_OPINION)
+
+
+def shown_state(item: Row[Any]) -> str:
+    """The state that a clinic sees: a case on which readers ask each other is being read."""
+    return "IN PROGRESS" if is_set_aside(item) else str(item.state)
+
+
+def _raise_set_aside(
+    conn: Connection,
+    known: Row[Any],
+    priority: Priority,
+    reasons: list[str],
+    at: datetime,
+    who: str,
+    placing: Placing,
+) -> None:
+    """What it waits for is raised now, and it comes back raised."""
+    values = {"priority": priority, "rank": PRIORITIES.index(priority), "band": band_of(priority), "reasons": reasons}
+    place = placing(known, priority)
+    values |= _moved(known, place, at, raised=True)
+    conn.execute(update(work_items).where(work_items.c.id == known.id).values(**values))
+    for child in conn.scalars(select(work_items.c.case_id).where(work_items.c.parent_id == known.id).distinct()).all():
+        raise_priority(conn, child, priority, reasons[-1], at, who=who, placing=placing)
 
 
 def _change(
@@ -212,9 +256,10 @@ def _change(
     if place is not None:
         changed |= _moved(known, place, at, raised=raised)
         # who reads it now goes on; it is not taken to another pool under their hands
-        if known.state == "SCHEDULED" and place.pool != known.pool:
+        if known.state == "SCHEDULED" and place.pool is not None and place.pool != known.pool:
             changed |= {"pool": place.pool}
-            history.note_event(conn, known, "routed", who, at, {"from": known.pool, "pool": place.pool})
+            detail = {**place.detail, "from": known.pool, "pool": place.pool}
+            history.note_event(conn, known, "routed", who, at, detail)
     if changed:
         conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
     if raised and place is not None:
@@ -239,40 +284,23 @@ def _moved(known: Row[Any], place: Place, at: datetime, *, raised: bool) -> dict
     return {name: value for name, value in moved.items() if getattr(known, name) != value}
 
 
-def cancel_item(conn: Connection, case_id: str, at: datetime) -> None:
-    """Cancel a case's waiting work item, because the case is read under another one."""
+def cancel_item(
+    conn: Connection, case_id: str, at: datetime, *, who: str = "teleread", reason: str = "joined_another"
+) -> None:
+    """Cancel a case's waiting work item: because the case is read under another one, or for another reason."""
     waiting = select(work_items).where(work_items.c.case_id == case_id, WAITING).with_for_update()
     for item in conn.execute(waiting).all():
-        state = history.note_event(conn, item, "withdrawn", "teleread", at)
+        state = history.note_event(conn, item, "withdrawn", who, at, {"reason": reason})
         conn.execute(
-            update(work_items)
-            .where(work_items.c.id == item.id)
-            .values(state=state, ended_at=at, end_reason="joined_another")
+            update(work_items).where(work_items.c.id == item.id).values(state=state, ended_at=at, end_reason=reason)
         )
-        escalation.hush(conn, item.id, "teleread", at)
+        escalation.hush(conn, item.id, who, at)
 
 
-def any_unplaced(conn: Connection) -> bool:
-    """Whether anything waits that no rule was asked about; writes nothing, and so waits for nobody."""
-    return conn.execute(select(work_items.c.id).where(*_UNPLACED).limit(1)).first() is not None
-
-
-def place_unplaced(conn: Connection, placing: Placing, at: datetime, limit: int = 64) -> int:
-    """Give their places to cases that another version of the code queued; returns how many there were."""
-    rows = conn.execute(
-        select(work_items).where(*_UNPLACED).order_by(*KEY).limit(limit).with_for_update(skip_locked=True)
-    ).all()
-    for item in rows:
-        place = placing(item, item.priority)
-        history.note_event(conn, item, "routed", "teleread", at, {"from": None, "pool": place.pool})
-        band = band_of(item.priority)
-        values = {"band": band, "order_at": place.order_at, "due_at": place.due_at, "pool": place.pool}
-        conn.execute(update(work_items).where(work_items.c.id == item.id).values(**values))
-        _begin_waiting(conn, item.id, band == 0, item.arrived_at, place.due_at)
-    return len(rows)
-
-
-_UNPLACED = (WAITING, work_items.c.pool.is_(None), work_items.c.due_at.is_(None))
+def note_limit(conn: Connection, item: Row[Any], due_at: datetime) -> None:
+    """A waiting work item got its limit, or a sooner one; one that had no place yet begins to wait by the ladder."""
+    urgent = item.pool is None and item.priority == "urgent"
+    _begin_waiting(conn, item.id, urgent, item.arrived_at, due_at)
 
 
 def latest_item(conn: Connection, case_id: str) -> Row[Any] | None:

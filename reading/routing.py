@@ -157,7 +157,8 @@ def _age(one: Route, age: float | None) -> Check:
     wanted = " ".join(
         part for part in ("" if least is None else f">={least:g}", "" if below is None else f"<{below:g}") if part
     )
-    return Check("age", wanted, "" if age is None else f"{age:g}", fits)
+    # whole years: with the day of the recording an exact age is a birth date
+    return Check("age", wanted, "" if age is None else str(int(age)), fits)
 
 
 def _modality(facts: RoutingFacts) -> str:

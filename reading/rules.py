@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from teleread.alliance_entries import holds
+from teleread.alliance_entries import Lead, holds
 from teleread.reading_room import ALL, Agreement, Licence, Pool, ReadingRoom, Route
 
 _SPECIALTIES = {"ECG": "ecg", "SM": "pathology", "CONSULT": "consultation"}
@@ -91,3 +91,10 @@ def lead_site(room: ReadingRoom, modality: str, at: datetime) -> str | None:
     """The site that leads a modality's specialty, or none."""
     day, wanted = room.day(at), specialty(modality)
     return next((one.site_id for one in room.leads if one.specialty == wanted and holds(one, day)), None)
+
+
+def in_force(room: ReadingRoom, at: datetime) -> tuple[object, ...]:
+    """All rules that routing goes by at a moment: as long as they are equal, no case belongs elsewhere."""
+    day = room.day(at)
+    kept: list[tuple[Pool | Route | Agreement | Lead, ...]] = [room.pools, room.routes, room.agreements, room.leads]
+    return tuple(tuple(one for one in entries if holds(one, day)) for entries in kept)

@@ -45,6 +45,7 @@ MEANINGS: dict[str, Meaning] = {
     "review_break_glass": Meaning("update", _OPERATIONS),
     "claim": Meaning("update", _TREATMENT),
     "end_claim": Meaning("update", _TREATMENT),
+    "grade": Meaning("create", _TREATMENT),
     "notice_seen": Meaning("update", _TREATMENT),
     "form": Meaning("update", _TREATMENT),
     "acknowledge": Meaning("update", _TREATMENT),
