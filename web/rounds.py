@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from teleread.errors import TelereadError
+from teleread.pipeline.room_watch import RoomWatch
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
 from teleread.pipeline.sweep import queue_unseen, sweep_web
@@ -34,7 +35,8 @@ class Rounds:
         self._services = services
         self._spool = None if services.spool_folder is None else Spool(services.spool_folder)
         self._every_s = every.total_seconds()
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="rounds")
+        self._room_watch = RoomWatch(services)
+        self._threads = ThreadPoolExecutor(5, thread_name_prefix="rounds")
         self._tasks: list[asyncio.Task[None]] = []
         self._last_ok = time.monotonic()
 
@@ -46,6 +48,7 @@ class Rounds:
             (self._sweep, self._every_s),
             (self._chain_audit, CHAIN_EVERY_S),
             (self._expire, EXPIRE_EVERY_S),
+            (self._watch_room, self._every_s),
         )
         for act, every_s in acts:
             self._tasks.append(asyncio.create_task(self._repeat(act, every_s)))
@@ -76,6 +79,9 @@ class Rounds:
     def _expire(self) -> None:
         if self._spool is not None:
             self._spool.expire(self._services.clock())
+
+    def _watch_room(self) -> None:
+        self._room_watch()
 
     def _chain_audit(self) -> None:
         self._services.sealer.seal_all()
