@@ -92,6 +92,8 @@ def reroute(conn: Connection, room: ReadingRoom, item: Row[Any], at: datetime) -
     detail |= {name: changed[name].isoformat() for name in ("due_at", "order_at") if name in changed}
     history.note_event(conn, item, "routed", "teleread", at, detail)
     conn.execute(update(work_items).where(work_items.c.id == item.id).values(**changed))
+    if "due_at" in changed:
+        queue.note_limit(conn, item, changed["due_at"])
     return True
 
 

@@ -14,12 +14,15 @@ from typing import Any, cast
 from sqlalchemy import Connection, Row, Select, func, select, update
 
 from teleread.alliance import PRIORITIES, Priority
-from teleread.reading import history, ups
+from teleread.reading import escalation, history, ups
 from teleread.reading.order import WAITING, past
 from teleread.reading.priority import Decision, higher
 from teleread.reading_room import Agreement
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import work_items
+
+URGENT_LEASE = timedelta(minutes=2)
+"""How long the claim of an urgent case holds without a heartbeat."""
 
 MOST_COUNTED = 1_000
 """A place further behind is told as this one: nobody waits for it by the number."""
@@ -70,16 +73,10 @@ AGREED = Agreement("*", date.min)
 """What holds where nothing was agreed."""
 
 
-def limit_of(agreement: Agreement, priority: Priority) -> timedelta:
-    """From stored to signed."""
-    minutes = {"urgent": agreement.urgent_min, "high": agreement.high_min, "routine": agreement.routine_min}
-    return timedelta(minutes=minutes[priority])
-
-
 def by_default(facts: Any, priority: Priority) -> Place:
     """The place without any rules: no pool, and the limits of an agreement that says nothing else."""
     waits = timedelta(minutes=AGREED.rises_after_min) if priority == "routine" else timedelta(0)
-    return Place(facts.arrived_at + waits, facts.arrived_at + limit_of(AGREED, priority))
+    return Place(facts.arrived_at + waits, facts.arrived_at + AGREED.limit(priority))
 
 
 def put_item(
@@ -100,7 +97,7 @@ def put_item(
     Returns:
         True when a work item is new.
     """
-    known = conn.execute(_latest(facts.case_id).with_for_update()).one_or_none()
+    known = lock_latest(conn, facts.case_id)
     if known is None or (joined and known.state in {"COMPLETED", "CANCELED"}):
         seq, fence = (1, 0) if known is None else (known.seq + 1, known.fence)
         return _insert(conn, facts, decision, at, seq, fence, placing(facts, decision.priority))
@@ -132,8 +129,14 @@ def _insert(
     detail = {"priority": decision.priority, "reasons": list(decision.reasons), "pool": place.pool}
     history.note_created(conn, facts.case_id, item_id, "teleread", at, fence=fence, detail=detail)
     if place.pool is not None:
-        history.note_event(conn, _latest_of(conn, facts.case_id), "routed", "teleread", at, place.detail)
+        history.note(conn, facts.case_id, item_id, "routed", "SCHEDULED", "teleread", at, fence, place.detail)
+    _begin_waiting(conn, item_id, row["band"] == 0, facts.arrived_at, place.due_at)
     return True
+
+
+def _begin_waiting(conn: Connection, item_id: str, urgent: bool, since: datetime, due_at: datetime) -> None:
+    late_at = escalation.late_from(since, due_at)
+    escalation.begin_waiting(conn, item_id, urgent=urgent, since=since, late_at=late_at)
 
 
 def band_of(priority: Priority) -> int:
@@ -178,7 +181,7 @@ def raise_priority(
     placing: Placing = by_default,
 ) -> None:
     """Lift the case's open work item to at least ``priority`` and say why."""
-    known = conn.execute(_latest(case_id).with_for_update()).one_or_none()
+    known = lock_latest(conn, case_id)
     if known is None or known.state not in ups.OPEN or PRIORITIES.index(priority) >= known.rank:
         return
     reasons = _merged(known.reasons, (reason,), analysed=known.analysed)
@@ -202,6 +205,8 @@ def _change(
         changed |= {"priority": priority, "rank": PRIORITIES.index(priority), "band": band_of(priority)}
         detail = {"from": known.priority, "priority": priority, "reasons": reasons}
         history.note_event(conn, known, "raised", who, at, detail)
+        if priority == "urgent" and known.lease_until is not None:
+            changed["lease_until"] = min(known.lease_until, at + URGENT_LEASE)
     if place is not None:
         changed |= _moved(known, place, at, raised=raised)
         # who reads it now goes on; it is not taken to another pool under their hands
@@ -211,6 +216,17 @@ def _change(
             history.note_event(conn, known, "routed", who, at, detail)
     if changed:
         conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
+    if raised and place is not None:
+        _begin_again(conn, known, priority, changed.get("due_at", known.due_at), at)
+
+
+def _begin_again(conn: Connection, known: Row[Any], priority: Priority, due_at: datetime, at: datetime) -> None:
+    """A raised case gets the steps of its new priority from now on."""
+    late_at, urgent = escalation.late_from(at, due_at), priority == "urgent"
+    waits = known.state == "SCHEDULED"
+    escalation.begin_waiting(conn, known.id, urgent=urgent and waits, since=at, late_at=late_at)
+    if not waits:
+        escalation.begin_reading(conn, known.id, urgent=urgent, since=at)
 
 
 def _moved(known: Row[Any], place: Place, at: datetime, *, raised: bool) -> dict[str, Any]:
@@ -232,11 +248,29 @@ def cancel_item(conn: Connection, case_id: str, at: datetime) -> None:
             .where(work_items.c.id == item.id)
             .values(state=state, ended_at=at, end_reason="joined_another")
         )
+        escalation.hush(conn, item.id, "teleread", at)
+
+
+def note_limit(conn: Connection, item: Row[Any], due_at: datetime) -> None:
+    """A waiting work item got its limit, or a sooner one; one that had no place yet begins to wait by the ladder."""
+    urgent = item.pool is None and item.priority == "urgent"
+    _begin_waiting(conn, item.id, urgent, item.arrived_at, due_at)
 
 
 def latest_item(conn: Connection, case_id: str) -> Row[Any] | None:
     """The case's newest work item."""
     return conn.execute(_latest(case_id)).one_or_none()
+
+
+def lock_latest(conn: Connection, case_id: str) -> Row[Any] | None:
+    """The case's newest work item, locked: whoever changes a case takes turns with all others who do."""
+    while True:
+        row = conn.execute(_latest(case_id).with_for_update()).one_or_none()
+        if row is None or row.state in ups.OPEN:
+            return row
+        # whom we waited for may have ended this one and made the next, which our statement began too early to see
+        if conn.scalar(select(func.max(work_items.c.seq)).where(work_items.c.case_id == case_id)) == row.seq:
+            return row
 
 
 def position(conn: Connection, case_id: str) -> int | None:
@@ -251,10 +285,6 @@ def position(conn: Connection, case_id: str) -> int | None:
     before = past((item.band, item.order_at, item.id), backwards=True)
     ahead = select(work_items.c.id).where(WAITING, same, before).limit(MOST_COUNTED - 1).subquery()
     return int(conn.execute(select(func.count()).select_from(ahead)).scalar_one()) + 1
-
-
-def _latest_of(conn: Connection, case_id: str) -> Row[Any]:
-    return conn.execute(_latest(case_id)).one()
 
 
 def _latest(case_id: str) -> Select[Any]:
