@@ -16,7 +16,7 @@ from teleread.alliance import Priority
 from teleread.pipeline.services import Services
 from teleread.reading import history, queue, routing
 from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, past
-from teleread.reading.routing import Routed, RoutingFacts
+from teleread.reading.routing import Routed, facts_of
 from teleread.reading.rules import in_force
 from teleread.reading.symptoms import Form
 from teleread.reading_room import ReadingRoom
@@ -39,25 +39,6 @@ def placing(room: ReadingRoom, at: datetime) -> queue.Placing:
         return queue.Place(routed.order_at, routed.due_at, routed.pool, routing.as_detail(routed, facts))
 
     return place
-
-
-def facts_of(known: Any, priority: str) -> RoutingFacts:
-    """What routes ask about a case.
-
-    Args:
-        known: a :class:`~teleread.reading.queue.CaseFacts`, or the row of a work item.
-    """
-    return RoutingFacts(
-        modality=known.modality,
-        site_id=known.site_id,
-        priority=priority,
-        arrived_at=known.arrived_at,
-        body_part=known.body_part,
-        age_years=known.patient_age_years,
-        question=known.question,
-        kind=getattr(known, "kind", "reading"),
-        analysed=bool(known.analysed),
-    )
 
 
 def question_of(chest_pain: str | None, pressure: str | None) -> str | None:

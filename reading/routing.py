@@ -72,6 +72,25 @@ class Routed:
     steps: tuple[Step, ...]
 
 
+def facts_of(known: Any, priority: str) -> RoutingFacts:
+    """What routes ask about a case.
+
+    Args:
+        known: what the queue knows of it, or the row of a work item.
+    """
+    return RoutingFacts(
+        modality=known.modality,
+        site_id=known.site_id,
+        priority=priority,
+        arrived_at=known.arrived_at,
+        body_part=known.body_part,
+        age_years=known.patient_age_years,
+        question=known.question,
+        kind=getattr(known, "kind", "reading"),
+        analysed=bool(known.analysed),
+    )
+
+
 def route(room: ReadingRoom, facts: RoutingFacts, at: datetime) -> Routed:
     """Decide by the rules in force at ``at``: the first fitting route in the order of the file wins.
 

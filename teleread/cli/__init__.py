@@ -20,6 +20,7 @@ from teleread.cli import (
     files,
     operations,
     patients,
+    reading_room,
     reproduce,
     restore,
     retention,
@@ -40,7 +41,19 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     files.add_commands(commands)
     operations.add_commands(commands)
-    for module in (accounts, agents, patients, reproduce, audit, vault, storage, backup, restore, retention):
+    for module in (
+        accounts,
+        agents,
+        patients,
+        reproduce,
+        audit,
+        vault,
+        storage,
+        backup,
+        restore,
+        retention,
+        reading_room,
+    ):
         module.add_commands(commands)
     return parser
 
