@@ -138,7 +138,7 @@ def raise_arrival(conn: Connection, identifier: str, priority: Priority, actor: 
         return False
     conn.execute(update(arrivals).where(this).values(clinic_priority=priority))
     if known.case_id is not None:
-        queue.raise_priority(conn, known.case_id, priority, "clinic")
+        queue.raise_priority(conn, known.case_id, priority, "clinic", now, who=actor)
     audit.record(
         conn,
         at=now,

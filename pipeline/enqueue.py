@@ -63,7 +63,7 @@ def enqueue(services: Services, arrival_id: str) -> str:
         if row.case_id != facts.case_id:
             if row.case_id is not None:
                 # queued by itself while it could not be read; now it is part of its study's case
-                queue.cancel_item(conn, row.case_id)
+                queue.cancel_item(conn, row.case_id, now)
                 corrections.follow(conn, row.case_id, facts.case_id)
             conn.execute(update(arrivals).where(arrivals.c.id == arrival_id).values(case_id=facts.case_id))
         if new:
@@ -101,7 +101,7 @@ def _join(services: Services, arrival_id: str) -> str | None:
                 if item is not None and item.state != "SCHEDULED":
                     return None
                 # queued by itself while nobody knew what it holds
-                queue.cancel_item(conn, row.case_id)
+                queue.cancel_item(conn, row.case_id, now)
                 corrections.follow(conn, row.case_id, known)
             conn.execute(update(arrivals).where(this).values(case_id=known))
             audit.record(
@@ -113,7 +113,7 @@ def _join(services: Services, arrival_id: str) -> str | None:
                 object_id=known,
                 detail={"same_recording": arrival_id},
             )
-        queue.raise_priority(conn, known, cast(Priority, row.clinic_priority), "clinic")
+        queue.raise_priority(conn, known, cast(Priority, row.clinic_priority), "clinic", now)
     return known
 
 

@@ -6,37 +6,42 @@ however the clock of its sender goes. A claim that ends without a report cancels
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from teleread.errors import Conflict
-from teleread.reading import ups
+from teleread.reading import history, ups
+from teleread.reading.history import item_id_of, note_event
+from teleread.reading.order import IN_PROGRESS, WAITING, Reach, within
 from teleread.storage import audit
-from teleread.storage.catalogue.schema import item_events, work_items
+from teleread.storage.catalogue.schema import work_items
+
+__all__ = [
+    "LEASES",
+    "Claim",
+    "Reach",
+    "check",
+    "claim_case",
+    "claim_next",
+    "complete",
+    "current",
+    "expire",
+    "give_back",
+    "heartbeat",
+    "item_id_of",
+    "newest",
+    "note_event",
+]
 
 LEASES: Mapping[str, timedelta] = MappingProxyType(
     {"urgent": timedelta(minutes=2), "high": timedelta(minutes=15), "routine": timedelta(minutes=15)}
 )
 """How long a claim holds without a heartbeat, by the item's priority."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What one reader may claim.
-
-    Args:
-        who: the account.
-        pools: those that the reader is licensed and on duty for; what is not routed yet is anybody's.
-    """
-
-    who: str
-    pools: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +54,17 @@ class Claim:
     lease_until: datetime
 
 
-def may_claim(reach: Reach) -> ColumnElement[bool]:
-    """The condition that a work item may be read by this reader."""
-    pools = list(reach.pools)
-    open_to = or_(work_items.c.pool.is_(None), work_items.c.pool.in_(pools), work_items.c.overflow_pool.in_(pools))
-    return open_to & (work_items.c.not_for.is_(None) | (work_items.c.not_for != reach.who))
+def current(conn: Connection, case_id: str, who: str, at: datetime) -> Claim | None:
+    """The claim that somebody has on a case now; None when they have none."""
+    row = conn.execute(
+        select(work_items.c.id, work_items.c.fence, work_items.c.lease_until).where(
+            work_items.c.case_id == case_id,
+            IN_PROGRESS,
+            work_items.c.claimed_by == who,
+            work_items.c.lease_until > at,
+        )
+    ).one_or_none()
+    return None if row is None else Claim(row.id, case_id, row.fence, row.lease_until)
 
 
 def claim_next(conn: Connection, reach: Reach, at: datetime) -> Claim | None:
@@ -63,7 +74,7 @@ def claim_next(conn: Connection, reach: Reach, at: datetime) -> Claim | None:
     """
     first = (
         select(work_items.c.id)
-        .where(work_items.c.state == "SCHEDULED", may_claim(reach))
+        .where(WAITING, within(reach))
         .order_by(work_items.c.band, work_items.c.order_at, work_items.c.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -96,7 +107,7 @@ def claim_case(conn: Connection, case_id: str, reach: Reach, at: datetime) -> Cl
         item_id = _give_back(conn, item, "expired", "teleread", "no_heartbeat", at)
     else:
         item_id = item.id
-    if conn.execute(select(work_items.c.id).where(work_items.c.id == item_id, may_claim(reach))).first() is None:
+    if conn.execute(select(work_items.c.id).where(work_items.c.id == item_id, within(reach))).first() is None:
         raise Conflict("case_not_yours", "This case is for other readers.")
     return _claim(conn, item_id, reach.who, at)
 
@@ -155,7 +166,7 @@ def give_back(
         Conflict: ``claim_lost``.
     """
     item = conn.execute(
-        select(work_items).where(work_items.c.case_id == case_id, work_items.c.state == "IN PROGRESS").with_for_update()
+        select(work_items).where(work_items.c.case_id == case_id, IN_PROGRESS).with_for_update()
     ).one_or_none()
     if item is None or (fence is not None and (item.fence != fence or item.claimed_by != who)):
         raise Conflict("claim_lost", "You no longer have this case. What you typed is kept as a draft.")
@@ -166,48 +177,12 @@ def expire(conn: Connection, at: datetime, limit: int = 64) -> list[str]:
     """End the claims whose heartbeats have stopped; returns the ids of the new work items."""
     stopped = conn.execute(
         select(work_items)
-        .where(work_items.c.state == "IN PROGRESS", work_items.c.lease_until <= at)
+        .where(IN_PROGRESS, work_items.c.lease_until <= at)
         .order_by(work_items.c.lease_until)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
     return [_give_back(conn, item, "expired", "teleread", "no_heartbeat", at) for item in stopped]
-
-
-def note_event(
-    conn: Connection,
-    item: Row[Any],
-    event: ups.Event,
-    who: str,
-    at: datetime,
-    detail: Mapping[str, Any] | None = None,
-    fence: int | None = None,
-) -> ups.State:
-    """Write down what happens to a work item and return the state that it leads to.
-
-    Raises:
-        Conflict: ``illegal_transition``.
-    """
-    to_state = ups.after(cast(ups.State, item.state), event)
-    conn.execute(
-        insert(item_events).values(
-            case_id=item.case_id,
-            item_id=item.id,
-            at=at,
-            event=event,
-            from_state=item.state,
-            to_state=to_state,
-            who=who,
-            fence=item.fence if fence is None else fence,
-            detail=dict(detail or {}),
-        )
-    )
-    return to_state
-
-
-def item_id_of(case_id: str, seq: int) -> str:
-    """The id of a case's n-th work item."""
-    return hashlib.sha256(f"workitem\0{case_id}\0{seq}".encode()).hexdigest()[:32]
 
 
 def _claim(conn: Connection, item_id: str, who: str, at: datetime) -> Claim:
@@ -229,19 +204,8 @@ def _give_back(conn: Connection, item: Row[Any], event: ups.Event, who: str, rea
     successor = {name: value for name, value in item._mapping.items() if name not in ended}
     successor |= {"id": item_id_of(item.case_id, seq), "seq": seq, "state": "SCHEDULED", "created_at": at}
     conn.execute(insert(work_items).values(**successor))
-    conn.execute(
-        insert(item_events).values(
-            case_id=item.case_id,
-            item_id=successor["id"],
-            at=at,
-            event="created",
-            from_state=None,
-            to_state="SCHEDULED",
-            who=who,
-            fence=item.fence,
-            detail={"after": event},
-        )
-    )
+    detail = {"after": event, "priority": item.priority}
+    history.note_created(conn, item.case_id, successor["id"], who, at, fence=item.fence, detail=detail)
     audit.record(
         conn,
         at=at,
