@@ -18,18 +18,15 @@ from sqlalchemy import (
     and_,
     exists,
     func,
-    literal,
     literal_column,
     or_,
     select,
     true,
-    tuple_,
     union_all,
 )
 
-from teleread.reading.claims import Reach
 from teleread.reading.corrections import is_under_correction
-from teleread.storage.catalogue.columns import UtcDateTime
+from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, Reach, allowed, past
 from teleread.storage.catalogue.schema import arrivals, drafts, item_events, recordings, studies, work_items
 
 Show = Literal["waiting", "mine", "all"]
@@ -37,14 +34,10 @@ COUNTED = 1000
 """A count goes so far; what is beyond is "more than"."""
 
 _ITEMS = work_items.c
-_KEY = (_ITEMS.band, _ITEMS.order_at, _ITEMS.id)
-# as a literal: SQLite uses an index with a condition only where the statement itself says it
-_WAITS = _ITEMS.state == literal_column("'SCHEDULED'")
-_BEING_READ = _ITEMS.state == literal_column("'IN PROGRESS'")
 _STATES: Mapping[Show, tuple[ColumnElement[bool], ...]] = {
-    "waiting": (_WAITS,),
-    "mine": (_BEING_READ,),
-    "all": (_WAITS, _BEING_READ),
+    "waiting": (WAITING,),
+    "mine": (IN_PROGRESS,),
+    "all": (WAITING, IN_PROGRESS),
 }
 
 
@@ -58,9 +51,6 @@ class View:
     pool: str | None = None
     priority: str | None = None
     cases: tuple[str, ...] | None = None
-
-
-Cursor = tuple[int, datetime, str]  # band, order_at, id of a row
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +150,7 @@ def page(
 
 def rows_of(conn: Connection, item_ids: Sequence[str]) -> list[Row]:
     """Work items as the list shows them, in the order of reading."""
-    found = conn.execute(_shown().where(_ITEMS.id.in_(list(item_ids))).order_by(*_KEY))
+    found = conn.execute(_shown().where(_ITEMS.id.in_(list(item_ids))).order_by(*KEY))
     return [_row(row._mapping) for row in found]
 
 
@@ -195,8 +185,8 @@ def newcomers(conn: Connection, view: View, reach: Reach | None, since: int, lim
     """Cases that came into a view by what happened after an event, in the order of reading."""
     recent = select(item_events.c.item_id).where(item_events.c.id > since).order_by(item_events.c.id.desc())
     touched = list(dict.fromkeys(conn.scalars(recent.limit(2000))))
-    wanted = [_ITEMS.case_id, *_KEY]
-    query = _narrowed(view, reach, wanted, limit, _ITEMS.id.in_(touched))
+    wanted = [_ITEMS.case_id, *KEY]
+    query = _narrowed(view, reach, wanted, limit, _ITEMS.id.in_(touched), given=True)
     return [row.case_id for row in conn.execute(query.order_by("band", "order_at", "id").limit(limit))]
 
 
@@ -237,18 +227,12 @@ def _ids(
     conn: Connection, view: View, reach: Reach | None, beside: Cursor | None, limit: int, *, backwards: bool
 ) -> list[str]:
     """Ids of the next rows, nearest to ``beside`` first."""
-    conditions = [] if beside is None else [_beyond(beside, backwards=backwards)]
-    query = _narrowed(view, reach, list(_KEY), limit, *conditions, backwards=backwards)
-    ordered = query.order_by(*(literal_column(f"{name}{' DESC' if backwards else ''}") for name in _ORDER))
+    conditions = [] if beside is None else [past(beside, backwards=backwards)]
+    query = _narrowed(view, reach, list(KEY), limit, *conditions, backwards=backwards)
+    ordered = query.order_by(
+        *(literal_column(f"{name}{' DESC' if backwards else ''}") for name in ("band", "order_at", "id"))
+    )
     return [row.id for row in conn.execute(ordered.limit(limit))]
-
-
-_ORDER = ("band", "order_at", "id")
-
-
-def _beyond(cursor: Cursor, *, backwards: bool) -> ColumnElement[bool]:
-    here = tuple_(literal(cursor[0]), literal(cursor[1], UtcDateTime()), literal(cursor[2]))
-    return tuple_(*_KEY) < here if backwards else tuple_(*_KEY) > here
 
 
 def _narrowed(
@@ -258,13 +242,19 @@ def _narrowed(
     limit: int,
     *conditions: ColumnElement[bool],
     backwards: bool = False,
+    given: bool = False,
 ) -> Any:
-    """The fronts of the view's lists, one under the other: each comes from an index and ends at ``limit``."""
-    order = [column.desc() for column in _KEY] if backwards else list(_KEY)
+    """The fronts of the view's lists, one under the other: each comes from an index and ends at ``limit``.
+
+    Args:
+        given: the conditions name the rows.
+    """
+    order = [column.desc() for column in KEY] if backwards else list(KEY)
+    by_others = view.site is not None or view.cases is not None or given
     common = [*conditions, *_asked(view), *_allowed(view, reach)]
     fronts = []
     for state in _STATES[view.show]:
-        for pool in [_within(view, reach)] if view.site is not None else _pools(view, reach):
+        for pool in [_within(view, reach)] if by_others else _pools(view, reach):
             for modality in _modalities(view.modality):
                 query = select(*columns).where(state, pool, modality, *common).order_by(*order).limit(limit)
                 fronts.append(query)
@@ -289,7 +279,7 @@ def _allowed(view: View, reach: Reach | None) -> list[ColumnElement[bool]]:
         return []
     if view.show == "mine":
         return [_ITEMS.claimed_by == reach.who]
-    return [or_(_ITEMS.not_for.is_(None), _ITEMS.not_for != reach.who)]
+    return [allowed(reach)]
 
 
 def _pools(view: View, reach: Reach | None) -> list[ColumnElement[bool]]:
