@@ -26,12 +26,12 @@ from teleread.pipeline.retention import law
 from teleread.pipeline.scrub import scrub
 from teleread.pipeline.services import Services
 from teleread.reading import persons
-from teleread.reading.reports import sign_report
 from teleread.storage.catalogue import schema, sweeping
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.raw import raw_key
 from teleread.storage.vault import recovery
 from tests.conftest import Clock
+from tests.signing import sign_report
 from tests.unit.test_pipeline_steps import arrive, sample
 
 LAW = law()

@@ -36,7 +36,7 @@ from teleread.pipeline.services import Services
 from teleread.pipeline.verdict import verdict
 from teleread.reading import corrections, notices, persons, queue
 from teleread.reading.questions import open_questions
-from teleread.reading.reports import Report, sign_report
+from teleread.reading.reports import Report
 from teleread.reading.worklist import get_case, list_items
 from teleread.storage import accounts, audit
 from teleread.storage.catalogue.schema import (
@@ -57,6 +57,7 @@ from teleread.storage.catalogue.schema import (
 from teleread.storage.vault import Identity
 from tests.conftest import Clock
 from tests.ecgs import ecg
+from tests.signing import sign_report
 
 WRONG, RIGHT = "1001", "2002"
 NAMED = Identity(issuer="village", patient_id=RIGHT, name="Zhao Min", birth_date=date(1990, 5, 6), sex="F")

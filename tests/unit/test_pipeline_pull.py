@@ -23,11 +23,11 @@ from teleread.pipeline.pull import _listed_from, due_sites, pull_site, site_repo
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_all
 from teleread.pipeline.verdict import verdict
-from teleread.reading.reports import sign_report
 from teleread.reading.worklist import list_items
 from teleread.sample.pacs import Pacs
 from teleread.storage.catalogue import schema
 from tests.conftest import Clock
+from tests.signing import sign_report
 
 SINCE = date(2026, 1, 1)
 

@@ -21,13 +21,13 @@ from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import queue_unseen
 from teleread.pipeline.verdict import verdict
 from teleread.reading import questions
-from teleread.reading.reports import sign_report
 from teleread.reading.worklist import list_items
 from teleread.signal.ecg import EcgRecord, simulate
 from teleread.signal.ecg.fingerprint import Tracing, fingerprint, may_be_same, same_recording
 from teleread.signal.ecg.record import CALIBRATION_PULSE, INDEPENDENT_LEADS, Annotation, with_derived_leads
 from teleread.storage.catalogue import schema
 from tests.conftest import Clock
+from tests.signing import sign_report
 
 AT = datetime(2026, 11, 1, 1, 0, tzinfo=UTC)
 PATIENT = "Name: 张三\nPatientID: 1001"
