@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from teleread.storage.catalogue import report_triggers_1
 from teleread.storage.catalogue.migrate import let_older_run
 
 revision = "0006"
@@ -305,6 +306,7 @@ def _reports() -> None:
         batch_op.add_column(sa.Column("sha256", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("signature", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("key_id", sa.String(length=32), nullable=True))
+    report_triggers_1.install()
 
 
 def _criticals() -> None:
