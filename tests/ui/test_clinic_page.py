@@ -21,6 +21,7 @@ from teleread.signal.ecg import simulate
 from teleread.storage.catalogue.schema import arrivals, clinic_forms
 from teleread.testing.line import BadLine, Faults
 from tests.conftest import Clock
+from tests.system import wait_for
 from tests.ui.axe import violations
 from tests.ui.chromium import Watched, check, picture, watched
 from tests.ui.live import Web, named_ecg, upload, wfdb
@@ -28,6 +29,7 @@ from tests.ui.live import Web, named_ecg, upload, wfdb
 pytestmark = pytest.mark.peers
 
 KBIT = 1000 / 8
+PATIENCE_S = 60
 BROKEN = re.compile("ERR_|Failed to load")
 
 
@@ -92,6 +94,17 @@ def village(chromium: Browser, web: Web, line: BadLine) -> Iterator[Watched]:
 def count(services: Services, table=arrivals) -> int:  # type: ignore[no-untyped-def]
     with services.catalogue.read() as conn:
         return int(conn.scalar(select(func.count()).select_from(table)) or 0)
+
+
+def slow(line: BadLine, kbit_per_s: float) -> None:
+    """A slower line from now on: also for connections that the browser has open."""
+    line.faults = Faults(bytes_per_s=kbit_per_s * KBIT)
+    line.cut()
+
+
+def priorities(services: Services) -> list[str]:
+    with services.catalogue.read() as conn:
+        return sorted(conn.scalars(select(arrivals.c.clinic_priority)))
 
 
 def test_an_urgent_ecg_from_the_nurse_to_the_reader_and_back(seen: Watched, ecg: Path, clock: Clock) -> None:
@@ -206,9 +219,12 @@ def test_a_file_on_its_way_survives_that_the_page_is_closed(village: Watched, li
     path = tmp_path / "big.bin"
     path.write_bytes(np.random.default_rng(1).bytes(1_500_000))
     village.sign_in("nurse")
-    line.faults = Faults(bytes_per_s=2000 * KBIT)
+    slow(line, 2000)
+    begun = line.up_bytes
     card = choose(page, path)
     expect(card.locator("progress")).not_to_have_attribute("value", "0")
+    # what the browser has handed to its own machine has not left it yet
+    wait_for(lambda: line.up_bytes - begun > 600_000, PATIENCE_S, "some of it has left")
     picture(page, "clinic-sending")
     line.close()
     page.close(run_before_unload=False)
@@ -275,7 +291,7 @@ def test_urgent_after_all_overtakes_and_raises(village: Watched, line: BadLine, 
     big = tmp_path / "ct.bin"
     big.write_bytes(np.random.default_rng(2).bytes(3_000_000))
     village.sign_in("nurse")
-    line.faults = Faults(bytes_per_s=512 * KBIT)
+    slow(line, 512)
     choose(page, big)
     small = choose(page, ecg)
     small.locator(".card-urgent").click()
@@ -284,11 +300,73 @@ def test_urgent_after_all_overtakes_and_raises(village: Watched, line: BadLine, 
     line.faults = Faults()
     line.cut()
     expect(page.locator(".card").nth(1).locator(".receipt-no")).to_be_visible(timeout=30_000)
-    with village.web.services.catalogue.read() as conn:
-        priorities = sorted(conn.scalars(select(arrivals.c.clinic_priority)))
-    assert priorities == ["routine", "urgent"]
+    # pressed while the last bytes were on their way, it is raised behind its receipt: as soon as the line lets it
+    wait_for(lambda: priorities(village.web.services) == ["routine", "urgent"], PATIENCE_S, "the small one is urgent")
+    expect(small.locator(".card-owed")).to_be_hidden()
     page.locator(".card").nth(1).locator(".card-urgent").click()
     expect(page.locator(".card").nth(1).locator(".where .prio.urgent")).to_be_visible()
+
+
+def test_urgent_that_is_owed_survives_that_the_page_is_closed(village: Watched, line: BadLine, ecg: Path) -> None:
+    page, services = village.page, village.web.services
+    village.sign_in("nurse")
+    card = choose(page, ecg)
+    expect(card.locator(".where .prio.routine")).to_be_visible()
+    line.close()
+    card.locator(".card-urgent").click()
+    expect(card.locator(".card-owed")).to_contain_text("It will be raised to URGENT")
+    expect(card.locator(".card-done")).to_be_hidden()
+    sound(page)
+    picture(page, "clinic-owed")
+    page.close(run_before_unload=False)
+    assert priorities(services) == ["routine"]
+    line.open()
+    again = village.context.new_page()
+    again.goto(f"{village.web.address}/upload")
+    expect(again.locator(".card .where .prio.urgent")).to_be_visible()
+    expect(again.locator(".card-owed")).to_be_hidden()
+    assert priorities(services) == ["urgent"]
+    again.reload()
+    expect(again.locator(".card .where .prio.urgent")).to_be_visible()
+    expect(again.locator(".card-owed")).to_be_hidden()
+
+
+def test_urgent_pressed_in_another_window_reaches_what_was_received_meanwhile(
+    village: Watched, line: BadLine, tmp_path: Path
+) -> None:
+    page, services = village.page, village.web.services
+    path = tmp_path / "ct.bin"
+    path.write_bytes(np.random.default_rng(3).bytes(600_000))
+    village.sign_in("nurse")
+    slow(line, 1000)
+    card = choose(page, path)
+    expect(card.locator("progress")).not_to_have_attribute("value", "0")
+    other = village.context.new_page()
+    other.goto(f"{village.web.address}/upload")
+    other.locator(".card-urgent").click()
+    line.faults = Faults()
+    expect(card.locator(".receipt-no")).to_be_visible(timeout=30_000)
+    wait_for(lambda: priorities(services) == ["urgent"], PATIENCE_S, "it is urgent")
+    expect(card.locator(".card-priority")).to_be_visible()
+
+
+def test_urgent_that_is_refused_is_told_with_the_telephone_number(village: Watched, ecg: Path) -> None:
+    page = village.page
+    village.sign_in("nurse")
+    card = choose(page, ecg)
+    expect(card.locator(".where .prio.routine")).to_be_visible()
+    # another clinic's account has signed in on this PC: what it asks for is not there
+    second = village.context.new_page()
+    village.context.clear_cookies()
+    replace(village, page=second).sign_in("stranger")
+    card.locator(".card-urgent").click()
+    expect(card.locator(".card-unraised")).to_contain_text("It could not be raised to URGENT.")
+    expect(card.locator(".card-unraised .tel")).to_have_text("0571-0")
+    expect(card.locator(".unraised-code")).to_have_text("no_such_arrival")
+    expect(card.locator(".card-owed")).to_be_hidden()
+    sound(page)
+    picture(page, "clinic-unraised")
+    assert priorities(village.web.services) == ["routine"]
 
 
 def test_header_and_samples_are_one_recording_and_many_files_are_lines(english: Watched, tmp_path: Path) -> None:

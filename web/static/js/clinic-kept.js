@@ -14,6 +14,7 @@
  * @property {number} at when it was chosen; milliseconds
  * @property {boolean} urgent
  * @property {number} urgentAt when it became so; milliseconds, 0 for never
+ * @property {boolean} [owed] "urgent" was pressed, and the reading centre has not yet said that it knows
  * @property {boolean} paused
  * @property {string} group
  * @property {string} batch what was chosen together, where that is much
@@ -106,16 +107,21 @@ export class Kept {
   }
 
   /**
-   * It has been received: its bytes and names go, its receipts stay.
+   * It has been received: its bytes and names go, its receipts stay, and what is owed to it.
    * @param {string} id
    * @param {string[]} receipts
+   * @param {boolean} knownUrgent whether the reading centre has it as urgent
+   * @returns {Promise<boolean>} whether a raise is owed; another window may have pressed meanwhile
    */
-  async received(id, receipts) {
+  async received(id, receipts, knownUrgent) {
+    let owed = false;
     await this.change(id, (item) => {
       item.receipts = receipts;
+      item.owed = owed = item.urgent && !knownUrgent;
       for (const file of item.files) file.name = "";
     });
     await this.forgetBytes(id);
+    return owed;
   }
 
   /** @param {string} id */
@@ -141,14 +147,14 @@ export class Kept {
   }
 
   /**
-   * What a site has here, in the order of choosing; what was received a day ago is forgotten.
+   * What a site has here, in the order of choosing; what was received a day ago is forgotten, but for what is owed.
    * @param {string} site
    * @returns {Promise<Item[]>}
    */
   async items(site) {
     /** @type {Item[]} */
     const all = await answer(this.db.transaction("items").objectStore("items").getAll());
-    const old = all.filter((item) => item.receipts.length && item.at < Date.now() - DAY);
+    const old = all.filter((item) => item.receipts.length && !item.owed && item.at < Date.now() - DAY);
     await Promise.all(old.map((item) => this.remove(item.id)));
     return all.filter((item) => item.site === site && !old.includes(item)).sort((a, b) => a.at - b.at);
   }
