@@ -19,7 +19,7 @@ from teleread.pipeline.patients import note_patient
 from teleread.pipeline.products import EXPORT_PROJECT, Lineage
 from teleread.pipeline.same_recordings import Same
 from teleread.pipeline.services import PIPELINE_VERSION, Services
-from teleread.reading import corrections
+from teleread.reading import consent, corrections
 from teleread.storage import audit
 from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.schema import arrivals, quarantine, studies
@@ -114,7 +114,8 @@ def _store(
     facts = dict(product.facts)
     whose = _enroll(services, arrival, facts)
     blobs = {name: (blob, lineage) for name, blob in product.blobs.items()}
-    if facts["failure"] is None:
+    same = same_recordings.find(services, arrival, facts, product.blobs)
+    if facts["failure"] is None and not _refused(services, arrival, facts, same):
         exported = Lineage(lineage.issuer, lineage.utc_offset_minutes, EXPORT_PROJECT)
         try:
             copies = products.pseudonymise(services, data, exported, whose.pseudonym, timeout_s=timeout_s)
@@ -126,8 +127,14 @@ def _store(
         name: (services.store.put(derived_key(arrival.id, name, blob), blob, root=arrival.sha256), made_by)
         for name, (blob, made_by) in blobs.items()
     }
-    same = same_recordings.find(services, arrival, facts, product.blobs)
     return _Prepared(facts, whose, stored, same)
+
+
+def _refused(services: Services, arrival: Row[Any], facts: dict[str, Any], same: tuple[Same, ...]) -> bool:
+    """Whether the patient has refused by a form of the same case: then there is no copy that could leave."""
+    study_id = arrival.study_id or records.study_id_of(arrival, facts)
+    with services.catalogue.read() as conn:
+        return consent.refuses(conn, arrival.id, study_id=study_id, same_as=[one.arrival_id for one in same])
 
 
 def _enroll(services: Services, arrival: Row[Any], facts: dict[str, Any]) -> _Whose:
@@ -204,7 +211,16 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
     recording = facts.get("recording")
     if recording is not None:
         records.put_recording(conn, arrival, recording)
+    # said while the copy was being made: it is an orphan then, which the sweeper removes
+    withheld = consent.refuses(
+        conn,
+        arrival.id,
+        study_id=arrival.study_id or study_id,
+        same_as=[one.arrival_id for one in prepared.same],
+    )
     for name, (item, lineage) in prepared.stored.items():
+        if withheld and lineage.project is not None:
+            continue
         records.put_derived(conn, arrival, name, item, lineage, now)
     # one that was parted from its study by a correction of identity stays apart
     study_id = arrival.study_id or study_id
@@ -237,7 +253,16 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
         .where(arrivals.c.id == arrival.id)
         .values(state=state, prepared_at=now, study_id=study_id, kind="ecg" if recording else arrival.kind)
     )
-    audit.record(conn, at=now, actor="teleread", action="prepare", object_type="arrival", object_id=arrival.id)
+    detail = {"copy": "consent_refused"} if withheld else None
+    audit.record(
+        conn,
+        at=now,
+        actor="teleread",
+        action="prepare",
+        object_type="arrival",
+        object_id=arrival.id,
+        detail=detail,
+    )
     return state
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, or_, select
 from teleread.errors import StorageError, TelereadError
 from teleread.pipeline.batches import BATCH_SIZE, FAST_LANE_S, prepare_batch
 from teleread.pipeline.enqueue import enqueue
-from teleread.pipeline.export_copies import remake_copies
+from teleread.pipeline.export_copies import remake_copies, withdraw_refused
 from teleread.pipeline.give_back import give_back, undelivered
 from teleread.pipeline.identity_corrections import reopen_lost_corrections
 from teleread.pipeline.orphans import sweep_orphans
@@ -99,7 +99,7 @@ def sweep_all(services: Services) -> dict[str, int]:
 def _keep_true(services: Services) -> dict[str, int]:
     """A slice of each of the walks that keep store and catalogue true to each other."""
     counts: dict[str, int] = {}
-    for part in (_reopen, _sweep, _remake, _scrub):
+    for part in (_reopen, _withdraw, _sweep, _remake, _scrub):
         try:
             counts |= part(services)
         except TelereadError as error:
@@ -115,6 +115,10 @@ def _reopen(services: Services) -> dict[str, int]:
 def _sweep(services: Services) -> dict[str, int]:
     swept = sweep_orphans(services)
     return {"adopted": swept.adopted, "orphans_removed": swept.removed}
+
+
+def _withdraw(services: Services) -> dict[str, int]:
+    return {"copies_withdrawn": withdraw_refused(services)}
 
 
 def _remake(services: Services) -> dict[str, int]:

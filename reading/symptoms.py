@@ -85,6 +85,17 @@ def parse(fields: Mapping[str, str]) -> Form:
     )
 
 
+def fields(form: Form) -> dict[str, str]:
+    """A form as a page sends it: what :func:`parse` gives it back from."""
+    said = {
+        name: getattr(form, name) for name in ("chest_pain", "onset", "pressure", "systolic", "diastolic", "consent")
+    }
+    if form.systolic is not None:
+        del said["pressure"]  # follows from the number
+    given = {name: str(value) for name, value in said.items() if value is not None}
+    return given | {f"drug_{code}": "1" for code in form.drugs}
+
+
 def _one_of(fields: Mapping[str, str], name: str, codes: tuple[str, ...]) -> str | None:
     value = fields.get(name, "")
     if value and value not in codes:

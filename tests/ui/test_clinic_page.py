@@ -274,6 +274,25 @@ def test_a_press_before_the_scripts_are_there_sends_nothing(english: Watched) ->
     expect(page.locator(".zone.urgent")).to_be_visible()
 
 
+def test_what_was_answered_is_shown_again_and_not_wiped_by_a_later_answer(english: Watched, ecg: Path) -> None:
+    page, services = english.page, english.web.services
+    english.sign_in("nurse")
+    card = choose(page, ecg)
+    expect(card.locator(".where .prio")).to_be_visible()
+    card.locator("input[name=chest_pain][value=gone]").check()
+    card.locator("input[name=consent][value=no]").check()
+    card.locator("input[name=drug_aspirin]").check()
+    expect(card.locator(".kept")).to_contain_text("Saved; the reader sees it.")
+    page.reload()
+    expect(page.locator("input[name=chest_pain][value=gone]")).to_be_checked()
+    expect(page.locator("input[name=drug_aspirin]")).to_be_checked()
+    page.locator("input[name=pressure][value=to179]").check()
+    expect(page.locator(".kept")).to_contain_text("Saved; the reader sees it.")
+    with services.catalogue.read() as conn:
+        (form,) = conn.execute(select(clinic_forms)).all()
+    assert (form.chest_pain, form.pressure, form.consent, form.drugs) == ("gone", "to179", "no", ["aspirin"])
+
+
 def test_two_windows_with_one_file_end_in_one_receipt(english: Watched, ecg: Path) -> None:
     english.sign_in("nurse")
     other = english.context.new_page()
@@ -336,15 +355,16 @@ def test_urgent_pressed_in_another_window_reaches_what_was_received_meanwhile(
 ) -> None:
     page, services = village.page, village.web.services
     path = tmp_path / "ct.bin"
-    path.write_bytes(np.random.default_rng(3).bytes(600_000))
+    path.write_bytes(np.random.default_rng(3).bytes(3_000_000))
     village.sign_in("nurse")
-    slow(line, 1000)
+    slow(line, 400)
     card = choose(page, path)
     expect(card.locator("progress")).not_to_have_attribute("value", "0")
+    line.faults = Faults()  # for the other window's connections; those that are open stay as they are
     other = village.context.new_page()
     other.goto(f"{village.web.address}/upload")
     other.locator(".card-urgent").click()
-    line.faults = Faults()
+    line.cut()
     expect(card.locator(".receipt-no")).to_be_visible(timeout=30_000)
     wait_for(lambda: priorities(services) == ["urgent"], PATIENCE_S, "it is urgent")
     expect(card.locator(".card-priority")).to_be_visible()

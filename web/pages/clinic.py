@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from teleread.pipeline import identity_corrections
 from teleread.pipeline.verdict import Verdict
 from teleread.reading import clinic, corrections, notices, questions
-from teleread.reading.symptoms import Form
+from teleread.reading.symptoms import Form, fields
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.web import clinic_state, identity, queries
 from teleread.web.api import forms
@@ -157,4 +157,5 @@ def _person(seat: Seat, found: Verdict) -> dict[str, Any]:
         "questions": asked,
         "saved": saved,
         "answers": saved.form if saved else Form(),
+        "answered": fields(saved.form) if saved else {},
     }

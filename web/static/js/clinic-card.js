@@ -153,6 +153,9 @@ export class Card {
     open.href = `/receipts/${encodeURIComponent(receipt)}`;
     open.hidden = false;
     this.live = new Live(place, receipt, (facts) => this.told(facts));
+    place.addEventListener("shown", () => {
+      this.answers.answered(/** @type {HTMLElement | null} */ (place.querySelector(".answered"))?.dataset.fields);
+    });
     this.live.fetch();
     this.answers.received(receipt);
   }
