@@ -497,6 +497,7 @@ def test_a_folder_is_sent_whole_and_dropped_files_go_by_the_half_they_fall_on(en
         (folder / "series" / name).write_bytes(data)
     (folder / "a.dcm").write_bytes(named_ecg("A"))
     (folder / "Thumbs.db").write_bytes(b"noise")
+    runs(page)
     page.locator("#folder").set_input_files(folder)
     expect(page.locator(".card .receipt-no")).to_have_count(2, timeout=20_000)
     for selector in (".zone.urgent", "h1"):

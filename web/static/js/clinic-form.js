@@ -46,6 +46,7 @@ export class AnswersForm {
     const known = await this.kept?.answers(this.id).catch(() => undefined);
     if (!known || this.unsent) return;
     this.fill(new Map(known.fields));
+    if (known.sent) return;
     this.unsent = known;
     this.send();
   }
@@ -107,7 +108,7 @@ export class AnswersForm {
       const answer = await ask("POST", `/api/receipts/${encodeURIComponent(this.receipt)}/form`, { body });
       if (answer.status !== 200) throw refusal(answer);
       if (this.unsent === answers) this.unsent = null;
-      await this.kept?.answersReceived(answers).catch(() => {});
+      await this.kept?.answersReceived(answers, this.id !== this.receipt).catch(() => {});
       this.say("saved");
       this.onSaved();
     } catch (error) {

@@ -26,6 +26,7 @@
  * @property {string} site
  * @property {[string, string][]} fields
  * @property {number} at
+ * @property {boolean} [sent] the reading centre has them; they are kept so that a later answer does not wipe them
  */
 
 const DAY = 86_400_000;
@@ -180,13 +181,16 @@ export class Kept {
   /**
    * They have been received; newer ones stay.
    * @param {Answers} sent
+   * @param {boolean} stay whether they are shown again here: they go with their item then
    */
-  async answersReceived(sent) {
+  async answersReceived(sent, stay) {
     const transaction = this.writing(["answers"]);
     const store = transaction.objectStore("answers");
     store.get(sent.id).onsuccess = (event) => {
       const now = /** @type {IDBRequest<Answers | undefined>} */ (event.target).result;
-      if (now && now.at <= sent.at) store.delete(sent.id);
+      if (!now || now.at > sent.at) return;
+      if (stay) store.put({ ...now, sent: true });
+      else store.delete(sent.id);
     };
     await end(transaction);
   }

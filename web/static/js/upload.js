@@ -4,6 +4,7 @@ import { fill } from "./clock.js";
 import { Card, said } from "./clinic-card.js";
 import { chosen, droppedFiles, recordings } from "./clinic-files.js";
 import { Kept } from "./clinic-kept.js";
+import { keepPage, openedWithoutLine } from "./clinic-offline.js";
 import { Queue } from "./clinic-queue.js";
 
 /**
@@ -176,6 +177,8 @@ for (const one of form.querySelectorAll(".scripted")) /** @type {HTMLElement} */
 /** @type {HTMLElement} */ (document.getElementById("plain")).hidden = true;
 input.required = false; // only a press before this script was there had to be stopped
 
+keepPage();
+if (page.dataset.shell) openedWithoutLine();
 Kept.open().then(async (kept) => {
   queue = new Queue(kept, page.dataset.site ?? "", changed);
   unkept.hidden = kept !== null;
