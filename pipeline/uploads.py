@@ -133,13 +133,13 @@ def _land(services: Services, spool: Spool, upload: Upload) -> list[Landed]:
 
 
 def _land_members(services: Services, spool: Spool, upload: Upload, landed: list[Landed]) -> bool:
-    """Each recording of an archive by itself. False where it holds one at most, or is not to be taken apart, or is
-    damaged behind what is in ``landed`` then.
+    """Each recording of an archive by itself. False where it holds none, or is one recording as it is, or is not to be
+    taken apart, or is damaged behind what is in ``landed`` then.
     """
     try:
         with spool.open(upload) as file, unpack.opened(file) as archive:
             members = unpack.look(archive)
-            if len(members.recordings) < 2:
+            if not members.recordings or (len(members.recordings) == 1 and unpack.is_plain(archive)):
                 return False
             for names in members.recordings:
                 if len(names) > 1 and sum(archive.getinfo(name).file_size for name in names) <= _IN_MEMORY_BYTES:

@@ -246,6 +246,79 @@ def test_a_file_on_its_way_survives_that_the_page_is_closed(village: Watched, li
     expect(again.locator(".card")).to_have_count(0)
 
 
+def test_a_pause_holds_until_it_is_ended_also_over_a_reload(village: Watched, line: BadLine, tmp_path: Path) -> None:
+    page, services = village.page, village.web.services
+    path = tmp_path / "big.bin"
+    path.write_bytes(np.random.default_rng(5).bytes(1_500_000))
+    village.sign_in("nurse")
+    slow(line, 2000)
+    begun = line.up_bytes
+    card = choose(page, path)
+    wait_for(lambda: line.up_bytes - begun > 500_000, PATIENCE_S, "some of it has left")
+    card.locator(".card-pause").click()
+    expect(card.locator(".card-said")).to_contain_text("Paused at")
+    expect(card.locator(".card-pause")).to_be_hidden()
+    sound(page)
+    picture(page, "clinic-paused")
+    line.faults = Faults()
+    line.cut()
+    # what is not paused goes its way beside it
+    other = tmp_path / "other.dcm"
+    other.write_bytes(named_ecg("B", "2", seed=2))
+    expect(choose(page, other).locator(".receipt-no")).to_be_visible()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    runs(page)
+    expect(page.locator(".card-said", has_text="Paused at")).to_have_count(1)
+    assert count(services) == 1
+    before = line.up_bytes
+    page.locator(".card-resume:visible").click()
+    expect(page.locator(".card .receipt-no")).to_have_count(2)
+    assert count(services) == 2
+    assert line.up_bytes - before < 1_400_000  # what had come was not sent again
+
+
+def test_a_zip_of_several_recordings_has_a_receipt_for_each(english: Watched, tmp_path: Path) -> None:
+    page, services = english.page, english.web.services
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for n in range(3):
+            archive.writestr(f"study/{n}.dcm", named_ecg(f"N{n}", str(n), seed=n))
+        archive.writestr("study/readme.txt", "text")
+    path = tmp_path / "study.zip"
+    path.write_bytes(buffer.getvalue())
+    english.sign_in("nurse")
+    card = choose(page, path)
+    expect(card.locator(".card-said")).to_have_text("3 recordings in one file; each has a receipt number:")
+    links = card.locator(".card-receipts a")
+    expect(links).to_have_count(3)
+    with services.catalogue.read() as conn:
+        assert set(links.all_inner_texts()) == set(conn.scalars(select(arrivals.c.receipt)))
+    sound(page)
+    picture(page, "clinic-several")
+    # urgent after all: each of them
+    card.locator(".card-urgent").click()
+    wait_for(lambda: priorities(services) == ["urgent"] * 3, PATIENCE_S, "all are urgent")
+    expect(card.locator(".card-owed")).to_be_hidden()
+    page.reload()
+    expect(page.locator(".card-receipts a")).to_have_count(3)
+    page.locator(".card-receipts a").first.click()
+    expect(page.locator("#receipt .where .prio.urgent")).to_be_visible()
+
+
+def test_a_zip_without_a_recording_says_so(seen: Watched, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("study/readme.txt", "text")
+    path = tmp_path / "study.zip"
+    path.write_bytes(buffer.getvalue())
+    seen.sign_in("nurse")
+    card = choose(seen.page, path)
+    expect(card.locator(".verdict")).to_contain_text(re.compile("No file in the ZIP|ZIP 文件中没有"))
+    sound(seen.page)
+    picture(seen.page, "clinic-zip-without")
+
+
 def test_leaving_with_something_unsent_is_asked_about(village: Watched, line: BadLine, ecg: Path) -> None:
     page = village.page
     village.sign_in("nurse")
