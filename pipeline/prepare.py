@@ -32,6 +32,19 @@ LARGEST_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """How much of the caller's memory one arrival may take.
+
+    Args:
+        input_bytes: as it was sent.
+        output_bytes: all that one job of a parser gives back.
+    """
+
+    input_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Whose:
     """Whose an arrival is.
 
@@ -56,13 +69,16 @@ class _Prepared:
     same: tuple[Same, ...]
 
 
-def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = None) -> str:
+def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = None, room: Room | None = None) -> str:
     """Prepare one arrival; one that is prepared or quarantined already is left as it is.
 
     What cannot be parsed or analysed is quarantined with its reason, its bytes stay, and it is read by a person.
 
+    Args:
+        room: what needs more is left to another process; None for no limit but :data:`LARGEST_BYTES`.
+
     Returns:
-        The arrival's state: ``prepared`` or ``quarantined``.
+        The arrival's state: ``prepared`` or ``quarantined``; ``landed`` where it was left.
 
     Raises:
         StorageError: nothing was decided; run again later.
@@ -73,6 +89,8 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         return str(arrival.state)
     if arrival.size_bytes > LARGEST_BYTES:
         return _set_aside(services, arrival_id, "file_too_large", "The file is larger than is taken into memory.")
+    if room is not None and arrival.size_bytes > room.input_bytes:
+        return "landed"
     try:
         data = get_raw(services.store, arrival.sha256)
     except StorageError as error:
@@ -87,11 +105,17 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         ecg_profile=services.alliance.ecg_rules(on).profile,
         ecg_profile_on=on.isoformat(),
     )
+    limits = products.Limits(timeout_s, None if room is None else room.output_bytes)
     try:
-        product = products.derive(services, data, lineage, timeout_s=timeout_s)
+        product = products.derive(services, data, lineage, limits)
+    except products.NeedsMoreRoom:
+        return "landed"
     except InputRejected as error:
         return _set_aside(services, arrival_id, error.code, error.safe_message)
-    prepared = _store(services, arrival, data, product, lineage, timeout_s)
+    try:
+        prepared = _store(services, arrival, data, product, lineage, limits)
+    except products.NeedsMoreRoom:
+        return "landed"
     try:
         with services.catalogue.write() as conn:
             sweeping.check(conn, [arrival.object_key, *(item.key for item, _ in prepared.stored.values())], mark)
@@ -107,7 +131,7 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
 
 
 def _store(
-    services: Services, arrival: Row[Any], data: bytes, product: Product, lineage: Lineage, timeout_s: float | None
+    services: Services, arrival: Row[Any], data: bytes, product: Product, lineage: Lineage, limits: products.Limits
 ) -> _Prepared:
     """Enrol the patient, make the copy for export, and store all that was derived."""
     products.made_with()  # reads files the first time, which has no place inside the transaction
@@ -118,7 +142,7 @@ def _store(
     if facts["failure"] is None and not _refused(services, arrival, facts, same):
         exported = Lineage(lineage.issuer, lineage.utc_offset_minutes, EXPORT_PROJECT)
         try:
-            copies = products.pseudonymise(services, data, exported, whose.pseudonym, timeout_s=timeout_s)
+            copies = products.pseudonymise(services, data, exported, whose.pseudonym, limits)
             blobs |= {name: (blob, exported) for name, blob in copies.items()}
         except InputRejected as error:
             # the study is known all the same: a person must see whose it is and why it has no copy

@@ -12,6 +12,7 @@ from teleread.errors import StorageError, TelereadError
 from teleread.pipeline.batches import BATCH_SIZE, FAST_LANE_S, prepare_batch
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.export_copies import remake_copies, withdraw_refused
+from teleread.pipeline.fast_lane import prepare_here, takes
 from teleread.pipeline.give_back import give_back, undelivered
 from teleread.pipeline.identity_corrections import reopen_lost_corrections
 from teleread.pipeline.orphans import sweep_orphans
@@ -58,13 +59,13 @@ def sweep_web(services: Services) -> None:
     """
     fast_lane = arrivals.c.arrived_at < services.clock() - timedelta(seconds=FAST_LANE_S)
     with services.catalogue.read() as conn:
-        left = _ids(conn, arrivals.c.source == "web", fast_lane, _UNFINISHED)
+        left = _ids(conn, arrivals.c.source == "web", fast_lane, _UNFINISHED, takes())
     ends = time.monotonic() + _ROUND_S
     for arrival_id in left:
         if time.monotonic() > ends:
             break
         try:
-            prepare_batch(services, [arrival_id])
+            prepare_here(services, arrival_id, wait_s=0)
         except TelereadError as error:
             log.warning("arrival %s waits: %s", arrival_id, error.code)
     _give_back_due(services, ("web",))
