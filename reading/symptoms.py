@@ -7,8 +7,8 @@ Rules, as of 2026-01. What they rest on was looked up; the thresholds of priorit
 - Chest pain now makes a case urgent. NICE guideline CG95 (Recent-onset chest pain of suspected cardiac origin, 2010,
   last updated November 2016), section 1.2, people presenting with acute chest pain: where an acute coronary syndrome is
   suspected, who has chest pain now is referred as an emergency. Nobody here can tell whether one is suspected, so pain
-  alone suffices. Guidelines ask for the ECG within 10 minutes of the first contact (summed up in
-  doi:10.1177/1474515118821023); how soon it is to be read they leave to each service.
+  alone suffices. International guidelines ask for the ECG within 10 minutes of the first contact (as
+  doi:10.1177/1474515118821023 sums them up).
 - Chest pain that has gone, begun within the last 12 hours or at an unknown time, makes a case high. CG95, the same
   section: an emergency as well where the pain was within the last 12 hours and the ECG is abnormal or not available,
   else to be assessed on the same day. Until the ECG has been read it is neither, so "high" is our own choice.

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from teleread.testing.line import BadLine, Faults
 from teleread.web.pages import offline
-from tests.ui.chromium import LANGUAGES, Watched, check, picture, watched
+from tests.ui.chromium import ARGUMENTS, LANGUAGES, Watched, check, find_chromium, picture, watched
 from tests.ui.live import Web, named_ecg
 from tests.ui.test_clinic_page import BROKEN, choose, count, ecg, line, runs, sound  # noqa: F401
 
@@ -185,6 +185,25 @@ def test_a_new_version_of_any_file_takes_over(village: Watched, monkeypatch: pyt
     )
     assert before != f"teleread-{'f' * 16}"
     assert set(kept(page)) == {*offline.FILES, "/upload/shell"}
+
+
+def test_where_no_worker_can_be_all_is_as_without_one(chromium: Browser, web: Web, ecg: Path) -> None:  # noqa: F811
+    port = web.address.rpartition(":")[2]
+    place = f"http://clinic.test:{port}"  # plain HTTP, and not this machine by its name
+    rules = [*ARGUMENTS, "--host-resolver-rules=MAP clinic.test 127.0.0.1"]
+    elsewhere = chromium.browser_type.launch(executable_path=find_chromium(), args=rules)
+    try:
+        with watched(elsewhere, replace(web, address=place), "en") as found:
+            page = found.page
+            found.sign_in("nurse")
+            assert not page.evaluate("isSecureContext || 'serviceWorker' in navigator")
+            expect(choose(page, ecg, urgent=True).locator(".receipt-no")).to_be_visible()
+            page.locator("form[action='/sign-out'] button").click()
+            expect(page).to_have_url(re.compile("/sign-in"))
+            # Chromium says on its own that it ignores a header outside of secure contexts
+            found.complaints[:] = [one for one in found.complaints if "Cross-Origin-Opener-Policy" not in one]
+    finally:
+        elsewhere.close()
 
 
 def test_other_pages_and_answers_pass_by_the_worker(village: Watched, line: BadLine) -> None:  # noqa: F811
