@@ -144,7 +144,14 @@ class BoundedPool:
         with self._lock:
             self._refill()
 
-    def run(self, function: str, payload: bytes, options: dict[str, Any], timeout_s: float | None = None) -> Product:
+    def run(
+        self,
+        function: str,
+        payload: bytes,
+        options: dict[str, Any],
+        timeout_s: float | None = None,
+        max_output_bytes: int | None = None,
+    ) -> Product:
         """Run one job in a child.
 
         Args:
@@ -152,6 +159,7 @@ class BoundedPool:
             payload: the untrusted bytes.
             options: JSON values.
             timeout_s: instead of the pool's.
+            max_output_bytes: less than the pool's: more is not taken into memory here.
 
         Raises:
             InputRejected: ``analysis_timeout``, ``too_much_memory``, ``too_much_output`` or ``worker_crashed``.
@@ -161,13 +169,14 @@ class BoundedPool:
         if os.getpid() != self._owner:
             raise Misconfigured("pool_after_fork", "A pool of workers cannot be used in a fork of its process.")
         deadline: float | None = None
+        most = min(self._max_output_bytes, max_output_bytes or self._max_output_bytes)
         with self._turn:
             while True:
                 child = self._take()
                 deadline = deadline or time.monotonic() + (timeout_s or self._timeout_s)
                 fresh, reusable = child.jobs == 0, False
                 try:
-                    header, blobs = self._exchange(child, function, payload, options, deadline)
+                    header, blobs = self._exchange(child, function, payload, options, deadline, most)
                     reusable = _is_answer(header) and "spent" not in header
                     break
                 except FrameError:
@@ -196,7 +205,7 @@ class BoundedPool:
         self.close()
 
     def _exchange(
-        self, child: _Child, function: str, payload: bytes, options: dict[str, Any], deadline: float
+        self, child: _Child, function: str, payload: bytes, options: dict[str, Any], deadline: float, most: int
     ) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Send a job and receive its answer; FrameError when the child dies over it."""
         child.jobs += 1
@@ -208,7 +217,7 @@ class BoundedPool:
         }
         try:
             send_frame(child.sock, request, {"payload": payload}, deadline)
-            return receive_frame(child.sock, self._max_output_bytes, deadline)
+            return receive_frame(child.sock, most, deadline)
         except TimeoutError:
             raise InputRejected("analysis_timeout", "The analysis took too long and was stopped.") from None
         except TooLarge:

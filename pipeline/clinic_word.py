@@ -14,11 +14,12 @@ from sqlalchemy import Select, select
 
 from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import InputRejected, StorageError
+from teleread.pipeline import export_copies
 from teleread.pipeline.adopt import note_of, raise_arrival
 from teleread.pipeline.notes import write_note
 from teleread.pipeline.route import note_question, placing
 from teleread.pipeline.services import Services
-from teleread.reading import clinic
+from teleread.reading import clinic, consent
 from teleread.reading.symptoms import Form, raises_to
 from teleread.storage.catalogue.schema import arrivals
 
@@ -38,7 +39,7 @@ def raise_sent(services: Services, *, receipt: str, site_id: str, priority: Prio
 
 
 def save_form(services: Services, *, receipt: str, site_id: str, form: Form, actor: str) -> Priority:
-    """Keep the clinic's form and raise the case where its answers ask for it.
+    """Keep the clinic's form and raise the case where its answers ask for it; a refusal takes export copies away.
 
     Raises:
         InputRejected: ``no_such_arrival``.
@@ -49,11 +50,14 @@ def save_form(services: Services, *, receipt: str, site_id: str, form: Form, act
     asked = raises_to(form)
     # raised first: a form that could not be kept must not hold up the patient
     standing = _raise(services, receipt, site_id, asked or "routine", actor)
+    now = services.clock()
     with services.catalogue.write() as conn:
         identifier = conn.scalar(_of(receipt, site_id).with_only_columns(arrivals.c.id))
         assert identifier is not None
-        clinic.save_form(conn, identifier, form, actor, services.clock())
-        note_question(conn, services.room, identifier, form, services.clock())
+        if form.consent == consent.REFUSED:
+            export_copies.withdraw_copies(conn, consent.covered(conn, identifier), actor, now)
+        clinic.save_form(conn, identifier, form, actor, now)
+        note_question(conn, services.room, identifier, form, now)
     return standing
 
 

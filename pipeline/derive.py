@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta, timezone
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from teleread.ingest.bounded import Product
 from teleread.ingest.formats import bundle, kind_of, pseudonymise_wfdb, read_ecg, sniff, unbundle, write_wfdb
 from teleread.ingest.imaging import read_header, thumbnail
 from teleread.ingest.parse_limits import parse_limits
-from teleread.pipeline import pictures
+from teleread.pipeline import pictures, unpack
 from teleread.signal.anonymise import Policy, pseudonymise_dicom
 from teleread.signal.ecg import DEFAULT_PROFILE, Analysis, EcgRecord, Patient, Profile, analyse, load_profile
 from teleread.signal.ecg.fingerprint import fingerprint
@@ -97,7 +98,20 @@ def _plain_wfdb(files: Mapping[str, bytes], pseudonym: str, options: Mapping[str
 
 
 def _files(payload: bytes) -> Mapping[str, bytes]:
-    return unbundle(payload) if sniff(payload) == "zip" else {"": payload}
+    if sniff(payload) != "zip":
+        return {"": payload}
+    try:
+        return unbundle(payload)
+    except InputRejected:
+        _say_why(payload)
+        raise
+
+
+def _say_why(payload: bytes) -> None:
+    """Why an archive of a whole study was not taken apart: as one recording's it would be refused for its folders."""
+    with unpack.opened(BytesIO(payload)) as archive:
+        if not unpack.look(archive).recordings:
+            raise InputRejected("bundle_no_recording", "No file in the ZIP file is a recording or an image.")
 
 
 def _single_dicom(files: Mapping[str, bytes]) -> bytes | None:

@@ -19,7 +19,7 @@ from teleread.pipeline.patients import note_patient
 from teleread.pipeline.products import EXPORT_PROJECT, Lineage
 from teleread.pipeline.same_recordings import Same
 from teleread.pipeline.services import PIPELINE_VERSION, Services
-from teleread.reading import corrections
+from teleread.reading import consent, corrections
 from teleread.storage import audit
 from teleread.storage.catalogue import sweeping
 from teleread.storage.catalogue.schema import arrivals, quarantine, studies
@@ -29,6 +29,19 @@ from teleread.storage.vault import Enrolled, Identity
 
 LARGEST_BYTES = 512 << 20
 """What is larger is kept and read by a person with other means; it would not fit into the parsers' memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much of the caller's memory one arrival may take.
+
+    Args:
+        input_bytes: as it was sent.
+        output_bytes: all that one job of a parser gives back.
+    """
+
+    input_bytes: int
+    output_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +69,16 @@ class _Prepared:
     same: tuple[Same, ...]
 
 
-def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = None) -> str:
+def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = None, room: Room | None = None) -> str:
     """Prepare one arrival; one that is prepared or quarantined already is left as it is.
 
     What cannot be parsed or analysed is quarantined with its reason, its bytes stay, and it is read by a person.
 
+    Args:
+        room: what needs more is left to another process; None for no limit but :data:`LARGEST_BYTES`.
+
     Returns:
-        The arrival's state: ``prepared`` or ``quarantined``.
+        The arrival's state: ``prepared`` or ``quarantined``; ``landed`` where it was left.
 
     Raises:
         StorageError: nothing was decided; run again later.
@@ -73,6 +89,8 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         return str(arrival.state)
     if arrival.size_bytes > LARGEST_BYTES:
         return _set_aside(services, arrival_id, "file_too_large", "The file is larger than is taken into memory.")
+    if room is not None and arrival.size_bytes > room.input_bytes:
+        return "landed"
     try:
         data = get_raw(services.store, arrival.sha256)
     except StorageError as error:
@@ -87,11 +105,17 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
         ecg_profile=services.alliance.ecg_rules(on).profile,
         ecg_profile_on=on.isoformat(),
     )
+    limits = products.Limits(timeout_s, None if room is None else room.output_bytes)
     try:
-        product = products.derive(services, data, lineage, timeout_s=timeout_s)
+        product = products.derive(services, data, lineage, limits)
+    except products.NeedsMoreRoom:
+        return "landed"
     except InputRejected as error:
         return _set_aside(services, arrival_id, error.code, error.safe_message)
-    prepared = _store(services, arrival, data, product, lineage, timeout_s)
+    try:
+        prepared = _store(services, arrival, data, product, lineage, limits)
+    except products.NeedsMoreRoom:
+        return "landed"
     try:
         with services.catalogue.write() as conn:
             sweeping.check(conn, [arrival.object_key, *(item.key for item, _ in prepared.stored.values())], mark)
@@ -107,17 +131,18 @@ def prepare(services: Services, arrival_id: str, *, timeout_s: float | None = No
 
 
 def _store(
-    services: Services, arrival: Row[Any], data: bytes, product: Product, lineage: Lineage, timeout_s: float | None
+    services: Services, arrival: Row[Any], data: bytes, product: Product, lineage: Lineage, limits: products.Limits
 ) -> _Prepared:
     """Enrol the patient, make the copy for export, and store all that was derived."""
     products.made_with()  # reads files the first time, which has no place inside the transaction
     facts = dict(product.facts)
     whose = _enroll(services, arrival, facts)
     blobs = {name: (blob, lineage) for name, blob in product.blobs.items()}
-    if facts["failure"] is None:
+    same = same_recordings.find(services, arrival, facts, product.blobs)
+    if facts["failure"] is None and not _refused(services, arrival, facts, same):
         exported = Lineage(lineage.issuer, lineage.utc_offset_minutes, EXPORT_PROJECT)
         try:
-            copies = products.pseudonymise(services, data, exported, whose.pseudonym, timeout_s=timeout_s)
+            copies = products.pseudonymise(services, data, exported, whose.pseudonym, limits)
             blobs |= {name: (blob, exported) for name, blob in copies.items()}
         except InputRejected as error:
             # the study is known all the same: a person must see whose it is and why it has no copy
@@ -126,8 +151,14 @@ def _store(
         name: (services.store.put(derived_key(arrival.id, name, blob), blob, root=arrival.sha256), made_by)
         for name, (blob, made_by) in blobs.items()
     }
-    same = same_recordings.find(services, arrival, facts, product.blobs)
     return _Prepared(facts, whose, stored, same)
+
+
+def _refused(services: Services, arrival: Row[Any], facts: dict[str, Any], same: tuple[Same, ...]) -> bool:
+    """Whether the patient has refused by a form of the same case: then there is no copy that could leave."""
+    study_id = arrival.study_id or records.study_id_of(arrival, facts)
+    with services.catalogue.read() as conn:
+        return consent.refuses(conn, arrival.id, study_id=study_id, same_as=[one.arrival_id for one in same])
 
 
 def _enroll(services: Services, arrival: Row[Any], facts: dict[str, Any]) -> _Whose:
@@ -204,7 +235,16 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
     recording = facts.get("recording")
     if recording is not None:
         records.put_recording(conn, arrival, recording, facts.get("device", ""), now)
+    # said while the copy was being made: it is an orphan then, which the sweeper removes
+    withheld = consent.refuses(
+        conn,
+        arrival.id,
+        study_id=arrival.study_id or study_id,
+        same_as=[one.arrival_id for one in prepared.same],
+    )
     for name, (item, lineage) in prepared.stored.items():
+        if withheld and lineage.project is not None:
+            continue
         records.put_derived(conn, arrival, name, item, lineage, now)
     # one that was parted from its study by a correction of identity stays apart
     study_id = arrival.study_id or study_id
@@ -237,7 +277,16 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
         .where(arrivals.c.id == arrival.id)
         .values(state=state, prepared_at=now, study_id=study_id, kind="ecg" if recording else arrival.kind)
     )
-    audit.record(conn, at=now, actor="teleread", action="prepare", object_type="arrival", object_id=arrival.id)
+    detail = {"copy": "consent_refused"} if withheld else None
+    audit.record(
+        conn,
+        at=now,
+        actor="teleread",
+        action="prepare",
+        object_type="arrival",
+        object_id=arrival.id,
+        detail=detail,
+    )
     return state
 
 

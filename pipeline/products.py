@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import teleread
-from teleread.errors import StorageError
+from teleread.errors import InputRejected, StorageError
 from teleread.ingest.bounded import Product
 from teleread.pipeline.services import Services
 
@@ -46,21 +46,41 @@ class Lineage:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-def derive(services: Services, data: bytes, lineage: Lineage, *, timeout_s: float | None = None) -> Product:
-    """Read and analyse. Raises ``InputRejected`` when nothing could be read."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job of a parser may take, where that is less than the pool allows."""
+
+    timeout_s: float | None = None
+    output_bytes: int | None = None
+
+
+class NeedsMoreRoom(Exception):
+    """A job's output is larger than the caller has room for; the pool itself would allow it."""
+
+
+_NO_LIMITS = Limits()
+
+
+def derive(services: Services, data: bytes, lineage: Lineage, limits: Limits = _NO_LIMITS) -> Product:
+    """Read and analyse.
+
+    Raises:
+        InputRejected: nothing could be read.
+        NeedsMoreRoom: see :class:`Limits`.
+    """
     options = {
         "issuer": lineage.issuer,
         "utc_offset_minutes": lineage.utc_offset_minutes,
         "ecg_profile": lineage.ecg_profile,
         "ecg_profile_on": lineage.ecg_profile_on,
     }
-    return services.pool.run("teleread.pipeline.derive:derive", data, options, timeout_s=timeout_s)
+    return _run(services, "teleread.pipeline.derive:derive", data, options, limits)
 
 
 def pseudonymise(
-    services: Services, data: bytes, lineage: Lineage, pseudonym: str, *, timeout_s: float | None = None
+    services: Services, data: bytes, lineage: Lineage, pseudonym: str, limits: Limits = _NO_LIMITS
 ) -> Mapping[str, bytes]:
-    """The copy for export, by name; none when the lineage names no project. Raises ``InputRejected``."""
+    """The copy for export, by name; none when the lineage names no project. Raises as :func:`derive`."""
     if lineage.project is None:
         return {}
     vault = services.vault
@@ -70,8 +90,20 @@ def pseudonymise(
         "uid_key": vault.project_key(lineage.project).hex(),
         "utc_offset_minutes": lineage.utc_offset_minutes,
     }
-    product = services.pool.run("teleread.pipeline.derive:pseudonymise", data, options, timeout_s=timeout_s)
-    return product.blobs
+    return _run(services, "teleread.pipeline.derive:pseudonymise", data, options, limits).blobs
+
+
+def _run(services: Services, function: str, data: bytes, options: dict[str, Any], limits: Limits) -> Product:
+    if limits.output_bytes is None:
+        return services.pool.run(function, data, options, timeout_s=limits.timeout_s)
+    try:
+        return services.pool.run(
+            function, data, options, timeout_s=limits.timeout_s, max_output_bytes=limits.output_bytes
+        )
+    except InputRejected as error:
+        if error.code == "too_much_output":
+            raise NeedsMoreRoom from error
+        raise
 
 
 @lru_cache(maxsize=1)

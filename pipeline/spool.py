@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from teleread.alliance import Priority
+from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import Conflict, InputRejected, StorageError
 
 KEEP = timedelta(days=7)
@@ -138,8 +138,9 @@ class Spool:
         """The site's upload of that id; None when there is none."""
         if not _ID.match(identifier):
             return None
+        place = self.folder / site_id / identifier
         try:
-            return _parse(json.loads((self.folder / site_id / identifier / "upload.json").read_bytes()))
+            return _raised(_parse(json.loads((place / "upload.json").read_bytes())), place)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError, KeyError):
@@ -221,17 +222,40 @@ class Spool:
             pass
 
     def raise_priority(self, upload: Upload, priority: Priority) -> Upload:
-        """The upload with another priority, written down."""
-        return self._write(replace(upload, priority=priority))
+        """Lift an upload, and give it as it is then: somebody may land it at this moment.
+
+        Written beside its record, so that neither a raise nor a landing that knows nothing of the other undoes it:
+        where the upload given back is settled, the caller raises what it became; where it is not, who lands it sees
+        the mark.
+
+        Raises:
+            Conflict: ``upload_offset``: it was given up meanwhile.
+        """
+        place = self.folder / upload.place
+        with _disk():
+            with open(place / _mark(priority), "ab", opener=_private) as file:
+                os.fsync(file.fileno())
+            _sync(place)
+        found = self.find(upload.site_id, upload.id)
+        if found is None:
+            raise Conflict("upload_offset", "The upload was given up meanwhile.")
+        return found
 
     def settle(self, upload: Upload, *, receipts: tuple[str, ...] = (), failure: str | None = None) -> Upload:
-        """Write down what became of the upload, then let its bytes go."""
+        """Write down what became of the upload; :meth:`let_go` follows.
+
+        Returns:
+            The settled upload, its priority as it was raised until now.
+        """
         settled = replace(upload, receipts=receipts, failure=failure, name="")
         with suppress(Conflict):  # given up meanwhile: what has landed stays, and its receipts are told
             self._write(settled)
+        return _raised(settled, self.folder / upload.place)
+
+    def let_go(self, upload: Upload) -> None:
+        """Forget the bytes of a settled upload."""
         with _disk():
             (self.folder / upload.place / "bytes").unlink(missing_ok=True)
-        return settled
 
     def remove(self, upload: Upload) -> None:
         """Forget the upload and its bytes."""
@@ -300,11 +324,7 @@ class Spool:
                 os.fsync(file.fileno())
             draft.replace(place / "upload.json")
             for folder in (place, place.parent, self.folder):
-                handle = os.open(folder, os.O_RDONLY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
+                _sync(folder)
         return upload
 
 
@@ -374,6 +394,26 @@ def _lock(handle: int, patience_s: float) -> bool:
             if time.monotonic() >= ends:
                 return False
             time.sleep(_LOCK_PAUSE_S)
+
+
+def _mark(priority: Priority) -> str:
+    return f"raised-{priority}"
+
+
+def _raised(upload: Upload, place: Path) -> Upload:
+    """The upload with the highest priority to which it was raised."""
+    for priority in PRIORITIES[: PRIORITIES.index(upload.priority)]:
+        if (place / _mark(priority)).exists():
+            return replace(upload, priority=priority)
+    return upload
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _parse(row: dict[str, Any]) -> Upload:

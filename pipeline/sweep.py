@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Connection, or_, select
 from teleread.errors import StorageError, TelereadError
 from teleread.pipeline.batches import BATCH_SIZE, FAST_LANE_S, prepare_batch
 from teleread.pipeline.enqueue import enqueue
-from teleread.pipeline.export_copies import remake_copies
+from teleread.pipeline.export_copies import remake_copies, withdraw_refused
+from teleread.pipeline.fast_lane import prepare_here, takes
 from teleread.pipeline.give_back import give_back, undelivered
 from teleread.pipeline.identity_corrections import reopen_lost_corrections
 from teleread.pipeline.orphans import sweep_orphans
@@ -58,13 +59,13 @@ def sweep_web(services: Services) -> None:
     """
     fast_lane = arrivals.c.arrived_at < services.clock() - timedelta(seconds=FAST_LANE_S)
     with services.catalogue.read() as conn:
-        left = _ids(conn, arrivals.c.source == "web", fast_lane, _UNFINISHED)
+        left = _ids(conn, arrivals.c.source == "web", fast_lane, _UNFINISHED, takes())
     ends = time.monotonic() + _ROUND_S
     for arrival_id in left:
         if time.monotonic() > ends:
             break
         try:
-            prepare_batch(services, [arrival_id])
+            prepare_here(services, arrival_id, wait_s=0)
         except TelereadError as error:
             log.warning("arrival %s waits: %s", arrival_id, error.code)
     _give_back_due(services, ("web",))
@@ -99,7 +100,7 @@ def sweep_all(services: Services) -> dict[str, int]:
 def _keep_true(services: Services) -> dict[str, int]:
     """A slice of each of the walks that keep store and catalogue true to each other."""
     counts: dict[str, int] = {}
-    for part in (_reopen, _sweep, _remake, _scrub):
+    for part in (_reopen, _withdraw, _sweep, _remake, _scrub):
         try:
             counts |= part(services)
         except TelereadError as error:
@@ -115,6 +116,10 @@ def _reopen(services: Services) -> dict[str, int]:
 def _sweep(services: Services) -> dict[str, int]:
     swept = sweep_orphans(services)
     return {"adopted": swept.adopted, "orphans_removed": swept.removed}
+
+
+def _withdraw(services: Services) -> dict[str, int]:
+    return {"copies_withdrawn": withdraw_refused(services)}
 
 
 def _remake(services: Services) -> dict[str, int]:

@@ -19,6 +19,7 @@ from typing import IO, BinaryIO
 
 from teleread.errors import InputRejected
 from teleread.ingest.formats import kind_of, missing_part, safe_name, safe_names, sniff
+from teleread.ingest.formats.bundle import MAX_ENTRIES
 
 MAX_MEMBERS = 20_000
 MAX_DIRECTORY_BYTES = MAX_MEMBERS * 512
@@ -66,6 +67,12 @@ def opened(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
             yield archive
     except _BROKEN as error:
         raise InputRejected("bundle_broken", "The ZIP file is damaged, cut off or of an unsupported kind.") from error
+
+
+def is_plain(archive: zipfile.ZipFile) -> bool:
+    """Whether the archive could be the files of one recording as they are: few, and in no folder."""
+    infos = archive.infolist()
+    return len(infos) <= MAX_ENTRIES and all(safe_name(info.filename) for info in infos)
 
 
 def look(archive: zipfile.ZipFile) -> Members:

@@ -6,6 +6,7 @@ import logging
 import posixpath
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, cast
@@ -14,7 +15,7 @@ from teleread.alliance import PRIORITIES
 from teleread.errors import InputRejected, TelereadError
 from teleread.ingest.formats import sniff
 from teleread.ingest.formats.bundle import MAX_TOTAL_BYTES
-from teleread.pipeline import unpack
+from teleread.pipeline import clinic_word, unpack
 from teleread.pipeline.land import Landed, land, land_file
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool, Upload
@@ -62,7 +63,7 @@ def _finish(services: Services, spool: Spool, upload: Upload) -> Upload:
         spool.restart(upload)
         raise InputRejected("upload_hash_mismatch", "The bytes that came are not the bytes that were announced.")
     if upload.group is None:
-        return spool.settle(upload, receipts=tuple(one.receipt for one in _land(services, spool, upload)))
+        return _settle(services, spool, upload, tuple(one.receipt for one in _land(services, spool, upload)))
     together = _together(spool, upload)
     if any(one.receipts for one in together):
         # the whole group has landed before, and was cut short while its parts were being settled
@@ -73,21 +74,43 @@ def _finish(services: Services, spool: Spool, upload: Upload) -> Upload:
         receipts = tuple(one.receipt for one in _land_group(services, spool, together))
     for one in together:
         if not one.settled:
-            spool.settle(one, receipts=receipts)
+            _settle(services, spool, one, receipts)
     return spool.find(upload.site_id, upload.id) or upload
+
+
+def _settle(services: Services, spool: Spool, upload: Upload, receipts: tuple[str, ...]) -> Upload:
+    """Write the receipts down, raise what was called urgent while it was being landed, and let the bytes go."""
+    settled = spool.settle(upload, receipts=receipts)
+    if PRIORITIES.index(settled.priority) < PRIORITIES.index(upload.priority):
+        _raise(services, settled)
+    spool.let_go(settled)
+    return settled
+
+
+def _raise(services: Services, settled: Upload) -> None:
+    for receipt in settled.receipts:
+        with suppress(InputRejected):  # forgotten meanwhile
+            clinic_word.raise_sent(
+                services,
+                receipt=receipt,
+                site_id=settled.site_id,
+                priority=settled.priority,
+                actor=settled.actor,
+            )
 
 
 def finish_left(services: Services, spool: Spool) -> int:
     """Land what was whole when a process died; returns how many were landed."""
     landed = 0
     for upload in spool.uploads(unsettled=True):
-        if upload.settled:
-            # it died after it had written down the receipts and before it let the bytes go
-            spool.settle(upload, receipts=upload.receipts, failure=upload.failure)
-            continue
-        if not spool.is_whole(upload):
+        if not upload.settled and not spool.is_whole(upload):
             continue
         try:
+            if upload.settled:
+                # it died after it had written down the receipts and before it let the bytes go
+                _raise(services, upload)
+                spool.let_go(upload)
+                continue
             landed += finish(services, spool, upload).settled
         except TelereadError as error:
             log.warning("upload %s is not landed: %s", upload.id, error.code)
@@ -110,13 +133,13 @@ def _land(services: Services, spool: Spool, upload: Upload) -> list[Landed]:
 
 
 def _land_members(services: Services, spool: Spool, upload: Upload, landed: list[Landed]) -> bool:
-    """Each recording of an archive by itself. False where it holds one at most, or is not to be taken apart, or is
-    damaged behind what is in ``landed`` then.
+    """Each recording of an archive by itself. False where it holds none, or is one recording as it is, or is not to be
+    taken apart, or is damaged behind what is in ``landed`` then.
     """
     try:
         with spool.open(upload) as file, unpack.opened(file) as archive:
             members = unpack.look(archive)
-            if len(members.recordings) < 2:
+            if not members.recordings or (len(members.recordings) == 1 and unpack.is_plain(archive)):
                 return False
             for names in members.recordings:
                 if len(names) > 1 and sum(archive.getinfo(name).file_size for name in names) <= _IN_MEMORY_BYTES:

@@ -67,6 +67,8 @@ def save_form(conn: Connection, arrival_id: str, form: Form, who: str, at: datet
     """Keep a clinic's form in the place of the one before. Its answers do not enter the audit trail."""
     values: dict[str, Any] = {**asdict(form), "drugs": list(form.drugs)}
     del values["is_the_patient"]  # said by itself, and not taken back by a form
+    if form.consent is None:
+        del values["consent"]  # nor is consent, or a refusal, unsaid by silence
     _save(conn, arrival_id, values, who, at)
 
 

@@ -2,16 +2,19 @@
 
 An answer only ever raises a case; no answer, and no answer of "no", lowers one or means well.
 
-Rules, as of 2026-01:
+Rules, as of 2026-01. What they rest on was looked up; the thresholds of priority are the alliance's own choice.
 
-- Chest pain now makes a case urgent. NICE CG95 (Recent-onset chest pain of suspected cardiac origin, 2010, updated
-  2016), 1.2.1: refer as an emergency who has chest pain now. The ECG is to be read within 10 minutes of the first
-  contact (2023 ESC guidelines for acute coronary syndromes, doi:10.1093/eurheartj/ehad191, 3.3).
-- Chest pain that has gone, begun within the last 12 hours or at an unknown time, makes a case high. CG95 refers as an
-  emergency where the ECG is abnormal or not available; until it has been read it is neither, so "high" is the
-  alliance's own choice.
+- Chest pain now makes a case urgent. NICE guideline CG95 (Recent-onset chest pain of suspected cardiac origin, 2010,
+  last updated November 2016), section 1.2, people presenting with acute chest pain: where an acute coronary syndrome is
+  suspected, who has chest pain now is referred as an emergency. Nobody here can tell whether one is suspected, so pain
+  alone suffices. International guidelines ask for the ECG within 10 minutes of the first contact (as
+  doi:10.1177/1474515118821023 sums them up).
+- Chest pain that has gone, begun within the last 12 hours or at an unknown time, makes a case high. CG95, the same
+  section: an emergency as well where the pain was within the last 12 hours and the ECG is abnormal or not available,
+  else to be assessed on the same day. Until the ECG has been read it is neither, so "high" is our own choice.
 - A systolic pressure of 90 mmHg or less, or of 220 or more, makes a case urgent: each scores 3 by itself in the
-  National Early Warning Score 2 (Royal College of Physicians, 2017), which asks for an urgent assessment.
+  National Early Warning Score 2 (Royal College of Physicians, 2017, chart 1), and a single 3 is answered like a total
+  of 5 or 6, with an urgent assessment.
 """
 
 from __future__ import annotations
@@ -83,6 +86,17 @@ def parse(fields: Mapping[str, str]) -> Form:
         drugs=tuple(code for code in DRUGS if fields.get(f"drug_{code}") == "1"),
         consent=_one_of(fields, "consent", CONSENT),
     )
+
+
+def fields(form: Form) -> dict[str, str]:
+    """A form as a page sends it: what :func:`parse` gives it back from."""
+    said = {
+        name: getattr(form, name) for name in ("chest_pain", "onset", "pressure", "systolic", "diastolic", "consent")
+    }
+    if form.systolic is not None:
+        del said["pressure"]  # follows from the number
+    given = {name: str(value) for name, value in said.items() if value is not None}
+    return given | {f"drug_{code}": "1" for code in form.drugs}
 
 
 def _one_of(fields: Mapping[str, str], name: str, codes: tuple[str, ...]) -> str | None:

@@ -273,6 +273,17 @@ _SINGLE: dict[str, Problem] = {
         N_("More patients would be linked than one person can be."),
         N_("Look at the links that stand: one of them is wrong."),
     ),
+    "bundle_no_recording": Problem(
+        N_("No file in the ZIP file is a recording or an image that the program knows."), _EXPORT_AGAIN
+    ),
+    "bundle_bad_name": Problem(
+        N_("The ZIP file holds links, or names that are not taken, so it was not unpacked."),
+        N_("Send the recordings themselves, or a folder. If it is urgent, telephone as well."),
+    ),
+    "bundle_encrypted": Problem(
+        N_("The ZIP file is protected by a password, so it was not unpacked."),
+        N_("Send it without a password. If it is urgent, telephone as well."),
+    ),
     "not_quarantined": Problem(N_("This is not in quarantine any more."), _RELOAD),
     "case_not_licensed": Problem(
         N_("This case is for readers with another licence."),

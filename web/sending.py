@@ -13,8 +13,8 @@ from starlette.datastructures import FormData, UploadFile
 from teleread.alliance import Priority
 from teleread.errors import Conflict, InputRejected, PeerError, StorageError, TelereadError
 from teleread.pipeline.enqueue import enqueue
+from teleread.pipeline.fast_lane import prepare_here
 from teleread.pipeline.land import Landed, land
-from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.pipeline.verdict import Verdict, verdict
 from teleread.storage.catalogue.schema import arrivals
@@ -75,7 +75,7 @@ def prepare_soon(seat: Seat, lane: Executor, receipt: str) -> None:
 
 def _at_once(services: Services, arrival_id: str) -> None:
     try:
-        _prepare_and_enqueue(services, arrival_id)
+        prepare_here(services, arrival_id)
     except TelereadError as error:
         log.warning("upload %s goes on later: %s", arrival_id, error.code)
         _show_unprepared(services, arrival_id)
@@ -101,7 +101,7 @@ def send(seat: Seat, lane: Executor, files: Mapping[str, bytes], urgent: bool) -
         clinic_priority=priority_of(services, site_id, urgent),
         actor=seat.name,
     )
-    work = lane.submit(_prepare_and_enqueue, services, landed.arrival_id)
+    work = lane.submit(prepare_here, services, landed.arrival_id)
     finished, _ = wait([work], ANALYSIS_WAIT_S)
     failure = work.exception() if finished else TimeoutError()
     if failure is not None:
@@ -111,11 +111,6 @@ def send(seat: Seat, lane: Executor, files: Mapping[str, bytes], urgent: bool) -
     if found is None:
         raise StorageError("receipt_missing", "The receipt was written and cannot be read.")
     return Sent(landed, found)
-
-
-def _prepare_and_enqueue(services: Services, arrival_id: str) -> None:
-    prepare(services, arrival_id)
-    enqueue(services, arrival_id)
 
 
 def _show_unprepared(services: Services, arrival_id: str) -> None:

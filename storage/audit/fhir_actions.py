@@ -77,6 +77,7 @@ MEANINGS: dict[str, Meaning] = {
     "set_recovery_key": Meaning("update", _SYSTEM),
     "sweep_orphans": Meaning("delete", _OPERATIONS),
     "remake_copy": Meaning("create", _OPERATIONS),
+    "withdraw_copy": Meaning("delete", _OPERATIONS),
     "decide_deletion": Meaning("update", _OPERATIONS),
     "delete": Meaning("delete", _OPERATIONS),
     "deletion_final": Meaning("delete", _OPERATIONS),

@@ -17,6 +17,7 @@ from teleread.storage.vault import KeyRing, Vault
 from tests.conftest import Clock, SharedPool
 from tests.contract.postgres import postgres_server
 from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
+from tests.unit.test_consent import *  # noqa: F403
 from tests.unit.test_pipeline_pull import *  # noqa: F403
 from tests.unit.test_pipeline_steps import *  # noqa: F403
 

@@ -143,7 +143,9 @@ def _break(twin: str) -> None:
         def promise(services: Services, spool: Spool, upload: Upload) -> Upload:
             if upload.settled or not spool.is_whole(upload):
                 return upload
-            return spool.settle(upload, receipts=(f"PROMISED-{upload.id[:8]}",))
+            settled = spool.settle(upload, receipts=(f"PROMISED-{upload.id[:8]}",))
+            spool.let_go(settled)
+            return settled
 
         globals()["finish"] = promise
     elif twin == "another hash for each try":

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.ui.live import PASSWORD, Web
 
 LANGUAGES = {"zh": "zh-CN", "en": "en-GB"}
-_ARGUMENTS = [
+ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
@@ -49,7 +49,7 @@ def browser() -> Iterator[Browser]:
     """A headless Chromium."""
     path = find_chromium()
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         try:
             yield started
         finally:

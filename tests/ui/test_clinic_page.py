@@ -21,6 +21,7 @@ from teleread.signal.ecg import simulate
 from teleread.storage.catalogue.schema import arrivals, clinic_forms
 from teleread.testing.line import BadLine, Faults
 from tests.conftest import Clock
+from tests.system import wait_for
 from tests.ui.axe import violations
 from tests.ui.chromium import Watched, check, picture, watched
 from tests.ui.live import Web, named_ecg, upload, wfdb
@@ -28,6 +29,7 @@ from tests.ui.live import Web, named_ecg, upload, wfdb
 pytestmark = pytest.mark.peers
 
 KBIT = 1000 / 8
+PATIENCE_S = 60
 BROKEN = re.compile("ERR_|Failed to load")
 
 
@@ -92,6 +94,17 @@ def village(chromium: Browser, web: Web, line: BadLine) -> Iterator[Watched]:
 def count(services: Services, table=arrivals) -> int:  # type: ignore[no-untyped-def]
     with services.catalogue.read() as conn:
         return int(conn.scalar(select(func.count()).select_from(table)) or 0)
+
+
+def slow(line: BadLine, kbit_per_s: float) -> None:
+    """A slower line from now on: also for connections that the browser has open."""
+    line.faults = Faults(bytes_per_s=kbit_per_s * KBIT)
+    line.cut()
+
+
+def priorities(services: Services) -> list[str]:
+    with services.catalogue.read() as conn:
+        return sorted(conn.scalars(select(arrivals.c.clinic_priority)))
 
 
 def test_an_urgent_ecg_from_the_nurse_to_the_reader_and_back(seen: Watched, ecg: Path, clock: Clock) -> None:
@@ -206,9 +219,12 @@ def test_a_file_on_its_way_survives_that_the_page_is_closed(village: Watched, li
     path = tmp_path / "big.bin"
     path.write_bytes(np.random.default_rng(1).bytes(1_500_000))
     village.sign_in("nurse")
-    line.faults = Faults(bytes_per_s=2000 * KBIT)
+    slow(line, 2000)
+    begun = line.up_bytes
     card = choose(page, path)
     expect(card.locator("progress")).not_to_have_attribute("value", "0")
+    # what the browser has handed to its own machine has not left it yet
+    wait_for(lambda: line.up_bytes - begun > 600_000, PATIENCE_S, "some of it has left")
     picture(page, "clinic-sending")
     line.close()
     page.close(run_before_unload=False)
@@ -228,6 +244,79 @@ def test_a_file_on_its_way_survives_that_the_page_is_closed(village: Watched, li
     again.reload()
     expect(again.locator("caption")).to_be_visible()
     expect(again.locator(".card")).to_have_count(0)
+
+
+def test_a_pause_holds_until_it_is_ended_also_over_a_reload(village: Watched, line: BadLine, tmp_path: Path) -> None:
+    page, services = village.page, village.web.services
+    path = tmp_path / "big.bin"
+    path.write_bytes(np.random.default_rng(5).bytes(1_500_000))
+    village.sign_in("nurse")
+    slow(line, 2000)
+    begun = line.up_bytes
+    card = choose(page, path)
+    wait_for(lambda: line.up_bytes - begun > 500_000, PATIENCE_S, "some of it has left")
+    card.locator(".card-pause").click()
+    expect(card.locator(".card-said")).to_contain_text("Paused at")
+    expect(card.locator(".card-pause")).to_be_hidden()
+    sound(page)
+    picture(page, "clinic-paused")
+    line.faults = Faults()
+    line.cut()
+    # what is not paused goes its way beside it
+    other = tmp_path / "other.dcm"
+    other.write_bytes(named_ecg("B", "2", seed=2))
+    expect(choose(page, other).locator(".receipt-no")).to_be_visible()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    runs(page)
+    expect(page.locator(".card-said", has_text="Paused at")).to_have_count(1)
+    assert count(services) == 1
+    before = line.up_bytes
+    page.locator(".card-resume:visible").click()
+    expect(page.locator(".card .receipt-no")).to_have_count(2)
+    assert count(services) == 2
+    assert line.up_bytes - before < 1_400_000  # what had come was not sent again
+
+
+def test_a_zip_of_several_recordings_has_a_receipt_for_each(english: Watched, tmp_path: Path) -> None:
+    page, services = english.page, english.web.services
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for n in range(3):
+            archive.writestr(f"study/{n}.dcm", named_ecg(f"N{n}", str(n), seed=n))
+        archive.writestr("study/readme.txt", "text")
+    path = tmp_path / "study.zip"
+    path.write_bytes(buffer.getvalue())
+    english.sign_in("nurse")
+    card = choose(page, path)
+    expect(card.locator(".card-said")).to_have_text("3 recordings in one file; each has a receipt number:")
+    links = card.locator(".card-receipts a")
+    expect(links).to_have_count(3)
+    with services.catalogue.read() as conn:
+        assert set(links.all_inner_texts()) == set(conn.scalars(select(arrivals.c.receipt)))
+    sound(page)
+    picture(page, "clinic-several")
+    # urgent after all: each of them
+    card.locator(".card-urgent").click()
+    wait_for(lambda: priorities(services) == ["urgent"] * 3, PATIENCE_S, "all are urgent")
+    expect(card.locator(".card-owed")).to_be_hidden()
+    page.reload()
+    expect(page.locator(".card-receipts a")).to_have_count(3)
+    page.locator(".card-receipts a").first.click()
+    expect(page.locator("#receipt .where .prio.urgent")).to_be_visible()
+
+
+def test_a_zip_without_a_recording_says_so(seen: Watched, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("study/readme.txt", "text")
+    path = tmp_path / "study.zip"
+    path.write_bytes(buffer.getvalue())
+    seen.sign_in("nurse")
+    card = choose(seen.page, path)
+    expect(card.locator(".verdict")).to_contain_text(re.compile("No file in the ZIP|ZIP 文件中没有"))
+    sound(seen.page)
+    picture(seen.page, "clinic-zip-without")
 
 
 def test_leaving_with_something_unsent_is_asked_about(village: Watched, line: BadLine, ecg: Path) -> None:
@@ -258,6 +347,25 @@ def test_a_press_before_the_scripts_are_there_sends_nothing(english: Watched) ->
     expect(page.locator(".zone.urgent")).to_be_visible()
 
 
+def test_what_was_answered_is_shown_again_and_not_wiped_by_a_later_answer(english: Watched, ecg: Path) -> None:
+    page, services = english.page, english.web.services
+    english.sign_in("nurse")
+    card = choose(page, ecg)
+    expect(card.locator(".where .prio")).to_be_visible()
+    card.locator("input[name=chest_pain][value=gone]").check()
+    card.locator("input[name=consent][value=no]").check()
+    card.locator("input[name=drug_aspirin]").check()
+    expect(card.locator(".kept")).to_contain_text("Saved; the reader sees it.")
+    page.reload()
+    expect(page.locator("input[name=chest_pain][value=gone]")).to_be_checked()
+    expect(page.locator("input[name=drug_aspirin]")).to_be_checked()
+    page.locator("input[name=pressure][value=to179]").check()
+    expect(page.locator(".kept")).to_contain_text("Saved; the reader sees it.")
+    with services.catalogue.read() as conn:
+        (form,) = conn.execute(select(clinic_forms)).all()
+    assert (form.chest_pain, form.pressure, form.consent, form.drugs) == ("gone", "to179", "no", ["aspirin"])
+
+
 def test_two_windows_with_one_file_end_in_one_receipt(english: Watched, ecg: Path) -> None:
     english.sign_in("nurse")
     other = english.context.new_page()
@@ -275,7 +383,7 @@ def test_urgent_after_all_overtakes_and_raises(village: Watched, line: BadLine, 
     big = tmp_path / "ct.bin"
     big.write_bytes(np.random.default_rng(2).bytes(3_000_000))
     village.sign_in("nurse")
-    line.faults = Faults(bytes_per_s=512 * KBIT)
+    slow(line, 512)
     choose(page, big)
     small = choose(page, ecg)
     small.locator(".card-urgent").click()
@@ -284,11 +392,74 @@ def test_urgent_after_all_overtakes_and_raises(village: Watched, line: BadLine, 
     line.faults = Faults()
     line.cut()
     expect(page.locator(".card").nth(1).locator(".receipt-no")).to_be_visible(timeout=30_000)
-    with village.web.services.catalogue.read() as conn:
-        priorities = sorted(conn.scalars(select(arrivals.c.clinic_priority)))
-    assert priorities == ["routine", "urgent"]
+    # pressed while the last bytes were on their way, it is raised behind its receipt: as soon as the line lets it
+    wait_for(lambda: priorities(village.web.services) == ["routine", "urgent"], PATIENCE_S, "the small one is urgent")
+    expect(small.locator(".card-owed")).to_be_hidden()
     page.locator(".card").nth(1).locator(".card-urgent").click()
     expect(page.locator(".card").nth(1).locator(".where .prio.urgent")).to_be_visible()
+
+
+def test_urgent_that_is_owed_survives_that_the_page_is_closed(village: Watched, line: BadLine, ecg: Path) -> None:
+    page, services = village.page, village.web.services
+    village.sign_in("nurse")
+    card = choose(page, ecg)
+    expect(card.locator(".where .prio.routine")).to_be_visible()
+    line.close()
+    card.locator(".card-urgent").click()
+    expect(card.locator(".card-owed")).to_contain_text("It will be raised to URGENT")
+    expect(card.locator(".card-done")).to_be_hidden()
+    sound(page)
+    picture(page, "clinic-owed")
+    page.close(run_before_unload=False)
+    assert priorities(services) == ["routine"]
+    line.open()
+    again = village.context.new_page()
+    again.goto(f"{village.web.address}/upload")
+    expect(again.locator(".card .where .prio.urgent")).to_be_visible()
+    expect(again.locator(".card-owed")).to_be_hidden()
+    assert priorities(services) == ["urgent"]
+    again.reload()
+    expect(again.locator(".card .where .prio.urgent")).to_be_visible()
+    expect(again.locator(".card-owed")).to_be_hidden()
+
+
+def test_urgent_pressed_in_another_window_reaches_what_was_received_meanwhile(
+    village: Watched, line: BadLine, tmp_path: Path
+) -> None:
+    page, services = village.page, village.web.services
+    path = tmp_path / "ct.bin"
+    path.write_bytes(np.random.default_rng(3).bytes(3_000_000))
+    village.sign_in("nurse")
+    slow(line, 400)
+    card = choose(page, path)
+    expect(card.locator("progress")).not_to_have_attribute("value", "0")
+    line.faults = Faults()  # for the other window's connections; those that are open stay as they are
+    other = village.context.new_page()
+    other.goto(f"{village.web.address}/upload")
+    other.locator(".card-urgent").click()
+    line.cut()
+    expect(card.locator(".receipt-no")).to_be_visible(timeout=30_000)
+    wait_for(lambda: priorities(services) == ["urgent"], PATIENCE_S, "it is urgent")
+    expect(card.locator(".card-priority")).to_be_visible()
+
+
+def test_urgent_that_is_refused_is_told_with_the_telephone_number(village: Watched, ecg: Path) -> None:
+    page = village.page
+    village.sign_in("nurse")
+    card = choose(page, ecg)
+    expect(card.locator(".where .prio.routine")).to_be_visible()
+    # another clinic's account has signed in on this PC: what it asks for is not there
+    second = village.context.new_page()
+    village.context.clear_cookies()
+    replace(village, page=second).sign_in("stranger")
+    card.locator(".card-urgent").click()
+    expect(card.locator(".card-unraised")).to_contain_text("It could not be raised to URGENT.")
+    expect(card.locator(".card-unraised .tel")).to_have_text("0571-0")
+    expect(card.locator(".unraised-code")).to_have_text("no_such_arrival")
+    expect(card.locator(".card-owed")).to_be_hidden()
+    sound(page)
+    picture(page, "clinic-unraised")
+    assert priorities(village.web.services) == ["routine"]
 
 
 def test_header_and_samples_are_one_recording_and_many_files_are_lines(english: Watched, tmp_path: Path) -> None:
@@ -399,6 +570,7 @@ def test_a_folder_is_sent_whole_and_dropped_files_go_by_the_half_they_fall_on(en
         (folder / "series" / name).write_bytes(data)
     (folder / "a.dcm").write_bytes(named_ecg("A"))
     (folder / "Thumbs.db").write_bytes(b"noise")
+    runs(page)
     page.locator("#folder").set_input_files(folder)
     expect(page.locator(".card .receipt-no")).to_have_count(2, timeout=20_000)
     for selector in (".zone.urgent", "h1"):

@@ -55,6 +55,19 @@ def receipt(nurse: httpx.Client) -> str:
     return str(upload(nurse, wfdb()).json()["receipt"])
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        Form(),
+        Form("now", "m30", "to179", 150, 95, ("aspirin", "digoxin"), "no"),
+        Form("gone", "longer", "none", None, None, ("none",), "later"),
+        Form(pressure="ge220", systolic=240),
+    ],
+)
+def test_a_form_goes_to_the_page_and_back_unchanged(form: Form) -> None:
+    assert parse(symptoms.fields(form)) == form
+
+
 def case_of(reader: httpx.Client) -> str:
     return str(re.findall(r'href="(/cases/\w+)"', reader.get("/worklist").text)[0])
 
@@ -159,7 +172,8 @@ def test_a_later_form_takes_the_place_of_the_first_and_never_lowers(
     assert nurse.post(f"/api/receipts/{receipt}/form", data={"chest_pain": "no"}).json() == {"priority": "urgent"}
     with web.services.catalogue.read() as conn:
         (form,) = conn.execute(select(clinic_forms)).all()
-    assert (form.chest_pain, form.systolic, form.drugs, form.consent) == ("no", None, [], None)
+    assert (form.chest_pain, form.systolic, form.drugs) == ("no", None, [])
+    assert form.consent == "yes"  # an answer is not unsaid by silence
     assert form.is_the_patient is True
     assert priorities(web.services)[1] == "urgent"
 

@@ -10,10 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, insert, MetaData, select, text, update
+from sqlalchemy import Connection, MetaData, func, insert, select, text, update
 
 from teleread.errors import Conflict, InputRejected, StorageError
-from teleread.pipeline import certificates, deletion
+from teleread.pipeline import certificates, deletion, deletion_rows
 from teleread.pipeline.deletion import begin, finalise, refuse_deleted, remaining, replay, resume, run
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.intake_keys import retire_intake_keys
@@ -25,7 +25,8 @@ from teleread.pipeline.restored import catch_up, store_ring
 from teleread.pipeline.retention import law
 from teleread.pipeline.scrub import scrub
 from teleread.pipeline.services import Services
-from teleread.reading import persons
+from teleread.reading import clinic, persons
+from teleread.reading.symptoms import Form
 from teleread.storage.catalogue import schema, sweeping
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.raw import raw_key
@@ -162,6 +163,52 @@ def test_a_deleted_patient_leaves_rows_bytes_and_name_nowhere(services: Services
     report = reconcile(services, repair=False)
     assert report.left == 0, report.found
     assert identity(services, due["one"]) is not None
+
+
+def clinics_word(services: Services, site: str, text: str) -> None:
+    """All that a clinic and a reader leave beside a critical case."""
+    with services.catalogue.write() as conn:
+        query = select(schema.arrivals.c.id, schema.arrivals.c.case_id).where(schema.arrivals.c.site_id == site)
+        for arrival_id, case_id in conn.execute(query).all():
+            now = services.clock()
+            clinic.save_form(conn, arrival_id, Form(chest_pain="now", consent="no"), text, now)
+            clinic.note_opening(conn, case_id, text, now)
+            conn.execute(update(schema.reports).where(schema.reports.c.case_id == case_id).values(critical=True))
+            report_id = conn.scalar(select(schema.reports.c.id).where(schema.reports.c.case_id == case_id))
+            clinic.acknowledge(conn, str(report_id), site, text, now)
+
+
+CLINICS = ("clinic_forms", "case_openings", "acknowledgements")
+
+
+def test_what_the_clinic_said_of_a_deleted_patient_goes_too_and_nobody_elses(
+    services: Services, due: dict[str, str]
+) -> None:
+    clinics_word(services, "village", "ours")
+    clinics_word(services, "other", "theirs")
+    before = {name: len(found) for name, found in rows(services).items() if name in CLINICS}
+    assert before == dict.fromkeys(CLINICS, 3)
+    delete(services, due["one"])
+    after = {name: list(found) for name, found in rows(services).items() if name in CLINICS}
+    assert {name: len(found) for name, found in after.items()} == dict.fromkeys(CLINICS, 2)
+    for name in CLINICS:
+        assert sum("theirs" in str(one) for one in after[name]) == 1
+
+
+@pytest.mark.parametrize("name", CLINICS)
+def test_a_deletion_that_forgets_one_of_the_clinics_tables_is_caught(
+    services: Services, due: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    clinics_word(services, "village", "ours")
+    real = deletion_rows._deleted
+    monkeypatch.setattr(
+        deletion_rows, "_deleted", lambda conn, order: real(conn, tuple(one for one in order if one[0].name != name))
+    )
+    try:
+        delete(services, due["one"])
+    except (StorageError, Conflict):
+        return  # the database itself refuses: other rows refer to it
+    assert len(rows(services)[name]) == 2
 
 
 def test_bytes_that_another_site_sent_too_stay_readable_there(services: Services, due: dict[str, str]) -> None:

@@ -19,6 +19,7 @@ from teleread.storage.catalogue.schema import audit_events
 from teleread.web import app as web_app
 from teleread.web import security
 from teleread.web.app import create_app
+from teleread.web.pages import offline
 from teleread.web.security import ROLES, SESSION_COOKIE, Seat, allow, guards
 from tests.conftest import Clock
 from tests.ui.live import ACCOUNTS, PASSWORD, Web, running, upload, wfdb
@@ -57,6 +58,25 @@ def test_cookie_is_secure_where_the_page_is(web: Web) -> None:
     with web.client(headers={"x-forwarded-proto": "https"}) as client:
         answer = client.post("/sign-in", data={"name": "nurse", "password": PASSWORD})
         assert "secure" in answer.headers["set-cookie"].lower()
+
+
+def test_the_worker_is_for_the_clinics_page_alone_and_its_shell_names_nobody(web: Web) -> None:
+    with web.client() as client:
+        worker = client.get("/clinic-worker.js")
+        assert worker.headers["content-type"].startswith("text/javascript")
+        assert worker.headers["service-worker-allowed"] == "/upload"
+        assert worker.headers["cache-control"] == "no-store"
+        assert offline.version() in worker.text
+        assert client.get("/upload/shell").status_code == 303
+    with web.signed_in("nurse") as nurse:
+        page, shell = nurse.get("/upload"), nurse.get("/upload/shell")
+        for name in ("teleread-shell", "teleread-static", "content-security-policy"):
+            assert page.headers[name] == shell.headers[name]
+        assert "nurse" in page.text
+        assert "nurse" not in shell.text
+    for role in ("reader", "engineer"):
+        with web.signed_in(role) as other:
+            assert other.get("/upload/shell").status_code == 403
 
 
 @pytest.mark.parametrize("name", ["nurse", "nobody", "' OR 1=1 --", ""])

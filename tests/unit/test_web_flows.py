@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -215,7 +216,7 @@ def test_bytes_are_acknowledged_even_when_nothing_after_them_works(
         raise StorageError("store_io", "The disk does not answer.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("teleread.web.sending.prepare", broken)
+        patch.setattr("teleread.pipeline.fast_lane.prepare", broken)
         sent = upload(nurse, {"a.dcm": named_ecg("A")}, urgent=True)
     assert sent.status_code == 201
     assert sent.json()["verdict"]["state"] == "landed"
@@ -233,7 +234,7 @@ def test_a_fault_in_the_analysis_never_takes_the_receipt_away(
     def faulty(*_args: object, **_more: object) -> str:
         raise RuntimeError("a programming error")
 
-    monkeypatch.setattr("teleread.web.sending.prepare", faulty)
+    monkeypatch.setattr("teleread.pipeline.fast_lane.prepare", faulty)
     sent = upload(nurse, {"a.dcm": named_ecg("A")}, urgent=True)
     assert sent.status_code == 201
     assert "not analysed" in reader.get("/worklist").text
@@ -244,15 +245,15 @@ def test_a_busy_analysis_keeps_nobody_waiting(
 ) -> None:
     gate, done = threading.Event(), threading.Event()
 
-    def slow(services: Services, arrival_id: str) -> str:
+    def slow(services: Services, arrival_id: str, **more: Any) -> str:
         assert gate.wait(30)
         try:
-            return prepare(services, arrival_id)
+            return prepare(services, arrival_id, **more)
         finally:
             done.set()
 
     monkeypatch.setattr("teleread.web.sending.ANALYSIS_WAIT_S", 0.05)
-    monkeypatch.setattr("teleread.web.sending.prepare", slow)
+    monkeypatch.setattr("teleread.pipeline.fast_lane.prepare", slow)
     sent = upload(nurse, {"a.dcm": named_ecg("A")}, urgent=True)
     assert sent.status_code == 201
     assert sent.json()["verdict"]["state"] == "landed"

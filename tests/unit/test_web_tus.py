@@ -154,6 +154,34 @@ def test_a_zip_of_a_study_becomes_its_recordings_and_nothing_else(nurse: httpx.C
         assert nurse.get(f"/api/receipts/{receipt}", params={"wait": 2}).json()["verdict"]["state"] == "prepared"
 
 
+@pytest.mark.parametrize("n_others", [0, 1, 100])
+def test_a_zip_with_one_recording_in_a_folder_is_that_recording(
+    nurse: httpx.Client, services: Services, n_others: int
+) -> None:
+    data = zipped({"study/DICOM/A": named_ecg("A")} | {f"study/{k}.txt": b"text" for k in range(n_others)})
+    receipt = patch(nurse, announce(nurse, data), 0, data).headers["teleread-receipts"]
+    found = nurse.get(f"/api/receipts/{receipt}", params={"wait": 2}).json()["verdict"]
+    assert (found["state"], found["failure_code"]) == ("prepared", None)
+    assert count(services) == 1
+
+
+def test_a_zip_that_is_set_aside_says_why(nurse: httpx.Client) -> None:
+    folder = {"study/": b"", "study/a.txt": b"text"}
+    locked = io.BytesIO(zipped({"study/a.dcm": named_ecg("A")}))
+    flags = locked.getvalue().replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00")
+    assert flags != locked.getvalue()
+    set_aside = {
+        "bundle_no_recording": zipped(folder),
+        "bundle_encrypted": flags,
+        "bundle_ratio": zipped(folder | {"study/b": bytes(80 << 20)}),
+        "bundle_broken": zipped(folder | {"study/a.dcm": named_ecg("A")})[:-5000] + bytes(5000),
+    }
+    for code, data in set_aside.items():
+        receipt = patch(nurse, announce(nurse, data), 0, data).headers["teleread-receipts"]
+        found = nurse.get(f"/api/receipts/{receipt}", params={"wait": 2}).json()["verdict"]
+        assert (found["state"], found["failure_code"]) == ("quarantined", code)
+
+
 def test_a_hostile_zip_is_kept_for_a_person_and_never_unpacked(nurse: httpx.Client, services: Services) -> None:
     hostile = {
         "bundle_ratio": zipped({"a": bytes(80 << 20), "b": bytes(10)}),

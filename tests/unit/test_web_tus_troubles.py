@@ -20,13 +20,14 @@ from teleread.agent.sender import Sender
 from teleread.agent.sender import running as sending
 from teleread.agent.spool import Item, Spool
 from teleread.pipeline import spool as server_spool
+from teleread.pipeline import uploads
 from teleread.pipeline.services import Services
 from teleread.pipeline.uploads import finish_left
 from teleread.storage.catalogue.schema import arrivals
 from teleread.testing.line import BadLine, Faults
 from tests.prove.lines_archives import archives
 from tests.prove.lines_hostile import Door, besiege, besieged, judge, mutated, race, send
-from tests.ui.live import Web, running
+from tests.ui.live import Web, named_ecg, running
 
 
 @pytest.fixture
@@ -241,6 +242,55 @@ def test_only_one_lands_an_upload_at_a_time(services: Services, lead: Lead) -> N
     (upload,) = spool.uploads()
     with spool.landing(upload) as first, spool.landing(upload, 0.1) as second:
         assert (first, second) == (True, False)
+
+
+def _raised_while_landing(services: Services, monkeypatch: pytest.MonkeyPatch, moment: str) -> str:
+    """The priority of an arrival whose upload was called urgent at this moment of its landing."""
+    spool = server_spool.Spool(services.spool_folder)  # type: ignore[arg-type]
+    data = named_ecg("A")
+    sha256 = hashlib.sha256(data).hexdigest()
+    upload = server_spool.Upload(
+        id=server_spool.upload_id("village", sha256, len(data), None),
+        site_id="village",
+        actor="nurse",
+        length=len(data),
+        sha256=sha256,
+        name="a.dcm",
+        priority="routine",
+        group=None,
+        group_size=1,
+        created_at=services.clock(),
+    )
+    spool.create(upload)
+    with spool.append(upload, 0) as appender:
+        appender.write(data)
+    real_land = uploads._land
+
+    def land(*args: Any) -> Any:
+        if moment == "before the row":
+            assert not spool.raise_priority(upload, "urgent").settled
+        landed = real_land(*args)
+        if moment == "before the receipt":
+            assert not spool.raise_priority(upload, "urgent").settled
+        return landed
+
+    monkeypatch.setattr(uploads, "_land", land)
+    assert uploads.finish(services, spool, upload).settled
+    assert finish_left(services, spool) == 0
+    with services.catalogue.read() as conn:
+        return str(conn.scalar(select(arrivals.c.clinic_priority)))
+
+
+@pytest.mark.parametrize("moment", ["before the row", "before the receipt"])
+def test_what_is_called_urgent_while_it_is_being_landed_is_urgent(
+    services: Services, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    assert _raised_while_landing(services, monkeypatch, moment) == "urgent"
+
+
+def test_a_landing_that_looks_at_no_mark_would_be_caught(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_spool, "_raised", lambda upload, place: upload)
+    assert _raised_while_landing(services, monkeypatch, "before the receipt") == "routine"
 
 
 def test_mutated_requests_have_a_code_each(port: int, token: str) -> None:

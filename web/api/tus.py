@@ -149,9 +149,9 @@ def make_urgent(
     """What is on its way is urgent after all."""
     spool = _spool(request)
     upload = _own(spool, seat, identifier)
-    if upload.settled:
+    # also while its last bytes are being landed: either that sees the mark, or we see the receipts
+    if upload.settled or spool.raise_priority(upload, "urgent").settled:
         raise Conflict("upload_offset", "The upload is whole already: send it again as urgent.")
-    spool.raise_priority(upload, "urgent")
     return JSONResponse({"priority": "urgent"})
 
 
@@ -179,9 +179,9 @@ def _begin(spool: Spool, seat: Seat, length: int, announced: _Announced) -> Uplo
         if announced.group is None and (known := _known(seat, announced.sha256, priority)) is not None:
             return spool.create(replace(upload, receipts=(known,)))
         found = spool.find(site_id, upload.id)
-        if found is not None and not found.settled:
-            return spool.raise_priority(found, priority) if _higher(priority, found.priority) else found
-        if found is not None and _still_held(seat, found, priority):
+        if found is not None and not found.settled and _higher(priority, found.priority):
+            found = spool.raise_priority(found, priority)
+        if found is not None and (not found.settled or _still_held(seat, found, priority)):
             return found
         if found is not None:
             spool.remove(found)

@@ -17,12 +17,13 @@ from starlette.responses import RedirectResponse, Response
 from teleread.pipeline import identity_corrections
 from teleread.pipeline.verdict import Verdict
 from teleread.reading import clinic, corrections, notices, questions
-from teleread.reading.symptoms import Form
+from teleread.reading.symptoms import Form, fields
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.web import clinic_state, identity, queries
 from teleread.web.api import forms
 from teleread.web.api.forms import Fields
 from teleread.web.api.upload import take
+from teleread.web.pages import offline
 from teleread.web.render import Renderer, page
 from teleread.web.security import Seat, allow
 from teleread.web.sending import ANALYSIS_WAIT_S
@@ -39,7 +40,20 @@ def upload_page(request: Request, seat: Annotated[Seat, allow("uploader", audit=
         sent = queries.sent_by(conn, seat.site_id)
         n_notices = notices.count_unseen(conn, seat.name, seat.site_id)
     limit: int = request.app.state.upload_limit_bytes
-    return page(request, seat, "upload.html", sent=sent, limit=limit, n_notices=n_notices, answers=Form())
+    answer = page(
+        request,
+        seat,
+        "upload.html",
+        site_id=seat.site_id,
+        scripts=offline.SCRIPTS,
+        shell=False,
+        sent=sent,
+        limit=limit,
+        n_notices=n_notices,
+        answers=Form(),
+    )
+    answer.headers.update(offline.marks(request, seat))
+    return answer
 
 
 @router.post("/upload")
@@ -157,4 +171,5 @@ def _person(seat: Seat, found: Verdict) -> dict[str, Any]:
         "questions": asked,
         "saved": saved,
         "answers": saved.form if saved else Form(),
+        "answered": fields(saved.form) if saved else {},
     }

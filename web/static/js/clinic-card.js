@@ -42,10 +42,11 @@ export class Card {
     this.live = null;
     /** @type {unknown} */
     this.raised = false;
+    this.owed = false;
     this.isReceived = false;
     /** @type {Record<string, HTMLElement>} */
     this.parts = {};
-    for (const one of this.root.querySelectorAll("[class*=card-], [class*=refused-]")) {
+    for (const one of this.root.querySelectorAll("[class*=card-], [class*=refused-], [class*=unraised-]")) {
       for (const name of one.classList) this.parts[name] = /** @type {HTMLElement} */ (one);
     }
     this.parts.bar = /** @type {HTMLElement} */ (this.root.querySelector("progress"));
@@ -91,7 +92,14 @@ export class Card {
     parts["card-pause"].hidden = sent || halted;
     parts["card-resume"].hidden = sent || !halted;
     parts["card-remove"].hidden = sent;
-    parts["card-done"].hidden = !sent;
+    const owed = sent && Boolean(item.owed);
+    if (this.owed && !owed) this.live?.soon(0); // it is raised now: shown so
+    this.owed = owed;
+    parts["card-done"].hidden = !sent || (owed && !ride.notRaised);
+    parts["card-owed"].hidden = !owed || ride.notRaised !== null;
+    parts["card-unraised"].hidden = !owed || ride.notRaised === null;
+    text(parts["unraised-what"], ride.notRaised?.words.what ?? "");
+    text(parts["unraised-code"], ride.notRaised?.words.code ?? `http_${ride.notRaised?.status}`);
     this.showRefusal();
     this.showCall(facts);
     if (sent && !this.isReceived) this.received();
@@ -145,6 +153,9 @@ export class Card {
     open.href = `/receipts/${encodeURIComponent(receipt)}`;
     open.hidden = false;
     this.live = new Live(place, receipt, (facts) => this.told(facts));
+    place.addEventListener("shown", () => {
+      this.answers.answered(/** @type {HTMLElement | null} */ (place.querySelector(".answered"))?.dataset.fields);
+    });
     this.live.fetch();
     this.answers.received(receipt);
   }
@@ -152,7 +163,7 @@ export class Card {
   /** @param {DOMStringMap} facts */
   told(facts) {
     const missed = this.ride.item.urgent && facts.priority && facts.priority !== "urgent" && !facts.settled;
-    if (missed && !this.raised) this.queue.raise(this.ride);
+    if (missed && !this.raised) this.queue.owing.owe(this.ride);
     this.raised = missed; // asked once until it is seen to be so
     this.show();
   }

@@ -45,13 +45,25 @@ export class AnswersForm {
   async restore() {
     const known = await this.kept?.answers(this.id).catch(() => undefined);
     if (!known || this.unsent) return;
-    const values = new Map(known.fields);
+    this.fill(new Map(known.fields));
+    if (known.sent) return;
+    this.unsent = known;
+    this.send();
+  }
+
+  /** @param {Map<string, string>} values */
+  fill(values) {
     for (const field of this.fields()) {
       if (field.type === "radio" || field.type === "checkbox") field.checked = values.get(field.name) === field.value;
       else field.value = values.get(field.name) ?? "";
     }
-    this.unsent = known;
-    this.send();
+  }
+
+  /** What the reading centre has: shown again, so that a later answer does not wipe it. @param {string} [fields] */
+  answered(fields) {
+    if (this.unsent || this.sending || !fields) return;
+    const values = new Map(Object.entries(JSON.parse(fields)));
+    if (values.size) this.fill(values);
   }
 
   /** The recording has been received: the answers follow it. @param {string} receipt */
@@ -96,7 +108,7 @@ export class AnswersForm {
       const answer = await ask("POST", `/api/receipts/${encodeURIComponent(this.receipt)}/form`, { body });
       if (answer.status !== 200) throw refusal(answer);
       if (this.unsent === answers) this.unsent = null;
-      await this.kept?.answersReceived(answers).catch(() => {});
+      await this.kept?.answersReceived(answers, this.id !== this.receipt).catch(() => {});
       this.say("saved");
       this.onSaved();
     } catch (error) {

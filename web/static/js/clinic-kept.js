@@ -14,6 +14,7 @@
  * @property {number} at when it was chosen; milliseconds
  * @property {boolean} urgent
  * @property {number} urgentAt when it became so; milliseconds, 0 for never
+ * @property {boolean} [owed] "urgent" was pressed, and the reading centre has not yet said that it knows
  * @property {boolean} paused
  * @property {string} group
  * @property {string} batch what was chosen together, where that is much
@@ -25,6 +26,7 @@
  * @property {string} site
  * @property {[string, string][]} fields
  * @property {number} at
+ * @property {boolean} [sent] the reading centre has them; they are kept so that a later answer does not wipe them
  */
 
 const DAY = 86_400_000;
@@ -106,16 +108,21 @@ export class Kept {
   }
 
   /**
-   * It has been received: its bytes and names go, its receipts stay.
+   * It has been received: its bytes and names go, its receipts stay, and what is owed to it.
    * @param {string} id
    * @param {string[]} receipts
+   * @param {boolean} knownUrgent whether the reading centre has it as urgent
+   * @returns {Promise<boolean>} whether a raise is owed; another window may have pressed meanwhile
    */
-  async received(id, receipts) {
+  async received(id, receipts, knownUrgent) {
+    let owed = false;
     await this.change(id, (item) => {
       item.receipts = receipts;
+      item.owed = owed = item.urgent && !knownUrgent;
       for (const file of item.files) file.name = "";
     });
     await this.forgetBytes(id);
+    return owed;
   }
 
   /** @param {string} id */
@@ -141,14 +148,14 @@ export class Kept {
   }
 
   /**
-   * What a site has here, in the order of choosing; what was received a day ago is forgotten.
+   * What a site has here, in the order of choosing; what was received a day ago is forgotten, but for what is owed.
    * @param {string} site
    * @returns {Promise<Item[]>}
    */
   async items(site) {
     /** @type {Item[]} */
     const all = await answer(this.db.transaction("items").objectStore("items").getAll());
-    const old = all.filter((item) => item.receipts.length && item.at < Date.now() - DAY);
+    const old = all.filter((item) => item.receipts.length && !item.owed && item.at < Date.now() - DAY);
     await Promise.all(old.map((item) => this.remove(item.id)));
     return all.filter((item) => item.site === site && !old.includes(item)).sort((a, b) => a.at - b.at);
   }
@@ -174,13 +181,16 @@ export class Kept {
   /**
    * They have been received; newer ones stay.
    * @param {Answers} sent
+   * @param {boolean} stay whether they are shown again here: they go with their item then
    */
-  async answersReceived(sent) {
+  async answersReceived(sent, stay) {
     const transaction = this.writing(["answers"]);
     const store = transaction.objectStore("answers");
     store.get(sent.id).onsuccess = (event) => {
       const now = /** @type {IDBRequest<Answers | undefined>} */ (event.target).result;
-      if (now && now.at <= sent.at) store.delete(sent.id);
+      if (!now || now.at > sent.at) return;
+      if (stay) store.put({ ...now, sent: true });
+      else store.delete(sent.id);
     };
     await end(transaction);
   }

@@ -1,6 +1,7 @@
 // What is on its way from this page: urgent first, three at most at once, gone on with until it has been received.
 
-import { ask, Broken, heard, line, Refused } from "./clinic-line.js";
+import { Broken, heard, line, Refused } from "./clinic-line.js";
+import { Owing } from "./clinic-owing.js";
 import { sha256 } from "./clinic-sha256.js";
 import { send } from "./clinic-tus.js";
 
@@ -21,6 +22,7 @@ import { send } from "./clinic-tus.js";
  * @property {number} notBefore milliseconds
  * @property {Refused | null} refusal
  * @property {boolean} fileGone
+ * @property {Refused | null} notRaised why the reading centre does not raise it; asked no more until the page is opened anew
  */
 
 const AT_ONCE = 3;
@@ -43,6 +45,7 @@ export class Queue {
     this.rides = new Map();
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
+    this.owing = new Owing(this);
     line.addEventListener("back", () => this.again());
   }
 
@@ -52,6 +55,7 @@ export class Queue {
       if (!this.rides.has(item.id)) this.rides.set(item.id, ride(item, null));
     }
     for (const one of this.rides.values()) this.onChange(one);
+    this.owing.again();
     this.pump();
   }
 
@@ -86,9 +90,9 @@ export class Queue {
       () => {
         one.kept = true;
         // what became known of it meanwhile
-        const { files, urgent, urgentAt, paused, receipts, group } = item;
-        if (receipts.length) this.kept?.received(item.id, receipts);
-        else this.change(one, (kept) => Object.assign(kept, { files, urgent, urgentAt, paused, group }));
+        const { files, urgent, urgentAt, paused, receipts, group, owed } = item;
+        this.change(one, (kept) => Object.assign(kept, { files, urgent, urgentAt, paused, group }));
+        if (receipts.length) this.kept?.received(item.id, receipts, !owed).catch(() => {});
         this.onChange(one);
       },
       () => this.onChange(one),
@@ -101,32 +105,20 @@ export class Queue {
   makeUrgent(one) {
     const { item } = one;
     if (item.urgent) return;
+    const now = Date.now();
     this.change(one, (kept) => {
       kept.urgent = true;
-      kept.urgentAt = Date.now();
+      kept.urgentAt = now;
+      kept.owed = kept.receipts.length > 0;
     });
     if (item.receipts.length) {
-      this.raise(one);
+      this.owing.owe(one);
       return;
     }
     one.running?.abort(); // and begun again at once, as urgent
     one.notBefore = 0;
     this.onChange(one);
     this.pump();
-  }
-
-  /** Raise what has been received already, however often the line breaks. @param {Ride} one */
-  async raise(one) {
-    try {
-      for (const receipt of one.item.receipts) {
-        const answer = await ask("POST", `/api/receipts/${encodeURIComponent(receipt)}/urgent`);
-        if (answer.status >= 500 || answer.status === 401) throw new Broken(String(answer.status));
-      }
-    } catch (error) {
-      if (!(error instanceof Broken)) throw error;
-      setTimeout(() => this.raise(one), LONGEST_PAUSE_MS / 5);
-    }
-    this.onChange(one);
   }
 
   /** @param {Ride} one @param {boolean} on */
@@ -159,9 +151,29 @@ export class Queue {
     return [...this.rides.values()].filter((one) => !one.item.receipts.length);
   }
 
+  /** Whether something here waits for the reading centre. */
+  get isUnsettled() {
+    return [...this.rides.values()].some((one) => !one.item.receipts.length || one.item.owed);
+  }
+
+  /** Another window has changed an item. @param {Item} item as it is kept now */
+  changedElsewhere(item) {
+    const one = this.rides.get(item.id);
+    if (!one) return;
+    if (one.running) {
+      if (item.urgent) this.makeUrgent(one); // pressed there, sent from here
+      return;
+    }
+    one.item = item;
+    if (item.receipts.length) one.state = "sent";
+    this.onChange(one);
+    this.owing.again();
+  }
+
   /** The line is back: nothing waits any longer. */
   again() {
     for (const one of this.rides.values()) one.notBefore = 0;
+    this.owing.again();
     this.pump();
   }
 
@@ -274,10 +286,14 @@ export class Queue {
     one.blobs = null;
     one.tries = 0;
     one.state = "sent";
-    if (one.kept) await this.kept?.received(item.id, receipts).catch(() => {});
-    for (const file of item.files) file.name = "";
     // pressed while the last bytes were on their way
-    if (item.urgent && item.files.some((file) => !file.urgent)) this.raise(one);
+    const known = item.files.every((file) => file.urgent);
+    item.owed = item.urgent && !known;
+    for (const file of item.files) file.name = "";
+    if (one.kept && (await this.kept?.received(item.id, receipts, known).catch(() => false))) {
+      Object.assign(item, { urgent: true, urgentAt: item.urgentAt || Date.now(), owed: true });
+    }
+    if (item.owed) this.owing.owe(one);
     return true;
   }
 
@@ -316,6 +332,7 @@ function ride(item, blobs) {
     notBefore: 0,
     refusal: null,
     fileGone: false,
+    notRaised: null,
   };
 }
 

@@ -1,7 +1,7 @@
 // Waiting times go on ticking in the browser, by the server's clock.
 
 const body = document.body;
-const offset = Number(body.dataset.now) - Date.now();
+const offset = body.dataset.now ? Number(body.dataset.now) - Date.now() : 0;
 
 /** The server's time now, in milliseconds. */
 export function serverNow() {

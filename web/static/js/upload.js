@@ -4,6 +4,7 @@ import { fill } from "./clock.js";
 import { Card, said } from "./clinic-card.js";
 import { chosen, droppedFiles, recordings } from "./clinic-files.js";
 import { Kept } from "./clinic-kept.js";
+import { keepPage, openedWithoutLine } from "./clinic-offline.js";
 import { Queue } from "./clinic-queue.js";
 
 /**
@@ -77,6 +78,8 @@ function changedLine(ride) {
   } else if (!item.receipts.length) {
     words.textContent = said(ride);
   }
+  part(one, "line-owed").hidden = !item.receipts.length || !item.owed;
+  part(one, "line-owed").textContent = (ride.notRaised ? place.dataset.unraised : place.dataset.owed) ?? "";
   count(item.batch);
 }
 
@@ -85,7 +88,8 @@ async function count(id) {
   const all = [...(await started).rides.values()].filter((ride) => ride.item.batch === id);
   const n = all.filter((ride) => ride.item.receipts.length).length;
   part(batch(id), "batch-title").textContent = fill(place.dataset.many, { n, all: all.length });
-  part(batch(id), "batch-done").hidden = n < all.length;
+  const owed = all.some((ride) => ride.item.owed && !ride.notRaised);
+  part(batch(id), "batch-done").hidden = n < all.length || owed;
 }
 
 /** @param {string} id */
@@ -161,30 +165,27 @@ addEventListener("drop", async (event) => {
 });
 
 addEventListener("beforeunload", async (event) => {
-  if (![...rides()].some((ride) => !ride.item.receipts.length)) return;
+  if (!queue?.isUnsettled) return;
   event.preventDefault();
   event.returnValue = ""; // Chrome before 119 asks only so
 });
 
 /** @type {Queue | null} */
 let queue = null;
-const rides = () => queue?.rides.values() ?? [];
 
 for (const one of form.querySelectorAll(".scripted")) /** @type {HTMLElement} */ (one).hidden = false;
 /** @type {HTMLElement} */ (document.getElementById("plain")).hidden = true;
 input.required = false; // only a press before this script was there had to be stopped
 
+keepPage();
+if (page.dataset.shell) openedWithoutLine();
 Kept.open().then(async (kept) => {
   queue = new Queue(kept, page.dataset.site ?? "", changed);
   unkept.hidden = kept !== null;
   ready(queue);
   kept?.channel?.addEventListener("message", async (event) => {
-    const ride = queue?.rides.get(event.data);
-    const item = ride && (await kept.item(event.data));
-    if (!ride || !item || ride.running) return;
-    ride.item = item;
-    if (item.receipts.length) ride.state = "sent";
-    changed(ride);
+    const item = await kept.item(event.data);
+    if (item) queue?.changedElsewhere(item);
   });
   await queue.load();
   if (input.files?.length) take(chosen(input.files), false); // chosen before this script was there
