@@ -195,6 +195,24 @@ _SINGLE: dict[str, Problem] = {
         N_("The program on this PC has met a fault of its own."),
         N_("What was saved is safe and is tried again by itself. If it is urgent, telephone now."),
     ),
+    "verdict_not_carried": Problem(
+        N_("This PC cannot judge recordings by itself: the agent's file was built for another system or Python."),
+        N_(
+            "Nothing is lost: everything is sent, and the verdict comes from the lead hospital once the line is there. "
+            "For verdicts without a line ask its engineer for a file built for this PC."
+        ),
+    ),
+    "verdict_unusable": Problem(
+        N_("This PC cannot judge recordings just now: what is needed for it cannot be unpacked or used."),
+        N_(
+            "Nothing is lost: everything is sent, and the verdict comes from the lead hospital once the line is there. "
+            "Free space on this PC; it is tried again by itself."
+        ),
+    ),
+    "urgent_not_told": Problem(
+        N_("The lead hospital does not know this recording any more, so it could not be made urgent there."),
+        N_("Telephone now and tell the receipt number."),
+    ),
     "too_many_uploads": Problem(
         N_("Very many files of this site are on their way already."),
         N_("Wait until some have arrived; the others are sent by themselves. If it is urgent, telephone now."),

@@ -62,6 +62,20 @@ def _put_in_place(draft: Path, path: Path, pause: Callable[[float], None] = time
     os.replace(draft, path)
 
 
+def renamed(folder: Path, to: Path, pause: Callable[[float], None] = time.sleep) -> None:
+    """Give a folder another name that nothing has yet. (Windows replaces no folder, and fails for a moment while a
+    virus scanner looks into this one.)
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            os.rename(folder, to)
+        except PermissionError:
+            pause(_PAUSE_S)
+        else:
+            return
+    os.rename(folder, to)
+
+
 def write_json(path: Path, value: Any) -> None:
     """:func:`write_whole` of a value as JSON."""
     write_whole(path, json.dumps(value, ensure_ascii=False, indent=1).encode())

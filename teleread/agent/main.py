@@ -16,21 +16,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from teleread.agent import home
+from teleread.agent import after_all, carried, home
 from teleread.agent.crew import Crew, at_work
 from teleread.agent.disk import FULL, private_folder, read_json, write_json
 from teleread.agent.follow import Assessor, Follower
 from teleread.agent.judge import Judge
 from teleread.agent.lead import LineBroken, Refused
+from teleread.agent.lock import try_lock
 from teleread.agent.page import PORT, Desk, serving
 from teleread.agent.sender import Sender
-from teleread.agent.spool import Spool
+from teleread.agent.spool import Item, Spool
 from teleread.agent.standing import NOT_OURS, KnownLead, Standing
 from teleread.agent.watch import Watcher
 
 LOOK_EVERY_S = 1.0
 KEEP_SENT_S = 30 * 86400.0
 _STATUS_EVERY_S = 2.0
+_TOLD_WITHIN_S = 20.0
 _OK, _USAGE, _REJECTED, _PEER, _INTERNAL, _STOPPED = 0, 2, 3, 4, 5, 130
 _LOW_BYTES = 64 << 20
 _NEW_INVITATION = (
@@ -46,6 +48,13 @@ _WORDS = {
     "agent_shut_out": f"The lead hospital has shut this PC out. {_NEW_INVITATION}",
     "agent_expired": f"The time for which this PC may send is over. {_NEW_INVITATION}",
     "sign_in_needed": f"The lead hospital does not know this PC. {_NEW_INVITATION}",
+    "urgent_saved": "Saved on this PC: the lead hospital is told by itself once the line is back and the agent runs. "
+    "It does not know yet: telephone now.",
+    "urgent_not_told": "The lead hospital does not know this recording any more: telephone now and tell the receipt.",
+    carried.NOT_CARRIED: "this file was built for other systems or Pythons. Everything is sent all the same, and the "
+    "verdicts come from the lead hospital; for verdicts without a line ask its engineer for a file built for this PC.",
+    carried.UNUSABLE: "what this file carries cannot be unpacked or used here (is the disk full?). Everything is sent "
+    "all the same, and the verdicts come from the lead hospital. It is tried again by itself.",
 }
 
 
@@ -55,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="URL", help="the lead hospital; needed only to check that it is the right one")
     parser.add_argument("--watch", type=Path, metavar="FOLDER", help="send what appears in this folder, until Ctrl-C")
     parser.add_argument("--urgent", action="store_true", help="the files named here are urgent")
+    parser.add_argument(
+        "--urgent-after-all", metavar="RECEIPT|FILE", help="what was taken or sent from this PC before is urgent"
+    )
     parser.add_argument("--enrol", metavar="INVITATION", help="use the invitation that the lead hospital gave, once")
     parser.add_argument("--status", action="store_true", help="what waits, what was sent, and how the line is")
     parser.add_argument(
@@ -92,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         if options.enrol:
             return _enrol(options)
+        if options.urgent_after_all:
+            return _urgent_after_all(options)
         if options.status:
             return _status(options)
         return _send(options)
@@ -116,10 +130,52 @@ def _enrol(options: argparse.Namespace) -> int:
     return _OK
 
 
-def _send(options: argparse.Namespace) -> int:
+def _urgent_after_all(options: argparse.Namespace) -> int:
+    """Say of a recording that is here or was sent that it is urgent: durable first, then told."""
+    identity = _identity(options)
+    item = after_all.find(Spool(options.home, owner=False), options.urgent_after_all)
+    if item is None:
+        raise ValueError(
+            "No recording of this receipt or file was taken on this PC. A file that was not sent yet: send it with "
+            "--urgent. What was sent from elsewhere: telephone the lead hospital."
+        )
+    after_all.say(options.home, item, time.time())
+    ends = time.monotonic() + _TOLD_WITHIN_S
+    try:
+        with _sole_owner(options.home):
+            spool = Spool(options.home)
+            after_all.take_over(options.home, spool)
+            with _at_work(options, identity, spool):
+                while _still_to_tell(spool.find(item.id)) and time.monotonic() < ends:
+                    with spool.changed:
+                        spool.changed.wait(0.5)
+            found = spool.find(item.id)
+    except _Owned:
+        # the agent that runs here takes it over within a second
+        while _still_to_tell(found := Spool(options.home, owner=False).find(item.id)) and time.monotonic() < ends:
+            time.sleep(LOOK_EVERY_S / 2)
+    if found is None or _still_to_tell(found):
+        raise LineBroken("urgent_saved")
+    if found.failure == "urgent_not_told":
+        raise Refused("urgent_not_told", 404)
+    words = "the lead hospital knows that it is urgent" if found.state == "sent" else "goes first"
+    _say(options, {"item": asdict(found)}, f"{', '.join(found.receipts) or found.files[0].name}  {words}")
+    return _OK
+
+
+def _still_to_tell(item: Item | None) -> bool:
+    return item is not None and (not item.urgent or item.raising_since > 0) and item.state != "refused"
+
+
+def _identity(options: argparse.Namespace) -> home.Identity:
     identity = home.load(options.home)
     if identity is None:
         raise ValueError("This PC is not enrolled: ask the lead hospital for an invitation, then --enrol INVITATION.")
+    return identity
+
+
+def _send(options: argparse.Namespace) -> int:
+    identity = _identity(options)
     if options.to and options.to.rstrip("/") != identity.url:
         raise ValueError(f"This PC is enrolled at {identity.url}; another lead hospital needs another --home.")
     if not options.files and options.watch is None:
@@ -130,6 +186,7 @@ def _send(options: argparse.Namespace) -> int:
     with _sole_owner(options.home):
         private_folder(options.home / "items")
         spool = Spool(options.home)
+        after_all.take_over(options.home, spool)
         now = time.time()
         items = [spool.add_paths({path.name: path}, urgent=options.urgent, seen_at=now).id for path in _there(options)]
         while options.watch is not None:
@@ -151,12 +208,21 @@ def _at_work(options: argparse.Namespace, identity: home.Identity, spool: Spool)
     with ExitStack() as stack:
         crew = stack.enter_context(at_work(sender, lead))
         if options.watch is not None:
-            crew.add(Assessor(spool, Judge()))
+            judge = Judge(home=options.home)
+            crew.judge_failure = lambda: judge.failure
+            crew.add(Assessor(spool, judge))
             crew.add(Follower(spool, _lead(options, identity)))
             standing = Standing(options.home, identity, _lead(options, identity))
             crew.add(standing)
             desk = Desk(
-                spool, sender, identity, str(options.watch), lambda: lead.skew_s, standing, lambda: crew.trouble
+                spool,
+                sender,
+                identity,
+                str(options.watch),
+                lambda: lead.skew_s,
+                standing,
+                lambda: crew.trouble,
+                crew.judge_failure,
             )
             if not options.no_page:
                 _open_page(options, desk, stack)
@@ -192,6 +258,7 @@ def _watch(options: argparse.Namespace, identity: home.Identity, spool: Spool, c
     while True:
         trouble = ""
         try:
+            after_all.take_over(options.home, spool)
             watcher.look()
         except OSError as error:
             trouble = "agent_disk_full" if error.errno in FULL else "folder_gone"
@@ -242,6 +309,7 @@ def _note(folder: Path, crew: Crew) -> None:
         **asdict(crew.sender.progress),
         "skew_s": crew.lead.skew_s,
         "trouble": crew.trouble,
+        "not_judged": crew.judge_failure(),
         "noted_at": time.time(),
     }
     for one in crew.workers:
@@ -282,6 +350,8 @@ def _status(options: argparse.Namespace) -> int:
     ]
     if facts["runs"] and line.get("trouble"):
         words.append(f"trouble        {line['trouble']}")
+    if facts["runs"] and line.get("not_judged"):
+        words.append(f"verdicts       not on this PC ({carried.key()}): {_WORDS[line['not_judged']]}")
     if abs(line.get("skew_s") or 0) > 60:
         words.append(f"clock          this PC differs from the lead hospital by {line['skew_s']:.0f} s")
     _say(options, facts, "\n".join(words))
@@ -314,9 +384,13 @@ def _runs(folder: Path) -> bool:
     """Whether an agent owns the folder now."""
     try:
         with open(folder / "running", "r+b") as file:
-            return not _try_lock(file.fileno())
+            return not try_lock(file.fileno())
     except OSError:
         return False
+
+
+class _Owned(ValueError):
+    """Another process owns the agent's folder."""
 
 
 @contextmanager
@@ -324,22 +398,6 @@ def _sole_owner(folder: Path) -> Iterator[None]:
     """One agent owns its folder."""
     private_folder(folder)
     with open(folder / "running", "a+b") as file:
-        if not _try_lock(file.fileno()):
-            raise ValueError("Another agent runs in this folder already; put files into the folder that it watches.")
+        if not try_lock(file.fileno()):
+            raise _Owned("Another agent runs in this folder already; put files into the folder that it watches.")
         yield
-
-
-def _try_lock(handle: int) -> bool:
-    """Lock a file as the system knows how; the lock ends with the process."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -59,6 +59,7 @@ function draw(state) {
   const calls = state.telephone && (state.line === "down" || state.line === "refused" || state.trouble || state.refused);
   set(at("line-telephone"), calls ? say("telephone_is", { number: state.telephone }) : "");
   set(at("ends"), state.ends_at ? say("ends_soon", { time: clock(state.ends_at) }) : "");
+  set(at("not-judged"), state.not_judged ? because(state.not_judged) : "");
   set(at("trouble"), state.trouble ? because(state.trouble) : "");
   set(at("clock"), Math.abs(state.skew_s ?? 0) > 60 ? say("clock", { n: Math.round(Math.abs(state.skew_s) / 60) }) : "");
   at("alarm").hidden = !state.telephone_now;
@@ -119,13 +120,18 @@ function stateCell(item, lineState) {
   if (item.failure) cell.append(document.createElement("br"), span(because(item.failure), "small"));
   if (item.verdict.case_state) cell.append(document.createElement("br"), span(say(`case_${item.verdict.case_state}`), "small"));
   if (item.verdict.report) cell.append(document.createElement("br"), span(say(item.verdict.report.critical ? "critical" : "report"), item.verdict.report.critical ? "critical" : ""));
-  if (item.state !== "sent" && item.state !== "refused" && !item.urgent) {
+  if (item.raising) cell.append(document.createElement("br"), span(say("raising"), "critical"));
+  if (item.raised_at) cell.append(document.createElement("br"), span(say("raised", { time: clock(item.raised_at) }), "small"));
+  if (item.state !== "refused" && !item.urgent && !item.verdict.report) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = say("make_urgent");
     button.addEventListener("click", () => {
       button.blur();
-      post(`/urgent/${item.id}`, "").then(refresh);
+      post(`/urgent/${item.id}`, "").then(
+        (answer) => (answer.ok ? refresh() : set(at("chosen"), say("not_saved_urgent"))),
+        () => set(at("chosen"), say("no_agent")),
+      );
     });
     cell.append(document.createElement("br"), button);
   }
