@@ -84,6 +84,7 @@ CODES = (
     "verdict_not_carried",
     "verdict_unusable",
     "urgent_not_told",
+    "queue_elsewhere",
     "spool_damaged",
     "disk_full",
     "store_io",

@@ -209,6 +209,17 @@ _SINGLE: dict[str, Problem] = {
             "Free space on this PC; it is tried again by itself."
         ),
     ),
+    "queue_elsewhere": Problem(
+        N_(
+            "Recordings wait on this PC for the lead hospital and site that it was enrolled at before; "
+            "nothing was changed."
+        ),
+        N_(
+            "They would be sent to the new place, where nobody expects these patients. Let them be sent first, or "
+            "telephone for the urgent ones; if they are meant to go to the new place, enrol again with "
+            "--send-queue-there. If the new place says that the invitation was used, ask for another one."
+        ),
+    ),
     "urgent_not_told": Problem(
         N_("The lead hospital does not know this recording any more, so it could not be made urgent there."),
         N_("Telephone now and tell the receipt number."),

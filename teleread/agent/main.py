@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--urgent-after-all", metavar="RECEIPT|FILE", help="what was taken or sent from this PC before is urgent"
     )
     parser.add_argument("--enrol", metavar="INVITATION", help="use the invitation that the lead hospital gave, once")
+    parser.add_argument(
+        "--send-queue-there",
+        action="store_true",
+        help="with --enrol at another lead hospital or for another site: what waits here goes there as well",
+    )
     parser.add_argument("--status", action="store_true", help="what waits, what was sent, and how the line is")
     parser.add_argument(
         "--home", type=Path, default=default_home(), help="the agent's own folder (default: %(default)s)"
@@ -124,10 +130,22 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _enrol(options: argparse.Namespace) -> int:
-    identity = home.enrol(options.home, home.Invitation.parse(options.enrol))
+    spool = Spool(options.home, owner=False)
+    empty = not spool.queued() and not spool.to_tell()
+    invitation = home.Invitation.parse(options.enrol)
+    try:
+        identity = home.enrol(options.home, invitation, queue_goes_along=empty or options.send_queue_there)
+    except home.QueueElsewhere:
+        return _fail(options, "queue_elsewhere", _in_both_languages("queue_elsewhere"), _REJECTED)
     facts = {"agent": identity.agent, "site": identity.site, "url": identity.url, "expires_at": identity.expires_at}
     _say(options, facts, f"enrolled as agent {identity.agent} of site {identity.site} at {identity.url}")
     return _OK
+
+
+def _in_both_languages(code: str) -> str:
+    """As the page says it: whoever sets a PC up reads the terminal."""
+    known = json.loads(resources.files("teleread.agent").joinpath("words.json").read_bytes())
+    return " ".join(known[language][f"code.{code}"] for language in ("en", "zh"))
 
 
 def _urgent_after_all(options: argparse.Namespace) -> int:
