@@ -75,6 +75,15 @@ class Identity:
     certificate: Path
     trusted: Path | None
     expires_at: str
+    page_port: int | None = None
+
+    @property
+    def page_url(self) -> str:
+        """Where a person reaches the lead hospital's pages."""
+        if self.page_port is None:
+            return self.url
+        host = urlsplit(self.url).hostname or ""
+        return f"https://{_place(host, self.page_port)}"
 
     @property
     def is_local(self) -> bool:
@@ -153,9 +162,11 @@ def enrol(folder: Path, invitation: Invitation, *, queue_goes_along: bool = True
     if not queue_goes_along and before is not None and said["site"] != before.site:
         raise QueueElsewhere
     if shown is not None:
-        write_whole(folder / "lead.pem", ssl.DER_cert_to_PEM_cert(shown).encode())
+        # whoever signed it outlives the certificate; what was shown stays known, so that an invitation can be compared
+        authority = said["trusted"] if isinstance(said.get("trusted"), str) else ""
+        write_whole(folder / "lead.pem", (authority + ssl.DER_cert_to_PEM_cert(shown)).encode())
     write_whole(folder / "agent.pem", (said["certificate"] + said["key"]).encode())
-    kept = {name: said[name] for name in _KEPT}
+    kept = {name: said[name] for name in _KEPT} | {"page_port": _port(said.get("web_port"))}
     write_json(folder / "agent.json", {"url": invitation.url, "pinned": shown is not None, **kept})
     identity = load(folder)
     assert identity is not None
@@ -176,13 +187,39 @@ def renewed(folder: Path, identity: Identity, said: Any) -> Identity:
 
 def told(folder: Path, identity: Identity, said: Any) -> Identity:
     """Keep what the lead hospital says of itself and of us, where it is another than we know."""
-    news = {name: said[name] for name in ("telephone", "expires_at") if isinstance(said.get(name), str)}
+    news: dict[str, Any] = {name: said[name] for name in ("telephone", "expires_at") if isinstance(said.get(name), str)}
+    if "web_port" in said:
+        news["page_port"] = _port(said["web_port"])
     if all(getattr(identity, name) == text for name, text in news.items()):
         return identity
     row = read_json(folder / "agent.json")
     if isinstance(row, dict):
         write_json(folder / "agent.json", {**row, **news})
     return replace(identity, **news)
+
+
+def moved(folder: Path, identity: Identity, said: Any) -> Identity:
+    """Keep at which port the lead hospital asks for agents' certificates, where that is another than we know.
+
+    Args:
+        said: what whoever holds the trusted certificate answers to ``/api/agents/place``.
+    """
+    port = _port(said.get("agent_port")) if isinstance(said, dict) else None
+    parts, row = urlsplit(identity.url), read_json(folder / "agent.json")
+    if port is None or port == parts.port or identity.is_local or not isinstance(row, dict):
+        return identity
+    url = f"{parts.scheme}://{_place(parts.hostname or '', port)}"
+    page_port = _port(said.get("web_port"))
+    write_json(folder / "agent.json", {**row, "url": url, "page_port": page_port})
+    return replace(identity, url=url, page_port=page_port)
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _port(said: Any) -> int | None:
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 < said < 65536 else None
 
 
 def _connect(host: str, port: int | None, invitation: Invitation) -> tuple[http.client.HTTPConnection, bytes | None]:

@@ -194,7 +194,7 @@ def _identity(options: argparse.Namespace) -> home.Identity:
 
 def _send(options: argparse.Namespace) -> int:
     identity = _identity(options)
-    if options.to and options.to.rstrip("/") != identity.url:
+    if options.to and options.to.rstrip("/") not in {identity.url, identity.page_url}:
         raise ValueError(f"This PC is enrolled at {identity.url}; another lead hospital needs another --home.")
     if not options.files and options.watch is None:
         raise ValueError("Name files to send, or a folder with --watch.")
@@ -210,8 +210,16 @@ def _send(options: argparse.Namespace) -> int:
         while options.watch is not None:
             with _at_work(options, identity, spool) as crew:
                 identity = _watch(options, identity, spool, crew)
-        with _at_work(options, identity, spool) as crew:
-            _wait_for(options, spool, crew, items)
+        while True:
+            try:
+                with _at_work(options, identity, spool) as crew:
+                    _wait_for(options, spool, crew, items)
+                break
+            except Refused as error:
+                known = Standing(options.home, identity, _lead(options, identity))
+                if error.code != "sign_in_needed" or not known.ask():
+                    raise
+                identity = known.identity  # agents have another port there now
         failed = [item for item in map(spool.find, items) if item is not None and item.state != "sent"]
         sent = [asdict(item) for item in map(spool.find, items) if item is not None]
         _say(options, {"items": sent}, "\n".join(_line(one) for one in sent))

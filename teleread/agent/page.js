@@ -69,8 +69,8 @@ function draw(state) {
   at("watched").hidden = !state.watched;
   set(/** @type {HTMLElement} */ (at("watched").querySelector("code")), state.watched);
   const lead = /** @type {HTMLAnchorElement} */ (at("lead"));
-  lead.hidden = !state.url;
-  if (state.url) lead.href = `${state.url}/upload`;
+  lead.hidden = !state.page_url;
+  if (state.page_url) lead.href = `${state.page_url}/upload`;
   const rows = state.items.map((/** @type {any} */ item) => row(item, state.line));
   const body = at("items");
   const key = JSON.stringify([language, state.line, state.items]);

@@ -69,6 +69,7 @@ class Desk:
         return {
             "enrolled": self.identity is not None,
             "url": self.identity.url if self.identity else "",
+            "page_url": self.identity.page_url if self.identity else "",
             "telephone": self.identity.telephone if self.identity else "",
             "watched": self.watched,
             "line": self._line(failure),

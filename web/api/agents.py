@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from teleread.errors import AccessDenied, Conflict, InputRejected
 from teleread.storage import agents
 from teleread.storage.accounts import Account
-from teleread.web.certificates import Identity, issue
+from teleread.web.certificates import AgentsTrust, Identity, issue
 from teleread.web.errors import NotFound
 from teleread.web.limits import RateLimiter, small_body
 from teleread.web.security import CERTIFICATE, Seat, allow, is_on_this_machine, public
@@ -44,7 +44,15 @@ async def enrol(request: Request, seat: Annotated[Seat, public(audit="enrol_agen
     if not isinstance(code, str) or len(code) > 64:
         raise InputRejected("request_invalid", "The request cannot be understood.")
     local = is_on_this_machine(request) and request.url.scheme == "http"
-    return JSONResponse(await run_in_threadpool(_enrol, seat, authority, code, local), 201)
+    trust: AgentsTrust = request.app.state.agents_trust
+    said = await run_in_threadpool(_enrol, seat, authority, code, local)
+    return JSONResponse({**said, "trusted": trust.authority, **_ports(request)}, 201)
+
+
+@router.get("/api/agents/place")
+def place(request: Request, seat: Annotated[Seat, public(audit=None)]) -> JSONResponse:
+    """``{agent_port, web_port}``: for an agent that enrolled where nobody asks for its certificate any more."""
+    return JSONResponse(_ports(request))
 
 
 @router.get("/api/agents/me")
@@ -63,6 +71,7 @@ def me(request: Request, seat: Annotated[Seat, allow("uploader", audit=None)]) -
             "telephone": services.alliance.telephone,
             "expires_at": agent.expires_at.isoformat(),
             "renew": agent.expires_at - now < agents.RENEWED_BEFORE,
+            **_ports(request),
         }
     )
 
@@ -85,6 +94,11 @@ def renew(request: Request, seat: Annotated[Seat, allow("uploader", audit="renew
     return JSONResponse(
         {"certificate": issued.certificate_pem, "key": issued.key_pem, "expires_at": issued.expires_at.isoformat()}
     )
+
+
+def _ports(request: Request) -> dict[str, int | None]:
+    trust: AgentsTrust = request.app.state.agents_trust
+    return {"agent_port": trust.agent_port, "web_port": trust.web_port}
 
 
 def _agent(seat: Seat) -> Account:
