@@ -58,6 +58,7 @@ class Upload:
         group_size: how many files the group has.
         receipts: of what it became; empty until it has landed.
         failure: the code of why it cannot be landed; None while it can.
+        waited_s: how long it had waited at the clinic when it was announced, in seconds; None where nobody said.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Upload:
     created_at: datetime
     receipts: tuple[str, ...] = ()
     failure: str | None = None
+    waited_s: int | None = None
 
     @property
     def place(self) -> str:

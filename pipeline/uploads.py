@@ -168,6 +168,7 @@ def _land_file(services: Services, upload: Upload, file: BinaryIO) -> Landed:
         file=file,
         clinic_priority=upload.priority,
         actor=upload.actor,
+        waited_s=_waited_s(services, upload),
     )
 
 
@@ -179,4 +180,12 @@ def _land_files(services: Services, upload: Upload, files: dict[str, bytes]) -> 
         files=files,
         clinic_priority=upload.priority,
         actor=upload.actor,
+        waited_s=_waited_s(services, upload),
     )
+
+
+def _waited_s(services: Services, upload: Upload) -> int | None:
+    """Until now: before it was announced, by the clinic's clock, and on its way, by ours."""
+    if upload.waited_s is None:
+        return None
+    return upload.waited_s + max(0, int((services.clock() - upload.created_at).total_seconds()))

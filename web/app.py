@@ -23,7 +23,7 @@ from teleread.web.api.frames import AUDIT_EVERY, Lately
 from teleread.web.certificates import AgentsTrust, Identity
 from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
-from teleread.web.limits import RateLimiter
+from teleread.web.limits import RateLimiter, Tally
 from teleread.web.pages import cases, clinic, engineer, identity, signin, worklist
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
@@ -68,6 +68,7 @@ def create_app(
         finally:
             if rounds is not None:
                 await rounds.stop()
+            await run_in_threadpool(agents.note_the_rest, app.state.enrol_failures, services)
             app.state.lane.shutdown(cancel_futures=True)
 
     app = FastAPI(title="teleread", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -77,6 +78,7 @@ def create_app(
     app.state.rounds = rounds
     app.state.agents_authority = agents_authority
     app.state.agents_trust = AgentsTrust()
+    app.state.enrol_failures = Tally(ATTEMPT_WINDOW)
     app.state.enrol_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     # one parser at the least is never busy with frames: an upload does not wait for somebody's leafing
     app.state.frame_slots = asyncio.Semaphore(FRAMES_AT_ONCE)

@@ -1,10 +1,11 @@
 """Uploads that survive their line: tus 1.0.0 (https://tus.io/protocols/resumable-upload) with the extensions creation,
 creation-with-upload, expiration, termination and checksum.
 
-``Upload-Metadata`` may hold ``filename``, ``sha256`` (hexadecimal, of the whole file), ``urgent`` (``1``), and
-``group`` with ``group_size`` for a recording of several files. What arrives stays, also of a request that broke off:
-the next one goes on behind it. The answer to the last byte names the receipts (``Teleread-Receipts``): they are the
-acknowledgement, nothing before is.
+``Upload-Metadata`` may hold ``filename``, ``sha256`` (hexadecimal, of the whole file), ``urgent`` (``1``), ``waited_s``
+(how long it has waited at the clinic), and ``group`` with ``group_size`` for a recording of several files.
+
+What arrives stays, also of a request that broke off: the next one goes on behind it. The answer to the last byte names
+the receipts (``Teleread-Receipts``): they are the acknowledgement, nothing before is.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _GIVE_WAY_S = 5.0
 _NUMBER = re.compile(r"\d{1,18}\Z", re.ASCII)
 _GROUP = re.compile(r"[0-9A-Za-z-]{8,64}\Z")
 _MAX_GROUP = 8
+_LONGEST_WAIT_S = 400 * 86_400
 _HEADERS = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
 
 
@@ -76,6 +78,7 @@ class _Announced:
     urgent: bool
     group: str | None
     group_size: int
+    waited_s: int | None
 
 
 @router.options("/api/tus")
@@ -172,6 +175,7 @@ def _begin(spool: Spool, seat: Seat, length: int, announced: _Announced) -> Uplo
         group=announced.group,
         group_size=announced.group_size,
         created_at=services.clock(),
+        waited_s=announced.waited_s,
     )
     if announced.sha256 is not None:
         name = announced.name if announced.group else ""
@@ -362,7 +366,14 @@ def _announced(request: Request) -> _Announced:
         raise InputRejected("upload_invalid", "The group of the upload cannot be read.")
     name = sending.plain_name(said.get("filename", ""))
     sha256 = said.get("sha256", "").lower() or None
-    return _Announced(name, sha256, said.get("urgent") == "1", group, size)
+    return _Announced(name, sha256, said.get("urgent") == "1", group, size, _waited(said.get("waited_s")))
+
+
+def _waited(text: str | None) -> int | None:
+    """Seconds that it waited at the clinic; a clock that was set there says nonsense, which refuses nothing."""
+    if text is None or not _NUMBER.match(text) or int(text) > _LONGEST_WAIT_S:
+        return None
+    return int(text)
 
 
 def _checksum(request: Request) -> tuple[str, bytes] | None:
