@@ -77,7 +77,9 @@ class Door:
     def request(self, method: str, path: str, headers: str = "", body: bytes = b"", length: str | None = None) -> bytes:
         """One HTTP request in bytes."""
         length = str(len(body)) if length is None else length
-        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {self.token}\r\n"
+        # by its loopback name: an agent's token is good on this machine alone
+        head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        head += f"Authorization: Bearer {self.token}\r\n"
         return f"{head}{headers}Content-Length: {length}\r\n\r\n".encode("utf-8", "surrogateescape") + body
 
     def announce(self, data: bytes, **more: str) -> str:
