@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from teleread.agent.disk import private_folder
 
 
 def try_lock(handle: int) -> bool:
@@ -19,3 +24,26 @@ def try_lock(handle: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def runs(folder: Path) -> bool:
+    """Whether an agent owns the folder now."""
+    try:
+        with open(folder / "running", "r+b") as file:
+            return not try_lock(file.fileno())
+    except OSError:
+        return False
+
+
+class Owned(ValueError):
+    """Another process owns the agent's folder."""
+
+
+@contextmanager
+def sole_owner(folder: Path) -> Iterator[None]:
+    """One agent owns its folder."""
+    private_folder(folder)
+    with open(folder / "running", "a+b") as file:
+        if not try_lock(file.fileno()):
+            raise Owned("Another agent runs in this folder already; put files into the folder that it watches.")
+        yield

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import logging
 import os
 import shutil
@@ -13,21 +11,21 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from teleread.agent import after_all, carried, home
+from teleread.agent import after_all, home
 from teleread.agent.crew import Crew, at_work
-from teleread.agent.disk import FULL, private_folder, read_json, write_json
+from teleread.agent.disk import FULL, private_folder, write_json
 from teleread.agent.follow import Assessor, Follower
 from teleread.agent.judge import Judge
 from teleread.agent.lead import LineBroken, Refused
-from teleread.agent.lock import try_lock
+from teleread.agent.lock import Owned, sole_owner
 from teleread.agent.page import PORT, Desk, serving
 from teleread.agent.sender import Sender
 from teleread.agent.spool import Item, Spool
 from teleread.agent.standing import NOT_OURS, KnownLead, Standing
+from teleread.agent.terminal import WORDS, fail, in_both_languages, say, say_anything, status
 from teleread.agent.watch import Watcher
 
 LOOK_EVERY_S = 1.0
@@ -36,27 +34,6 @@ _STATUS_EVERY_S = 2.0
 _TOLD_WITHIN_S = 20.0
 _OK, _USAGE, _REJECTED, _PEER, _INTERNAL, _STOPPED = 0, 2, 3, 4, 5, 130
 _LOW_BYTES = 64 << 20
-_NEW_INVITATION = (
-    "What is saved stays here and is not lost; ask its engineer for a new invitation, and --enrol with it."
-)
-_WORDS = {
-    "line_broken": "The lead hospital cannot be reached just now. Nothing is lost; try again when the line is back.",
-    "server_not_trusted": "Somebody else answers at the lead hospital's address, or its certificate has changed. "
-    f"Nothing was told or sent. {_NEW_INVITATION}",
-    "invitation_unknown": "This invitation is wrong, was used before, or is too old. Nothing is lost: check every "
-    "letter, or ask the lead hospital's engineer for a new one.",
-    "too_many_attempts": "Too many invitations were tried. Nothing is lost; wait a minute and try again.",
-    "agent_shut_out": f"The lead hospital has shut this PC out. {_NEW_INVITATION}",
-    "agent_expired": f"The time for which this PC may send is over. {_NEW_INVITATION}",
-    "sign_in_needed": f"The lead hospital does not know this PC. {_NEW_INVITATION}",
-    "urgent_saved": "Saved on this PC: the lead hospital is told by itself once the line is back and the agent runs. "
-    "It does not know yet: telephone now.",
-    "urgent_not_told": "The lead hospital does not know this recording any more: telephone now and tell the receipt.",
-    carried.NOT_CARRIED: "this file was built for other systems or Pythons. Everything is sent all the same, and the "
-    "verdicts come from the lead hospital; for verdicts without a line ask its engineer for a file built for this PC.",
-    carried.UNUSABLE: "what this file carries cannot be unpacked or used here (is the disk full?). Everything is sent "
-    "all the same, and the verdicts come from the lead hospital. It is tried again by itself.",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options say; exit codes 0 ok, 2 usage, 3 refused, 4 the line or the lead hospital."""
-    _say_anything()
+    say_anything()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
         if options.enrol:
@@ -113,17 +90,17 @@ def run(options: argparse.Namespace) -> int:
         if options.urgent_after_all:
             return _urgent_after_all(options)
         if options.status:
-            return _status(options)
+            return status(options)
         return _send(options)
     except ValueError as error:
-        return _fail(options, "usage", str(error), _USAGE)
+        return fail(options, "usage", str(error), _USAGE)
     except LineBroken as error:
-        return _fail(options, error.code, _WORDS.get(error.code, _WORDS["line_broken"]), _PEER)
+        return fail(options, error.code, WORDS.get(error.code, WORDS["line_broken"]), _PEER)
     except Refused as error:
-        return _fail(options, error.code, _WORDS.get(error.code, "The lead hospital refuses this."), _REJECTED)
+        return fail(options, error.code, WORDS.get(error.code, "The lead hospital refuses this."), _REJECTED)
     except OSError as error:
         words = f"A file or folder of this PC cannot be used: {error.strerror or type(error).__name__}."
-        return _fail(options, "disk_failed", f"{words} What was saved before is safe.", _INTERNAL)
+        return fail(options, "disk_failed", f"{words} What was saved before is safe.", _INTERNAL)
     except KeyboardInterrupt:
         print("teleread: stopped; what waits is on the disk and is sent at the next start", file=sys.stderr)
         return _STOPPED
@@ -136,16 +113,10 @@ def _enrol(options: argparse.Namespace) -> int:
     try:
         identity = home.enrol(options.home, invitation, queue_goes_along=empty or options.send_queue_there)
     except home.QueueElsewhere:
-        return _fail(options, "queue_elsewhere", _in_both_languages("queue_elsewhere"), _REJECTED)
+        return fail(options, "queue_elsewhere", in_both_languages("queue_elsewhere"), _REJECTED)
     facts = {"agent": identity.agent, "site": identity.site, "url": identity.url, "expires_at": identity.expires_at}
-    _say(options, facts, f"enrolled as agent {identity.agent} of site {identity.site} at {identity.url}")
+    say(options, facts, f"enrolled as agent {identity.agent} of site {identity.site} at {identity.url}")
     return _OK
-
-
-def _in_both_languages(code: str) -> str:
-    """As the page says it: whoever sets a PC up reads the terminal."""
-    known = json.loads(resources.files("teleread.agent").joinpath("words.json").read_bytes())
-    return " ".join(known[language][f"code.{code}"] for language in ("en", "zh"))
 
 
 def _urgent_after_all(options: argparse.Namespace) -> int:
@@ -160,7 +131,7 @@ def _urgent_after_all(options: argparse.Namespace) -> int:
     after_all.say(options.home, item, time.time())
     ends = time.monotonic() + _TOLD_WITHIN_S
     try:
-        with _sole_owner(options.home):
+        with sole_owner(options.home):
             spool = Spool(options.home)
             after_all.take_over(options.home, spool)
             with _at_work(options, identity, spool):
@@ -168,7 +139,7 @@ def _urgent_after_all(options: argparse.Namespace) -> int:
                     with spool.changed:
                         spool.changed.wait(0.5)
             found = spool.find(item.id)
-    except _Owned:
+    except Owned:
         # the agent that runs here takes it over within a second
         while _still_to_tell(found := Spool(options.home, owner=False).find(item.id)) and time.monotonic() < ends:
             time.sleep(LOOK_EVERY_S / 2)
@@ -177,7 +148,7 @@ def _urgent_after_all(options: argparse.Namespace) -> int:
     if found.failure == "urgent_not_told":
         raise Refused("urgent_not_told", 404)
     words = "the lead hospital knows that it is urgent" if found.state == "sent" else "goes first"
-    _say(options, {"item": asdict(found)}, f"{', '.join(found.receipts) or found.files[0].name}  {words}")
+    say(options, {"item": asdict(found)}, f"{', '.join(found.receipts) or found.files[0].name}  {words}")
     return _OK
 
 
@@ -201,7 +172,7 @@ def _send(options: argparse.Namespace) -> int:
     if options.watch is not None and not options.watch.is_dir():
         # after a restart the share may be slower than we are: the page works, and it is looked at again
         logging.warning("the folder to watch is not there (yet); it is looked for again by itself")
-    with _sole_owner(options.home):
+    with sole_owner(options.home):
         private_folder(options.home / "items")
         spool = Spool(options.home)
         after_all.take_over(options.home, spool)
@@ -222,7 +193,7 @@ def _send(options: argparse.Namespace) -> int:
                 identity = known.identity  # agents have another port there now
         failed = [item for item in map(spool.find, items) if item is not None and item.state != "sent"]
         sent = [asdict(item) for item in map(spool.find, items) if item is not None]
-        _say(options, {"items": sent}, "\n".join(_line(one) for one in sent))
+        say(options, {"items": sent}, "\n".join(_line(one) for one in sent))
         return _REJECTED if failed else _OK
 
 
@@ -346,84 +317,5 @@ def _note(folder: Path, crew: Crew) -> None:
         write_json(folder / "status.json", facts)
 
 
-def _status(options: argparse.Namespace) -> int:
-    identity = home.load(options.home)
-    spool_items = Spool(options.home, owner=False).items()
-    facts: dict[str, Any] = {
-        "url": None if identity is None else identity.url,
-        "site": None if identity is None else identity.site,
-        "waiting": sum(one.state == "queued" for one in spool_items),
-        "waiting_urgent": sum(one.state == "queued" and one.urgent for one in spool_items),
-        "waiting_bytes": sum(one.size for one in spool_items if one.state == "queued"),
-        "sent": sum(one.state == "sent" for one in spool_items),
-        "refused": sum(one.state == "refused" for one in spool_items),
-        "expires_at": None if identity is None else identity.expires_at,
-        "line": read_json(options.home / "status.json"),
-        "runs": _runs(options.home),
-    }
-    line = facts["line"] or {}
-    if not facts["runs"]:
-        how = "the agent does not run: nothing is taken or sent until it is started with --watch"
-    else:
-        how = line.get("failure") or ("in order" if line.get("heard_at") else "not heard of yet")
-    words = [
-        f"lead hospital  {facts['url'] or 'not enrolled'}",
-        f"waiting        {facts['waiting']} ({facts['waiting_urgent']} urgent, {facts['waiting_bytes']} bytes)",
-        f"acknowledged   {facts['sent']}",
-        f"refused        {facts['refused']}",
-        f"line           {how}" + (f": {_WORDS[how]}" if how in _WORDS else ""),
-        f"may send until {facts['expires_at'] or '–'}",
-    ]
-    if facts["runs"] and line.get("trouble"):
-        words.append(f"trouble        {line['trouble']}")
-    if facts["runs"] and line.get("not_judged"):
-        words.append(f"verdicts       not on this PC ({carried.key()}): {_WORDS[line['not_judged']]}")
-    if abs(line.get("skew_s") or 0) > 60:
-        words.append(f"clock          this PC differs from the lead hospital by {line['skew_s']:.0f} s")
-    _say(options, facts, "\n".join(words))
-    return _OK
-
-
 def _line(item: dict[str, Any]) -> str:
     return f"{', '.join(item['receipts']) or item['failure'] or item['state']}  {item['files'][0]['name']}"
-
-
-def _say(options: argparse.Namespace, facts: Any, words: str) -> None:
-    print(json.dumps(facts, indent=1) if options.json else words)
-
-
-def _fail(options: argparse.Namespace, code: str, words: str, exit_code: int) -> int:
-    if options.json:
-        print(json.dumps({"error": {"code": code, "message": words}}))
-    print(f"teleread: {words} [{code}]", file=sys.stderr)
-    return exit_code
-
-
-def _say_anything() -> None:
-    """No name of a file may end the agent because the console's code page lacks a letter of it."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _runs(folder: Path) -> bool:
-    """Whether an agent owns the folder now."""
-    try:
-        with open(folder / "running", "r+b") as file:
-            return not try_lock(file.fileno())
-    except OSError:
-        return False
-
-
-class _Owned(ValueError):
-    """Another process owns the agent's folder."""
-
-
-@contextmanager
-def _sole_owner(folder: Path) -> Iterator[None]:
-    """One agent owns its folder."""
-    private_folder(folder)
-    with open(folder / "running", "a+b") as file:
-        if not try_lock(file.fileno()):
-            raise _Owned("Another agent runs in this folder already; put files into the folder that it watches.")
-        yield

@@ -56,7 +56,9 @@ function draw(state) {
   set(at("line-safe"), state.line === "refused" ? say("kept") : state.failure ? say("safe") : "");
   set(at("line-todo"), state.failure ? because(state.failure) : "");
   // whoever is told to telephone must not have to look the number up
-  const calls = state.telephone && (state.line === "down" || state.line === "refused" || state.trouble || state.refused);
+  const untold = state.items.some((/** @type {any} */ item) => item.failure === "urgent_not_told");
+  const isDown = state.line === "down" || state.line === "refused";
+  const calls = state.telephone && (isDown || state.trouble || state.refused || untold);
   set(at("line-telephone"), calls ? say("telephone_is", { number: state.telephone }) : "");
   set(at("ends"), state.ends_at ? say("ends_soon", { time: clock(state.ends_at) }) : "");
   set(at("not-judged"), state.not_judged ? because(state.not_judged) : "");
