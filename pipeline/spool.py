@@ -16,14 +16,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from teleread.alliance import Priority
+from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import Conflict, InputRejected, StorageError
 
 KEEP = timedelta(days=7)
@@ -129,19 +129,24 @@ class Spool:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             known = self.find(upload.site_id, upload.id)
             if known is not None:
-                return known
+                is_higher = PRIORITIES.index(upload.priority) < PRIORITIES.index(known.priority)
+                return self.raise_priority(known, upload.priority) if is_higher and not known.settled else known
             if not upload.settled:
+                # who begins it at the same time writes the same file, with a priority of its own
+                if upload.priority != PRIORITIES[-1]:
+                    self._mark(upload, upload.priority)
                 with open(place / "bytes", "ab", opener=_private):
                     pass
             self._write(upload)
-        return upload
+        return self._raised(upload)
 
     def find(self, site_id: str, identifier: str) -> Upload | None:
         """The site's upload of that id; None when there is none."""
         if not _ID.match(identifier):
             return None
         try:
-            return _parse(json.loads((self.folder / site_id / identifier / "upload.json").read_bytes()))
+            found = _parse(json.loads((self.folder / site_id / identifier / "upload.json").read_bytes()))
+            return self._raised(found)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError, KeyError):
@@ -223,14 +228,48 @@ class Spool:
             pass
 
     def raise_priority(self, upload: Upload, priority: Priority) -> Upload:
-        """The upload with another priority, written down."""
-        return self._write(replace(upload, priority=priority))
+        """Write down that it has that priority at the least, whatever others write of it at the same time.
 
-    def settle(self, upload: Upload, *, receipts: tuple[str, ...] = (), failure: str | None = None) -> Upload:
-        """Write down what became of the upload, then let its bytes go."""
+        Returns:
+            The upload as it stands then; a settled one was landed before this was seen.
+        """
+        with _disk():
+            self._mark(upload, priority)
+            sync_folder(self.folder / upload.place)
+        found = self.find(upload.site_id, upload.id)
+        if found is None:
+            raise Conflict("upload_offset", "The upload was given up meanwhile.")
+        return found
+
+    def _mark(self, upload: Upload, priority: Priority) -> None:
+        with open(self.folder / upload.place / f"raised.{priority}", "ab", opener=_private):
+            pass
+
+    def _raised(self, upload: Upload) -> Upload:
+        """With the highest priority that anybody has given it."""
+        for priority in PRIORITIES[: PRIORITIES.index(upload.priority)]:
+            if (self.folder / upload.place / f"raised.{priority}").exists():
+                return replace(upload, priority=priority)
+        return upload
+
+    def settle(
+        self,
+        upload: Upload,
+        *,
+        receipts: tuple[str, ...] = (),
+        failure: str | None = None,
+        then: Callable[[], None] | None = None,
+    ) -> Upload:
+        """Write down what became of the upload, then let its bytes go.
+
+        Args:
+            then: what is to be done between both; cut short there, it is done when the bytes that are left are found.
+        """
         settled = replace(upload, receipts=receipts, failure=failure, name="")
         with suppress(Conflict):  # given up meanwhile: what has landed stays, and its receipts are told
             self._write(settled)
+        if then is not None:
+            then()
         with _disk():
             (self.folder / upload.place / "bytes").unlink(missing_ok=True)
         return settled
@@ -302,11 +341,7 @@ class Spool:
                 os.fsync(file.fileno())
             draft.replace(place / "upload.json")
             for folder in (place, place.parent, self.folder):
-                handle = os.open(folder, os.O_RDONLY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
+                sync_folder(folder)
         return upload
 
 
@@ -382,6 +417,15 @@ def _parse(row: dict[str, Any]) -> Upload:
     row["created_at"] = datetime.fromisoformat(row["created_at"])
     row["receipts"] = tuple(row["receipts"])
     return Upload(**row)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _private(path: str, flags: int) -> int:

@@ -6,15 +6,17 @@ import logging
 import posixpath
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, cast
 
-from teleread.alliance import PRIORITIES
+from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import InputRejected, TelereadError
 from teleread.ingest.formats import sniff
 from teleread.ingest.formats.bundle import MAX_TOTAL_BYTES
 from teleread.pipeline import unpack
+from teleread.pipeline.clinic_word import raise_sent
 from teleread.pipeline.land import Landed, land, land_file
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool, Upload
@@ -62,9 +64,12 @@ def _finish(services: Services, spool: Spool, upload: Upload) -> Upload:
         spool.restart(upload)
         raise InputRejected("upload_hash_mismatch", "The bytes that came are not the bytes that were announced.")
     if upload.group is None:
-        return spool.settle(upload, receipts=tuple(one.receipt for one in _land(services, spool, upload)))
+        receipts = tuple(one.receipt for one in _land(services, spool, upload))
+        return _settle(services, spool, upload, receipts, upload.priority)
     together = _together(spool, upload)
+    landed_as = min((one.priority for one in together), key=PRIORITIES.index)
     if any(one.receipts for one in together):
+        landed_as = PRIORITIES[-1]
         # the whole group has landed before, and was cut short while its parts were being settled
         receipts = next(one.receipts for one in together if one.receipts)
     elif len(together) < upload.group_size or not all(spool.is_whole(one) for one in together):
@@ -73,8 +78,30 @@ def _finish(services: Services, spool: Spool, upload: Upload) -> Upload:
         receipts = tuple(one.receipt for one in _land_group(services, spool, together))
     for one in together:
         if not one.settled:
-            spool.settle(one, receipts=receipts)
+            _settle(services, spool, one, receipts, landed_as)
     return spool.find(upload.site_id, upload.id) or upload
+
+
+def _settle(services: Services, spool: Spool, upload: Upload, receipts: tuple[str, ...], landed_as: Priority) -> Upload:
+    """Write down its receipts. Whoever called it more urgent while it was being landed has either seen them, or is
+    heard here: no word is lost between the two.
+    """
+
+    def catch_up() -> None:
+        found = spool.find(upload.site_id, upload.id)
+        if found is None or PRIORITIES.index(found.priority) >= PRIORITIES.index(landed_as):
+            return
+        for receipt in receipts:
+            with suppress(InputRejected):  # deleted meanwhile
+                raise_sent(
+                    services,
+                    receipt=receipt,
+                    site_id=upload.site_id,
+                    priority=found.priority,
+                    actor=upload.actor,
+                )
+
+    return spool.settle(upload, receipts=receipts, failure=upload.failure, then=catch_up)
 
 
 def finish_left(services: Services, spool: Spool) -> int:
@@ -83,7 +110,7 @@ def finish_left(services: Services, spool: Spool) -> int:
     for upload in spool.uploads(unsettled=True):
         if upload.settled:
             # it died after it had written down the receipts and before it let the bytes go
-            spool.settle(upload, receipts=upload.receipts, failure=upload.failure)
+            _settle(services, spool, upload, upload.receipts, PRIORITIES[-1])
             continue
         if not spool.is_whole(upload):
             continue

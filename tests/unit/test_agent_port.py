@@ -283,3 +283,22 @@ def test_without_tls_or_with_one_port_for_both_nothing_is_apart() -> None:
     assert serving.agent_port(load_settings({"TELEREAD_TLS": "on"})) == 8422
     same = {"TELEREAD_TLS": "on", "TELEREAD_AGENT_PORT": "8420"}
     assert serving.agent_port(load_settings(same)) is None
+
+
+@pytest.mark.parametrize(
+    ("at", "place", "is_warned"),
+    [
+        ("lead.example", "lead.example:8422", False),
+        ("lead.example:9443", "lead.example:9443", False),
+        ("lead.example:8420", "lead.example:8420", True),
+        ("[2001:db8::1]", "[2001:db8::1]:8422", False),
+    ],
+)
+def test_an_invitation_names_the_agents_port(tmp_path: Path, at: str, place: str, is_warned: bool) -> None:
+    hospital = LeadHospital(tmp_path / "home", host="0.0.0.0", web_port="8420")
+    command = [sys.executable, "-m", "teleread", "agent", "invite", "riverside-clinic", "PC", "--at", at]
+    environment = {**os.environ, **hospital.environment}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"@{place}#" in done.stdout
+    assert ("the persons' port" in done.stdout) is is_warned

@@ -78,7 +78,7 @@ class _Announced:
     urgent: bool
     group: str | None
     group_size: int
-    waited_s: int | None
+    waited_s: int | None = None
 
 
 @router.options("/api/tus")
@@ -154,7 +154,8 @@ def make_urgent(
     upload = _own(spool, seat, identifier)
     if upload.settled:
         raise Conflict("upload_offset", "The upload is whole already: send it again as urgent.")
-    spool.raise_priority(upload, "urgent")
+    if spool.raise_priority(upload, "urgent").settled:
+        raise Conflict("upload_offset", "The upload has become whole: send it again as urgent.")
     return JSONResponse({"priority": "urgent"})
 
 
@@ -183,8 +184,10 @@ def _begin(spool: Spool, seat: Seat, length: int, announced: _Announced) -> Uplo
         if announced.group is None and (known := _known(seat, announced.sha256, priority)) is not None:
             return spool.create(replace(upload, receipts=(known,)))
         found = spool.find(site_id, upload.id)
+        if found is not None and not found.settled and _higher(priority, found.priority):
+            found = spool.raise_priority(found, priority)
         if found is not None and not found.settled:
-            return spool.raise_priority(found, priority) if _higher(priority, found.priority) else found
+            return found
         if found is not None and _still_held(seat, found, priority):
             return found
         if found is not None:
