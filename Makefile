@@ -11,7 +11,7 @@ help:
 	@echo "make test                   lint, types and all tests that need no Debian package"
 	@echo "make test-all               the rest: installs PostgreSQL, Chromium, Orthanc, dcmtk and tests against them"
 	@echo "make prove                  the long counts; goes on where it was stopped"
-	@echo "make agent                  build/teleread-agent.pyz, the clinic's agent as one file"
+	@echo "make agent [FOR=TARGETS]    build/teleread-agent.pyz, the clinic's agent as one file"
 	@echo "make install                only make the environment that make run uses"
 
 install:
@@ -50,7 +50,7 @@ prove: dev
 	$(CORE) -m tests.prove
 
 agent:
-	@$(PYTHON) deploy/make_agent.py
+	@$(PYTHON) deploy/make_agent.py $(FOR)
 
 lock:
 	@sh deploy/lock.sh

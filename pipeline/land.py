@@ -59,6 +59,7 @@ def land(
     files: Mapping[str, bytes],
     clinic_priority: Priority,
     actor: str,
+    waited_s: int | None = None,
 ) -> Landed:
     """Store what arrived and write its arrival row; the same bytes of one site again give the same receipt.
 
@@ -68,6 +69,7 @@ def land(
     Args:
         files: file name to bytes, one or several. A single file is stored as it is and its name is forgotten;
             names of several that cannot stand in a ZIP are replaced, because no name is a reason to refuse.
+        waited_s: how long it had waited at the clinic before it arrived, as far as that is known.
 
     Raises:
         InputRejected: ``empty_upload``.
@@ -76,11 +78,18 @@ def land(
     if not any(files.values()):
         raise InputRejected("empty_upload", "Nothing was sent: the file is empty.")
     data = next(iter(files.values())) if len(files) == 1 else bundle(safe_names(files))
-    return _land(services, data, kind_of(data), site_id, source, clinic_priority, actor)
+    return _land(services, data, kind_of(data), site_id, source, clinic_priority, actor, waited_s)
 
 
 def land_file(
-    services: Services, *, site_id: str, source: Channel, file: BinaryIO, clinic_priority: Priority, actor: str
+    services: Services,
+    *,
+    site_id: str,
+    source: Channel,
+    file: BinaryIO,
+    clinic_priority: Priority,
+    actor: str,
+    waited_s: int | None = None,
 ) -> Landed:
     """As :func:`land`, for one file that is too large to be held in memory: it is read in pieces.
 
@@ -91,7 +100,7 @@ def land_file(
     head = file.read(_HEAD_BYTES)
     if not head:
         raise InputRejected("empty_upload", "Nothing was sent: the file is empty.")
-    return _land(services, file, kind_of(head), site_id, source, clinic_priority, actor)
+    return _land(services, file, kind_of(head), site_id, source, clinic_priority, actor, waited_s)
 
 
 def land_again(
@@ -121,12 +130,19 @@ def land_again(
 
 
 def _land(
-    services: Services, data: Payload, kind: str, site_id: str, source: Channel, clinic_priority: Priority, actor: str
+    services: Services,
+    data: Payload,
+    kind: str,
+    site_id: str,
+    source: Channel,
+    clinic_priority: Priority,
+    actor: str,
+    waited_s: int | None,
 ) -> Landed:
     busy = 0
     for attempt in range(_TRIES):
         try:
-            return _land_once(services, data, kind, site_id, source, clinic_priority, actor)
+            return _land_once(services, data, kind, site_id, source, clinic_priority, actor, waited_s)
         except StorageError as error:
             # the sweeper took away, between our put and our row, what had lain there unnamed
             swept = error.code in {"object_swept", "object_missing"}
@@ -160,7 +176,14 @@ def _finish_removal(services: Services, site_id: str, sha256: str) -> None:
 
 
 def _land_once(
-    services: Services, data: Payload, kind: str, site_id: str, source: str, clinic_priority: Priority, actor: str
+    services: Services,
+    data: Payload,
+    kind: str,
+    site_id: str,
+    source: str,
+    clinic_priority: Priority,
+    actor: str,
+    waited_s: int | None,
 ) -> Landed:
     with services.catalogue.read() as conn:
         mark = sweeping.mark(conn)
@@ -173,7 +196,15 @@ def _land_once(
         insert_missing(conn, objects, [object_row(stored, now)], ["key"])
         new = insert_missing(conn, arrivals, [arrival_row(note) | {"sent_by": actor}], ["id"]) == 1
         if new:
-            audit.record(conn, at=now, actor=actor, action="land", object_type="arrival", object_id=identifier)
+            audit.record(
+                conn,
+                at=now,
+                actor=actor,
+                action="land",
+                object_type="arrival",
+                object_id=identifier,
+                detail=None if waited_s is None else {"waited_at_clinic_s": waited_s},
+            )
         else:
             raise_arrival(conn, identifier, clinic_priority, actor, now, placing(services.room, now))
     return Landed(identifier, receipt_of(identifier), stored.sha256, new)

@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -58,6 +58,7 @@ class Upload:
         group_size: how many files the group has.
         receipts: of what it became; empty until it has landed.
         failure: the code of why it cannot be landed; None while it can.
+        waited_s: how long it had waited at the clinic when it was announced, in seconds; None where nobody said.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Upload:
     created_at: datetime
     receipts: tuple[str, ...] = ()
     failure: str | None = None
+    waited_s: int | None = None
 
     @property
     def place(self) -> str:
@@ -127,20 +129,24 @@ class Spool:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
             known = self.find(upload.site_id, upload.id)
             if known is not None:
-                return known
+                is_higher = PRIORITIES.index(upload.priority) < PRIORITIES.index(known.priority)
+                return self.raise_priority(known, upload.priority) if is_higher and not known.settled else known
             if not upload.settled:
+                # who begins it at the same time writes the same file, with a priority of its own
+                if upload.priority != PRIORITIES[-1]:
+                    self._mark(upload, upload.priority)
                 with open(place / "bytes", "ab", opener=_private):
                     pass
             self._write(upload)
-        return upload
+        return self._raised(upload)
 
     def find(self, site_id: str, identifier: str) -> Upload | None:
         """The site's upload of that id; None when there is none."""
         if not _ID.match(identifier):
             return None
-        place = self.folder / site_id / identifier
         try:
-            return _raised(_parse(json.loads((place / "upload.json").read_bytes())), place)
+            found = _parse(json.loads((self.folder / site_id / identifier / "upload.json").read_bytes()))
+            return self._raised(found)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError, KeyError):
@@ -222,40 +228,51 @@ class Spool:
             pass
 
     def raise_priority(self, upload: Upload, priority: Priority) -> Upload:
-        """Lift an upload, and give it as it is then: somebody may land it at this moment.
+        """Write down that it has that priority at the least, whatever others write of it at the same time.
 
-        Written beside its record, so that neither a raise nor a landing that knows nothing of the other undoes it:
-        where the upload given back is settled, the caller raises what it became; where it is not, who lands it sees
-        the mark.
-
-        Raises:
-            Conflict: ``upload_offset``: it was given up meanwhile.
+        Returns:
+            The upload as it stands then; a settled one was landed before this was seen.
         """
-        place = self.folder / upload.place
         with _disk():
-            with open(place / _mark(priority), "ab", opener=_private) as file:
-                os.fsync(file.fileno())
-            _sync(place)
+            self._mark(upload, priority)
+            sync_folder(self.folder / upload.place)
         found = self.find(upload.site_id, upload.id)
         if found is None:
             raise Conflict("upload_offset", "The upload was given up meanwhile.")
         return found
 
-    def settle(self, upload: Upload, *, receipts: tuple[str, ...] = (), failure: str | None = None) -> Upload:
-        """Write down what became of the upload; :meth:`let_go` follows.
+    def _mark(self, upload: Upload, priority: Priority) -> None:
+        with open(self.folder / upload.place / f"raised.{priority}", "ab", opener=_private):
+            pass
 
-        Returns:
-            The settled upload, its priority as it was raised until now.
+    def _raised(self, upload: Upload) -> Upload:
+        """With the highest priority that anybody has given it."""
+        for priority in PRIORITIES[: PRIORITIES.index(upload.priority)]:
+            if (self.folder / upload.place / f"raised.{priority}").exists():
+                return replace(upload, priority=priority)
+        return upload
+
+    def settle(
+        self,
+        upload: Upload,
+        *,
+        receipts: tuple[str, ...] = (),
+        failure: str | None = None,
+        then: Callable[[], None] | None = None,
+    ) -> Upload:
+        """Write down what became of the upload, then let its bytes go.
+
+        Args:
+            then: what is to be done between both; cut short there, it is done when the bytes that are left are found.
         """
         settled = replace(upload, receipts=receipts, failure=failure, name="")
         with suppress(Conflict):  # given up meanwhile: what has landed stays, and its receipts are told
             self._write(settled)
-        return _raised(settled, self.folder / upload.place)
-
-    def let_go(self, upload: Upload) -> None:
-        """Forget the bytes of a settled upload."""
+        if then is not None:
+            then()
         with _disk():
             (self.folder / upload.place / "bytes").unlink(missing_ok=True)
+        return settled
 
     def remove(self, upload: Upload) -> None:
         """Forget the upload and its bytes."""
@@ -324,7 +341,7 @@ class Spool:
                 os.fsync(file.fileno())
             draft.replace(place / "upload.json")
             for folder in (place, place.parent, self.folder):
-                _sync(folder)
+                sync_folder(folder)
         return upload
 
 
@@ -396,30 +413,19 @@ def _lock(handle: int, patience_s: float) -> bool:
             time.sleep(_LOCK_PAUSE_S)
 
 
-def _mark(priority: Priority) -> str:
-    return f"raised-{priority}"
+def _parse(row: dict[str, Any]) -> Upload:
+    row["created_at"] = datetime.fromisoformat(row["created_at"])
+    row["receipts"] = tuple(row["receipts"])
+    return Upload(**row)
 
 
-def _raised(upload: Upload, place: Path) -> Upload:
-    """The upload with the highest priority to which it was raised."""
-    for priority in PRIORITIES[: PRIORITIES.index(upload.priority)]:
-        if (place / _mark(priority)).exists():
-            return replace(upload, priority=priority)
-    return upload
-
-
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _parse(row: dict[str, Any]) -> Upload:
-    row["created_at"] = datetime.fromisoformat(row["created_at"])
-    row["receipts"] = tuple(row["receipts"])
-    return Upload(**row)
 
 
 def _private(path: str, flags: int) -> int:

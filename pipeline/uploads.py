@@ -11,11 +11,12 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, cast
 
-from teleread.alliance import PRIORITIES
+from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import InputRejected, TelereadError
 from teleread.ingest.formats import sniff
 from teleread.ingest.formats.bundle import MAX_TOTAL_BYTES
-from teleread.pipeline import clinic_word, unpack
+from teleread.pipeline import unpack
+from teleread.pipeline.clinic_word import raise_sent
 from teleread.pipeline.land import Landed, land, land_file
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool, Upload
@@ -63,9 +64,12 @@ def _finish(services: Services, spool: Spool, upload: Upload) -> Upload:
         spool.restart(upload)
         raise InputRejected("upload_hash_mismatch", "The bytes that came are not the bytes that were announced.")
     if upload.group is None:
-        return _settle(services, spool, upload, tuple(one.receipt for one in _land(services, spool, upload)))
+        receipts = tuple(one.receipt for one in _land(services, spool, upload))
+        return _settle(services, spool, upload, receipts, upload.priority)
     together = _together(spool, upload)
+    landed_as = min((one.priority for one in together), key=PRIORITIES.index)
     if any(one.receipts for one in together):
+        landed_as = PRIORITIES[-1]
         # the whole group has landed before, and was cut short while its parts were being settled
         receipts = next(one.receipts for one in together if one.receipts)
     elif len(together) < upload.group_size or not all(spool.is_whole(one) for one in together):
@@ -74,43 +78,43 @@ def _finish(services: Services, spool: Spool, upload: Upload) -> Upload:
         receipts = tuple(one.receipt for one in _land_group(services, spool, together))
     for one in together:
         if not one.settled:
-            _settle(services, spool, one, receipts)
+            _settle(services, spool, one, receipts, landed_as)
     return spool.find(upload.site_id, upload.id) or upload
 
 
-def _settle(services: Services, spool: Spool, upload: Upload, receipts: tuple[str, ...]) -> Upload:
-    """Write the receipts down, raise what was called urgent while it was being landed, and let the bytes go."""
-    settled = spool.settle(upload, receipts=receipts)
-    if PRIORITIES.index(settled.priority) < PRIORITIES.index(upload.priority):
-        _raise(services, settled)
-    spool.let_go(settled)
-    return settled
+def _settle(services: Services, spool: Spool, upload: Upload, receipts: tuple[str, ...], landed_as: Priority) -> Upload:
+    """Write down its receipts. Whoever called it more urgent while it was being landed has either seen them, or is
+    heard here: no word is lost between the two.
+    """
 
+    def catch_up() -> None:
+        found = spool.find(upload.site_id, upload.id)
+        if found is None or PRIORITIES.index(found.priority) >= PRIORITIES.index(landed_as):
+            return
+        for receipt in receipts:
+            with suppress(InputRejected):  # deleted meanwhile
+                raise_sent(
+                    services,
+                    receipt=receipt,
+                    site_id=upload.site_id,
+                    priority=found.priority,
+                    actor=upload.actor,
+                )
 
-def _raise(services: Services, settled: Upload) -> None:
-    for receipt in settled.receipts:
-        with suppress(InputRejected):  # forgotten meanwhile
-            clinic_word.raise_sent(
-                services,
-                receipt=receipt,
-                site_id=settled.site_id,
-                priority=settled.priority,
-                actor=settled.actor,
-            )
+    return spool.settle(upload, receipts=receipts, failure=upload.failure, then=catch_up)
 
 
 def finish_left(services: Services, spool: Spool) -> int:
     """Land what was whole when a process died; returns how many were landed."""
     landed = 0
     for upload in spool.uploads(unsettled=True):
-        if not upload.settled and not spool.is_whole(upload):
+        if upload.settled:
+            # it died after it had written down the receipts and before it let the bytes go
+            _settle(services, spool, upload, upload.receipts, PRIORITIES[-1])
+            continue
+        if not spool.is_whole(upload):
             continue
         try:
-            if upload.settled:
-                # it died after it had written down the receipts and before it let the bytes go
-                _raise(services, upload)
-                spool.let_go(upload)
-                continue
             landed += finish(services, spool, upload).settled
         except TelereadError as error:
             log.warning("upload %s is not landed: %s", upload.id, error.code)
@@ -191,6 +195,7 @@ def _land_file(services: Services, upload: Upload, file: BinaryIO) -> Landed:
         file=file,
         clinic_priority=upload.priority,
         actor=upload.actor,
+        waited_s=_waited_s(services, upload),
     )
 
 
@@ -202,4 +207,12 @@ def _land_files(services: Services, upload: Upload, files: dict[str, bytes]) -> 
         files=files,
         clinic_priority=upload.priority,
         actor=upload.actor,
+        waited_s=_waited_s(services, upload),
     )
+
+
+def _waited_s(services: Services, upload: Upload) -> int | None:
+    """Until now: before it was announced, by the clinic's clock, and on its way, by ours."""
+    if upload.waited_s is None:
+        return None
+    return upload.waited_s + max(0, int((services.clock() - upload.created_at).total_seconds()))

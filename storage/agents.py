@@ -140,6 +140,19 @@ def enrol(
     return Agent(agent_id, site_id, label, at, expires_at, None, None), token
 
 
+def refused(conn: Connection, failures: int, at: datetime) -> None:
+    """Note that codes were tried which are wrong, used or too old; the codes themselves are nobody's business."""
+    audit.record(
+        conn,
+        at=at,
+        actor="anonymous",
+        action="enrol_agent_failed",
+        object_type="agent",
+        object_id="unknown",
+        detail={"failures": failures},
+    )
+
+
 def by_certificate(conn: Connection, certificate_sha256: str, at: datetime) -> Account | None:
     """For whom a certificate speaks; None when its agent is unknown, shut out or past its time."""
     given = (agents.c.certificate_sha256 == certificate_sha256) & (agents.c.expires_at > at)

@@ -28,6 +28,7 @@ class Settings:
     store_url: str
     host: str
     web_port: int
+    agent_port: int
     airflow_port: int
     log_level: str
     parse_workers: int
@@ -37,6 +38,7 @@ class Settings:
     tls: str
     tls_certificate: str
     tls_key: str
+    tls_names: str
 
     def redacted(self) -> dict[str, str]:
         """All settings as text, passwords in URLs replaced."""
@@ -46,6 +48,7 @@ class Settings:
 _DEFAULTS: dict[str, str | int] = {
     "host": "127.0.0.1",
     "web_port": 8420,
+    "agent_port": 0,  # two above the web port
     "airflow_port": 8421,
     "log_level": "INFO",
     "parse_workers": 2,
@@ -55,9 +58,11 @@ _DEFAULTS: dict[str, str | int] = {
     "tls": "auto",  # auto: off loopback; on; off: a proxy in front speaks it
     "tls_certificate": "",  # PEM files of the hospital's own; empty: one is made at the first start
     "tls_key": "",
+    "tls_names": "",  # other names and addresses of ours, for the certificate that we make; by commas
 }
 _TLS = ("auto", "on", "off")
-_PORTS = ("web_port", "airflow_port")
+_PORTS = ("web_port", "agent_port", "airflow_port")
+_AGENTS_ABOVE_WEB = 2
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -87,6 +92,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             values[name] = given
     checked = {name: _checked(name, value) for name, value in values.items()}
     checked["home"] = home
+    if values["agent_port"] == 0:
+        checked["agent_port"] = _beside(checked["web_port"], checked["airflow_port"])  # type: ignore[arg-type]
     if bool(checked["tls_certificate"]) != bool(checked["tls_key"]):
         raise _invalid("tls_key", "and tls_certificate are given together or not at all")
     return Settings(**checked)  # type: ignore[arg-type]
@@ -113,12 +120,20 @@ def _checked(name: str, value: object) -> object:
             number = int(str(value))
         except ValueError:
             raise _invalid(name, "must be a whole number") from None
+        if number == value == 0 and name == "agent_port":
+            return number
         if number < 1 or (name in _PORTS and number > 65535):
             raise _invalid(name, "is out of range")
         return number
     if name == "tls" and value not in _TLS:
         raise _invalid(name, "is auto, on or off")
     return str(value)
+
+
+def _beside(web_port: int, airflow_port: int) -> int:
+    """The agents' port, where nobody says which."""
+    step = _AGENTS_ABOVE_WEB if web_port + _AGENTS_ABOVE_WEB <= 65535 else -_AGENTS_ABOVE_WEB
+    return web_port + step if web_port + step != airflow_port else web_port + step + (1 if step > 0 else -1)
 
 
 def _invalid(name: str, why: str) -> Misconfigured:

@@ -29,12 +29,12 @@ class LeadHospital:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         (self.port,) = free_ports(1)
-        self._environment = {
+        self.environment = {
             "TELEREAD_HOME": str(folder),
             "TELEREAD_WEB_PORT": str(self.port),
             **{f"TELEREAD_{name.upper()}": value for name, value in settings.items()},
         }
-        self.settings: Settings = load_settings(self._environment)
+        self.settings: Settings = load_settings(self.environment)
         folder.mkdir(parents=True, exist_ok=True)
         folders = sample.sample_folders(self.settings)
         sample.write_alliance(self.settings, folders, None, None)
@@ -53,7 +53,7 @@ class LeadHospital:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "teleread", "serve"],
-                env={**os.environ, **self._environment},
+                env={**os.environ, **self.environment},
                 stdout=log,
                 stderr=log,
             )

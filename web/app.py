@@ -21,10 +21,10 @@ from teleread.web import certificates, errors
 from teleread.web.api import agents, forms, frames, health, recordings, tus, upload
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
-from teleread.web.certificates import Identity
+from teleread.web.certificates import AgentsTrust, Identity
 from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
-from teleread.web.limits import RateLimiter
+from teleread.web.limits import RateLimiter, Tally
 from teleread.web.pages import (
     account,
     audit,
@@ -83,6 +83,7 @@ def create_app(
         finally:
             if rounds is not None:
                 await rounds.stop()
+            await run_in_threadpool(agents.note_the_rest, app.state.enrol_failures, services)
             app.state.lane.shutdown(cancel_futures=True)
 
     app = FastAPI(title="teleread", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -92,6 +93,8 @@ def create_app(
     app.state.rounds = rounds
     app.state.agents_authority = agents_authority
     app.state.second_factor_limiter = RateLimiter(accounts.ATTEMPTS, accounts.ATTEMPTS_WITHIN)
+    app.state.agents_trust = AgentsTrust()
+    app.state.enrol_failures = Tally(ATTEMPT_WINDOW)
     app.state.enrol_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     # one parser at the least is never busy with frames: an upload does not wait for somebody's leafing
     app.state.frame_slots = asyncio.Semaphore(FRAMES_AT_ONCE)
@@ -137,12 +140,14 @@ def create_default_app() -> FastAPI:
     """The application on the installation's settings, for ``uvicorn --factory``; it closes its services at the end."""
     from teleread.services import open_services
     from teleread.settings import load_settings
+    from teleread.web import serving
 
     settings = load_settings()
     services = open_services(settings)
     authority = certificates.agents_authority(settings.home / "tls", services.clock())
     app = create_app(services, upload_limit_bytes=settings.upload_limit_mb << 20, agents_authority=authority)
     app.state.behind_proxy = settings.tls == "off"
+    app.state.agents_trust = serving.agents_trust(settings, services.clock())
     inner = app.router.lifespan_context
 
     @asynccontextmanager

@@ -45,6 +45,34 @@ class RateLimiter:
             return True
 
 
+class Tally:
+    """Counts what may happen often and is written down seldom: the first at once, then the sum once in ``every``."""
+
+    def __init__(self, every: timedelta) -> None:
+        self._every = every
+        self._lock = threading.Lock()
+        self._count = 0
+        self._told_at: datetime | None = None
+
+    def add(self, at: datetime) -> int:
+        """Count one; returns how many are to be written down now, 0 while they wait."""
+        with self._lock:
+            self._count += 1
+            return self._taken(at) if self._is_due(at) else 0
+
+    def rest(self, at: datetime) -> int:
+        """How many wait; for the end."""
+        with self._lock:
+            return self._taken(at)
+
+    def _is_due(self, at: datetime) -> bool:
+        return self._told_at is None or abs(at - self._told_at) >= self._every
+
+    def _taken(self, at: datetime) -> int:
+        count, self._count, self._told_at = self._count, 0, at
+        return count
+
+
 async def small_form(request: Request) -> dict[str, str]:
     """The fields of a URL-encoded form; of a repeated field the last.
 

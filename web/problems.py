@@ -195,6 +195,35 @@ _SINGLE: dict[str, Problem] = {
         N_("The program on this PC has met a fault of its own."),
         N_("What was saved is safe and is tried again by itself. If it is urgent, telephone now."),
     ),
+    "verdict_not_carried": Problem(
+        N_("This PC cannot judge recordings by itself: the agent's file was built for another system or Python."),
+        N_(
+            "Nothing is lost: everything is sent, and the verdict comes from the lead hospital once the line is there. "
+            "For verdicts without a line ask its engineer for a file built for this PC."
+        ),
+    ),
+    "verdict_unusable": Problem(
+        N_("This PC cannot judge recordings just now: what is needed for it cannot be unpacked or used."),
+        N_(
+            "Nothing is lost: everything is sent, and the verdict comes from the lead hospital once the line is there. "
+            "Free space on this PC; it is tried again by itself."
+        ),
+    ),
+    "queue_elsewhere": Problem(
+        N_(
+            "Recordings wait on this PC for the lead hospital and site that it was enrolled at before; "
+            "nothing was changed."
+        ),
+        N_(
+            "They would be sent to the new place, where nobody expects these patients. Let them be sent first, or "
+            "telephone for the urgent ones; if they are meant to go to the new place, enrol again with "
+            "--send-queue-there. If the new place says that the invitation was used, ask for another one."
+        ),
+    ),
+    "urgent_not_told": Problem(
+        N_("The lead hospital does not know this recording any more, so it could not be made urgent there."),
+        N_("Telephone now and tell the receipt number."),
+    ),
     "too_many_uploads": Problem(
         N_("Very many files of this site are on their way already."),
         N_("Wait until some have arrived; the others are sent by themselves. If it is urgent, telephone now."),

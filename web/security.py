@@ -34,7 +34,7 @@ SESSION_COOKIE = "teleread_session"
 CERTIFICATE = "teleread.certificate_sha256"
 """Key in a request's scope: SHA-256 of the DER bytes of the certificate that its sender has proved to hold."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OF_AGENTS = ("/api/tus", "/api/receipts/", "/api/agents/")
+OF_AGENTS = ("/api/tus", "/api/receipts/", "/api/agents/")
 """What an agent may use: it sends, and asks what became of it. All else is a person's, acknowledgements above all."""
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
@@ -252,7 +252,7 @@ def is_on_this_machine(request: Request) -> bool:
 
 
 def _may_come_here(account: accounts.Account, request: Request) -> bool:
-    return not agents.is_agent(account) or str(request.scope["path"]).startswith(_OF_AGENTS)
+    return not agents.is_agent(account) or str(request.scope["path"]).startswith(OF_AGENTS)
 
 
 def is_loopback(host: str) -> bool:

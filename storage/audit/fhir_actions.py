@@ -114,6 +114,7 @@ MEANINGS: dict[str, Meaning] = {
     "read_audit": Meaning("query", _OPERATIONS),
     "invite_agent": Meaning("create", _SYSTEM),
     "enrol_agent": Meaning("create", _SYSTEM),
+    "enrol_agent_failed": Meaning("create", _SYSTEM, failed=True),
     "renew_agent": Meaning("update", _SYSTEM),
     "revoke_agent": Meaning("delete", _SYSTEM),
 }

@@ -35,12 +35,14 @@ class Crew:
 
     Args:
         trouble: code of what is wrong with this PC itself, for the page; empty when nothing is.
+        judge_failure: code of why nothing is judged on this PC; empty while it is, or not known yet.
         clock: seconds that only go on.
     """
 
     sender: Sender
     lead: Lead
     trouble: str = ""
+    judge_failure: Callable[[], str] = lambda: ""
     workers: list[Worker] = field(default_factory=list)
     clock: Callable[[], float] = time.monotonic
     _threads: dict[int, threading.Thread] = field(default_factory=dict)

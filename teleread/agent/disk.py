@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _TRIES, _PAUSE_S = 20, 0.05
+_FOLDER_TRIES = 200  # a scanner reads all that is in it
 
 
 # not every system has every one of these
@@ -60,6 +61,20 @@ def _put_in_place(draft: Path, path: Path, pause: Callable[[float], None] = time
         else:
             return
     os.replace(draft, path)
+
+
+def renamed(folder: Path, to: Path, pause: Callable[[float], None] = time.sleep) -> None:
+    """Give a folder another name that nothing has yet. (Windows replaces no folder, and fails for a moment while a
+    virus scanner looks into this one.)
+    """
+    for _ in range(_FOLDER_TRIES - 1):
+        try:
+            os.rename(folder, to)
+        except PermissionError:
+            pause(_PAUSE_S)
+        else:
+            return
+    os.rename(folder, to)
 
 
 def write_json(path: Path, value: Any) -> None:

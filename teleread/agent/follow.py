@@ -43,12 +43,13 @@ class Assessor:
         except OSError:
             verdict = {"light": "none"}  # sent and gone meanwhile: the lead hospital judges it
         known = self._spool.find(item.id)
-        if known is not None and not known.verdict:
+        if known is not None and not known.verdict and not self._stopped.is_set():
             self._spool.update(item.id, verdict=verdict)
 
     def stop(self) -> None:
-        """End after the recording that is being judged."""
+        """End, and what is being judged or unpacked with it."""
         self._stopped.set()
+        self._judge.stop()
 
 
 class Follower:

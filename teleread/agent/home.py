@@ -7,6 +7,7 @@ certificates that this PC trusts decide.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -21,6 +22,8 @@ from teleread.agent.disk import private_folder, read_json, write_json, write_who
 from teleread.agent.lead import LineBroken, Refused
 
 _INVITATION = re.compile(r"([0-9A-Za-z-]{16,24})@([^@#\s]+)(?:#([0-9a-fA-F:]{32,95}))?\Z")
+_PEM = re.compile("-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _TIMEOUT_S = 20.0
 _ANSWER_BYTES = 1 << 20
 _NEEDED_BYTES = 64 << 10
@@ -56,7 +59,7 @@ class Invitation:
         if not host or parts.path or port == 0 or (fingerprint is not None and not 32 <= len(digits) <= 64):
             raise ValueError("An invitation looks like ABCD-EFGH-JKMN-PQRS@host:port#fingerprint.")
         # plain HTTP only where nobody can listen: a lead hospital that is tried out on this PC
-        scheme = "https" if fingerprint or host not in {"localhost", "127.0.0.1", "::1"} else "http"
+        scheme = "https" if fingerprint or host not in _LOOPBACK else "http"
         return cls(code, f"{scheme}://{place}", digits)
 
 
@@ -72,6 +75,15 @@ class Identity:
     certificate: Path
     trusted: Path | None
     expires_at: str
+    page_port: int | None = None
+
+    @property
+    def page_url(self) -> str:
+        """Where a person reaches the lead hospital's pages."""
+        if self.page_port is None:
+            return self.url
+        host = urlsplit(self.url).hostname or ""
+        return f"https://{_place(host, self.page_port)}"
 
     @property
     def is_local(self) -> bool:
@@ -96,13 +108,37 @@ def load(folder: Path) -> Identity | None:
     return Identity(certificate=folder / "agent.pem", trusted=trusted, **row)
 
 
-def enrol(folder: Path, invitation: Invitation) -> Identity:
+class QueueElsewhere(Exception):
+    """What waits here was meant for another place than the one that is to be enrolled at."""
+
+
+def is_elsewhere(known: Identity, invitation: Invitation) -> bool:
+    """Whether an invitation leads to another lead hospital than the one that this PC is enrolled at: another host, and
+    not the certificate that is trusted here. On loopback several may be tried out, so there the port counts as well.
+    """
+    here, there = urlsplit(known.url), urlsplit(invitation.url)
+    same_port = here.port == there.port or here.hostname not in _LOOPBACK
+    if here.hostname == there.hostname and same_port:
+        return False
+    if not invitation.fingerprint or known.trusted is None:
+        return True
+    return not any(_sha256(one).startswith(invitation.fingerprint) for one in _shown_by(known.trusted))
+
+
+def enrol(folder: Path, invitation: Invitation, *, queue_goes_along: bool = True) -> Identity:
     """Use the invitation up, and keep what came of it.
+
+    Args:
+        queue_goes_along: False where something waits to be sent that must not go to another place or for another site.
 
     Raises:
         LineBroken: the lead hospital is not reached, or shows another certificate (``server_not_trusted``).
         Refused: it does not know the code.
+        QueueElsewhere: nothing was kept; where it is another site, the invitation is used up.
     """
+    before = load(folder)
+    if not queue_goes_along and before is not None and is_elsewhere(before, invitation):
+        raise QueueElsewhere
     private_folder(folder)
     # a code is good once: what could not be kept afterwards is found out before it is said
     write_whole(folder / "agent.probe", b"\0" * _NEEDED_BYTES)
@@ -123,10 +159,14 @@ def enrol(folder: Path, invitation: Invitation) -> Identity:
         raise Refused(str(code or f"http_{answer.status}"), answer.status)
     if not isinstance(said, dict) or not all(isinstance(said.get(one), str) for one in (*_KEPT, "certificate", "key")):
         raise LineBroken("answer_not_understood")
+    if not queue_goes_along and before is not None and said["site"] != before.site:
+        raise QueueElsewhere
     if shown is not None:
-        write_whole(folder / "lead.pem", ssl.DER_cert_to_PEM_cert(shown).encode())
+        # whoever signed it outlives the certificate; what was shown stays known, so that an invitation can be compared
+        authority = said["trusted"] if isinstance(said.get("trusted"), str) else ""
+        write_whole(folder / "lead.pem", (authority + ssl.DER_cert_to_PEM_cert(shown)).encode())
     write_whole(folder / "agent.pem", (said["certificate"] + said["key"]).encode())
-    kept = {name: said[name] for name in _KEPT}
+    kept = {name: said[name] for name in _KEPT} | {"page_port": _port(said.get("web_port"))}
     write_json(folder / "agent.json", {"url": invitation.url, "pinned": shown is not None, **kept})
     identity = load(folder)
     assert identity is not None
@@ -147,13 +187,39 @@ def renewed(folder: Path, identity: Identity, said: Any) -> Identity:
 
 def told(folder: Path, identity: Identity, said: Any) -> Identity:
     """Keep what the lead hospital says of itself and of us, where it is another than we know."""
-    news = {name: said[name] for name in ("telephone", "expires_at") if isinstance(said.get(name), str)}
+    news: dict[str, Any] = {name: said[name] for name in ("telephone", "expires_at") if isinstance(said.get(name), str)}
+    if "web_port" in said:
+        news["page_port"] = _port(said["web_port"])
     if all(getattr(identity, name) == text for name, text in news.items()):
         return identity
     row = read_json(folder / "agent.json")
     if isinstance(row, dict):
         write_json(folder / "agent.json", {**row, **news})
     return replace(identity, **news)
+
+
+def moved(folder: Path, identity: Identity, said: Any) -> Identity:
+    """Keep at which port the lead hospital asks for agents' certificates, where that is another than we know.
+
+    Args:
+        said: what whoever holds the trusted certificate answers to ``/api/agents/place``.
+    """
+    port = _port(said.get("agent_port")) if isinstance(said, dict) else None
+    parts, row = urlsplit(identity.url), read_json(folder / "agent.json")
+    if port is None or port == parts.port or identity.is_local or not isinstance(row, dict):
+        return identity
+    url = f"{parts.scheme}://{_place(parts.hostname or '', port)}"
+    page_port = _port(said.get("web_port"))
+    write_json(folder / "agent.json", {**row, "url": url, "page_port": page_port})
+    return replace(identity, url=url, page_port=page_port)
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _port(said: Any) -> int | None:
+    return said if isinstance(said, int) and not isinstance(said, bool) and 0 < said < 65536 else None
 
 
 def _connect(host: str, port: int | None, invitation: Invitation) -> tuple[http.client.HTTPConnection, bytes | None]:
@@ -190,6 +256,16 @@ def _trusting(pinned: Path | None) -> ssl.SSLContext:
     # it may be signed by an authority that we do not hold, and a PC whose clock is wrong must send all the same
     context.verify_flags = ssl.VerifyFlags(context.verify_flags | ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME)
     return context
+
+
+def _shown_by(trusted: Path) -> list[bytes]:
+    """Certificates of the lead hospital that this PC knows, as DER."""
+    text = trusted.read_text(encoding="ascii", errors="replace")
+    return [base64.b64decode("".join(one.split())) for one in _PEM.findall(text)]
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _json(data: bytes) -> Any:

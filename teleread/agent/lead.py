@@ -168,6 +168,14 @@ class Lead:
         found = body.get("verdict") if isinstance(body, dict) else None
         return found if isinstance(found, dict) else {}
 
+    def make_urgent(self, receipt: str) -> None:
+        """What was sent under a receipt is urgent after all; said twice is said once.
+
+        Raises:
+            LineBroken, Refused.
+        """
+        self._ask("POST", f"/api/receipts/{receipt}/urgent", {}, b"")
+
     def _learn_rate(self, size: int, seconds: float) -> None:
         self._has_learned = True
         rate = size / max(seconds, 1e-3)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import logging
 import os
 import shutil
@@ -16,37 +14,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from teleread.agent import home
+from teleread.agent import after_all, home
 from teleread.agent.crew import Crew, at_work
-from teleread.agent.disk import FULL, private_folder, read_json, write_json
+from teleread.agent.disk import FULL, private_folder, write_json
 from teleread.agent.follow import Assessor, Follower
 from teleread.agent.judge import Judge
 from teleread.agent.lead import LineBroken, Refused
+from teleread.agent.lock import Owned, sole_owner
 from teleread.agent.page import PORT, Desk, serving
 from teleread.agent.sender import Sender
-from teleread.agent.spool import Spool
+from teleread.agent.spool import Item, Spool
 from teleread.agent.standing import NOT_OURS, KnownLead, Standing
+from teleread.agent.terminal import WORDS, fail, in_both_languages, say, say_anything, status
 from teleread.agent.watch import Watcher
 
 LOOK_EVERY_S = 1.0
 KEEP_SENT_S = 30 * 86400.0
 _STATUS_EVERY_S = 2.0
+_TOLD_WITHIN_S = 20.0
 _OK, _USAGE, _REJECTED, _PEER, _INTERNAL, _STOPPED = 0, 2, 3, 4, 5, 130
 _LOW_BYTES = 64 << 20
-_NEW_INVITATION = (
-    "What is saved stays here and is not lost; ask its engineer for a new invitation, and --enrol with it."
-)
-_WORDS = {
-    "line_broken": "The lead hospital cannot be reached just now. Nothing is lost; try again when the line is back.",
-    "server_not_trusted": "Somebody else answers at the lead hospital's address, or its certificate has changed. "
-    f"Nothing was told or sent. {_NEW_INVITATION}",
-    "invitation_unknown": "This invitation is wrong, was used before, or is too old. Nothing is lost: check every "
-    "letter, or ask the lead hospital's engineer for a new one.",
-    "too_many_attempts": "Too many invitations were tried. Nothing is lost; wait a minute and try again.",
-    "agent_shut_out": f"The lead hospital has shut this PC out. {_NEW_INVITATION}",
-    "agent_expired": f"The time for which this PC may send is over. {_NEW_INVITATION}",
-    "sign_in_needed": f"The lead hospital does not know this PC. {_NEW_INVITATION}",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="URL", help="the lead hospital; needed only to check that it is the right one")
     parser.add_argument("--watch", type=Path, metavar="FOLDER", help="send what appears in this folder, until Ctrl-C")
     parser.add_argument("--urgent", action="store_true", help="the files named here are urgent")
+    parser.add_argument(
+        "--urgent-after-all", metavar="RECEIPT|FILE", help="what was taken or sent from this PC before is urgent"
+    )
     parser.add_argument("--enrol", metavar="INVITATION", help="use the invitation that the lead hospital gave, once")
+    parser.add_argument(
+        "--send-queue-there",
+        action="store_true",
+        help="with --enrol at another lead hospital or for another site: what waits here goes there as well",
+    )
     parser.add_argument("--status", action="store_true", help="what waits, what was sent, and how the line is")
     parser.add_argument(
         "--home", type=Path, default=default_home(), help="the agent's own folder (default: %(default)s)"
@@ -87,59 +82,118 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Do what the options say; exit codes 0 ok, 2 usage, 3 refused, 4 the line or the lead hospital."""
-    _say_anything()
+    say_anything()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
         if options.enrol:
             return _enrol(options)
+        if options.urgent_after_all:
+            return _urgent_after_all(options)
         if options.status:
-            return _status(options)
+            return status(options)
         return _send(options)
     except ValueError as error:
-        return _fail(options, "usage", str(error), _USAGE)
+        return fail(options, "usage", str(error), _USAGE)
     except LineBroken as error:
-        return _fail(options, error.code, _WORDS.get(error.code, _WORDS["line_broken"]), _PEER)
+        return fail(options, error.code, WORDS.get(error.code, WORDS["line_broken"]), _PEER)
     except Refused as error:
-        return _fail(options, error.code, _WORDS.get(error.code, "The lead hospital refuses this."), _REJECTED)
+        return fail(options, error.code, WORDS.get(error.code, "The lead hospital refuses this."), _REJECTED)
     except OSError as error:
         words = f"A file or folder of this PC cannot be used: {error.strerror or type(error).__name__}."
-        return _fail(options, "disk_failed", f"{words} What was saved before is safe.", _INTERNAL)
+        return fail(options, "disk_failed", f"{words} What was saved before is safe.", _INTERNAL)
     except KeyboardInterrupt:
         print("teleread: stopped; what waits is on the disk and is sent at the next start", file=sys.stderr)
         return _STOPPED
 
 
 def _enrol(options: argparse.Namespace) -> int:
-    identity = home.enrol(options.home, home.Invitation.parse(options.enrol))
+    spool = Spool(options.home, owner=False)
+    empty = not spool.queued() and not spool.to_tell()
+    invitation = home.Invitation.parse(options.enrol)
+    try:
+        identity = home.enrol(options.home, invitation, queue_goes_along=empty or options.send_queue_there)
+    except home.QueueElsewhere:
+        return fail(options, "queue_elsewhere", in_both_languages("queue_elsewhere"), _REJECTED)
     facts = {"agent": identity.agent, "site": identity.site, "url": identity.url, "expires_at": identity.expires_at}
-    _say(options, facts, f"enrolled as agent {identity.agent} of site {identity.site} at {identity.url}")
+    say(options, facts, f"enrolled as agent {identity.agent} of site {identity.site} at {identity.url}")
     return _OK
 
 
-def _send(options: argparse.Namespace) -> int:
+def _urgent_after_all(options: argparse.Namespace) -> int:
+    """Say of a recording that is here or was sent that it is urgent: durable first, then told."""
+    identity = _identity(options)
+    item = after_all.find(Spool(options.home, owner=False), options.urgent_after_all)
+    if item is None:
+        raise ValueError(
+            "No recording of this receipt or file was taken on this PC. A file that was not sent yet: send it with "
+            "--urgent. What was sent from elsewhere: telephone the lead hospital."
+        )
+    after_all.say(options.home, item, time.time())
+    ends = time.monotonic() + _TOLD_WITHIN_S
+    try:
+        with sole_owner(options.home):
+            spool = Spool(options.home)
+            after_all.take_over(options.home, spool)
+            with _at_work(options, identity, spool):
+                while _still_to_tell(spool.find(item.id)) and time.monotonic() < ends:
+                    with spool.changed:
+                        spool.changed.wait(0.5)
+            found = spool.find(item.id)
+    except Owned:
+        # the agent that runs here takes it over within a second
+        while _still_to_tell(found := Spool(options.home, owner=False).find(item.id)) and time.monotonic() < ends:
+            time.sleep(LOOK_EVERY_S / 2)
+    if found is None or _still_to_tell(found):
+        raise LineBroken("urgent_saved")
+    if found.failure == "urgent_not_told":
+        raise Refused("urgent_not_told", 404)
+    words = "the lead hospital knows that it is urgent" if found.state == "sent" else "goes first"
+    say(options, {"item": asdict(found)}, f"{', '.join(found.receipts) or found.files[0].name}  {words}")
+    return _OK
+
+
+def _still_to_tell(item: Item | None) -> bool:
+    return item is not None and (not item.urgent or item.raising_since > 0) and item.state != "refused"
+
+
+def _identity(options: argparse.Namespace) -> home.Identity:
     identity = home.load(options.home)
     if identity is None:
         raise ValueError("This PC is not enrolled: ask the lead hospital for an invitation, then --enrol INVITATION.")
-    if options.to and options.to.rstrip("/") != identity.url:
+    return identity
+
+
+def _send(options: argparse.Namespace) -> int:
+    identity = _identity(options)
+    if options.to and options.to.rstrip("/") not in {identity.url, identity.page_url}:
         raise ValueError(f"This PC is enrolled at {identity.url}; another lead hospital needs another --home.")
     if not options.files and options.watch is None:
         raise ValueError("Name files to send, or a folder with --watch.")
     if options.watch is not None and not options.watch.is_dir():
         # after a restart the share may be slower than we are: the page works, and it is looked at again
         logging.warning("the folder to watch is not there (yet); it is looked for again by itself")
-    with _sole_owner(options.home):
+    with sole_owner(options.home):
         private_folder(options.home / "items")
         spool = Spool(options.home)
+        after_all.take_over(options.home, spool)
         now = time.time()
         items = [spool.add_paths({path.name: path}, urgent=options.urgent, seen_at=now).id for path in _there(options)]
         while options.watch is not None:
             with _at_work(options, identity, spool) as crew:
                 identity = _watch(options, identity, spool, crew)
-        with _at_work(options, identity, spool) as crew:
-            _wait_for(options, spool, crew, items)
+        while True:
+            try:
+                with _at_work(options, identity, spool) as crew:
+                    _wait_for(options, spool, crew, items)
+                break
+            except Refused as error:
+                known = Standing(options.home, identity, _lead(options, identity))
+                if error.code != "sign_in_needed" or not known.ask():
+                    raise
+                identity = known.identity  # agents have another port there now
         failed = [item for item in map(spool.find, items) if item is not None and item.state != "sent"]
         sent = [asdict(item) for item in map(spool.find, items) if item is not None]
-        _say(options, {"items": sent}, "\n".join(_line(one) for one in sent))
+        say(options, {"items": sent}, "\n".join(_line(one) for one in sent))
         return _REJECTED if failed else _OK
 
 
@@ -151,12 +205,21 @@ def _at_work(options: argparse.Namespace, identity: home.Identity, spool: Spool)
     with ExitStack() as stack:
         crew = stack.enter_context(at_work(sender, lead))
         if options.watch is not None:
-            crew.add(Assessor(spool, Judge()))
+            judge = Judge(home=options.home)
+            crew.judge_failure = lambda: judge.failure
+            crew.add(Assessor(spool, judge))
             crew.add(Follower(spool, _lead(options, identity)))
             standing = Standing(options.home, identity, _lead(options, identity))
             crew.add(standing)
             desk = Desk(
-                spool, sender, identity, str(options.watch), lambda: lead.skew_s, standing, lambda: crew.trouble
+                spool,
+                sender,
+                identity,
+                str(options.watch),
+                lambda: lead.skew_s,
+                standing,
+                lambda: crew.trouble,
+                crew.judge_failure,
             )
             if not options.no_page:
                 _open_page(options, desk, stack)
@@ -192,6 +255,7 @@ def _watch(options: argparse.Namespace, identity: home.Identity, spool: Spool, c
     while True:
         trouble = ""
         try:
+            after_all.take_over(options.home, spool)
             watcher.look()
         except OSError as error:
             trouble = "agent_disk_full" if error.errno in FULL else "folder_gone"
@@ -242,6 +306,7 @@ def _note(folder: Path, crew: Crew) -> None:
         **asdict(crew.sender.progress),
         "skew_s": crew.lead.skew_s,
         "trouble": crew.trouble,
+        "not_judged": crew.judge_failure(),
         "noted_at": time.time(),
     }
     for one in crew.workers:
@@ -252,94 +317,5 @@ def _note(folder: Path, crew: Crew) -> None:
         write_json(folder / "status.json", facts)
 
 
-def _status(options: argparse.Namespace) -> int:
-    identity = home.load(options.home)
-    spool_items = Spool(options.home, owner=False).items()
-    facts: dict[str, Any] = {
-        "url": None if identity is None else identity.url,
-        "site": None if identity is None else identity.site,
-        "waiting": sum(one.state == "queued" for one in spool_items),
-        "waiting_urgent": sum(one.state == "queued" and one.urgent for one in spool_items),
-        "waiting_bytes": sum(one.size for one in spool_items if one.state == "queued"),
-        "sent": sum(one.state == "sent" for one in spool_items),
-        "refused": sum(one.state == "refused" for one in spool_items),
-        "expires_at": None if identity is None else identity.expires_at,
-        "line": read_json(options.home / "status.json"),
-        "runs": _runs(options.home),
-    }
-    line = facts["line"] or {}
-    if not facts["runs"]:
-        how = "the agent does not run: nothing is taken or sent until it is started with --watch"
-    else:
-        how = line.get("failure") or ("in order" if line.get("heard_at") else "not heard of yet")
-    words = [
-        f"lead hospital  {facts['url'] or 'not enrolled'}",
-        f"waiting        {facts['waiting']} ({facts['waiting_urgent']} urgent, {facts['waiting_bytes']} bytes)",
-        f"acknowledged   {facts['sent']}",
-        f"refused        {facts['refused']}",
-        f"line           {how}" + (f": {_WORDS[how]}" if how in _WORDS else ""),
-        f"may send until {facts['expires_at'] or '–'}",
-    ]
-    if facts["runs"] and line.get("trouble"):
-        words.append(f"trouble        {line['trouble']}")
-    if abs(line.get("skew_s") or 0) > 60:
-        words.append(f"clock          this PC differs from the lead hospital by {line['skew_s']:.0f} s")
-    _say(options, facts, "\n".join(words))
-    return _OK
-
-
 def _line(item: dict[str, Any]) -> str:
     return f"{', '.join(item['receipts']) or item['failure'] or item['state']}  {item['files'][0]['name']}"
-
-
-def _say(options: argparse.Namespace, facts: Any, words: str) -> None:
-    print(json.dumps(facts, indent=1) if options.json else words)
-
-
-def _fail(options: argparse.Namespace, code: str, words: str, exit_code: int) -> int:
-    if options.json:
-        print(json.dumps({"error": {"code": code, "message": words}}))
-    print(f"teleread: {words} [{code}]", file=sys.stderr)
-    return exit_code
-
-
-def _say_anything() -> None:
-    """No name of a file may end the agent because the console's code page lacks a letter of it."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _runs(folder: Path) -> bool:
-    """Whether an agent owns the folder now."""
-    try:
-        with open(folder / "running", "r+b") as file:
-            return not _try_lock(file.fileno())
-    except OSError:
-        return False
-
-
-@contextmanager
-def _sole_owner(folder: Path) -> Iterator[None]:
-    """One agent owns its folder."""
-    private_folder(folder)
-    with open(folder / "running", "a+b") as file:
-        if not _try_lock(file.fileno()):
-            raise ValueError("Another agent runs in this folder already; put files into the folder that it watches.")
-        yield
-
-
-def _try_lock(handle: int) -> bool:
-    """Lock a file as the system knows how; the lock ends with the process."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

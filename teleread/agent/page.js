@@ -56,9 +56,12 @@ function draw(state) {
   set(at("line-safe"), state.line === "refused" ? say("kept") : state.failure ? say("safe") : "");
   set(at("line-todo"), state.failure ? because(state.failure) : "");
   // whoever is told to telephone must not have to look the number up
-  const calls = state.telephone && (state.line === "down" || state.line === "refused" || state.trouble || state.refused);
+  const untold = state.items.some((/** @type {any} */ item) => item.failure === "urgent_not_told");
+  const isDown = state.line === "down" || state.line === "refused";
+  const calls = state.telephone && (isDown || state.trouble || state.refused || untold);
   set(at("line-telephone"), calls ? say("telephone_is", { number: state.telephone }) : "");
   set(at("ends"), state.ends_at ? say("ends_soon", { time: clock(state.ends_at) }) : "");
+  set(at("not-judged"), state.not_judged ? because(state.not_judged) : "");
   set(at("trouble"), state.trouble ? because(state.trouble) : "");
   set(at("clock"), Math.abs(state.skew_s ?? 0) > 60 ? say("clock", { n: Math.round(Math.abs(state.skew_s) / 60) }) : "");
   at("alarm").hidden = !state.telephone_now;
@@ -68,8 +71,8 @@ function draw(state) {
   at("watched").hidden = !state.watched;
   set(/** @type {HTMLElement} */ (at("watched").querySelector("code")), state.watched);
   const lead = /** @type {HTMLAnchorElement} */ (at("lead"));
-  lead.hidden = !state.url;
-  if (state.url) lead.href = `${state.url}/upload`;
+  lead.hidden = !state.page_url;
+  if (state.page_url) lead.href = `${state.page_url}/upload`;
   const rows = state.items.map((/** @type {any} */ item) => row(item, state.line));
   const body = at("items");
   const key = JSON.stringify([language, state.line, state.items]);
@@ -119,13 +122,18 @@ function stateCell(item, lineState) {
   if (item.failure) cell.append(document.createElement("br"), span(because(item.failure), "small"));
   if (item.verdict.case_state) cell.append(document.createElement("br"), span(say(`case_${item.verdict.case_state}`), "small"));
   if (item.verdict.report) cell.append(document.createElement("br"), span(say(item.verdict.report.critical ? "critical" : "report"), item.verdict.report.critical ? "critical" : ""));
-  if (item.state !== "sent" && item.state !== "refused" && !item.urgent) {
+  if (item.raising) cell.append(document.createElement("br"), span(say("raising"), "critical"));
+  if (item.raised_at) cell.append(document.createElement("br"), span(say("raised", { time: clock(item.raised_at) }), "small"));
+  if (item.state !== "refused" && !item.urgent && !item.verdict.report) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = say("make_urgent");
     button.addEventListener("click", () => {
       button.blur();
-      post(`/urgent/${item.id}`, "").then(refresh);
+      post(`/urgent/${item.id}`, "").then(
+        (answer) => (answer.ok ? refresh() : set(at("chosen"), say("not_saved_urgent"))),
+        () => set(at("chosen"), say("no_agent")),
+      );
     });
     cell.append(document.createElement("br"), button);
   }

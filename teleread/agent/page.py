@@ -55,6 +55,7 @@ class Desk:
     skew_s: Callable[[], float | None] = lambda: None
     standing: Standing | None = None
     trouble: Callable[[], str] = lambda: ""
+    judge_failure: Callable[[], str] = lambda: ""
     now: Callable[[], float] = time.time
 
     def state(self) -> dict[str, Any]:
@@ -63,16 +64,19 @@ class Desk:
         queued = [one for one in items if one.state == "queued"]
         failure, since = self._failure()
         late = [one for one in queued if one.urgent and self.now() - one.seen_at > URGENT_WAITS_S]
+        late += [one for one in items if one.raising_since and self.now() - one.raising_since > URGENT_WAITS_S]
         newest = sorted(items, key=lambda one: one.seen_at, reverse=True)[:_SHOWN]
         return {
             "enrolled": self.identity is not None,
             "url": self.identity.url if self.identity else "",
+            "page_url": self.identity.page_url if self.identity else "",
             "telephone": self.identity.telephone if self.identity else "",
             "watched": self.watched,
             "line": self._line(failure),
             "failure": failure,
             "failing_since": since,
             "trouble": self.trouble(),
+            "not_judged": self.judge_failure(),
             "ends_at": self.standing.ends_at if self.standing else None,
             "skew_s": self.skew_s(),
             "waiting": len(queued),
@@ -109,6 +113,8 @@ class Desk:
             "receipts": list(item.receipts),
             "verdict": dict(item.verdict),
             "failure": item.failure,
+            "raising": item.raising_since > 0,
+            "raised_at": item.raised_at,
         }
 
     def take(self, files: Mapping[str, bytes], urgent: bool) -> Item:
@@ -117,9 +123,7 @@ class Desk:
 
     def make_urgent(self, identifier: str) -> None:
         """What waits or was sent is urgent after all."""
-        item = self.spool.find(identifier)
-        if item is not None and not item.urgent and item.state == "queued":
-            self.spool.update(identifier, urgent=True)
+        self.spool.make_urgent(identifier, self.now())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -146,8 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/take":
             self._take()
         elif self.path.startswith("/urgent/"):
-            self.desk.make_urgent(self.path.removeprefix("/urgent/"))
-            self._json(HTTPStatus.OK, {})
+            self._make_urgent(self.path.removeprefix("/urgent/"))
         else:
             self._json(HTTPStatus.NOT_FOUND, {"code": "not_found"})
 
@@ -171,6 +174,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(HTTPStatus.INSUFFICIENT_STORAGE, {"code": "disk_full"})
             return
         self._json(HTTPStatus.CREATED, {"id": item.id})
+
+    def _make_urgent(self, identifier: str) -> None:
+        try:
+            self.desk.make_urgent(identifier)
+        except OSError as error:
+            log.error("that a recording is urgent could not be saved: %s", type(error).__name__)
+            self._json(HTTPStatus.INSUFFICIENT_STORAGE, {"code": "disk_full"})
+        else:
+            self._json(HTTPStatus.OK, {})
 
     def _is_ours(self) -> bool:
         host = self.headers.get("host", "").rsplit(":", 1)[0]

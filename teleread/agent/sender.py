@@ -81,7 +81,10 @@ class Sender:
                 self._wait(self._until_next(), known if self._later else None)
                 continue
             try:
-                self.send(item)
+                if item.state == "sent":
+                    self.tell(item)
+                else:
+                    self.send(item)
                 failures = 0
                 self._later.pop(item.id, None)
             except LineBroken as error:
@@ -100,13 +103,15 @@ class Sender:
                 elif error.of_sender:
                     # who sends is not known there now; the recording waits and is not at fault
                     self._wait(self._longest_pause_s, known)
+                elif item.state == "sent" and error.code == "no_such_arrival":
+                    self._spool.told(item, self._now(), "urgent_not_told")
                 else:
                     self._put_off(item)
             except OSError as error:
                 # the disk of this PC, for this one recording
                 log.error("item %s cannot be read or written: %s", item.id, type(error).__name__)
                 self._note_failure("store_io")
-                if self._spool.has_bytes(item):
+                if item.state == "sent" or self._spool.has_bytes(item):
                     self._put_off(item)
                 else:
                     self._give_up(item, "spool_damaged")
@@ -115,9 +120,13 @@ class Sender:
     def _first(self) -> Item | None:
         """What is to be sent now: the first in order that is not put off."""
         moment = self._clock()
-        queued = self._spool.queued()
-        self._later = {one.id: self._later[one.id] for one in queued if one.id in self._later}
-        return next((one for one in queued if self._put_off_until(one) <= moment), None)
+        todo = self._todo()
+        self._later = {one.id: self._later[one.id] for one in todo if one.id in self._later}
+        return next((one for one in todo if self._put_off_until(one) <= moment), None)
+
+    def _todo(self) -> list[Item]:
+        """What the lead hospital must be told of things it has, which is a few bytes, then what it has not."""
+        return [*self._spool.to_tell(), *self._spool.queued()]
 
     def _put_off_until(self, item: Item) -> float:
         until, _, was_urgent = self._later.get(item.id, (0.0, 0, True))
@@ -131,7 +140,7 @@ class Sender:
         self._later[item.id] = (self._clock() + self._pause(times), times + 1, item.urgent)
 
     def _urgent(self) -> set[str]:
-        return {one.id for one in self._spool.queued() if one.urgent}
+        return {one.id for one in self._todo() if one.urgent}
 
     def _give_up(self, item: Item, code: str) -> None:
         log.error("item %s is refused: %s", item.id, code)
@@ -175,9 +184,22 @@ class Sender:
         self.progress = Progress(heard_at=self._now())
         return True
 
+    def tell(self, item: Item) -> None:
+        """Tell the lead hospital that what it has is urgent after all.
+
+        Raises:
+            LineBroken: it is told again, however much of it was heard.
+            Refused: it does not know the receipt.
+        """
+        for receipt in item.receipts:
+            self._lead.make_urgent(receipt)
+        self._spool.told(item, self._now())
+        self.progress.heard_at = self._now()
+        self.progress.failure, self.progress.failing_since = "", None
+
     def _must_give_way(self, item: Item) -> bool:
         first = self._first() or item
-        return first.urgent and not item.urgent
+        return first.state == "sent" or (first.urgent and not item.urgent)
 
     def _heard(self, sent: int) -> None:
         self.progress.sent = sent
@@ -202,7 +224,7 @@ class Sender:
         ends = time.monotonic() + seconds
         with self._spool.changed:
             while not self._stopped.is_set() and (left := ends - time.monotonic()) > 0:
-                if self._spool.queued() if known is None else self._urgent() - known:
+                if self._todo() if known is None else self._urgent() - known:
                     return
                 self._spool.changed.wait(left)
 

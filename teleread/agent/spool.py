@@ -40,6 +40,9 @@ class Item:
         verdict: of the quality, as the agent or the lead hospital judged it; empty while nobody has.
         failure: code of the last refusal or failure; empty while there was none.
         number: counts what was taken; the clock may jump by years.
+        raising_since: when the clinic said of what was sent that it is urgent after all; 0 while the lead hospital
+            need not be told.
+        raised_at: when the lead hospital was told so.
     """
 
     id: str
@@ -53,6 +56,8 @@ class Item:
     failure: str = ""
     sent_at: float = 0.0
     number: int = 0
+    raising_since: float = 0.0
+    raised_at: float = 0.0
 
     @property
     def size(self) -> int:
@@ -123,6 +128,20 @@ class Spool:
             item = self._items.get(identifier)
             return None if item is None else self._keep(replace(item, **changes))
 
+    def make_urgent(self, identifier: str, at: float) -> Item | None:
+        """It is urgent after all; durable when this returns. The lead hospital is told of what was sent already; said
+        twice is said once.
+        """
+        with self.changed:
+            item = self._items.get(identifier)
+            if item is None or item.urgent or item.state == "refused":
+                return item
+            return self._keep(replace(item, urgent=True, raising_since=at if item.state == "sent" else 0.0))
+
+    def told(self, item: Item, at: float, failure: str = "") -> None:
+        """The lead hospital has heard that it is urgent after all, or has said that it cannot be told."""
+        self.update(item.id, raising_since=0.0, raised_at=0.0 if failure else at, failure=failure)
+
     def acknowledged(self, item: Item, receipts: Iterable[str], at: float) -> None:
         """The lead hospital holds the bytes under these receipts: ours may go, and go after that is written down."""
         with self.changed:
@@ -167,10 +186,15 @@ class Spool:
         """What is to be sent, in order."""
         return [one for one in self.items() if one.state == "queued"]
 
+    def to_tell(self) -> list[Item]:
+        """What was sent and became urgent since, the earliest word first."""
+        return sorted((one for one in self.items() if one.raising_since), key=lambda one: one.raising_since)
+
     def forget_sent(self, before: float) -> int:
         """Forget what was acknowledged before then; returns how many."""
         with self.changed:
             old = [one for one in self._items.values() if one.state == "sent" and one.sent_at < before]
+            old = [one for one in old if not one.raising_since]
             for one in old:
                 shutil.rmtree(self.folder / "items" / one.id, ignore_errors=True)
                 del self._items[one.id]

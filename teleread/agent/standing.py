@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from teleread.agent.home import Identity, renewed, told
+from teleread.agent.home import Identity, moved, renewed, told
 from teleread.agent.lead import Lead, LineBroken, Refused
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,10 @@ class KnownLead(Lead):
     def me(self) -> Any:
         """``{agent, site, telephone, expires_at, renew}``."""
         return self._ask("GET", "/api/agents/me", {}, b"")[0]
+
+    def place(self) -> Any:
+        """``{agent_port, web_port}``: where the lead hospital asks for agents' certificates."""
+        return self._ask("GET", "/api/agents/place", {}, b"")[0]
 
     def renew(self) -> Any:
         """``{certificate, key, expires_at}``."""
@@ -63,7 +67,7 @@ class Standing:
         self._stopped.set()
 
     def ask(self) -> bool:
-        """Ask once; True when another certificate was given and kept."""
+        """Ask once; True when another certificate was given and kept, or another port."""
         try:
             said = self._lead.me()
             if not isinstance(said, dict):
@@ -73,6 +77,8 @@ class Standing:
             if is_renewed:
                 self.identity = renewed(self._folder, self.identity, self._lead.renew())
         except (LineBroken, Refused) as error:
+            if error.code == "sign_in_needed" and self._has_moved():
+                return True
             self._failed(error.code)
         except OSError as error:
             log.error("what the lead hospital said cannot be kept: %s", type(error).__name__)
@@ -83,6 +89,15 @@ class Standing:
         finally:
             self._lead.close()
         return False
+
+    def _has_moved(self) -> bool:
+        """Whether the lead hospital asks for our certificate at another port than the one we know; it is kept then."""
+        before = self.identity.url
+        try:
+            self.identity = moved(self._folder, self.identity, self._lead.place())
+        except (LineBroken, Refused, OSError):
+            return False
+        return self.identity.url != before
 
     def _failed(self, code: str) -> None:
         self.failure = code

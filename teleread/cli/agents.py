@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,8 @@ from teleread.storage import agents
 from teleread.web import serving
 from teleread.web.security import is_loopback
 
+_PORTLESS = re.compile(r"(?:[^:\[\]/@#\s]+|\[[0-9A-Fa-f:.]+\])\Z")
+
 
 def add_commands(commands: Any) -> None:
     """Add ``send`` and ``agent``."""
@@ -31,7 +34,11 @@ def add_commands(commands: Any) -> None:
     invite.add_argument("site", metavar="SITE")
     invite.add_argument("label", metavar="LABEL", help="which PC it is for, for the list")
     invite.add_argument("--hours", type=int, default=24, help="good for so long (default: 24)")
-    invite.add_argument("--at", metavar="HOST:PORT", help="where the clinic reaches us, when that is not our own name")
+    invite.add_argument(
+        "--at",
+        metavar="HOST[:PORT]",
+        help="where the clinic reaches us, when that is not our own name; the port is the agents'",
+    )
     invite.add_argument("--json", action="store_true")
     invite.set_defaults(run=run_invite)
     listed = actions.add_parser("list", help="all agents, newest first")
@@ -67,6 +74,12 @@ def run_invite(options: argparse.Namespace) -> int:
         f"  python teleread-agent.pyz --enrol {invitation}\n"
         f"or, where teleread is installed:  teleread send --enrol {invitation}"
     )
+    agent_port = serving.agent_port(settings)
+    if agent_port is not None and urlsplit(f"//{where}").port == settings.web_port:
+        words += (
+            f"\n\n{settings.web_port} is the persons' port here; agents are served at {agent_port}. If that is not the "
+            f"port by which your network leads to {agent_port}, make another invitation, --at HOST:{agent_port}."
+        )
     if is_loopback(urlsplit(f"//{where}").hostname or ""):
         words += "\n\nThis address is this machine: the invitation is of use on no other."
     say(options, {"invitation": invitation, "site": options.site, "hours": options.hours}, words)
@@ -89,11 +102,14 @@ def _reached_at(settings: Settings, said: str | None) -> str:
             "TELEREAD_TLS is off: a proxy ends TLS, and an agent's certificate does not come through it. Agents need a "
             "port that we serve with TLS ourselves.",
         )
-    where = said or serving.place(settings.host, settings.web_port)
+    port = serving.agent_port(settings) or settings.web_port
+    where = said or serving.place(settings.host, port)
+    if said is not None and _PORTLESS.match(said):
+        where = f"{said}:{port}"
     try:
         Invitation.parse(f"0000-0000-0000-0000@{where}")
     except ValueError as error:
-        raise InputRejected("place_unknown", "--at is a host and a port, such as lead.example:8420.") from error
+        raise InputRejected("place_unknown", "--at is a host and a port, such as lead.example:8422.") from error
     return where
 
 

@@ -93,10 +93,15 @@ def run_serve(_options: argparse.Namespace) -> int:
     )
     patience.raise_file_limit()
     options: dict[str, Any] = {"http": patience.PatientProtocol}
+    for_agents, agent_port = None, None
     if serving.tls_wanted(settings):
-        own = serving.identity(settings, utc_now())
-        options |= serving.tls_options(own, certificates.agents_authority(settings.home / "tls", utc_now()))
+        own = serving.identity(settings, utc_now(), renew=True)
+        for_agents = serving.tls_options(own, certificates.agents_authority(settings.home / "tls", utc_now()))
+        agent_port = serving.agent_port(settings)
+        options |= for_agents if agent_port is None else serving.tls_options(own)
         print(f"certificate SHA-256 {certificates.fingerprint_words(own.fingerprint)}", flush=True)
+        print(f"good for {', '.join(certificates.names_of(own.certificate))}", flush=True)
+        print(f"agents' port {agent_port or settings.web_port}", flush=True)
     config = uvicorn.Config(
         "teleread.web.app:create_default_app",
         factory=True,
@@ -112,8 +117,7 @@ def run_serve(_options: argparse.Namespace) -> int:
         **options,
     )
     config.load()
-    serving.harden(config)
-    uvicorn.Server(config).run()
+    serving.server(config, agent_port, for_agents).run()
     return 0
 
 

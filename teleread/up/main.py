@@ -20,7 +20,7 @@ from teleread.up import airflow, sample
 from teleread.up.children import Children, end_leftovers
 from teleread.up.machine import check_disk, check_ports, free_ports, hold_home, rotate_logs
 from teleread.web.certificates import fingerprint_words
-from teleread.web.serving import address, identity, tls_wanted
+from teleread.web.serving import address, agent_port, identity, tls_wanted
 
 _AIRFLOW_PATIENCE_S = 240.0
 
@@ -43,6 +43,8 @@ def run_up(settings: Settings, studies: Path | None, *, pacs_port: int | None = 
         folders = sample.sample_folders(settings)
         sample_port = sample.write_alliance(settings, folders, studies, pacs_port)
         ports = {"TELEREAD_WEB_PORT": settings.web_port, "TELEREAD_AIRFLOW_PORT": settings.airflow_port}
+        if (port := agent_port(settings)) is not None:
+            ports["TELEREAD_AGENT_PORT"] = port
         if sample_port is not None:
             ports["TELEREAD_PACS_PORT"] = sample_port
         check_ports(settings.host, ports)

@@ -27,13 +27,23 @@ SAVE_EVERY_S = 5.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make prove", description=__doc__)
+    names = "proofs:\n" + "\n".join(f"  {name}" for name in PROOFS)
+    parser = argparse.ArgumentParser(
+        prog="make prove", description=__doc__, epilog=names, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--fresh", action="store_true", help="begin anew")
-    parser.add_argument("--only", metavar="NAME", help="one proof alone")
+    parser.add_argument("--only", metavar="NAME", help="one proof alone, by its name below")
+    parser.add_argument("--list", action="store_true", help="the names and counts, and how far each has come")
     options = parser.parse_args()
+    if options.only is not None and options.only not in PROOFS:
+        parser.error(f"there is no proof {options.only!r}; --list names them")
     done: dict[str, int] = {}
     if STATE.exists() and not options.fresh:
         done = json.loads(STATE.read_text())
+    if options.list:
+        for name, (count, _) in PROOFS.items():
+            print(f"{done.get(name, 0):>7} of {count if count is not None else 'as many as it has':<7}  {name}")
+        return 0
     for name, (count, open_proof) in PROOFS.items():
         if options.only in (None, name):
             run(name, count, open_proof, done)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,8 +150,12 @@ def test_a_recording_is_judged_without_a_line(spool: Spool) -> None:
 
 
 def test_a_judge_that_hangs_costs_its_verdict_and_no_more(spool: Spool) -> None:
-    judge = Judge(timeout_s=0.001)
+    judge = Judge(timeout_s=0.2)
     try:
+        judge.warm_up()
+        assert judge.ready
+        assert judge._child is not None
+        judge._child.send_signal(signal.SIGSTOP)
         item = spool.add({"a": b"1"}, urgent=False, seen_at=0.0)
         Assessor(spool, judge).assess(item)
         assert spool.find(item.id).verdict == {"light": "none"}  # type: ignore[union-attr]

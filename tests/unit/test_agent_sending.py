@@ -22,7 +22,7 @@ from teleread.agent.watch import PARTNER_WAIT_S, STILL_S, Watcher
 from teleread.ingest.formats import write_wfdb
 from teleread.pipeline.services import Services
 from teleread.signal.ecg import simulate
-from teleread.storage.catalogue.schema import arrivals
+from teleread.storage.catalogue.schema import arrivals, audit_events
 from teleread.testing.line import BadLine, Faults
 from tests.ui.live import PASSWORD, Web, running
 
@@ -207,6 +207,22 @@ def test_what_is_sent_is_kept_until_it_is_acknowledged(web: Web, spool: Spool, s
     assert (sent.state, len(sent.receipts)) == ("sent", 1)
     assert not spool.path(item, 0).exists()
     assert [one.size_bytes for one in landed(services)] == [len(data)]
+
+
+def test_how_long_it_waited_at_the_clinic_stands_in_the_audit_trail(web: Web, spool: Spool, services: Services) -> None:
+    kinds = {
+        "one": {"a.bin": noise(1000)},
+        "several": write_wfdb(simulate("normal", 1)[0], "rec"),
+        "no sense": {"b": b"1"},
+    }
+    for name, files in kinds.items():
+        item = spool.add(files, urgent=False, seen_at=time.time() - (3 * 3600 if name != "no sense" else 1e9))
+        assert patient_sender(spool, lead(web)).send(item)
+    with services.catalogue.read() as conn:
+        query = select(audit_events.c.detail).where(audit_events.c.action == "land").order_by(audit_events.c.id)
+        waited = [(detail or {}).get("waited_at_clinic_s") for detail in conn.scalars(query)]
+    assert [one is not None and 3 * 3600 <= one < 3 * 3600 + 60 for one in waited] == [True, True, False]
+    assert waited[2] is None
 
 
 def test_files_of_one_recording_arrive_as_one(web: Web, spool: Spool, services: Services) -> None:

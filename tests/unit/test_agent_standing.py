@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from sqlalchemy import select
 
 from teleread.agent import disk, home
 from teleread.agent.crew import Crew
@@ -31,7 +32,7 @@ from teleread.pipeline.services import Services
 from teleread.settings import load_settings
 from teleread.storage import agents
 from teleread.storage.accounts import Account
-from teleread.storage.catalogue.schema import invitations
+from teleread.storage.catalogue.schema import audit_events, invitations
 from teleread.web import certificates
 from tests.conftest import Clock
 from tests.ui.live import Web, running
@@ -382,6 +383,50 @@ def test_every_word_that_the_page_asks_for_is_there() -> None:
         assert {f"line_{one}" for one in ("ok", "down", "refused", "unknown")} <= words[language].keys()
         for code in ("folder_gone", "agent_disk_full", "agent_failed", "agent_shut_out", "sign_in_needed"):
             assert words[language][f"code.{code}"]
+
+
+def failures_noted(services: Services) -> list[int]:
+    with services.catalogue.read() as conn:
+        query = select(audit_events).where(audit_events.c.action == "enrol_agent_failed").order_by(audit_events.c.id)
+        return [row.detail["failures"] for row in conn.execute(query)]
+
+
+def test_codes_that_are_refused_are_counted_in_the_audit_trail_and_not_named(
+    services: Services, tmp_path: Path, clock: Clock
+) -> None:
+    authority = certificates.agents_authority(tmp_path / "tls", services.clock())
+    with running(services, agents_authority=authority) as web:
+        url, code = f"{web.address}/api/agents/enrol", invited(services)
+
+        def tried(text: str) -> int:
+            return httpx.post(url, json={"code": text}, trust_env=False).status_code
+
+        assert tried("0000-0000-0000-0000") == 403
+        assert failures_noted(services) == [1], "the first at once"
+        for _ in range(4):
+            assert tried("1111-1111-1111-1111") == 403
+        assert failures_noted(services) == [1], "a flood of them does not fill the trail"
+        clock.now += timedelta(minutes=2)
+        assert tried("2222-2222-2222-2222") == 403
+        assert failures_noted(services) == [1, 5]
+        assert tried(code) == 201
+        assert tried(code) == 403
+    assert failures_noted(services) == [1, 5, 1], "the rest at the end"
+    with services.catalogue.read() as conn:
+        text = str(list(conn.execute(select(audit_events))))
+    assert "1111" not in text
+    assert code not in text
+
+
+def test_codes_beyond_the_limit_count_as_well(services: Services, tmp_path: Path, clock: Clock) -> None:
+    authority = certificates.agents_authority(tmp_path / "tls", services.clock())
+    with running(services, agents_authority=authority) as web:
+        url = f"{web.address}/api/agents/enrol"
+        statuses = [
+            httpx.post(url, json={"code": "0000-0000-0000-0000"}, trust_env=False).status_code for _ in range(35)
+        ]
+    assert statuses.count(403) + statuses.count(429) == 35
+    assert sum(failures_noted(services)) == 35
 
 
 def test_invitations_that_nobody_used_are_forgotten(services: Services, clock: Clock) -> None:

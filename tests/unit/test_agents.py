@@ -32,11 +32,13 @@ def invited(services: Services, site: str = SITE) -> str:
 
 
 @contextmanager
-def secure(services: Services, folder: Path) -> Iterator[tuple[int, certificates.Identity]]:
-    """The application over TLS as ``teleread serve`` runs it."""
+def secure(services: Services, folder: Path, *, renew: bool = True) -> Iterator[tuple[int, certificates.Identity]]:
+    """The application over TLS as ``teleread serve`` runs it where agents and persons share a port."""
     now = services.clock()
-    own, authority = certificates.own_identity(folder, "0.0.0.0", now), certificates.agents_authority(folder, now)
+    own = certificates.own_identity(folder, "0.0.0.0", now, renew=renew)
+    authority = certificates.agents_authority(folder, now)
     app = create_app(services, sweep_every=None, agents_authority=authority)
+    app.state.agents_trust = certificates.AgentsTrust(own.authority)
     options = serving.tls_options(own, authority)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="none", **options)
     config.load()

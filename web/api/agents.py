@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -11,14 +13,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from teleread.errors import AccessDenied, Conflict, InputRejected
+from teleread.errors import AccessDenied, Conflict, InputRejected, StorageError
+from teleread.pipeline.services import Services
 from teleread.storage import agents
 from teleread.storage.accounts import Account
-from teleread.web.certificates import Identity, issue
+from teleread.web.certificates import AgentsTrust, Identity, issue
 from teleread.web.errors import NotFound
-from teleread.web.limits import RateLimiter, small_body
+from teleread.web.limits import RateLimiter, Tally, small_body
 from teleread.web.security import CERTIFICATE, Seat, allow, is_on_this_machine, public
 
+log = logging.getLogger(__name__)
 router = APIRouter()
 
 
@@ -35,6 +39,7 @@ async def enrol(request: Request, seat: Annotated[Seat, public(audit="enrol_agen
         raise NotFound()
     host = request.client.host if request.client else ""
     if not limiter.admit(host, seat.services.clock()):
+        await run_in_threadpool(_note_failure, request, seat)
         raise AccessDenied("too_many_attempts", "Too many codes were tried; wait a minute.")
     try:
         said = json.loads(await small_body(request))
@@ -44,7 +49,19 @@ async def enrol(request: Request, seat: Annotated[Seat, public(audit="enrol_agen
     if not isinstance(code, str) or len(code) > 64:
         raise InputRejected("request_invalid", "The request cannot be understood.")
     local = is_on_this_machine(request) and request.url.scheme == "http"
-    return JSONResponse(await run_in_threadpool(_enrol, seat, authority, code, local), 201)
+    trust: AgentsTrust = request.app.state.agents_trust
+    try:
+        said = await run_in_threadpool(_enrol, seat, authority, code, local)
+    except AccessDenied:
+        await run_in_threadpool(_note_failure, request, seat)
+        raise
+    return JSONResponse({**said, "trusted": trust.authority, **_ports(request)}, 201)
+
+
+@router.get("/api/agents/place")
+def place(request: Request, seat: Annotated[Seat, public(audit=None)]) -> JSONResponse:
+    """``{agent_port, web_port}``: for an agent that enrolled where nobody asks for its certificate any more."""
+    return JSONResponse(_ports(request))
 
 
 @router.get("/api/agents/me")
@@ -63,6 +80,7 @@ def me(request: Request, seat: Annotated[Seat, allow("uploader", audit=None)]) -
             "telephone": services.alliance.telephone,
             "expires_at": agent.expires_at.isoformat(),
             "renew": agent.expires_at - now < agents.RENEWED_BEFORE,
+            **_ports(request),
         }
     )
 
@@ -85,6 +103,33 @@ def renew(request: Request, seat: Annotated[Seat, allow("uploader", audit="renew
     return JSONResponse(
         {"certificate": issued.certificate_pem, "key": issued.key_pem, "expires_at": issued.expires_at.isoformat()}
     )
+
+
+def note_the_rest(failures: Tally, services: Services) -> None:
+    """Write down what was counted and not yet written; at the end of the service."""
+    now = services.clock()
+    _note(services, failures.rest(now), now)
+
+
+def _note_failure(request: Request, seat: Seat) -> None:
+    failures: Tally = request.app.state.enrol_failures
+    now = seat.services.clock()
+    _note(seat.services, failures.add(now), now)
+
+
+def _note(services: Services, failures: int, now: datetime) -> None:
+    if failures == 0:
+        return
+    try:
+        with services.catalogue.write() as conn:
+            agents.refused(conn, failures, now)
+    except StorageError as error:
+        log.error("%d codes that were refused are not noted: %s", failures, error.code)
+
+
+def _ports(request: Request) -> dict[str, int | None]:
+    trust: AgentsTrust = request.app.state.agents_trust
+    return {"agent_port": trust.agent_port, "web_port": trust.web_port}
 
 
 def _agent(seat: Seat) -> Account:

@@ -1,10 +1,11 @@
 """Uploads that survive their line: tus 1.0.0 (https://tus.io/protocols/resumable-upload) with the extensions creation,
 creation-with-upload, expiration, termination and checksum.
 
-``Upload-Metadata`` may hold ``filename``, ``sha256`` (hexadecimal, of the whole file), ``urgent`` (``1``), and
-``group`` with ``group_size`` for a recording of several files. What arrives stays, also of a request that broke off:
-the next one goes on behind it. The answer to the last byte names the receipts (``Teleread-Receipts``): they are the
-acknowledgement, nothing before is.
+``Upload-Metadata`` may hold ``filename``, ``sha256`` (hexadecimal, of the whole file), ``urgent`` (``1``), ``waited_s``
+(how long it has waited at the clinic), and ``group`` with ``group_size`` for a recording of several files.
+
+What arrives stays, also of a request that broke off: the next one goes on behind it. The answer to the last byte names
+the receipts (``Teleread-Receipts``): they are the acknowledgement, nothing before is.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ _GIVE_WAY_S = 5.0
 _NUMBER = re.compile(r"\d{1,18}\Z", re.ASCII)
 _GROUP = re.compile(r"[0-9A-Za-z-]{8,64}\Z")
 _MAX_GROUP = 8
+_LONGEST_WAIT_S = 400 * 86_400
 _HEADERS = {"Tus-Resumable": VERSION, "Cache-Control": "no-store"}
 
 
@@ -76,6 +78,7 @@ class _Announced:
     urgent: bool
     group: str | None
     group_size: int
+    waited_s: int | None = None
 
 
 @router.options("/api/tus")
@@ -149,9 +152,10 @@ def make_urgent(
     """What is on its way is urgent after all."""
     spool = _spool(request)
     upload = _own(spool, seat, identifier)
-    # also while its last bytes are being landed: either that sees the mark, or we see the receipts
-    if upload.settled or spool.raise_priority(upload, "urgent").settled:
+    if upload.settled:
         raise Conflict("upload_offset", "The upload is whole already: send it again as urgent.")
+    if spool.raise_priority(upload, "urgent").settled:
+        raise Conflict("upload_offset", "The upload has become whole: send it again as urgent.")
     return JSONResponse({"priority": "urgent"})
 
 
@@ -172,6 +176,7 @@ def _begin(spool: Spool, seat: Seat, length: int, announced: _Announced) -> Uplo
         group=announced.group,
         group_size=announced.group_size,
         created_at=services.clock(),
+        waited_s=announced.waited_s,
     )
     if announced.sha256 is not None:
         name = announced.name if announced.group else ""
@@ -181,7 +186,9 @@ def _begin(spool: Spool, seat: Seat, length: int, announced: _Announced) -> Uplo
         found = spool.find(site_id, upload.id)
         if found is not None and not found.settled and _higher(priority, found.priority):
             found = spool.raise_priority(found, priority)
-        if found is not None and (not found.settled or _still_held(seat, found, priority)):
+        if found is not None and not found.settled:
+            return found
+        if found is not None and _still_held(seat, found, priority):
             return found
         if found is not None:
             spool.remove(found)
@@ -362,7 +369,14 @@ def _announced(request: Request) -> _Announced:
         raise InputRejected("upload_invalid", "The group of the upload cannot be read.")
     name = sending.plain_name(said.get("filename", ""))
     sha256 = said.get("sha256", "").lower() or None
-    return _Announced(name, sha256, said.get("urgent") == "1", group, size)
+    return _Announced(name, sha256, said.get("urgent") == "1", group, size, _waited(said.get("waited_s")))
+
+
+def _waited(text: str | None) -> int | None:
+    """Seconds that it waited at the clinic; a clock that was set there says nonsense, which refuses nothing."""
+    if text is None or not _NUMBER.match(text) or int(text) > _LONGEST_WAIT_S:
+        return None
+    return int(text)
 
 
 def _checksum(request: Request) -> tuple[str, bytes] | None:
