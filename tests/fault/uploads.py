@@ -143,9 +143,7 @@ def _break(twin: str) -> None:
         def promise(services: Services, spool: Spool, upload: Upload) -> Upload:
             if upload.settled or not spool.is_whole(upload):
                 return upload
-            settled = spool.settle(upload, receipts=(f"PROMISED-{upload.id[:8]}",))
-            spool.let_go(settled)
-            return settled
+            return spool.settle(upload, receipts=(f"PROMISED-{upload.id[:8]}",))
 
         globals()["finish"] = promise
     elif twin == "another hash for each try":
