@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import httpx
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from teleread.pipeline.services import Services
 from teleread.reading import claims, signing
@@ -14,6 +14,7 @@ from teleread.reading.claims import Reach
 from teleread.reading.reports import Report, reports_of
 from teleread.reading.signing import Act, Author, Said
 from teleread.storage import signing_keys
+from teleread.storage.catalogue.schema import work_items
 from teleread.storage.signing_keys import Pen
 
 PIN = "271828"
@@ -22,6 +23,12 @@ PIN = "271828"
 def pen_of(who: str) -> Pen:
     """A reader's opened key that is stored nowhere: its signatures are real, and nobody can look its key up."""
     return signing_keys.new_pen(who)
+
+
+def _reach(conn: Connection, case_id: str, who: str) -> Reach:
+    """A reader of whichever pool the case has come to."""
+    pools = select(work_items.c.pool).where(work_items.c.case_id == case_id, work_items.c.pool.is_not(None))
+    return Reach(who, tuple(conn.scalars(pools.distinct())))
 
 
 def sign_report(
@@ -45,7 +52,7 @@ def sign_report(
     author = Author(signed_by, more.pop("name", signed_by), more.pop("role", "reader"), more.pop("language", "en"))
     claim = None
     if act.get("kind", "final") in {"preliminary", "final"}:
-        held = claims.claim_case(conn, case_id, Reach(signed_by, ()), at)
+        held = claims.claim_case(conn, case_id, _reach(conn, case_id, signed_by), at)
         claim = (held.item_id, held.fence)
     versions = reports_of(conn, case_id)
     act.setdefault("replaces", versions[-1].id if versions else None)
@@ -70,7 +77,7 @@ def give_pin(services: Services, who: str = "reader", pin: str = PIN) -> str:
 def claim(services: Services, case_id: str, who: str = "reader") -> claims.Claim:
     """Claim a case for a reader."""
     with services.catalogue.write() as conn:
-        return claims.claim_case(conn, case_id, Reach(who, ()), services.clock())
+        return claims.claim_case(conn, case_id, _reach(conn, case_id, who), services.clock())
 
 
 def post_report(
