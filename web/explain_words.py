@@ -62,6 +62,7 @@ KINDS = {
     "reading": N_("first reading"),
     "second_reading": N_("second reading"),
     "second_opinion": N_("second opinion"),
+    "consultation": N_("consultation"),
     "review": N_("review"),
 }
 
