@@ -57,6 +57,7 @@ STEPS = {
     "late": N_("80 % of its limit: told to the pool's lead"),
     "unsigned": N_("urgent, claimed and not signed"),
     "no_reader": N_("its pool has hours to come without a reader"),
+    "alliance_invalid": N_("the alliance file was changed and is wrong: the rules before it hold on"),
 }
 
 KINDS = {
