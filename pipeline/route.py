@@ -25,7 +25,8 @@ from teleread.storage.catalogue.schema import clinic_forms, item_events, studies
 log = logging.getLogger(__name__)
 
 _PAGE = 256
-_ROUND_S = 2.0
+_ROUND_S = 1.0
+_AT_LEISURE = frozenset({"second_reading", "review"})  # no clinic waits for them: their limit is their own
 AGAIN_AFTER = timedelta(seconds=30)  # another process may have gone by the rules before for some seconds
 EVERY = timedelta(hours=1)
 
@@ -81,12 +82,17 @@ def reroute(conn: Connection, room: ReadingRoom, item: Row[Any], at: datetime) -
 def _changes(conn: Connection, item: Row[Any], routed: Routed) -> dict[str, Any]:
     if item.pool is None:
         # what another version of the code wrote stands on top of the list until now
-        first = {"pool": routed.pool, "order_at": routed.order_at}
+        first: dict[str, Any] = {"pool": routed.pool}
+        if item.kind in _AT_LEISURE:
+            return first
+        first["order_at"] = routed.order_at
         first["band"] = queue.band_of(cast(Priority, item.priority))
         return first | {"due_at": routed.due_at if item.due_at is None else min(item.due_at, routed.due_at)}
     found: dict[str, Any] = {}
     if routed.pool != item.pool:
         found["pool"] = routed.pool
+    if item.kind in _AT_LEISURE:
+        return found
     if routed.order_at < item.order_at:
         found["order_at"] = routed.order_at
     if item.due_at is None or routed.due_at < item.due_at:

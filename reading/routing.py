@@ -20,7 +20,7 @@ class RoutingFacts:
     Args:
         analysed: False as long as nobody could read it; then it may be an ECG, whatever its modality says.
         question: a code of what the clinic asks, such as ``chest_pain``.
-        kind: of the work item: reading, second_reading, second_opinion, review.
+        kind: of the work item: reading, second_reading, second_opinion, consultation, review.
         arrived_at: when its first bytes were stored; limits count from here.
     """
 
@@ -138,7 +138,7 @@ def steps_of(detail: Mapping[str, Any]) -> tuple[Step, ...]:
 
 
 def _pool(room: ReadingRoom, facts: RoutingFacts, at: datetime) -> tuple[str, list[Step]]:
-    lead = rules.lead_site(room, _modality(facts), at) or ""
+    lead = rules.lead_site(room, _modality(facts), at, facts.kind) or ""
     steps: list[Step] = []
     for one in rules.routes(room, at):
         checks = tuple(_checks(one, facts, lead))
