@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Row, insert, select
 from teleread import __version__
 from teleread.errors import AccessDenied, Conflict, InputRejected
 from teleread.reading import claims, criticals_hook, documents, drafts, flag_verdicts, reports
+from teleread.reading.claims import Claim
 from teleread.reading.documents import Kind, Measurement
 from teleread.reading.flag_verdicts import Raised
 from teleread.reading.queue import latest_item
@@ -86,17 +87,26 @@ class Act:
     channel: str = "web"
 
 
-def held(conn: Connection, case_id: str, who: str, at: datetime) -> tuple[str, int] | None:
-    """Work item and token of the claim that somebody has on a case now."""
+def held(conn: Connection, case_id: str, who: str, at: datetime) -> Claim | None:
+    """The claim that somebody has on a case now."""
     row = conn.execute(
-        select(work_items.c.id, work_items.c.fence).where(
+        select(work_items.c.id, work_items.c.fence, work_items.c.lease_until).where(
             work_items.c.case_id == case_id,
             work_items.c.state == "IN PROGRESS",
             work_items.c.claimed_by == who,
             work_items.c.lease_until > at,
         )
     ).one_or_none()
-    return None if row is None else (row.id, row.fence)
+    return None if row is None else Claim(row.id, case_id, row.fence, row.lease_until)
+
+
+def reader_of(conn: Connection, case_id: str, at: datetime) -> str | None:
+    """Who has a case now."""
+    return conn.scalar(
+        select(work_items.c.claimed_by).where(
+            work_items.c.case_id == case_id, work_items.c.state == "IN PROGRESS", work_items.c.lease_until > at
+        )
+    )
 
 
 def sign_report(
@@ -356,9 +366,3 @@ def _wait_again(conn: Connection, case_id: str, who: str, at: datetime) -> None:
             detail={"after": "report_withdrawn"},
         )
     )
-
-
-def critical_statements(codes: Sequence[str], day: date, words: Lexicon | None = None) -> tuple[str, ...]:
-    """Those of these statements that are critical values on a day."""
-    critical = (words or lexicon()).critical_on(day)
-    return tuple(code for code in codes if code in critical)

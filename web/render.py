@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse
 
 from teleread.alliance import Alliance
 from teleread.reading.worklist import WorkItem
-from teleread.web import electrodes, findings, readings, texts
+from teleread.web import case_report, electrodes, findings, readings, texts
 from teleread.web import format as formats
 from teleread.web.i18n import HTML_LANG, LANGUAGES, load_translations
 from teleread.web.security import SAFE_METHODS, Seat
@@ -46,6 +46,9 @@ _TABLES = {
     "pressure": texts.PRESSURE,
     "drug": texts.DRUGS,
     "consent": texts.CONSENT,
+    "report_kind": case_report.KINDS,
+    "flag_reason": case_report.FLAG_REASONS,
+    "why_not_normal": case_report.WHY_NOT_NORMAL,
 }
 
 HOMES = {

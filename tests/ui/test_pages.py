@@ -16,6 +16,7 @@ from teleread.pipeline.sweep import sweep_web
 from teleread.reading.worklist import list_items
 from teleread.signal.ecg import simulate
 from tests.conftest import Clock
+from tests.signing import post_report
 from tests.ui.chromium import Watched, check, watched
 from tests.ui.live import BROKEN_DICOM, Web, named_ecg, upload, wfdb
 
@@ -222,7 +223,7 @@ def test_the_receipt_follows_the_report(english: Watched, clock: Clock) -> None:
         expect(page.locator(".state-now")).to_have_text("in the queue, position 1")
         with english.web.services.catalogue.read() as conn:
             (item,) = list_items(conn)
-        reader.post(f"/cases/{item.case_id}/report", data={"text": "Sinus rhythm."})
+        post_report(reader, f"/cases/{item.case_id}", {"text": "Sinus rhythm."})
         expect(page.locator(".state-now")).to_have_text("read", timeout=25_000)
 
         clock.advance(5)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, func, insert, MetaData, select, text, update
+from sqlalchemy import Connection, MetaData, func, insert, select, text, update
 
 from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.pipeline import certificates, deletion

@@ -1,8 +1,6 @@
 // Every case page: back to the list by Escape; nothing of one case survives into the next.
 
 const shown = /** @type {HTMLElement} */ (document.getElementById("case"));
-const report = /** @type {HTMLTextAreaElement | null} */ (document.getElementById("text"));
-let signing = false;
 
 sessionStorage.setItem("last-case", shown.dataset.case ?? "");
 
@@ -14,13 +12,4 @@ document.addEventListener("keydown", (event) => {
 // a page out of the browser's memory is never shown again as it was
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
-});
-
-report?.form?.addEventListener("submit", () => {
-  signing = true;
-});
-addEventListener("beforeunload", (event) => {
-  if (signing || !report?.value.trim()) return;
-  event.preventDefault();
-  event.returnValue = ""; // Chrome before 119 asks only so
 });
