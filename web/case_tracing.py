@@ -89,7 +89,8 @@ def doubtful(analysis: Mapping[str, Any], _: Callable[[str], str]) -> dict[str, 
     for one in analysis["quality"]["findings"]:
         if one["lead"] is None or one["fault"] in _WHOLE:
             continue
-        reason = _(findings.FAULTS[one["fault"]]) if one["fault"] in findings.FAULTS else one["fault"]
+        words = findings.FAULTS.get(one["fault"])
+        reason = one["fault"] if words is None else _(words)
         # one bad limb electrode spoils every limb lead, though its finding names but one
         for lead in STANDARD_LEADS[:6] if one.get("electrode") else (one["lead"],):
             found.setdefault(lead, reason)
