@@ -187,7 +187,7 @@ export class BeatView {
       }
     });
     context.stroke();
-    this.canvas.dataset.drawn = "1";
+    this.canvas.dataset.beats = String(beat.beats);
   }
 }
 

@@ -170,8 +170,30 @@ function trace(context, mm, cell, recording, drawing, doubt) {
     context.stroke();
   }
   const why = [doubt, !any ? drawing.noSignal : off ? drawing.offScale : ""].filter(Boolean).join(", ");
-  label(context, why ? `${cell.label} – ${why}` : cell.label, left + 1 * mm, base - 7.6 * mm);
+  const room = (cell.to - cell.from) * drawing.speed * mm;
+  name(context, cell.label, why, left + 1 * mm, base - 7.6 * mm, room - 2 * mm);
   return off;
+}
+
+/**
+ * A lead's name, and behind it what is wrong with it, no farther than the next lead; the table has all of it.
+ * @param {CanvasRenderingContext2D} context
+ * @param {string} text
+ * @param {string} why
+ * @param {number} x
+ * @param {number} y
+ * @param {number} room
+ */
+function name(context, text, why, x, y, room) {
+  label(context, text, x, y);
+  if (!why) return;
+  const behind = context.measureText(`${text} `).width;
+  const usual = context.font;
+  context.font = usual.replace(/^600 ([\d.]+)px/, (_, size) => `400 ${0.8 * Number(size)}px`);
+  let shown = why;
+  while (shown.length > 1 && behind + context.measureText(`${shown}…`).width > room) shown = shown.slice(0, -1);
+  label(context, shown === why ? why : `${shown.trimEnd()}…`, x + behind, y);
+  context.font = usual;
 }
 
 /**
