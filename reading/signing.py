@@ -8,7 +8,7 @@ After a withdrawal the case waits for a reader again: nothing that came to be re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,6 @@ from teleread.errors import AccessDenied, Conflict, InputRejected
 from teleread.reading import claims, criticals_hook, documents, drafts, flag_verdicts, reports
 from teleread.reading.claims import Claim
 from teleread.reading.documents import Kind, Measurement
-from teleread.reading.flag_verdicts import Raised
 from teleread.reading.queue import latest_item
 from teleread.reading.report_text import render
 from teleread.reading.reports import NEEDS_CLAIM, NEEDS_REASON, TEXT_LIMIT, Report
@@ -118,14 +117,14 @@ def sign_report(
     pen: Pen,
     *,
     at: datetime,
-    flags: Sequence[Raised] = (),
+    flags: Sequence[Mapping[str, Any]] = (),
     words: Lexicon | None = None,
 ) -> Report:
     """Sign one version of a case's report; it waits then to be given back to its site.
 
     Args:
         pen: the signer's opened key.
-        flags: what the program flagged and the signer's page shows.
+        flags: of the stored analysis, those that the signer's page shows.
 
     Raises:
         InputRejected: ``report_empty``, ``report_too_long``, ``report_reason_missing``, ``statement_unknown``,
@@ -206,15 +205,20 @@ def _settle_flags(
     conn: Connection,
     case_id: str,
     said: Said,
-    flags: Sequence[Raised],
+    flags: Sequence[Mapping[str, Any]],
     words: Lexicon,
     author: Author,
     at: datetime,
 ) -> None:
-    known = flag_verdicts.verdicts_of(conn, case_id)
-    if flag_verdicts.unanswered(flags, known, said.statements, words):
+    verdicts = flag_verdicts.of_case(conn, case_id)
+    known = flag_verdicts.by_code(flags, verdicts)
+    open_codes = flag_verdicts.unrejected(flags, verdicts)
+    if any(not words.answers(code, said.statements) for code in open_codes):
         raise InputRejected("flags_unanswered", "A flag is neither rejected nor answered by a statement.")
-    flag_verdicts.confirm_answered(conn, case_id, flags, known, said.statements, words, author.account, at)
+    for code in open_codes:
+        if known[code] is None:
+            about = [flag for flag in flags if flag["code"] == code]
+            flag_verdicts.say(conn, case_id, about, verdict="confirmed", reason=None, who=author.account, at=at)
 
 
 def _document(
@@ -227,12 +231,12 @@ def _document(
     pen: Pen,
     version: int,
     replaced: Report | None,
-    flags: Sequence[Raised],
+    flags: Sequence[Mapping[str, Any]],
     words: Lexicon,
     at: datetime,
 ) -> dict[str, Any]:
     critical = words.critical_on(at.date())
-    verdicts = flag_verdicts.verdicts_of(conn, item.case_id)
+    verdicts = flag_verdicts.of_case(conn, item.case_id)
     return {
         "format": documents.FORMAT,
         "format_version": documents.FORMAT_VERSION,
@@ -300,13 +304,14 @@ def _statement(one: Statement, critical: frozenset[str]) -> dict[str, Any]:
     }
 
 
-def _flag(one: Raised, verdicts: dict[str, flag_verdicts.Verdict]) -> dict[str, Any]:
-    """What the program flagged and what the signer says of it."""
-    found = [verdicts.get(flag_verdicts.key(rule, lead)) for rule, _version, lead in one.rules]
-    said = next((verdict for verdict in found if verdict is not None), None)
+def _flag(one: Mapping[str, Any], verdicts: Mapping[str, flag_verdicts.Verdict]) -> dict[str, Any]:
+    """What a rule of the program flagged and what the signer says of it."""
+    said = verdicts.get(flag_verdicts.flag_key(one))
     return {
-        "code": one.code,
-        "rules": [{"rule": rule, "rule_version": version, "lead": lead} for rule, version, lead in one.rules],
+        "code": one["code"],
+        "rule": one["rule_id"],
+        "rule_version": str(one["version"]),
+        "lead": one["lead"] or "",
         "verdict": "" if said is None else said.verdict,
         "reason": "" if said is None or said.reason is None else said.reason,
     }

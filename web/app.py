@@ -16,8 +16,9 @@ from starlette.staticfiles import StaticFiles
 from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
+from teleread.reading.tracing import Tracings
 from teleread.web import certificates, errors
-from teleread.web.api import agents, forms, frames, health, recordings, tus, upload
+from teleread.web.api import agents, flags, forms, frames, health, recordings, tracing, tus, upload
 from teleread.web.api import reports as reports_api
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
@@ -81,6 +82,7 @@ def create_app(
     # one parser at the least is never busy with frames: an upload does not wait for somebody's leafing
     app.state.frame_slots = asyncio.Semaphore(FRAMES_AT_ONCE)
     app.state.looks = Lately(AUDIT_EVERY)
+    app.state.tracings = Tracings(services.store)
     app.state.upload_limit_bytes = upload_limit_bytes
     app.state.lane = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload")
     app.state.spool = None if services.spool_folder is None else Spool(services.spool_folder)
@@ -98,6 +100,8 @@ def create_app(
         identity,
         worklist_api,
         recordings,
+        tracing,
+        flags,
         frames,
         upload,
         forms,

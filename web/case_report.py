@@ -14,11 +14,11 @@ from teleread.reading import drafts, flag_verdicts, reports, signing
 from teleread.reading.claims import Claim
 from teleread.reading.documents import Kind, Measurement, fixed
 from teleread.reading.drafts import Draft
-from teleread.reading.flag_verdicts import Raised, Verdict
 from teleread.reading.reports import LIFE, Report, Stage
-from teleread.reading.statements import Macro, Statement, lexicon
+from teleread.reading.statements import Statement, lexicon
 from teleread.storage import signing_keys
 from teleread.storage.catalogue.schema import accounts
+from teleread.web import case_tracing
 from teleread.web.i18n import N_
 from teleread.web.security import Seat
 
@@ -34,27 +34,11 @@ KINDS = {
     "withdrawn": N_("Withdrawn"),
 }
 
-FLAG_REASONS = {
-    "artifact": N_("artefact"),
-    "not_there": N_("not there"),
-    "old": N_("known and old"),
-    "normal_variant": N_("normal variant"),
-    "other": N_("another reason"),
-}
-
 WHY_NOT_NORMAL = {
     "flags": N_("A flag of the program is neither rejected nor answered."),
     "urgent": N_("The case is urgent: read it statement by statement."),
     "not_analysed": N_("The recording was not analysed."),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class FlagState:
-    """One flag and what a reader has said of it."""
-
-    code: str
-    state: str  # open | rejected | confirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +51,6 @@ class ReportView:
         kinds: which versions the viewer may sign now.
         open_until: until when the viewer signs without a PIN.
         suggested: statements that the program suggests; they confirm nothing.
-        not_normal: why the normal that two keys make is refused just now.
     """
 
     claim: Claim | None
@@ -83,9 +66,6 @@ class ReportView:
     open_until: datetime | None
     signer: str
     suggested: tuple[Statement, ...]
-    flags: tuple[FlagState, ...]
-    not_normal: tuple[str, ...]
-    macros: tuple[Macro, ...]
     lexicon_version: str
 
     @property
@@ -114,14 +94,9 @@ def read(
     holding, addenda = reports.in_force(versions)
     stage = reports.stage_of(versions)
     flags = raised(analysis, rules)
-    known = flag_verdicts.verdicts_of(conn, case_id)
+    open_flags = flag_verdicts.unrejected(flags, flag_verdicts.of_case(conn, case_id))
     rhythms = [] if analysis is None else [one["code"] for one in analysis.get("rhythm", ())]
     rhythms += [] if analysis is None else [one["code"] for one in analysis.get("rhythm_findings", ())]
-    open_flags = [one.code for one in flags if not flag_verdicts.rejected(one, known)]
-    states = tuple(FlagState(one.code, _state(one, known)) for one in flags)
-    not_normal = [] if analysis is not None else ["not_analysed"]
-    not_normal += ["flags"] if open_flags else []
-    not_normal += ["urgent"] if item.priority == "urgent" else []
     return ReportView(
         claim=claim,
         reader=_other_reader(conn, case_id, seat.name, now),
@@ -136,21 +111,15 @@ def read(
         open_until=None if token is None else signing_keys.open_until(conn, token, now),
         signer=display_name(conn, seat.name),
         suggested=tuple(words.statements[code] for code in words.suggested(open_flags, rhythms)),
-        flags=states,
-        not_normal=tuple(not_normal),
-        macros=words.macros,
         lexicon_version=words.version,
     )
 
 
-def raised(analysis: Mapping[str, Any] | None, rules: EcgRules) -> tuple[Raised, ...]:
-    """What the program flagged and a page may show: each thing once, with each of its rules."""
-    found: dict[str, list[tuple[str, str, str]]] = {}
-    for flag in () if analysis is None else analysis["flags"]:
-        if rules.takes(flag.get("kind", "")):
-            lead = "" if flag["lead"] in (None, "global") else flag["lead"]
-            found.setdefault(flag["code"], []).append((flag["rule_id"], flag["version"], lead))
-    return tuple(Raised(code, tuple(dict.fromkeys(said))) for code, said in found.items())
+def raised(analysis: Mapping[str, Any] | None, rules: EcgRules) -> tuple[Mapping[str, Any], ...]:
+    """The flags of a stored analysis that a page may show."""
+    if analysis is None:
+        return ()
+    return tuple(flag for flag in analysis["flags"] if "code" in flag and rules.takes(flag.get("kind", "")))
 
 
 def measured(analysis: Mapping[str, Any] | None, rules: EcgRules) -> tuple[Measurement, ...]:
@@ -165,16 +134,19 @@ def measured(analysis: Mapping[str, Any] | None, rules: EcgRules) -> tuple[Measu
     )
 
 
+def qtc_by_formula(analysis: Mapping[str, Any] | None, rules: EcgRules) -> tuple[Measurement, ...]:
+    """The program's QTc by each formula that a page may show it by."""
+    known = analysis["measurements"] if analysis is not None and rules.measurement else {}
+    return tuple(
+        Measurement("qtc_ms", fixed(known[f"qtc_{code}_ms"]["value"], 0), "ms", "program", name)
+        for code, name in case_tracing.FORMULAS.items()
+        if f"qtc_{code}_ms" in known
+    )
+
+
 def display_name(conn: Connection, account: str) -> str:
     """An account as a clinic reads it."""
     return conn.scalar(select(accounts.c.display_name).where(accounts.c.name == account)) or account
-
-
-def _state(one: Raised, known: Mapping[str, Verdict]) -> str:
-    if flag_verdicts.rejected(one, known):
-        return "rejected"
-    said = [known.get(flag_verdicts.key(rule, lead)) for rule, _version, lead in one.rules]
-    return "confirmed" if any(verdict and verdict.verdict == "confirmed" for verdict in said) else "open"
 
 
 def _other_reader(conn: Connection, case_id: str, who: str, now: datetime) -> str | None:

@@ -123,7 +123,7 @@ _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_INVALID, ("request_invalid", "method_not_allowed", "request_too_large")),
     (_INVALID, ("upload_invalid", "upload_checksum_unknown", "upload_media_type", "upload_too_long", "tus_version")),
     (_AGAIN, ("upload_offset", "upload_locked", "upload_checksum", "upload_hash_mismatch")),
-    (_INVALID, ("bad_window", "window_needs_ct", "bad_size", "name_missing")),
+    (_INVALID, ("bad_window", "flag_verdict_unknown", "window_needs_ct", "bad_size", "name_missing")),
     (_FOLDER_MISSING, ("folder_missing",)),
     (_FOLDER_DENIED, ("folder_denied", "file_denied")),
     (_FOLDER, ("folder_unreadable", "folder_unwritable", "file_unreadable")),
@@ -135,7 +135,7 @@ _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_CLAIM, ("claim_lost", "claim_needed")),
     (_DOCUMENT, ("document_unreadable", "document_not_canonical", "bundle_unreadable", "signature_algorithm_unknown")),
     (_CORRUPT, ("signing_key_corrupt",)),
-    (_INVALID, ("draft_invalid", "statement_unknown", "flag_reason_unknown")),
+    (_INVALID, ("draft_invalid", "statement_unknown")),
 )
 
 _SINGLE: dict[str, Problem] = {

@@ -47,7 +47,6 @@ _TABLES = {
     "drug": texts.DRUGS,
     "consent": texts.CONSENT,
     "report_kind": case_report.KINDS,
-    "flag_reason": case_report.FLAG_REASONS,
     "why_not_normal": case_report.WHY_NOT_NORMAL,
 }
 

@@ -14,22 +14,22 @@ from starlette.requests import Request
 from teleread.errors import AccessDenied, Conflict, InputRejected, TelereadError
 from teleread.pipeline.give_back import give_back
 from teleread.reading import drafts, signing, worklist
-from teleread.reading.documents import Kind, Measurement
+from teleread.reading.documents import Kind, Measurement, fixed
 from teleread.reading.reports import KINDS, Report, reports_of
 from teleread.reading.signing import Act, Author, Said
 from teleread.storage import signing_keys
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.signing_keys import Pen
 from teleread.web import case_report, queries
+from teleread.web.case_tracing import FORMULAS
 from teleread.web.errors import NotFound
 from teleread.web.security import Seat, token_of
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}(\.[A-Za-z0-9]{1,8})?")
-_VALUE = re.compile(r"-?\d{1,6}(\.\d{1,3})?")
-_UNITS = frozenset({"", "ms", "bpm", "deg", "mV", "mm"})
-_FORMULA = re.compile(r"[A-Za-z ]{0,32}")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_UNITS = frozenset({"ms", "bpm", "deg"})
+_LARGEST = 100_000.0
 _LANGUAGES = ("zh", "en")
 
 
@@ -87,7 +87,8 @@ def sign(request: Request, seat: Seat, case_id: str, wanted: Asked) -> Report:
     analysis = _analysis(seat, case_id)
     pen = _pen(request, seat, wanted.pin)
     rules = services.alliance.ecg_rules(now.date())
-    said = _with_measurements(wanted, case_report.measured(analysis, rules))
+    program = case_report.measured(analysis, rules)
+    said = _with_measurements(wanted, program, {*program, *case_report.qtc_by_formula(analysis, rules)})
     with services.catalogue.write() as conn:
         site_id = _site(conn, case_id)
         connection = services.alliance.connection(site_id, now.date())
@@ -189,34 +190,36 @@ def _give_back(seat: Seat, report_id: str) -> None:
         log.warning("report %s waits to be given back: %s", report_id, error.code)
 
 
-def _with_measurements(wanted: Asked, program: tuple[Measurement, ...]) -> Said:
+def _with_measurements(wanted: Asked, program: tuple[Measurement, ...], known: set[Measurement]) -> Said:
     said = wanted.said
     if wanted.measurements is None:
         found = program
     else:
-        known = set(program)
+        shown = [one for one in wanted.measurements if one.name in case_report.MEASURED]
         # what the program did not measure so is the reader's, whatever a page says
         found = tuple(
             one if one in known else Measurement(one.name, one.value, one.unit, "reader", one.formula)
-            for one in wanted.measurements
+            for one in sorted(shown, key=lambda one: case_report.MEASURED.index(one.name))
         )
     return Said(said.statements, said.text, said.comparison, said.technical, said.critical, found, said.by_template)
 
 
 def _measurements(text: str) -> tuple[Measurement, ...]:
+    """What the page's ``#measurements`` holds: name → value, unit, by, method."""
     try:
-        found = json.loads(text)
-        return tuple(_measurement(one) for one in found)
+        return tuple(_measurement(name, one) for name, one in json.loads(text).items())
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise InputRejected("request_invalid", "The measurements cannot be understood.") from error
 
 
-def _measurement(one: Mapping[str, str]) -> Measurement:
-    name, value, unit, formula = one["name"], one["value"], one.get("unit", ""), one.get("formula", "")
-    source = one.get("source", "reader")
-    if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value) and unit in _UNITS and _FORMULA.fullmatch(formula)):
+def _measurement(name: str, one: Mapping[str, Any]) -> Measurement:
+    value, unit = float(one["value"]), one["unit"]
+    if not (_NAME.fullmatch(name) and abs(value) < _LARGEST and unit in _UNITS):
         raise ValueError
-    return Measurement(name, value, unit, "program" if source == "program" else "reader", formula)
+    # of the ways in which a value may be got only that of QTc is told by name
+    method = str(one.get("method", ""))
+    formula = method.capitalize() if name.startswith("qtc") and method in FORMULAS else ""
+    return Measurement(name, fixed(value, 0), unit, "program" if one.get("by") == "program" else "reader", formula)
 
 
 def _lines(text: str) -> str:

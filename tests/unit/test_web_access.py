@@ -137,6 +137,7 @@ def test_matrix_of_roles_and_routes(web: Web) -> None:
                 question_id=NOBODYS_ID,
                 identifier=NOBODYS_ID,
                 name="picture.png",
+                flag="asystole",
             )
             if path == "/sign-out" or not allowed:
                 continue

@@ -18,7 +18,7 @@ from teleread.ingest.formats import write_wfdb
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
-from teleread.reading import worklist
+from teleread.reading import claims, worklist
 from teleread.signal.ecg import simulate
 from teleread.storage import agents
 from teleread.storage.catalogue.schema import arrivals, audit_events, studies
@@ -337,6 +337,18 @@ def decide_about_identities(nurse: httpx.Client, reader: httpx.Client, path: str
     assert nurse.post(seen).status_code == 303
 
 
+def reject_a_flag(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
+    sent = upload(nurse, wfdb("inferior_stemi", 6))
+    assert sent.status_code == 201
+    now = web.services.clock()
+    with web.services.catalogue.write() as conn:
+        item = next(one for one in worklist.list_items(conn) if one.receipt == sent.json()["receipt"])
+        claim = claims.claim_case(conn, item.case_id, claims.Reach("reader", ()), now)
+    said = {"verdict": "rejected", "item_id": claim.item_id, "fence": str(claim.fence)}
+    answer = reader.post(f"/api/cases/{item.case_id}/flags/st_elevation_inferior", data=said)
+    assert answer.status_code == 200, answer.text
+
+
 def test_every_declared_audit_event_is_written(
     web: Web, nurse: httpx.Client, reader: httpx.Client, clock: Clock
 ) -> None:
@@ -348,6 +360,7 @@ def test_every_declared_audit_event_is_written(
     reader.get(path)
     reader.get(f"{path}/raw")
     reader.get(f"/api/recordings/{arrival}/wave")
+    reject_a_flag(web, nurse, reader)
     nurse.post(f"/receipts/{receipt}/form", data={"chest_pain": "now"})
     nurse.post(f"/receipts/{receipt}/urgent")
     post_report(reader, path, {"text": "Read.", "critical": "1"})

@@ -12,9 +12,8 @@ from starlette.responses import JSONResponse, Response
 from teleread.errors import Conflict, InputRejected
 from teleread.pipeline.report_files import report_json, report_pdf
 from teleread.pipeline.verdict import Verdict
-from teleread.reading import claims, drafts, flag_verdicts
+from teleread.reading import drafts
 from teleread.reading.statements import lexicon
-from teleread.storage.catalogue.lookups import derived_key
 from teleread.web import case_report, signing
 from teleread.web.api import forms
 from teleread.web.errors import NotFound
@@ -84,32 +83,6 @@ def show_draft(seat: Annotated[Seat, allow("reader", audit="view")], case_id: st
         name = case_report.display_name(conn, found.saved_by)
     body = {"body": found.body, "revision": found.revision, "saved_by": name, "saved_at": found.saved_at.isoformat()}
     return JSONResponse(body)
-
-
-@router.post("/api/cases/{case_id}/flags")
-def flag(seat: Annotated[Seat, allow("reader", audit="flag_verdict")], case_id: str, fields: Fields) -> JSONResponse:
-    """Reject a flag of the program, or take that back: ``item_id``, ``fence``, ``code``, ``verdict`` (``rejected`` or
-    ``open``), ``reason``. Only who has the case may.
-    """
-    services, now = seat.services, seat.services.clock()
-    fence = fields.get("fence", "")
-    if not (fence.isascii() and fence.isdigit()) or fields.get("verdict") not in {"rejected", "open"}:
-        raise InputRejected("request_invalid", "The form cannot be understood.")
-    with services.catalogue.read() as conn:
-        newest = claims.newest(conn, [case_id]).get(case_id)
-        key = None if newest is None else derived_key(conn, newest.arrival_id, "analysis.json")
-    analysis = None if key is None else json.loads(services.store.get(key))
-    known = case_report.raised(analysis, services.alliance.ecg_rules(now.date()))
-    raised = next((one for one in known if one.code == fields.get("code")), None)
-    with services.catalogue.write() as conn:
-        item = claims.check(conn, fields.get("item_id", ""), seat.name, int(fence[:9]), now)
-        if item.case_id != case_id or raised is None:
-            raise Conflict("claim_lost", "You no longer have this case. What you typed is kept as a draft.")
-        if fields["verdict"] == "open":
-            flag_verdicts.take_back(conn, case_id, raised, seat.name, now)
-        else:
-            flag_verdicts.say(conn, case_id, raised, "rejected", fields.get("reason") or None, seat.name, now)
-    return JSONResponse({"code": raised.code, "verdict": fields["verdict"]})
 
 
 @router.post("/api/cases/{case_id}/report")

@@ -20,7 +20,7 @@ from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
-from teleread.web import case_clinic, case_identity, case_report, identity, queries, readings
+from teleread.web import case_clinic, case_identity, case_report, case_tracing, identity, queries, readings
 from teleread.web.case_clinic import CaseClinic
 from teleread.web.case_identity import CaseIdentity
 from teleread.web.case_report import ReportView
@@ -84,6 +84,13 @@ def show(
             "reading": readings.reading(analysis, rules),
             "lead_columns": list(readings.LEAD_COLUMNS.values()),
             "st_doubt": readings.st_doubt(analysis, filters),
+            "tracing": case_tracing.read(
+                seat,
+                case.item.case_id,
+                analysis,
+                viewed.value.about,
+                request.app.state.renderer.translate(seat.language),
+            ),
         }
         return page(request, seat, "case_ecg.html", **common)
     found = _series(case)

@@ -76,8 +76,6 @@ class Report {
     by("normal")?.addEventListener("click", () => this.normal());
     for (const button of this.form.querySelectorAll(".suggest"))
       button.addEventListener("click", () => this.add([/** @type {HTMLElement} */ (button).dataset.code ?? ""]));
-    for (const button of this.form.querySelectorAll(".reject"))
-      button.addEventListener("click", () => this.flag(/** @type {HTMLElement} */ (button.closest("li"))));
     by("take-draft")?.addEventListener("click", () => {
       this.take(JSON.parse(this.form.dataset.draft ?? "{}"));
       by("offered").remove();
@@ -127,12 +125,9 @@ class Report {
     if (event.key === "r") {
       event.preventDefault();
       this.find.focus();
-    } else if (event.key === "." && macros) {
+    } else if (event.key === "d" && macros) {
       event.preventDefault();
       macros.hidden = false;
-    } else if (event.key === "x") {
-      const open = /** @type {HTMLElement | null} */ (document.querySelector('#answer-flags li[data-state="open"]'));
-      if (open) this.flag(open);
     }
   }
 
@@ -251,7 +246,7 @@ class Report {
 
   whyNotNormal() {
     const said = this.form.dataset;
-    if (document.querySelector('#answer-flags li[data-state="open"]')) return said.flagged;
+    if (this.flagged) return said.flagged;
     if (said.priority === "urgent") return said.urgent;
     return said.analysed ? "" : said.unanalysed;
   }
@@ -316,37 +311,12 @@ class Report {
     if (this.codes.some((code) => this.words?.byCode.get(code)?.critical)) box.checked = true;
     /** @type {HTMLInputElement} */ (by("statements")).value = this.codes.join(",");
     /** @type {HTMLInputElement} */ (by("template")).value = this.template ? "1" : "";
-    this.answerFlags();
   }
 
-  answerFlags() {
-    for (const row of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#answer-flags li"))) {
-      if (row.dataset.state === "rejected") continue;
-      const answers = this.words?.answers[row.dataset.flag ?? ""] ?? [];
-      this.setFlag(row, answers.some((code) => this.codes.includes(code)) ? "confirmed" : "open");
-    }
-  }
-
-  /** @param {HTMLElement} row @param {"open" | "rejected" | "confirmed"} state */
-  setFlag(row, state) {
-    const said = /** @type {HTMLElement} */ (row.querySelector(".said"));
-    const button = /** @type {HTMLElement} */ (row.querySelector("button"));
-    row.dataset.state = state;
-    said.textContent = said.dataset[state] ?? "";
-    button.textContent = (state === "rejected" ? button.dataset.back : button.dataset.reject) ?? "";
-  }
-
-  /** @param {HTMLElement} row */
-  async flag(row) {
-    const back = row.dataset.state === "rejected";
-    const fields = new URLSearchParams({ code: row.dataset.flag ?? "", verdict: back ? "open" : "rejected" });
-    fields.set("item_id", this.form.dataset.item ?? "");
-    fields.set("fence", this.form.dataset.fence ?? "");
-    const answer = await this.post(`/api/cases/${this.form.dataset.case}/flags`, fields);
-    if (!answer) return;
-    this.setFlag(row, back ? "open" : "rejected");
-    this.answerFlags();
-    document.dispatchEvent(new CustomEvent("teleread:flag", { detail: { code: row.dataset.flag, rejected: !back } }));
+  /** Whether something that the program flags is neither rejected nor answered by a statement. */
+  get flagged() {
+    const open = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".flags li[data-flag]:not(.is-rejected)"));
+    return [...open].some((row) => !this.words?.answers[row.dataset.flag ?? ""]?.some((code) => this.codes.includes(code)));
   }
 
   sign() {
@@ -436,19 +406,10 @@ class Report {
   }
 }
 
-/** What stands in the page's table of measurements, moved marks included; empty where the page has none. */
+/** What the page's measurements say, moved marks included; empty where the page has none. */
 function measurements() {
-  const rows = /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#measurements [data-measurement]"));
-  if (!rows.length) return "";
-  return JSON.stringify(
-    [...rows].map((row) => ({
-      name: row.dataset.measurement,
-      value: row.dataset.value,
-      unit: row.dataset.unit ?? "",
-      source: row.dataset.source ?? "program",
-      formula: row.dataset.formula ?? "",
-    })),
-  );
+  const shown = document.getElementById("measurements")?.dataset.json;
+  return shown && shown !== "{}" ? shown : "";
 }
 
 if (form) new Report(form).start();
