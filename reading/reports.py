@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from teleread.errors import Conflict, InputRejected
+from teleread.reading import criticals
+from teleread.reading.critical_ladder import Ladder
 from teleread.reading.queue import latest_item
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import deliveries, reports, work_items
@@ -30,7 +33,15 @@ class Report:
 
 
 def sign_report(
-    conn: Connection, case_id: str, *, text: str, critical: bool, signed_by: str, channel: str, at: datetime
+    conn: Connection,
+    case_id: str,
+    *,
+    text: str,
+    critical: bool,
+    signed_by: str,
+    channel: str,
+    at: datetime,
+    ladders: Sequence[Ladder] | None = None,
 ) -> Report:
     """Sign a report: the case's work item is completed and the report waits to be given back to its site.
 
@@ -73,6 +84,9 @@ def sign_report(
     )
     conn.execute(insert(deliveries).values(report_id=report.id, site_id=item.site_id, channel=channel))
     audit.record(conn, at=at, actor=signed_by, action="sign", object_type="case", object_id=case_id)
+    criticals.reported(
+        conn, case_id, report_id=report.id, critical=critical, codes=(), who=signed_by, at=at, ladders=ladders
+    )
     return report
 
 

@@ -118,6 +118,7 @@ def sign(
                 signed_by=seat.name,
                 channel=connection.report_back if connection else "web",
                 at=now,
+                ladders=services.ladders,
             )
     except (Conflict, InputRejected, StorageError) as error:
         signed = _signed(services, case_id) if isinstance(error, Conflict) else []
