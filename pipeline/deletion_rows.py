@@ -14,8 +14,6 @@ from teleread.storage.catalogue.schema import (
     case_openings,
     clinic_forms,
     conflicts,
-    critical_steps,
-    criticals,
     deliveries,
     derived,
     encounters,
@@ -71,13 +69,10 @@ def delete_study(conn: Connection, study: Study) -> dict[str, int]:
     ours = study.arrivals
     cases = study.cases
     in_reports = list(conn.scalars(select(reports.c.id).where(reports.c.case_id.in_(cases))))
-    in_criticals = list(conn.scalars(select(criticals.c.id).where(criticals.c.case_id.in_(cases))))
     in_series = list(conn.scalars(select(series.c.id).where(series.c.study_id == study.id)))
     order: tuple[tuple[Table, ColumnElement[bool]], ...] = (
         (deliveries, deliveries.c.report_id.in_(in_reports)),
         (acknowledgements, acknowledgements.c.report_id.in_(in_reports)),
-        (critical_steps, critical_steps.c.critical_id.in_(in_criticals)),
-        (criticals, criticals.c.id.in_(in_criticals)),
         (reports, reports.c.id.in_(in_reports)),
         (notices, notices.c.case_id.in_(cases)),
         (identity_corrections, identity_corrections.c.case_id.in_(cases)),

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from sqlalchemy import inspect, select
 
 from teleread.alliance import Alliance, parse_alliance
+from teleread.alliance_file import AllianceFile
 from teleread.errors import Misconfigured, StorageError
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
@@ -65,6 +66,7 @@ def open_services(settings: Settings) -> Services:
         clock=utc_now,
         anchors=settings.home / "anchors",
         spool_folder=settings.home / "spool",
+        alliance_file=AllianceFile(settings.alliance_file, alliance, lambda: read_alliance(settings)),
     )
 
 

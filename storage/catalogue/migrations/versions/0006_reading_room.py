@@ -179,6 +179,34 @@ def _queue() -> None:
             sqlite_where=sa.text("state = 'SCHEDULED'"),
             postgresql_where=sa.text("state = 'SCHEDULED'"),
         )
+        batch_op.create_index(
+            "ix_work_items_modality",
+            ["modality", "band", "order_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'SCHEDULED'"),
+            postgresql_where=sa.text("state = 'SCHEDULED'"),
+        )
+        batch_op.create_index(
+            "ix_work_items_overflow",
+            ["overflow_pool", "band", "order_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'SCHEDULED' AND overflow_pool IS NOT NULL"),
+            postgresql_where=sa.text("state = 'SCHEDULED' AND overflow_pool IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_work_items_site",
+            ["site_id", "band", "order_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'SCHEDULED'"),
+            postgresql_where=sa.text("state = 'SCHEDULED'"),
+        )
+        batch_op.create_index(
+            "ix_work_items_unrouted",
+            ["band", "order_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'SCHEDULED' AND pool IS NULL"),
+            postgresql_where=sa.text("state = 'SCHEDULED' AND pool IS NULL"),
+        )
 
 
 def _reports() -> None:
