@@ -18,7 +18,7 @@ from teleread.errors import Conflict
 from teleread.reading import escalation, history, ups
 from teleread.reading.history import item_id_of, note_event
 from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Reach, head, within
-from teleread.reading.queue import URGENT_LEASE, lock_latest
+from teleread.reading.queue import URGENT_LEASE, is_set_aside, lock_latest
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import work_items
 
@@ -163,6 +163,9 @@ def complete(conn: Connection, item_id: str, who: str, fence: int, at: datetime)
     Raises:
         Conflict: ``claim_lost``.
     """
+    # who raises a case locks it before the readings that it has asked for, and so does this
+    parent = select(work_items.c.parent_id).where(work_items.c.id == item_id).scalar_subquery()
+    conn.execute(select(work_items.c.id).where(work_items.c.id == parent).with_for_update())
     item = check(conn, item_id, who, fence, at)
     _move(conn, item, "completed", who, at, ended_at=at, lease_until=None)
     if item.parent_id is not None:
@@ -250,16 +253,12 @@ def resume(conn: Connection, item_id: str, after: str, at: datetime) -> str | No
         after: what has come: a kind of work item.
     """
     item = conn.execute(select(work_items).where(work_items.c.id == item_id).with_for_update()).one_or_none()
-    if item is None or item.state != "CANCELED" or item.end_reason != AWAITS_OPINION:
+    if item is None or not is_set_aside(item):
         return None
     last = select(work_items.c.id).where(work_items.c.case_id == item.case_id, work_items.c.seq > item.seq)
     if conn.execute(last.limit(1)).first() is not None:
         return None
     return _next(conn, item, "teleread", at, {"after": after, "priority": item.priority})
-
-
-AWAITS_OPINION = "awaits_opinion"
-"""Why a case is set aside."""
 
 
 def newest(conn: Connection, case_ids: Sequence[str]) -> dict[str, Row[Any]]:

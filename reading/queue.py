@@ -24,6 +24,9 @@ from teleread.storage.catalogue.schema import work_items
 URGENT_LEASE = timedelta(minutes=2)
 """How long the claim of an urgent case holds without a heartbeat."""
 
+AWAITS_OPINION = "awaits_opinion"
+"""Why a case is set aside: a second opinion on it is being read."""
+
 MOST_COUNTED = 1_000
 """A place further behind is told as this one: nobody waits for it by the number."""
 
@@ -46,6 +49,9 @@ class CaseFacts:
     arrived_at: datetime
     body_part: str | None = None
     question: str | None = None
+    kind: str = "reading"
+    parent_id: str | None = None
+    not_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,11 @@ def put_item(
         return _insert(conn, facts, decision, at, seq, fence, placing(facts, decision.priority))
     _bring_up_to_date(conn, known, facts, decision, at, placing)
     return False
+
+
+def add_item(conn: Connection, facts: CaseFacts, decision: Decision, at: datetime, place: Place) -> bool:
+    """Make the first work item of a new case; False when there is one."""
+    return _insert(conn, facts, decision, at, 1, 0, place)
 
 
 def _insert(
@@ -163,6 +174,9 @@ def _bring_up_to_date(
     if known.state not in ups.OPEN:
         if changed:
             conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
+        if is_set_aside(known) and PRIORITIES.index(decision.priority) < known.rank:
+            reasons = _merged(known.reasons, decision.reasons, analysed=facts.analysed)
+            _raise_set_aside(conn, known, decision.priority, reasons, at, "teleread", placing)
         return
     priority = higher(cast(Priority, known.priority), decision.priority)
     reasons = _merged(known.reasons, decision.reasons, analysed=facts.analysed)
@@ -182,10 +196,42 @@ def raise_priority(
 ) -> None:
     """Lift the case's open work item to at least ``priority`` and say why."""
     known = lock_latest(conn, case_id)
-    if known is None or known.state not in ups.OPEN or PRIORITIES.index(priority) >= known.rank:
+    if known is None or PRIORITIES.index(priority) >= known.rank:
         return
     reasons = _merged(known.reasons, (reason,), analysed=known.analysed)
+    if is_set_aside(known):
+        _raise_set_aside(conn, known, priority, reasons, at, who, placing)
+    if known.state not in ups.OPEN:
+        return
     _change(conn, known, priority, reasons, placing(known, priority), at, who, {})
+
+
+def is_set_aside(item: Row[Any]) -> bool:
+    """Whether a case waits for an opinion on it, and is queued again when that is there."""
+    return bool(item.state == "CANCELED" and item.end_reason == AWAITS_OPINION)
+
+
+def shown_state(item: Row[Any]) -> str:
+    """The state that a clinic sees: a case on which readers ask each other is being read."""
+    return "IN PROGRESS" if is_set_aside(item) else str(item.state)
+
+
+def _raise_set_aside(
+    conn: Connection,
+    known: Row[Any],
+    priority: Priority,
+    reasons: list[str],
+    at: datetime,
+    who: str,
+    placing: Placing,
+) -> None:
+    """What it waits for is raised now, and it comes back raised."""
+    values = {"priority": priority, "rank": PRIORITIES.index(priority), "band": band_of(priority), "reasons": reasons}
+    place = placing(known, priority)
+    values |= _moved(known, place, at, raised=True)
+    conn.execute(update(work_items).where(work_items.c.id == known.id).values(**values))
+    for child in conn.scalars(select(work_items.c.case_id).where(work_items.c.parent_id == known.id).distinct()).all():
+        raise_priority(conn, child, priority, reasons[-1], at, who=who, placing=placing)
 
 
 def _change(
@@ -238,17 +284,17 @@ def _moved(known: Row[Any], place: Place, at: datetime, *, raised: bool) -> dict
     return {name: value for name, value in moved.items() if getattr(known, name) != value}
 
 
-def cancel_item(conn: Connection, case_id: str, at: datetime) -> None:
-    """Cancel a case's waiting work item, because the case is read under another one."""
+def cancel_item(
+    conn: Connection, case_id: str, at: datetime, *, who: str = "teleread", reason: str = "joined_another"
+) -> None:
+    """Cancel a case's waiting work item: because the case is read under another one, or for another reason."""
     waiting = select(work_items).where(work_items.c.case_id == case_id, WAITING).with_for_update()
     for item in conn.execute(waiting).all():
-        state = history.note_event(conn, item, "withdrawn", "teleread", at)
+        state = history.note_event(conn, item, "withdrawn", who, at, {"reason": reason})
         conn.execute(
-            update(work_items)
-            .where(work_items.c.id == item.id)
-            .values(state=state, ended_at=at, end_reason="joined_another")
+            update(work_items).where(work_items.c.id == item.id).values(state=state, ended_at=at, end_reason=reason)
         )
-        escalation.hush(conn, item.id, "teleread", at)
+        escalation.hush(conn, item.id, who, at)
 
 
 def note_limit(conn: Connection, item: Row[Any], due_at: datetime) -> None:

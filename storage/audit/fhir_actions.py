@@ -43,6 +43,7 @@ MEANINGS: dict[str, Meaning] = {
     "sign": Meaning("create", _TREATMENT),
     "claim": Meaning("update", _TREATMENT),
     "end_claim": Meaning("update", _TREATMENT),
+    "grade": Meaning("create", _TREATMENT),
     "notice_seen": Meaning("update", _TREATMENT),
     "form": Meaning("update", _TREATMENT),
     "acknowledge": Meaning("update", _TREATMENT),
