@@ -84,7 +84,7 @@ class CriticalLoop:
     def run_due(self) -> int:
         """One round: returns how many steps were taken and messages begun. It waits for no message."""
         now = self._services.clock()
-        contact_tests.look(self._services.catalogue, self._services.alliance, now)
+        contact_tests.look(self._services.catalogue, self._services.room, now)
         planned = self._plan(now)
         return planned + self._begin(self._services.clock())
 
@@ -146,7 +146,7 @@ class CriticalLoop:
 
     def _outcome(self, one: _Sending, at: datetime) -> str:
         services = self._services
-        contact = next((c for c in contacts_of(services.alliance, at) if c.id == one.step.contact), None)
+        contact = next((c for c in contacts_of(services.room, at) if c.id == one.step.contact), None)
         if contact is None:
             return "contact_gone"
         message = tell.Message(
@@ -171,7 +171,7 @@ def _take_step(conn: Connection, services: Services, critical_id: str, now: date
     if known is None or known.ended_at is not None:
         return "ended"
     ladder = ladder_at(services.ladders, known.found_at.date())
-    people = people_for(conn, services.alliance, known.site_id, now)
+    people = people_for(conn, services.room, services.alliance.sites, known.site_id, now)
     for act in decide(known, told(conn, [known.id])[known.id], now, people, ladder):
         _note(conn, known, act, now)
         if act.channel == "owner":

@@ -8,11 +8,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, func, insert, select
 
-from teleread.alliance import Alliance
 from teleread.errors import InputRejected
 from teleread.reading import alarms, timers
-from teleread.reading.critical_people import contacts_of, local_time
-from teleread.reading_room import Contact
+from teleread.reading.critical_people import contacts_of
+from teleread.reading_room import Contact, ReadingRoom
 from teleread.storage import audit
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import contact_tests
@@ -57,12 +56,12 @@ def judge(outcome: str | None, tested_at: datetime | None, at: datetime) -> str:
     return "due" if age >= GOOD_FOR - DUE_BEFORE else "good"
 
 
-def overview(conn: Connection, alliance: Alliance, at: datetime) -> list[Tested]:
+def overview(conn: Connection, room: ReadingRoom, at: datetime) -> list[Tested]:
     """Every contact with its state: the worst first, then by site and order."""
     last = select(func.max(contact_tests.c.id)).group_by(contact_tests.c.contact)
     rows = {row.contact: row for row in conn.execute(select(contact_tests).where(contact_tests.c.id.in_(last)))}
     found = []
-    for contact in contacts_of(alliance, at):
+    for contact in contacts_of(room, at):
         row = rows.get(contact.id)
         outcome, tested_at = (None, None) if row is None else (row.outcome, row.tested_at)
         state = judge(outcome, tested_at, at)
@@ -81,13 +80,13 @@ def amber_sites(found: Sequence[Tested]) -> dict[str, list[Tested]]:
     return sites
 
 
-def record_test(conn: Connection, alliance: Alliance, contact_id: str, outcome: str, who: str, at: datetime) -> None:
+def record_test(conn: Connection, room: ReadingRoom, contact_id: str, outcome: str, who: str, at: datetime) -> None:
     """Keep what a test found; a failed one raises the alarm at once, a good one ends it.
 
     Raises:
         InputRejected: ``contact_unknown``, ``answer_unknown``.
     """
-    contact = next((one for one in contacts_of(alliance, at) if one.id == contact_id), None)
+    contact = next((one for one in contacts_of(room, at) if one.id == contact_id), None)
     if contact is None:
         raise InputRejected("contact_unknown", "No contact of today's rules has this name.")
     if outcome not in OUTCOMES:
@@ -104,9 +103,9 @@ def record_test(conn: Connection, alliance: Alliance, contact_id: str, outcome: 
     )
 
 
-def look(catalogue: Database, alliance: Alliance, at: datetime) -> bool:
+def look(catalogue: Database, room: ReadingRoom, at: datetime) -> bool:
     """Once a day, whoever is first: stale contacts raise their alarm, and contacts that are gone end theirs."""
-    subject = local_time(alliance, at).date().isoformat()
+    subject = room.day(at).isoformat()
     with catalogue.read() as conn:
         if timers.is_done(conn, _LOOK_TIMER, subject):
             return False
@@ -117,7 +116,7 @@ def look(catalogue: Database, alliance: Alliance, at: datetime) -> bool:
             timers.finish(conn, timer, "looked", at)
         if not taken:
             return False
-        found = overview(conn, alliance, at)
+        found = overview(conn, room, at)
         for one in found:
             if one.state in {"stale", "failed"}:
                 _alarm(conn, one.contact, one.state, at)

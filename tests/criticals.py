@@ -40,12 +40,6 @@ CONTACTS = (
 )
 
 
-class AllianceWithRoom(Alliance):
-    """An alliance whose file names contacts."""
-
-    room: ReadingRoom
-
-
 def alliance(*contacts: Contact, telephone: str = "0571-3", **room: Any) -> Alliance:
     """Village and another clinic under a lead hospital, with these contacts."""
     sites = {
@@ -53,16 +47,8 @@ def alliance(*contacts: Contact, telephone: str = "0571-3", **room: Any) -> Alli
         "village": Site("village", "村卫生室", "Village Clinic", "member", telephone),
         "other": Site("other", "另一诊所", "Other Clinic", "member"),
     }
-    made = AllianceWithRoom("医联体", "Alliance", "0571-0", 480, sites, (), ())
-    object.__setattr__(made, "room", ReadingRoom(contacts=tuple(contacts), **room))
-    return made
-
-
-def with_room(known: Alliance, room: ReadingRoom) -> Alliance:
-    """The same alliance with other rules of the reading room."""
-    made = AllianceWithRoom(*(getattr(known, name) for name in Alliance.__dataclass_fields__ if name != "room"))
-    object.__setattr__(made, "room", room)
-    return made
+    rules = ReadingRoom(contacts=tuple(contacts), **room)
+    return Alliance("医联体", "Alliance", "0571-0", 480, sites, (), (), room=rules)
 
 
 def add_people(conn: Connection, people: Mapping[str, tuple[str, str | None]] = PEOPLE) -> None:
