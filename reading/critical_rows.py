@@ -45,6 +45,12 @@ def ended_since(conn: Connection, since: datetime, *, site_id: str | None = None
     return [_critical(row) for row in conn.execute(query.order_by(criticals.c.found_at.desc()).limit(limit))]
 
 
+def acknowledged_since(conn: Connection, since: datetime, *, site_id: str, limit: int = 5) -> list[Critical]:
+    """A site's that somebody has acknowledged since a moment, the newest first."""
+    query = select(criticals).where(criticals.c.site_id == site_id, criticals.c.told_at >= since)
+    return [_critical(row) for row in conn.execute(query.order_by(criticals.c.told_at.desc()).limit(limit))]
+
+
 def told(conn: Connection, critical_ids: Sequence[str]) -> dict[str, list[Told]]:
     """How people were told of each, in the order of the ladder."""
     query = select(critical_steps).where(critical_steps.c.critical_id.in_(list(critical_ids)))

@@ -18,13 +18,14 @@ from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
 from teleread.web import certificates, errors
 from teleread.web.api import agents, forms, frames, health, recordings, tus, upload
+from teleread.web.api import criticals as criticals_api
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
 from teleread.web.certificates import Identity
 from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
-from teleread.web.pages import cases, clinic, engineer, identity, signin, worklist
+from teleread.web.pages import cases, clinic, criticals, engineer, identity, signin, worklist
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
 from teleread.web.rounds import Rounds
@@ -93,7 +94,9 @@ def create_app(
         clinic,
         engineer,
         identity,
+        criticals,
         worklist_api,
+        criticals_api,
         recordings,
         frames,
         upload,
