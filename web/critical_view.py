@@ -29,7 +29,7 @@ CALLERS = frozenset({"reader", "senior_reader", "coordinator", "administrator"})
 """Roles that may look at the list of critical values."""
 SHOWN_AFTER = timedelta(minutes=2)
 """A clinic's page goes on showing who has read it for so long."""
-BANNER_ROWS = 20
+BANNER_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,8 @@ def test_matrix_of_roles_and_routes(web: Web) -> None:
                 question_id=NOBODYS_ID,
                 identifier=NOBODYS_ID,
                 name="picture.png",
+                critical_id=NOBODYS_ID,
+                contact_id="nobody",
             )
             if path == "/sign-out" or not allowed:
                 continue
