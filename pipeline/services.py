@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from teleread.alliance import Alliance
+from teleread.alliance_file import AllianceFile
 from teleread.ingest.bounded import BoundedPool
+from teleread.pipeline.tell import Telling
+from teleread.reading.critical_ladder import Ladder, standard_ladders
+from teleread.reading_room import ReadingRoom
 from teleread.storage import audit
 from teleread.storage.catalogue import schema
 from teleread.storage.catalogue.database import Database
@@ -38,6 +42,14 @@ class Services:
     clock: Callable[[], datetime]
     anchors: Path | None = None  # where the ends of the audit chains are written once a day
     spool_folder: Path | None = None  # where uploads on their way lie
+    telling: Telling = field(default_factory=Telling)  # how contacts are written to
+    ladders: tuple[Ladder, ...] = field(default_factory=standard_ladders)  # of critical values
+    alliance_file: AllianceFile | None = None  # as it stands now; ``alliance`` is what it said at the start
+
+    @property
+    def room(self) -> ReadingRoom:
+        """The rules of the reading room as they stand now: a roster that has changed holds within seconds."""
+        return (self.alliance if self.alliance_file is None else self.alliance_file()).room
 
     @cached_property
     def pool(self) -> BoundedPool:

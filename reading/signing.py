@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Row, insert, select
 
 from teleread import __version__
 from teleread.errors import AccessDenied, Conflict, InputRejected
-from teleread.reading import claims, criticals_hook, documents, drafts, flag_verdicts, reports
-from teleread.reading.claims import Claim
+from teleread.reading import claims, criticals, documents, drafts, flag_verdicts, reports
+from teleread.reading.critical_ladder import Ladder
 from teleread.reading.documents import Kind, Measurement
 from teleread.reading.queue import latest_item
 from teleread.reading.report_text import render
@@ -86,19 +86,6 @@ class Act:
     channel: str = "web"
 
 
-def held(conn: Connection, case_id: str, who: str, at: datetime) -> Claim | None:
-    """The claim that somebody has on a case now."""
-    row = conn.execute(
-        select(work_items.c.id, work_items.c.fence, work_items.c.lease_until).where(
-            work_items.c.case_id == case_id,
-            work_items.c.state == "IN PROGRESS",
-            work_items.c.claimed_by == who,
-            work_items.c.lease_until > at,
-        )
-    ).one_or_none()
-    return None if row is None else Claim(row.id, case_id, row.fence, row.lease_until)
-
-
 def reader_of(conn: Connection, case_id: str, at: datetime) -> str | None:
     """Who has a case now."""
     return conn.scalar(
@@ -119,12 +106,14 @@ def sign_report(
     at: datetime,
     flags: Sequence[Mapping[str, Any]] = (),
     words: Lexicon | None = None,
+    ladders: Sequence[Ladder] | None = None,
 ) -> Report:
     """Sign one version of a case's report; it waits then to be given back to its site.
 
     Args:
         pen: the signer's opened key.
         flags: of the stored analysis, those that the signer's page shows.
+        ladders: by which the clinic is told of what is critical; None for the usual one.
 
     Raises:
         InputRejected: ``report_empty``, ``report_too_long``, ``report_reason_missing``, ``statement_unknown``,
@@ -151,7 +140,17 @@ def sign_report(
         drafts.drop(conn, case_id)
     if act.kind == "withdrawn":
         _wait_again(conn, case_id, author.account, at)
-    criticals_hook.reported(conn, report, at)
+    criticals.reported(
+        conn,
+        case_id,
+        report_id=report.id,
+        critical=report.critical and act.kind != "withdrawn",
+        codes=report.critical_codes,
+        who=author.account,
+        at=at,
+        kind=act.kind,
+        ladders=ladders,
+    )
     return report
 
 

@@ -51,6 +51,9 @@ TRANSITIONS: Mapping[tuple[State | None, Event], State] = MappingProxyType(
 )
 """From a state, by an event, to a state. What does not stand here does not happen."""
 
+OPEN: frozenset[str] = frozenset({"SCHEDULED", "IN PROGRESS"})
+"""States of a case that is not read yet."""
+
 RETURNS = frozenset({"released", "broken", "expired", "handed_over"})
 """Events after which the case waits again, as a new work item."""
 

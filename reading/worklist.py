@@ -7,10 +7,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
+from sqlalchemy import Column, Connection, Row, func, select
 
+from teleread.alliance import PRIORITIES
 from teleread.reading.corrections import is_under_correction
+from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, Reach, head, of_modality, within
 from teleread.storage.catalogue.schema import arrivals, instances, quarantine, recordings, series, work_items
+
+__all__ = [
+    "MOST_COUNTED",
+    "Case",
+    "Cursor",
+    "InstanceRow",
+    "WorkItem",
+    "counts",
+    "cursor",
+    "facets",
+    "get_case",
+    "list_in_progress",
+    "list_items",
+    "of_modality",
+    "origin_of",
+]
+
+MOST_COUNTED = 2_000
+"""More are not counted: a figure above this says "and more"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,18 @@ class WorkItem:
     heart_rate_bpm: float | None
     arrived_at: datetime
     under_correction: bool  # whose it is is being corrected; it keeps its place all the same
+    kind: str  # reading | second_reading | second_opinion | consultation | review
+    parent_id: str | None  # the work item that asked for it
+    band: int
+    order_at: datetime
+    due_at: datetime | None
+    pool: str | None
+    overflow_pool: str | None
+    body_part: str | None
+    question: str | None
+    claimed_by: str | None
+    claimed_at: datetime | None
+    lease_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,69 +93,67 @@ class Case:
     item: WorkItem
     instances: tuple[InstanceRow, ...]
     failure: tuple[str, str] | None  # stable code and sentence
-
-
-Cursor = tuple[int, datetime, str]  # rank, arrived_at, id of the last row seen
+    origin_id: str  # the case that it is a reading of: itself, but for second readings and opinions
 
 
 def list_items(
     conn: Connection,
     *,
+    reach: Reach | None = None,
     site_ids: Sequence[str] | None = None,
     modality: str | None = None,
     after: Cursor | None = None,
+    before: Cursor | None = None,
     limit: int = 50,
 ) -> list[WorkItem]:
-    """A page of the waiting cases: urgent, high, routine, each oldest first.
+    """A page of the waiting cases: the urgent ones, then all others by age, where a routine one counts as younger.
 
     Args:
+        reach: only what this reader may read; None: all.
         after: the key of the last row of the page before (:func:`cursor`); pages go by key, never by number.
+        before: the key of the first row of the page behind.
     """
-    query = _items().where(work_items.c.state == "SCHEDULED")
-    if site_ids is not None:
-        query = query.where(work_items.c.site_id.in_(list(site_ids)))
-    if modality is not None:
-        query = query.where(of_modality(modality))
-    if after is not None:
-        rank, arrived_at, item_id = after
-        query = query.where(
-            or_(
-                work_items.c.rank > rank,
-                and_(work_items.c.rank == rank, work_items.c.arrived_at > arrived_at),
-                and_(work_items.c.rank == rank, work_items.c.arrived_at == arrived_at, work_items.c.id > item_id),
-            )
-        )
-    query = query.order_by(work_items.c.rank, work_items.c.arrived_at, work_items.c.id).limit(limit)
-    return [_item(row) for row in conn.execute(query)]
+    place, backwards = (after, False) if before is None else (before, True)
+    found = head(limit, reach=reach, site_ids=site_ids, modality=modality, cursor=place, backwards=backwards).subquery()
+    order = [found.c.band, found.c.order_at, found.c.id]
+    page = select(found.c.id).order_by(*([column.desc() for column in order] if backwards else order)).limit(limit)
+    rows = conn.execute(_items().where(work_items.c.id.in_(page)).order_by(*KEY))
+    return [_item(row) for row in rows]
 
 
-def of_modality(modality: str) -> ColumnElement[bool]:
-    """The condition of a modality filter. What nobody could read yet may be an ECG, so it stands among the ECGs."""
-    same = work_items.c.modality == modality
-    if modality != "ECG":
-        return same
-    return or_(same, and_(work_items.c.modality == "OT", work_items.c.analysed.is_(False)))
+def list_in_progress(conn: Connection, *, reach: Reach | None = None, limit: int = 200) -> list[WorkItem]:
+    """The cases that are being read, with who has them; in the order of the list."""
+    conditions = [IN_PROGRESS] if reach is None else [IN_PROGRESS, within(reach)]
+    return [_item(row) for row in conn.execute(_items().where(*conditions).order_by(*KEY).limit(limit))]
 
 
 def cursor(item: WorkItem) -> Cursor:
     """The key after which the next page begins."""
-    return item.rank, item.arrived_at, item.id
+    return item.band, item.order_at, item.id
 
 
-def counts(conn: Connection) -> dict[str, int]:
-    """How many cases wait, by priority."""
-    query = select(work_items.c.priority, func.count()).where(work_items.c.state == "SCHEDULED")
-    found = {str(priority): int(n) for priority, n in conn.execute(query.group_by(work_items.c.priority))}
-    return {"urgent": 0, "high": 0, "routine": 0} | found
+def counts(conn: Connection, *, reach: Reach | None = None) -> dict[str, int]:
+    """How many cases wait, by priority, of the first :data:`MOST_COUNTED` of the list."""
+    found = head(MOST_COUNTED, reach=reach).subquery()
+    first = (
+        select(found.c.rank).order_by(found.c.band, found.c.order_at, found.c.id).limit(MOST_COUNTED).subquery("first")
+    )
+    rows = conn.execute(select(first.c.rank, func.count()).group_by(first.c.rank))
+    n = {int(rank): int(number) for rank, number in rows}
+    return {priority: n.get(rank, 0) for rank, priority in enumerate(PRIORITIES)}
 
 
 def facets(conn: Connection) -> dict[str, list[str]]:
     """The sites and modalities that have waiting cases, for the filters."""
-    waiting = work_items.c.state == "SCHEDULED"
-    return {
-        "sites": list(conn.scalars(select(work_items.c.site_id).where(waiting).distinct().order_by("site_id"))),
-        "modalities": list(conn.scalars(select(work_items.c.modality).where(waiting).distinct().order_by("modality"))),
-    }
+    return {"sites": _distinct(conn, work_items.c.site_id), "modalities": _distinct(conn, work_items.c.modality)}
+
+
+def _distinct(conn: Connection, column: Column[Any]) -> list[str]:
+    """The values that a column has among what waits: from one to the next by its index, not row by row."""
+    walk = select(func.min(column).label("value")).where(WAITING).cte("walk", recursive=True)
+    following = select(func.min(column)).where(WAITING, column > walk.c.value).scalar_subquery()
+    walk = walk.union_all(select(following).where(walk.c.value.is_not(None)))
+    return list(conn.scalars(select(walk.c.value).where(walk.c.value.is_not(None))))
 
 
 def get_case(conn: Connection, case_id: str) -> Case | None:
@@ -138,7 +169,20 @@ def get_case(conn: Connection, case_id: str) -> Case | None:
             quarantine.c.arrival_id == item.arrival_id, quarantine.c.resolved_at.is_(None)
         )
     ).one_or_none()
-    return Case(item, _instances(conn, case_id), None if failure is None else (failure.code, failure.safe_message))
+    origin_id = origin_of(conn, item.case_id, item.parent_id)
+    said = None if failure is None else (failure.code, failure.safe_message)
+    return Case(item, _instances(conn, origin_id), said, origin_id)
+
+
+def origin_of(conn: Connection, case_id: str, parent_id: str | None) -> str:
+    """The case that a work item's case is a reading of, over however many askers; itself where nobody asked."""
+    while parent_id is not None:
+        columns = work_items.c.case_id, work_items.c.parent_id
+        row = conn.execute(select(*columns).where(work_items.c.id == parent_id)).one_or_none()
+        if row is None:
+            break
+        case_id, parent_id = row.case_id, row.parent_id
+    return case_id
 
 
 def _instances(conn: Connection, case_id: str) -> tuple[InstanceRow, ...]:

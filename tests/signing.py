@@ -13,6 +13,7 @@ from teleread.reading import claims, signing
 from teleread.reading.claims import Reach
 from teleread.reading.reports import Report, reports_of
 from teleread.reading.signing import Act, Author, Said
+from teleread.reading_room import ALL
 from teleread.storage import signing_keys
 from teleread.storage.signing_keys import Pen
 from tests.ui.live import Page
@@ -46,7 +47,7 @@ def sign_report(
     author = Author(signed_by, more.pop("name", signed_by), more.pop("role", "reader"), more.pop("language", "en"))
     claim = None
     if act.get("kind", "final") in {"preliminary", "final"}:
-        held = claims.claim_case(conn, case_id, Reach(signed_by, ()), at)
+        held = claims.claim_case(conn, case_id, Reach(signed_by, (ALL,)), at)
         claim = (held.item_id, held.fence)
     versions = reports_of(conn, case_id)
     act.setdefault("replaces", versions[-1].id if versions else None)
@@ -71,7 +72,7 @@ def give_pin(services: Services, who: str = "reader", pin: str = PIN) -> str:
 def claim(services: Services, case_id: str, who: str = "reader") -> claims.Claim:
     """Claim a case for a reader."""
     with services.catalogue.write() as conn:
-        return claims.claim_case(conn, case_id, Reach(who, ()), services.clock())
+        return claims.claim_case(conn, case_id, Reach(who, (ALL,)), services.clock())
 
 
 def ready(client: httpx.Client, path: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from teleread.pipeline.spool import Spool
 from teleread.reading.tracing import Tracings
 from teleread.web import certificates, errors
 from teleread.web.api import agents, flags, forms, frames, health, recordings, tracing, tus, upload
+from teleread.web.api import criticals as criticals_api
 from teleread.web.api import reports as reports_api
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
@@ -26,7 +27,7 @@ from teleread.web.certificates import Identity
 from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
-from teleread.web.pages import cases, clinic, engineer, identity, reports, signin, worklist
+from teleread.web.pages import cases, clinic, criticals, engineer, identity, reports, signin, worklist
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
 from teleread.web.rounds import Rounds
@@ -98,7 +99,9 @@ def create_app(
         clinic,
         engineer,
         identity,
+        criticals,
         worklist_api,
+        criticals_api,
         recordings,
         tracing,
         flags,

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from teleread.alliance import EcgRules
-from teleread.reading import drafts, flag_verdicts, reports, signing
+from teleread.reading import claims, drafts, flag_verdicts, reports, signing
 from teleread.reading.claims import Claim
 from teleread.reading.documents import Kind, Measurement, fixed
 from teleread.reading.drafts import Draft
@@ -90,7 +90,7 @@ def read(
         analysis: as stored; None where there is none.
     """
     now, case_id, words = seat.services.clock(), item.case_id, lexicon()
-    claim = signing.held(conn, case_id, seat.name, now)
+    claim = claims.current(conn, case_id, seat.name, now)
     holding, addenda = reports.in_force(versions)
     stage = reports.stage_of(versions)
     flags = raised(analysis, rules)

@@ -119,7 +119,7 @@ _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
             "vault_corrupt",
         ),
     ),
-    (_NOTHING, ("not_found", "no_such_arrival", "no_such_report", "frame_out_of_range")),
+    (_NOTHING, ("not_found", "case_unknown", "no_such_arrival", "no_such_report", "frame_out_of_range")),
     (_INVALID, ("request_invalid", "method_not_allowed", "request_too_large")),
     (_INVALID, ("upload_invalid", "upload_checksum_unknown", "upload_media_type", "upload_too_long", "tus_version")),
     (_AGAIN, ("upload_offset", "upload_locked", "upload_checksum", "upload_hash_mismatch")),
@@ -128,6 +128,7 @@ _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_FOLDER_DENIED, ("folder_denied", "file_denied")),
     (_FOLDER, ("folder_unreadable", "folder_unwritable", "file_unreadable")),
     (_SETUP, ("report_path_missing", "site_has_no_folder", "pool_unavailable", "pool_closed")),
+    (_SETUP, ("ladder_invalid", "ladder_unreadable")),
     (_SETUP, ("alliance_invalid", "alliance_missing", "settings_invalid", "route_without_guard")),
     (_SETUP, ("flag_profile_unknown", "flag_profile_not_in_effect", "flag_profile_invalid")),
     (_UNSUPPORTED, ("format_unsupported", "dicom_unsupported", "not_one_image", "dicom_too_large", "file_too_large")),
@@ -285,6 +286,31 @@ _SINGLE: dict[str, Problem] = {
         N_("Look at the links that stand: one of them is wrong."),
     ),
     "not_quarantined": Problem(N_("This is not in quarantine any more."), _RELOAD),
+    "claim_needed": Problem(
+        N_("You have not claimed this case, or no longer have it."),
+        N_("Claim it on its page, then do it again. If it is critical, telephone the clinic now."),
+    ),
+    "no_such_critical": Problem(N_("There is no such critical result."), _RELOAD),
+    "critical_ended": Problem(
+        N_("This critical result is settled already, or a later statement stands in its place."), _RELOAD
+    ),
+    "critical_reported": Problem(
+        N_("A signed report says it: it cannot be taken back by itself."),
+        N_("Correct the report; the clinic is then asked to acknowledge the correction."),
+    ),
+    "critical_not_yours": Problem(
+        N_("This is for the coordinator, or for the reader who found it."),
+        N_("If you have told the clinic by telephone, tell the coordinator whom and when."),
+    ),
+    "not_a_person": Problem(
+        N_("Only a person of the clinic, signed in by name, can say that they have read a critical result."),
+        N_("Sign in with your own account on the clinic's page and press “I have read this”."),
+    ),
+    "told_to_missing": Problem(
+        N_("The name of the person whom you told is missing."), N_("Go back, choose or write it, and try again.")
+    ),
+    "code_invalid": Problem(N_("What was found is not named as it must be."), _RELOAD),
+    "contact_unknown": Problem(N_("There is no such contact in today's rules."), _RELOAD),
     "report_empty": Problem(N_("The report has no text."), N_("Write the report, then sign.")),
     "report_reason_missing": Problem(
         N_("A correction or a withdrawal needs a reason."), N_("Write the reason below the report, then sign.")

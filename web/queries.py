@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, ScalarSelect, func, or_, select
 
 from teleread.reading import corrections, notices, questions
+from teleread.reading.order import KEY, WAITING
 from teleread.reading.worklist import of_modality
 from teleread.storage.catalogue.schema import (
     arrivals,
@@ -93,12 +94,12 @@ class Quarantined:
 
 def newcomers(conn: Connection, since: datetime, site: str | None, modality: str | None) -> list[str]:
     """Ids of the cases that were queued after a moment and wait, 200 at most."""
-    query = select(work_items.c.case_id).where(work_items.c.state == "SCHEDULED", work_items.c.created_at > since)
+    query = select(work_items.c.case_id).where(WAITING, work_items.c.created_at > since)
     if site is not None:
         query = query.where(work_items.c.site_id == site)
     if modality is not None:
         query = query.where(of_modality(modality))
-    return list(conn.scalars(query.order_by(work_items.c.rank, work_items.c.arrived_at).limit(200)))
+    return list(conn.scalars(query.order_by(*KEY).limit(200)))
 
 
 def no_longer_waiting(conn: Connection, case_ids: Sequence[str]) -> list[str]:
@@ -116,8 +117,8 @@ def unclaimed_urgent(conn: Connection, now: datetime) -> list[Unclaimed]:
         select(work_items.c.case_id, arrivals.c.receipt, work_items.c.site_id, work_items.c.arrived_at)
         .join(arrivals, arrivals.c.id == work_items.c.arrival_id)
         .where(
-            work_items.c.state == "SCHEDULED",
-            work_items.c.rank == 0,
+            WAITING,
+            work_items.c.band == 0,
             work_items.c.arrived_at <= now - URGENT_HEARD_AFTER,
         )
         .order_by(work_items.c.arrived_at)

@@ -14,8 +14,9 @@ from starlette.responses import HTMLResponse
 
 from teleread.alliance import Alliance
 from teleread.reading.worklist import WorkItem
-from teleread.web import case_report, electrodes, findings, readings, texts
+from teleread.web import case_report, critical_texts, electrodes, findings, readings, texts
 from teleread.web import format as formats
+from teleread.web.critical_view import Banner
 from teleread.web.i18n import HTML_LANG, LANGUAGES, load_translations
 from teleread.web.security import SAFE_METHODS, Seat
 
@@ -95,6 +96,7 @@ class Renderer:
                 now=self._clock(),
                 alliance_name=self._alliance.name_zh if language == "zh" else self._alliance.name_en,
                 telephone=self._alliance.telephone,
+                critical_banner=Banner(seat),
                 **values,
             )
         )
@@ -130,6 +132,8 @@ def _environment(alliance: Alliance, language: str, translations: Any) -> Enviro
         sex=partial(formats.sex_text, _=_),
         age=partial(formats.age_text, _=_),
         moment=partial(formats.time_text, tz=zone),
+        at_clock=partial(formats.clock_text, tz=zone),
+        at_second=partial(formats.second_text, tz=zone),
         wait=partial(formats.wait_text, _=_),
         ms=formats.milliseconds,
         filesize=formats.size_text,
@@ -141,6 +145,7 @@ def _environment(alliance: Alliance, language: str, translations: Any) -> Enviro
         grouped=findings.grouped,
         electrodes=electrodes.marked,
         **{name: texts.lookup(table, _) for name, table in _TABLES.items()},
+        **critical_texts.filters(_),
     )
     return environment
 

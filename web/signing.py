@@ -102,7 +102,9 @@ def sign(request: Request, seat: Seat, case_id: str, wanted: Asked) -> Report:
         name = case_report.display_name(conn, seat.name)
         author = Author(seat.name, name, seat.role or "", seat.language if seat.language in _LANGUAGES else "zh")
         flags = case_report.raised(analysis, rules)
-        report = signing.sign_report(conn, case_id, said, act, author, pen, at=now, flags=flags)
+        report = signing.sign_report(
+            conn, case_id, said, act, author, pen, at=now, flags=flags, ladders=services.ladders
+        )
     if act.channel == "web":
         _give_back(seat, report.id)
     return report

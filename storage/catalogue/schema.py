@@ -292,7 +292,8 @@ work_items = Table(
     Column("arrived_at", UtcDateTime, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     # where it goes and when it is due; what another version of the code wrote stands on top until it is routed
-    Column("kind", String(16), nullable=False, server_default="reading"),  # or second_reading | second_opinion | review
+    # reading | second_reading | second_opinion | consultation | review
+    Column("kind", String(16), nullable=False, server_default="reading"),
     Column("parent_id", String(32)),  # the work item that asked for this one
     Column("band", Integer, nullable=False, server_default="0"),  # 0 urgent, 1 all else
     Column(
@@ -335,6 +336,47 @@ Index(
     work_items.c.lease_until,
     sqlite_where=text("state = 'IN PROGRESS'"),
     postgresql_where=text("state = 'IN PROGRESS'"),
+)
+Index(
+    "ix_work_items_overflow",
+    work_items.c.overflow_pool,
+    work_items.c.band,
+    work_items.c.order_at,
+    work_items.c.id,
+    sqlite_where=text("state = 'SCHEDULED' AND overflow_pool IS NOT NULL"),
+    postgresql_where=text("state = 'SCHEDULED' AND overflow_pool IS NOT NULL"),
+)
+Index(
+    "ix_work_items_site",
+    work_items.c.site_id,
+    work_items.c.band,
+    work_items.c.order_at,
+    work_items.c.id,
+    sqlite_where=text("state = 'SCHEDULED'"),
+    postgresql_where=text("state = 'SCHEDULED'"),
+)
+Index(
+    "ix_work_items_modality",
+    work_items.c.modality,
+    work_items.c.band,
+    work_items.c.order_at,
+    work_items.c.id,
+    sqlite_where=text("state = 'SCHEDULED'"),
+    postgresql_where=text("state = 'SCHEDULED'"),
+)
+Index(
+    "ix_work_items_unrouted",
+    work_items.c.band,
+    work_items.c.order_at,
+    work_items.c.id,
+    sqlite_where=text("state = 'SCHEDULED' AND pool IS NULL"),
+    postgresql_where=text("state = 'SCHEDULED' AND pool IS NULL"),
+)
+Index(
+    "ix_work_items_parent_id",
+    work_items.c.parent_id,
+    sqlite_where=work_items.c.parent_id.is_not(None),
+    postgresql_where=work_items.c.parent_id.is_not(None),
 )
 Index("ix_work_items_claimed_by", work_items.c.claimed_by, work_items.c.state)
 

@@ -146,7 +146,7 @@ def test_a_correction_that_takes_the_case_out_would_be_caught(
     honest = corrections.write_down
 
     def suspending(conn: Any, case_id: str, **more: Any) -> str:
-        queue.cancel_item(conn, case_id)
+        queue.cancel_item(conn, case_id, more["at"])
         return honest(conn, case_id, **more)
 
     monkeypatch.setattr(corrections, "write_down", suspending)

@@ -138,6 +138,8 @@ def test_matrix_of_roles_and_routes(web: Web) -> None:
                 identifier=NOBODYS_ID,
                 name="picture.png",
                 flag="asystole",
+                critical_id=NOBODYS_ID,
+                contact_id="nobody",
             )
             if path == "/sign-out" or not allowed:
                 continue

@@ -19,6 +19,8 @@ from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
 from teleread.reading import claims, worklist
+from teleread.reading.critical_rows import of_case
+from teleread.reading_room import ALL, ReadingRoom
 from teleread.signal.ecg import simulate
 from teleread.storage import agents
 from teleread.storage.catalogue.schema import arrivals, audit_events, studies
@@ -26,6 +28,7 @@ from teleread.storage.vault import Vault
 from teleread.web import certificates
 from teleread.web.security import guards
 from tests.conftest import Clock
+from tests.criticals import CONTACTS
 from tests.signing import post_report
 from tests.ui.live import BROKEN_DICOM, HOSTILE, Web, named_ecg, running, upload, wfdb
 from tests.unit.test_web_access import routes
@@ -34,7 +37,9 @@ from tests.unit.test_web_access import routes
 @pytest.fixture
 def web(services: Services, tmp_path: Path) -> Iterator[Web]:
     authority = certificates.agents_authority(tmp_path / "tls", services.clock())
-    with running(services, agents_authority=authority) as started:
+    room = ReadingRoom(contacts=CONTACTS)
+    own = replace(services, alliance=replace(services.alliance, room=room))
+    with running(own, agents_authority=authority) as started:
         yield started
 
 
@@ -349,6 +354,20 @@ def reject_a_flag(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
     assert answer.status_code == 200, answer.text
 
 
+def tell_the_clinic(web: Web, reader: httpx.Client, path: str) -> None:
+    """Raise something critical, take it, telephone; and test a contact."""
+    case_id = path.rpartition("/")[2]
+    with web.services.catalogue.write() as conn:
+        claims.claim_case(conn, case_id, claims.Reach("reader", (ALL,)), web.services.clock())
+    reader.post(f"{path}/critical")
+    with web.services.catalogue.read() as conn:
+        (found,) = of_case(conn, case_id)
+    with web.signed_in("coordinator") as coordinator:
+        coordinator.post(f"/criticals/{found.id}/own")
+        coordinator.post(f"/criticals/{found.id}/call", data={"name": "Dr Li", "outcome": "read_back"})
+        coordinator.post("/contacts/v1/test", data={"act": "reached"})
+
+
 def test_every_declared_audit_event_is_written(
     web: Web, nurse: httpx.Client, reader: httpx.Client, clock: Clock
 ) -> None:
@@ -363,6 +382,7 @@ def test_every_declared_audit_event_is_written(
     reject_a_flag(web, nurse, reader)
     nurse.post(f"/receipts/{receipt}/form", data={"chest_pain": "now"})
     nurse.post(f"/receipts/{receipt}/urgent")
+    tell_the_clinic(web, reader, path)
     post_report(reader, path, {"text": "Read.", "critical": "1"})
     sweep_web(web.services)
     for one in re.findall(r'href="(/receipts/[\w-]+)"', nurse.get("/upload").text):

@@ -84,9 +84,9 @@ def wanted(item: worklist.WorkItem) -> identity.Wanted:
 
 
 def write_cursor(key: worklist.Cursor) -> str:
-    """The key of a row for the address: rank, microseconds since 1970, id."""
-    rank, arrived_at, item_id = key
-    return f"{rank}.{(arrived_at - EPOCH) // timedelta(microseconds=1)}.{item_id}"
+    """The key of a row for the address: band, microseconds since 1970, id."""
+    band, order_at, item_id = key
+    return f"{band}.{(order_at - EPOCH) // timedelta(microseconds=1)}.{item_id}"
 
 
 def parse_cursor(text: str) -> worklist.Cursor:
@@ -95,8 +95,8 @@ def parse_cursor(text: str) -> worklist.Cursor:
     Raises:
         InputRejected: ``request_invalid``.
     """
-    rank, _, rest = text.partition(".")
+    band, _, rest = text.partition(".")
     micros, _, item_id = rest.partition(".")
-    if not (rank in {"0", "1", "2"} and micros.isascii() and micros.isdigit() and len(micros) <= 17 and item_id):
+    if not (band in {"0", "1"} and micros.isascii() and micros.isdigit() and len(micros) <= 17 and item_id):
         raise InputRejected("request_invalid", "This page of the list does not exist.")
-    return int(rank), EPOCH + timedelta(microseconds=int(micros)), item_id[:32]
+    return int(band), EPOCH + timedelta(microseconds=int(micros)), item_id[:32]

@@ -160,6 +160,13 @@ def _queue() -> None:
         batch_op.drop_index(batch_op.f("ix_work_items_list"), sqlite_where=sa.text("state = 'SCHEDULED'"))
         batch_op.create_index("ix_work_items_claimed_by", ["claimed_by", "state"], unique=False)
         batch_op.create_index(
+            "ix_work_items_parent_id",
+            ["parent_id"],
+            unique=False,
+            sqlite_where=sa.text("parent_id IS NOT NULL"),
+            postgresql_where=sa.text("parent_id IS NOT NULL"),
+        )
+        batch_op.create_index(
             "ix_work_items_leases",
             ["lease_until"],
             unique=False,
@@ -179,6 +186,34 @@ def _queue() -> None:
             unique=False,
             sqlite_where=sa.text("state = 'SCHEDULED'"),
             postgresql_where=sa.text("state = 'SCHEDULED'"),
+        )
+        batch_op.create_index(
+            "ix_work_items_modality",
+            ["modality", "band", "order_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'SCHEDULED'"),
+            postgresql_where=sa.text("state = 'SCHEDULED'"),
+        )
+        batch_op.create_index(
+            "ix_work_items_overflow",
+            ["overflow_pool", "band", "order_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'SCHEDULED' AND overflow_pool IS NOT NULL"),
+            postgresql_where=sa.text("state = 'SCHEDULED' AND overflow_pool IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_work_items_site",
+            ["site_id", "band", "order_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'SCHEDULED'"),
+            postgresql_where=sa.text("state = 'SCHEDULED'"),
+        )
+        batch_op.create_index(
+            "ix_work_items_unrouted",
+            ["band", "order_at", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'SCHEDULED' AND pool IS NULL"),
+            postgresql_where=sa.text("state = 'SCHEDULED' AND pool IS NULL"),
         )
 
 
@@ -295,6 +330,7 @@ def _criticals() -> None:
         sa.Column("channel", sa.String(length=12), nullable=False),
         sa.Column("contact", sa.String(length=64), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tried_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("outcome", sa.String(length=32), nullable=True),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
