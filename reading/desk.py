@@ -32,6 +32,8 @@ from teleread.storage.catalogue.schema import arrivals, drafts, item_events, rec
 Show = Literal["waiting", "mine", "all"]
 COUNTED = 1000
 """A count goes so far; what is beyond is "more than"."""
+LOOKED_THROUGH = 5000
+"""Sex and age are looked for among so many of a list's first rows."""
 
 _ITEMS = work_items.c
 _STATES: Mapping[Show, tuple[ColumnElement[bool], ...]] = {
@@ -51,6 +53,8 @@ class View:
     pool: str | None = None
     priority: str | None = None
     cases: tuple[str, ...] | None = None
+    sex: str | None = None  # M | F | O
+    age: int | None = None  # whole years
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,13 +185,23 @@ def newest_event(conn: Connection) -> int:
     return int(conn.scalar(select(func.max(item_events.c.id))) or 0)
 
 
-def newcomers(conn: Connection, view: View, reach: Reach | None, since: int, limit: int = 200) -> list[str]:
-    """Cases that came into a view by what happened after an event, in the order of reading."""
+def newcomers(conn: Connection, view: View, reach: Reach | None, since: int) -> list[tuple[str, str]]:
+    """Cases that came into a view by what happened after an event, with their priorities, in the order of reading.
+
+    Of the newest :data:`COUNTED` events: whoever asks more seldom than that loads the list anew.
+    """
     recent = select(item_events.c.item_id).where(item_events.c.id > since).order_by(item_events.c.id.desc())
-    touched = list(dict.fromkeys(conn.scalars(recent.limit(2000))))
-    wanted = [_ITEMS.case_id, *KEY]
-    query = _narrowed(view, reach, wanted, limit, _ITEMS.id.in_(touched), given=True)
-    return [row.case_id for row in conn.execute(query.order_by("band", "order_at", "id").limit(limit))]
+    touched = list(dict.fromkeys(conn.scalars(recent.limit(COUNTED))))
+    wanted = [_ITEMS.case_id, _ITEMS.priority, *KEY]
+    found = _narrowed(view, reach, wanted, COUNTED, _ITEMS.id.in_(touched), given=True).subquery()
+    rows = conn.execute(select(found).order_by(found.c.band, found.c.order_at, found.c.id))
+    return [(row.case_id, row.priority) for row in rows]
+
+
+def being_read(conn: Connection, reach: Reach | None) -> int:
+    """How many cases are in readers' hands, of those that this reader may read."""
+    query = select(func.count()).select_from(work_items).where(IN_PROGRESS, _within(View(), reach))
+    return int(conn.scalar(query) or 0)
 
 
 def standing(conn: Connection, case_ids: Iterable[str]) -> dict[str, tuple[str, str | None]]:
@@ -252,15 +266,32 @@ def _narrowed(
     order = [column.desc() for column in KEY] if backwards else list(KEY)
     by_others = view.site is not None or view.cases is not None or given
     common = [*conditions, *_asked(view), *_allowed(view, reach)]
+    facts = _facts(view)
     fronts = []
     for state in _STATES[view.show]:
         for pool in [_within(view, reach)] if by_others else _pools(view, reach):
             for modality in _modalities(view.modality):
-                query = select(*columns).where(state, pool, modality, *common).order_by(*order).limit(limit)
-                fronts.append(query)
+                front = select(*columns).where(state, pool, modality, *common).order_by(*order)
+                fronts.append(front.limit(limit) if not facts else _looked_through(front, facts, columns, limit))
     parts = [select(front.subquery()) for front in fronts]
     whole = parts[0] if len(parts) == 1 else union_all(*parts)
     return select(whole.subquery())
+
+
+def _looked_through(front: Select[Any], facts: list[ColumnElement[bool]], columns: Sequence[Any], limit: int) -> Any:
+    """Those of a list's first rows that fit facts which have no index."""
+    nearest = front.with_only_columns(_ITEMS.id).limit(LOOKED_THROUGH).subquery()
+    found = select(*columns).where(_ITEMS.id.in_(select(nearest.c.id)), *facts)
+    return found.order_by(*front._order_by_clauses).limit(limit)
+
+
+def _facts(view: View) -> list[ColumnElement[bool]]:
+    facts: list[ColumnElement[bool]] = []
+    if view.sex is not None:
+        facts.append(_ITEMS.patient_sex == view.sex)
+    if view.age is not None:
+        facts.append(_ITEMS.patient_age_years.between(view.age, view.age + 0.9999))
+    return facts
 
 
 def _asked(view: View) -> list[ColumnElement[bool]]:

@@ -18,13 +18,16 @@ from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
 from teleread.web import certificates, errors
 from teleread.web.api import agents, forms, frames, health, recordings, tus, upload
+from teleread.web.api import claims as claims_api
+from teleread.web.api import live as live_api
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
 from teleread.web.certificates import Identity
 from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
-from teleread.web.pages import cases, clinic, engineer, identity, signin, worklist
+from teleread.web.live import feed_of
+from teleread.web.pages import cases, claims, clinic, engineer, identity, signin, worklist
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
 from teleread.web.rounds import Rounds
@@ -75,6 +78,7 @@ def create_app(
     app.state.renderer = Renderer(services.alliance, services.clock)
     app.state.sign_in_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     app.state.rounds = rounds
+    app.state.feed = feed_of(services)
     app.state.agents_authority = agents_authority
     app.state.enrol_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     # one parser at the least is never busy with frames: an upload does not wait for somebody's leafing
@@ -90,10 +94,13 @@ def create_app(
         signin,
         worklist,
         cases,
+        claims,
         clinic,
         engineer,
         identity,
         worklist_api,
+        claims_api,
+        live_api,
         recordings,
         frames,
         upload,

@@ -352,6 +352,8 @@ def test_every_declared_audit_event_is_written(
     reader.get(path)
     reader.get(f"{path}/raw")
     reader.get(f"/api/recordings/{arrival}/wave")
+    claim = reader.post(f"/api/cases/{arrival}/claim").json()
+    reader.post(f"{path}/release", data={"fence": claim["fence"], "reason": "interrupted"})
     nurse.post(f"/receipts/{receipt}/form", data={"chest_pain": "now"})
     nurse.post(f"/receipts/{receipt}/urgent")
     reader.post(f"{path}/report", data={"text": "Read.", "critical": "1"})

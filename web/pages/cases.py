@@ -16,12 +16,13 @@ from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.imaging import WINDOW_PRESETS
 from teleread.pipeline import identity_corrections
 from teleread.pipeline.services import Services
-from teleread.reading import reports, worklist
+from teleread.reading import claims, reports, worklist
+from teleread.reading.claims import Claim
 from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
-from teleread.web import case_clinic, case_identity, identity, queries, readings
+from teleread.web import case_clinic, case_identity, identity, next_case, queries, readings
 from teleread.web.case_clinic import CaseClinic
 from teleread.web.case_identity import CaseIdentity
 from teleread.web.errors import NotFound, answer
@@ -29,6 +30,7 @@ from teleread.web.limits import small_form
 from teleread.web.pages.worklist import wanted
 from teleread.web.render import page
 from teleread.web.security import Seat, allow
+from teleread.web.texts import RELEASE_REASONS
 from teleread.web.viewing import view
 
 router = APIRouter()
@@ -51,7 +53,7 @@ def show(
 ) -> Response:
     """The case's page; opening it is an audit event."""
     services = seat.services
-    viewed = view(seat, lambda conn: _read(conn, case_id, services.clock()), "case", case_id)
+    viewed = view(seat, lambda conn: _read(conn, case_id, services.clock(), seat.name), "case", case_id)
     case, keys = viewed.value.case, viewed.value.keys
     if viewed.recorded:
         case_clinic.opened(seat, case_id)
@@ -69,6 +71,9 @@ def show(
         "issuers": identity_corrections.issuers(services, [person.issuer, case.item.site_id]),
         "unrecorded": not viewed.recorded,
         "shown_as": viewed.value.shown_as,
+        "claim": viewed.value.claim,
+        "paused": next_case.is_paused(request),
+        "release_reasons": RELEASE_REASONS,
     }
     if keys[0] is not None:
         display = _json(services, keys[0])
@@ -106,7 +111,7 @@ def sign(
     text, critical = fields.get("text", "").replace("\r\n", "\n"), fields.get("critical") == "1"
     try:
         with services.catalogue.write() as conn:
-            case = _read(conn, case_id, now)
+            case = _read(conn, case_id, now, seat.name)
             if case.is_image:
                 raise NotFound()
             connection = services.alliance.connection(case.case.item.site_id, now.date())
@@ -125,7 +130,7 @@ def sign(
             return RedirectResponse(f"/cases/{case_id}", 303)  # Sign was pressed twice
         values = {"case_id": case_id, "text": text, "critical": critical, "signed": signed}
         return answer(request, error, "not_signed.html", seat, **values)
-    return RedirectResponse(f"/cases/{case_id}", 303)
+    return RedirectResponse(next_case.after_signing(request, seat, case_id), 303)
 
 
 @router.get("/cases/{case_id}/raw")
@@ -155,9 +160,10 @@ class _Read:
     shown_as: list[str]  # pictures and documents
     about: CaseIdentity
     clinic: CaseClinic
+    claim: Claim | None  # the viewer's own
 
 
-def _read(conn: Connection, case_id: str, now: datetime) -> _Read:
+def _read(conn: Connection, case_id: str, now: datetime, who: str) -> _Read:
     case = _case(worklist.get_case(conn, case_id))
     item = case.item
     # an image stays one when it cannot be read, and has no series then
@@ -174,6 +180,7 @@ def _read(conn: Connection, case_id: str, now: datetime) -> _Read:
         queries.shown_of(conn, item.arrival_id),
         case_identity.read(conn, item, acquired_at, now),
         case_clinic.read(conn, case_id, signed),
+        claims.current(conn, case_id, who, now),
     )
 
 
