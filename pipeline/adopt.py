@@ -130,7 +130,14 @@ def note_of(row: Any) -> Note:
     )
 
 
-def raise_arrival(conn: Connection, identifier: str, priority: Priority, actor: str, now: datetime) -> bool:
+def raise_arrival(
+    conn: Connection,
+    identifier: str,
+    priority: Priority,
+    actor: str,
+    now: datetime,
+    placing: queue.Placing = queue.by_default,
+) -> bool:
     """Lift an arrival that was sent with a higher priority, and its work item; a lower one changes nothing."""
     this = arrivals.c.id == identifier
     known = conn.execute(select(arrivals.c.clinic_priority, arrivals.c.case_id).where(this).with_for_update()).one()
@@ -138,7 +145,7 @@ def raise_arrival(conn: Connection, identifier: str, priority: Priority, actor: 
         return False
     conn.execute(update(arrivals).where(this).values(clinic_priority=priority))
     if known.case_id is not None:
-        queue.raise_priority(conn, known.case_id, priority, "clinic", now, who=actor)
+        queue.raise_priority(conn, known.case_id, priority, "clinic", now, who=actor, placing=placing)
     audit.record(
         conn,
         at=now,

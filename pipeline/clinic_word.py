@@ -16,6 +16,7 @@ from teleread.alliance import PRIORITIES, Priority
 from teleread.errors import InputRejected, StorageError
 from teleread.pipeline.adopt import note_of, raise_arrival
 from teleread.pipeline.notes import write_note
+from teleread.pipeline.route import note_question, placing
 from teleread.pipeline.services import Services
 from teleread.reading import clinic
 from teleread.reading.symptoms import Form, raises_to
@@ -52,6 +53,7 @@ def save_form(services: Services, *, receipt: str, site_id: str, form: Form, act
         identifier = conn.scalar(_of(receipt, site_id).with_only_columns(arrivals.c.id))
         assert identifier is not None
         clinic.save_form(conn, identifier, form, actor, services.clock())
+        note_question(conn, services.room, identifier, form, services.clock())
     return standing
 
 
@@ -69,8 +71,9 @@ def _raise(services: Services, receipt: str, site_id: str, priority: Priority, a
     except StorageError as error:
         # nothing holds up an urgent case: the row is raised, and `storage reconcile` mends the note
         log.error("note of arrival %s: %s", row.id, error.code)
+    now = services.clock()
     with services.catalogue.write() as conn:
-        raise_arrival(conn, row.id, priority, actor, services.clock())
+        raise_arrival(conn, row.id, priority, actor, now, placing(services.room, now))
     return priority
 
 

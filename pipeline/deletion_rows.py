@@ -6,21 +6,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, or_, select
 
 from teleread.storage.catalogue.schema import (
     acknowledgements,
+    alarms,
     arrivals,
+    break_glass,
     case_openings,
     clinic_forms,
     conflicts,
+    critical_steps,
+    criticals,
     deliveries,
     derived,
+    discrepancies,
+    drafts,
     encounters,
     fingerprints,
+    flag_verdicts,
     identity_corrections,
     identity_questions,
     instances,
+    item_events,
     legal_holds,
     notices,
     patient_links,
@@ -32,6 +40,7 @@ from teleread.storage.catalogue.schema import (
     same_recordings,
     series,
     studies,
+    timers,
     work_items,
 )
 
@@ -71,8 +80,10 @@ def delete_study(conn: Connection, study: Study) -> dict[str, int]:
     in_reports = list(conn.scalars(select(reports.c.id).where(reports.c.case_id.in_(cases))))
     in_series = list(conn.scalars(select(series.c.id).where(series.c.study_id == study.id)))
     order: tuple[tuple[Table, ColumnElement[bool]], ...] = (
+        *_reading_room(conn, cases),
         (deliveries, deliveries.c.report_id.in_(in_reports)),
         (acknowledgements, acknowledgements.c.report_id.in_(in_reports)),
+        (discrepancies, discrepancies.c.report_id.in_(in_reports)),
         (reports, reports.c.id.in_(in_reports)),
         (notices, notices.c.case_id.in_(cases)),
         (identity_corrections, identity_corrections.c.case_id.in_(cases)),
@@ -99,6 +110,32 @@ def delete_study(conn: Connection, study: Study) -> dict[str, int]:
     return _deleted(conn, order)
 
 
+def _reading_room(conn: Connection, cases: tuple[str, ...]) -> tuple[tuple[Table, ColumnElement[bool]], ...]:
+    """What was said and done about the cases while they were read, and about readings of them beside the first."""
+    items = list(conn.scalars(select(work_items.c.id).where(work_items.c.case_id.in_(cases))))
+    found = list(conn.scalars(select(criticals.c.id).where(criticals.c.case_id.in_(cases))))
+    subjects = [*items, *found, *cases]
+
+    def about(table: Table) -> ColumnElement[bool]:
+        # some add a part of their own to the id of what they are about
+        return func.substr(table.c.subject, 1, _ID_LENGTH).in_(subjects)
+
+    return (
+        (critical_steps, critical_steps.c.critical_id.in_(found)),
+        (criticals, criticals.c.id.in_(found)),
+        (timers, about(timers)),
+        (alarms, about(alarms)),
+        (item_events, item_events.c.case_id.in_(cases)),
+        (drafts, drafts.c.case_id.in_(cases)),
+        (flag_verdicts, flag_verdicts.c.case_id.in_(cases)),
+        (discrepancies, discrepancies.c.item_id.in_(items)),
+        (break_glass, break_glass.c.case_id.in_(cases)),
+    )
+
+
+_ID_LENGTH = 32
+
+
 def delete_patient(conn: Connection, pseudonym: str) -> dict[str, int]:
     """Remove what is left of a patient when the studies are gone."""
 
@@ -122,5 +159,5 @@ def delete_patient(conn: Connection, pseudonym: str) -> dict[str, int]:
 def _deleted(conn: Connection, order: tuple[tuple[Table, ColumnElement[bool]], ...]) -> dict[str, int]:
     counts: dict[str, Any] = {}
     for table, condition in order:
-        counts[table.name] = conn.execute(delete(table).where(condition)).rowcount
+        counts[table.name] = counts.get(table.name, 0) + conn.execute(delete(table).where(condition)).rowcount
     return counts

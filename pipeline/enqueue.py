@@ -9,11 +9,12 @@ from sqlalchemy import Row, select, update
 from teleread.alliance import EcgRules, Priority
 from teleread.errors import Conflict
 from teleread.pipeline import same_recordings
+from teleread.pipeline.route import placing, question_of
 from teleread.pipeline.services import Services
 from teleread.reading import corrections, queue
 from teleread.reading.priority import decide
 from teleread.storage import audit
-from teleread.storage.catalogue.schema import arrivals, recordings, studies
+from teleread.storage.catalogue.schema import arrivals, clinic_forms, recordings, studies
 
 
 def enqueue(services: Services, arrival_id: str) -> str:
@@ -40,12 +41,16 @@ def enqueue(services: Services, arrival_id: str) -> str:
                 studies.c.patient_pseudonym,
                 studies.c.patient_sex,
                 studies.c.patient_age_years,
+                studies.c.body_part,
+                clinic_forms.c.chest_pain,
+                clinic_forms.c.pressure,
                 recordings.c.quality_acceptable,
                 recordings.c.heart_rate_bpm,
                 recordings.c.flags,
             )
             .outerjoin(studies, studies.c.id == arrivals.c.study_id)
             .outerjoin(recordings, recordings.c.arrival_id == arrivals.c.id)
+            .outerjoin(clinic_forms, clinic_forms.c.arrival_id == arrivals.c.id)
             .where(arrivals.c.id == arrival_id)
             # whoever prepares, raises or queues the same arrival now goes before us or after us
             .with_for_update(of=arrivals)
@@ -59,7 +64,14 @@ def enqueue(services: Services, arrival_id: str) -> str:
             acceptable=facts.quality_acceptable,
             severities=_severities(row, services.alliance.ecg_rules(now.date())),
         )
-        new = queue.put_item(conn, facts, decision, now, joined=row.case_id != facts.case_id)
+        new = queue.put_item(
+            conn,
+            facts,
+            decision,
+            now,
+            joined=row.case_id != facts.case_id,
+            placing=placing(services.room, now),
+        )
         if row.case_id != facts.case_id:
             if row.case_id is not None:
                 # queued by itself while it could not be read; now it is part of its study's case
@@ -113,7 +125,8 @@ def _join(services: Services, arrival_id: str) -> str | None:
                 object_id=known,
                 detail={"same_recording": arrival_id},
             )
-        queue.raise_priority(conn, known, cast(Priority, row.clinic_priority), "clinic", now)
+        place = placing(services.room, now)
+        queue.raise_priority(conn, known, cast(Priority, row.clinic_priority), "clinic", now, placing=place)
     return known
 
 
@@ -139,4 +152,6 @@ def _facts(row: Row[Any]) -> queue.CaseFacts:
         quality_acceptable=row.quality_acceptable,
         heart_rate_bpm=row.heart_rate_bpm,
         arrived_at=row.arrived_at,
+        body_part=row.body_part,
+        question=question_of(row.chest_pain, row.pressure),
     )

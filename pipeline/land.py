@@ -18,6 +18,7 @@ from teleread.pipeline.adopt import arrival_row, object_row, raise_arrival
 from teleread.pipeline.identifiers import arrival_id, receipt_of
 from teleread.pipeline.notes import Note, note_key, write_note
 from teleread.pipeline.rotten import LOST, replace_rotten
+from teleread.pipeline.route import placing
 from teleread.pipeline.services import Services
 from teleread.storage import audit
 from teleread.storage.catalogue import sweeping
@@ -113,8 +114,9 @@ def land_again(
     if PRIORITIES.index(clinic_priority) < PRIORITIES.index(row.clinic_priority):
         note = Note(site_id, sha256, row.size_bytes, row.source, row.kind, clinic_priority, row.arrived_at)
         _keep_note(services, note)
+        now = services.clock()
         with services.catalogue.write() as conn:
-            raise_arrival(conn, identifier, clinic_priority, actor, services.clock())
+            raise_arrival(conn, identifier, clinic_priority, actor, now, placing(services.room, now))
     return Landed(identifier, row.receipt, sha256, new=False)
 
 
@@ -173,7 +175,7 @@ def _land_once(
         if new:
             audit.record(conn, at=now, actor=actor, action="land", object_type="arrival", object_id=identifier)
         else:
-            raise_arrival(conn, identifier, clinic_priority, actor, now)
+            raise_arrival(conn, identifier, clinic_priority, actor, now, placing(services.room, now))
     return Landed(identifier, receipt_of(identifier), stored.sha256, new)
 
 

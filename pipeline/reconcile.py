@@ -22,6 +22,7 @@ from teleread.pipeline.notes import NOTES, note_key, read_note, split_key, write
 from teleread.pipeline.orphans import is_noted
 from teleread.pipeline.pairs import DERIVED, RAW, Pair, pairs
 from teleread.pipeline.rotten import LOST, audit_id, release, set_aside
+from teleread.pipeline.route import placing
 from teleread.pipeline.services import Services
 from teleread.storage import audit
 from teleread.storage.catalogue import sweeping
@@ -263,8 +264,9 @@ class _Run:
         elif PRIORITIES.index(noted) < PRIORITIES.index(known):
             mended = False
             if self._repair:
+                now = self._services.clock()
                 with self._catalogue.write() as conn:
-                    mended = raise_arrival(conn, row.id, noted, self._actor, self._services.clock())
+                    mended = raise_arrival(conn, row.id, noted, self._actor, now, placing(self._services.room, now))
             self._found("priority_behind", row.id, mended, "priority_raised")
 
     # objects and their rows

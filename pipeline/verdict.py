@@ -78,7 +78,7 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
         site_id=row.site_id,
         state=row.state,
         case_id=row.case_id,
-        case_state=None if item is None else item.state,
+        case_state=None if item is None else queue.shown_state(item),
         priority=row.clinic_priority if item is None else item.priority,
         clinic_priority=row.clinic_priority,
         flagged=item is not None and "flagged" in item.reasons,

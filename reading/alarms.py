@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, or_, select, update
 
+from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import alarms
 
 
@@ -38,14 +39,9 @@ def raise_alarm(
     detail: Mapping[str, Any] | None = None,
 ) -> bool:
     """Raise an alarm unless it is open already; returns whether it is new. ``detail`` holds no identity."""
-    open_one = select(alarms.c.id).where(
-        alarms.c.kind == kind, alarms.c.subject == subject, alarms.c.cleared_at.is_(None)
-    )
-    if conn.execute(open_one).first() is not None:
-        return False
-    values = {"pool": pool, "site_id": site_id, "raised_at": at, "owner": owner, "detail": dict(detail or {})}
-    conn.execute(insert(alarms).values(kind=kind, subject=subject, **values))
-    return True
+    row = {"kind": kind, "subject": subject, "pool": pool, "site_id": site_id, "raised_at": at, "owner": owner}
+    # any of its keys: two who raise it at once raise it once
+    return insert_missing(conn, alarms, [row | {"detail": dict(detail or {})}], []) == 1
 
 
 def clear(conn: Connection, kinds: Sequence[str], subject: str, who: str, at: datetime) -> int:

@@ -6,23 +6,26 @@ however the clock of its sender goes. A claim that ends without a report cancels
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, literal_column, select, update
 
 from teleread.errors import Conflict
-from teleread.reading import history, ups
+from teleread.reading import escalation, history, ups
 from teleread.reading.history import item_id_of, note_event
-from teleread.reading.order import IN_PROGRESS, WAITING, Reach, within
+from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Reach, head, within
+from teleread.reading.queue import URGENT_LEASE, is_set_aside, lock_latest
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import work_items
 
 __all__ = [
+    "BREAK_REASONS",
     "LEASES",
+    "RELEASE_REASONS",
     "Claim",
     "Reach",
     "check",
@@ -32,16 +35,27 @@ __all__ = [
     "current",
     "expire",
     "give_back",
+    "hand_over",
     "heartbeat",
     "item_id_of",
     "newest",
     "note_event",
+    "resume",
+    "set_aside",
 ]
 
 LEASES: Mapping[str, timedelta] = MappingProxyType(
-    {"urgent": timedelta(minutes=2), "high": timedelta(minutes=15), "routine": timedelta(minutes=15)}
+    {"urgent": URGENT_LEASE, "high": timedelta(minutes=15), "routine": timedelta(minutes=15)}
 )
 """How long a claim holds without a heartbeat, by the item's priority."""
+
+RELEASE_REASONS = ("interrupted", "not_my_field", "poor_recording", "knows_the_patient", "other")
+"""Why a reader gives a case back."""
+
+BREAK_REASONS = ("reader_absent", "needed_elsewhere", "asked_by_reader", "other")
+"""Why a coordinator takes a case from its reader."""
+
+_LOOK_AT = (8, 128, 4096)  # rows from the front of each pool, until one is found that nobody else is taking
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +86,19 @@ def claim_next(conn: Connection, reach: Reach, at: datetime) -> Claim | None:
 
     Two who ask at once get two cases.
     """
-    first = (
-        select(work_items.c.id)
-        .where(WAITING, within(reach))
-        .order_by(work_items.c.band, work_items.c.order_at, work_items.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    row = conn.execute(first).one_or_none()
-    return None if row is None else _claim(conn, row.id, reach.who, at)
+    for n in _LOOK_AT:
+        front = head(n, reach=reach).subquery()
+        first = (
+            select(work_items.c.id)
+            .where(WAITING, work_items.c.id.in_(select(front.c.id)))
+            .order_by(*KEY)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        taken = _take(conn, work_items.c.id == first.scalar_subquery(), reach.who, at)
+        if taken is not None:
+            return taken
+    return None
 
 
 def claim_case(conn: Connection, case_id: str, reach: Reach, at: datetime) -> Claim:
@@ -90,13 +108,7 @@ def claim_case(conn: Connection, case_id: str, reach: Reach, at: datetime) -> Cl
         Conflict: ``case_not_open``: it does not wait; ``case_claimed``: somebody else has it; ``case_not_yours``:
             this reader may not read it.
     """
-    item = conn.execute(
-        select(work_items)
-        .where(work_items.c.case_id == case_id)
-        .order_by(work_items.c.seq.desc())
-        .limit(1)
-        .with_for_update()
-    ).one_or_none()
+    item = lock_latest(conn, case_id)
     if item is None or item.state in {"COMPLETED", "CANCELED"}:
         raise Conflict("case_not_open", "This case does not wait for a reader.")
     if item.state == "IN PROGRESS" and item.lease_until > at:
@@ -109,7 +121,10 @@ def claim_case(conn: Connection, case_id: str, reach: Reach, at: datetime) -> Cl
         item_id = item.id
     if conn.execute(select(work_items.c.id).where(work_items.c.id == item_id, within(reach))).first() is None:
         raise Conflict("case_not_yours", "This case is for other readers.")
-    return _claim(conn, item_id, reach.who, at)
+    taken = _take(conn, work_items.c.id == item_id, reach.who, at)
+    if taken is None:
+        raise Conflict("case_not_open", "Somebody else has just taken this case.")
+    return taken
 
 
 def heartbeat(conn: Connection, item_id: str, who: str, fence: int, at: datetime) -> datetime:
@@ -148,8 +163,13 @@ def complete(conn: Connection, item_id: str, who: str, fence: int, at: datetime)
     Raises:
         Conflict: ``claim_lost``.
     """
+    # who raises a case locks it before the readings that it has asked for, and so does this
+    parent = select(work_items.c.parent_id).where(work_items.c.id == item_id).scalar_subquery()
+    conn.execute(select(work_items.c.id).where(work_items.c.id == parent).with_for_update())
     item = check(conn, item_id, who, fence, at)
     _move(conn, item, "completed", who, at, ended_at=at, lease_until=None)
+    if item.parent_id is not None:
+        resume(conn, item.parent_id, item.kind, at)
     return item
 
 
@@ -173,6 +193,14 @@ def give_back(
     return _give_back(conn, item, event, who, reason, at)
 
 
+def any_stopped(conn: Connection, at: datetime) -> bool:
+    """Whether there is a claim to end; writes nothing, and so waits for nobody."""
+    return (
+        conn.execute(select(work_items.c.id).where(IN_PROGRESS, work_items.c.lease_until <= at).limit(1)).first()
+        is not None
+    )
+
+
 def expire(conn: Connection, at: datetime, limit: int = 64) -> list[str]:
     """End the claims whose heartbeats have stopped; returns the ids of the new work items."""
     stopped = conn.execute(
@@ -185,27 +213,99 @@ def expire(conn: Connection, at: datetime, limit: int = 64) -> list[str]:
     return [_give_back(conn, item, "expired", "teleread", "no_heartbeat", at) for item in stopped]
 
 
-def _claim(conn: Connection, item_id: str, who: str, at: datetime) -> Claim:
-    item = conn.execute(select(work_items).where(work_items.c.id == item_id)).one()
-    fence, until = item.fence + 1, at + LEASES[item.priority]
-    _move(conn, item, "claimed", who, at, fence=fence, claimed_by=who, claimed_at=at, lease_until=until)
-    audit.record(
-        conn, at=at, actor=who, action="claim", object_type="case", object_id=item.case_id, detail={"fence": fence}
+OnDuty = Callable[[str, str, datetime], bool]
+"""Whether an account may go on reading for a pool at a time: its shift, and the grace after it."""
+
+
+def off_duty(conn: Connection, on_duty: OnDuty, at: datetime) -> list[str]:
+    """The work items whose readers' time is over; writes nothing. What has no pool is anybody's, always."""
+    columns = work_items.c.id, work_items.c.claimed_by, work_items.c.pool, work_items.c.overflow_pool
+    rows = conn.execute(select(*columns).where(IN_PROGRESS, work_items.c.pool.is_not(None)))
+    return [
+        row.id
+        for row in rows
+        if not any(on_duty(row.claimed_by, pool, at) for pool in (row.pool, row.overflow_pool) if pool is not None)
+    ]
+
+
+def hand_over(conn: Connection, item_ids: Sequence[str], at: datetime) -> list[str]:
+    """Take cases from readers who have gone off duty, for whoever comes next, who finds the draft; the new ids.
+
+    Args:
+        item_ids: of :func:`off_duty`; what has ended meanwhile is left out.
+    """
+    rows = conn.execute(
+        select(work_items).where(work_items.c.id.in_(list(item_ids)), IN_PROGRESS).with_for_update(skip_locked=True)
+    ).all()
+    return [_give_back(conn, item, "handed_over", "teleread", "shift_ended", at) for item in rows]
+
+
+def set_aside(conn: Connection, item: Row[Any], who: str, at: datetime, reason: str) -> None:
+    """A claimed case waits for another one to be read, and for no reader; :func:`resume` queues it again."""
+    _move(conn, item, "withdrawn", who, at, {"reason": reason}, ended_at=at, end_reason=reason, lease_until=None)
+
+
+def resume(conn: Connection, item_id: str, after: str, at: datetime) -> str | None:
+    """Queue a case that was set aside; the id of its new work item, None when it does not wait for that any more.
+
+    Args:
+        item_id: the work item that was set aside.
+        after: what has come: a kind of work item.
+    """
+    item = conn.execute(select(work_items).where(work_items.c.id == item_id).with_for_update()).one_or_none()
+    if item is None or not is_set_aside(item):
+        return None
+    last = select(work_items.c.id).where(work_items.c.case_id == item.case_id, work_items.c.seq > item.seq)
+    if conn.execute(last.limit(1)).first() is not None:
+        return None
+    return _next(conn, item, "teleread", at, {"after": after, "priority": item.priority})
+
+
+def newest(conn: Connection, case_ids: Sequence[str]) -> dict[str, Row[Any]]:
+    """The newest work item of each case."""
+    rows = conn.execute(select(work_items).where(work_items.c.case_id.in_(list(case_ids))).order_by(work_items.c.seq))
+    return {row.case_id: row for row in rows}
+
+
+def _take(conn: Connection, this: ColumnElement[bool], who: str, at: datetime) -> Claim | None:
+    """Claim a waiting work item in one statement; None when there is none, or somebody else was first."""
+    until = case(
+        (work_items.c.band == 0, bindparam("urgent_until", at + LEASES["urgent"], work_items.c.lease_until.type)),
+        else_=bindparam("until", at + LEASES["routine"], work_items.c.lease_until.type),
     )
-    return Claim(item_id, item.case_id, fence, until)
+    taken = (
+        update(work_items)
+        .where(this, WAITING)
+        .values(
+            state=literal_column("'IN PROGRESS'"),
+            fence=work_items.c.fence + 1,
+            claimed_by=who,
+            claimed_at=at,
+            lease_until=until,
+        )
+        .returning(*(work_items.c[name] for name in _TAKEN))
+    )
+    row = conn.execute(taken).one_or_none()
+    if row is None:
+        return None
+    history.note(conn, row.case_id, row.id, "claimed", "SCHEDULED", who, at, row.fence)
+    if escalation.may_have_alarms(row.band, row.arrived_at, row.due_at, at):
+        escalation.hush(conn, row.id, who, at)
+    escalation.begin_reading(conn, row.id, urgent=row.band == 0, since=at)
+    audit.record(
+        conn, at=at, actor=who, action="claim", object_type="case", object_id=row.case_id, detail={"fence": row.fence}
+    )
+    return Claim(row.id, row.case_id, row.fence, row.lease_until)
+
+
+_TAKEN = ("id", "case_id", "fence", "lease_until", "band", "arrived_at", "due_at")
 
 
 def _give_back(conn: Connection, item: Row[Any], event: ups.Event, who: str, reason: str, at: datetime) -> str:
     if event not in ups.RETURNS:
         raise AssertionError("this event does not end a claim")
     _move(conn, item, event, who, at, {"reason": reason}, ended_at=at, end_reason=reason, lease_until=None)
-    seq = item.seq + 1
-    ended = {"claimed_by", "claimed_at", "lease_until", "ended_at", "end_reason"}
-    successor = {name: value for name, value in item._mapping.items() if name not in ended}
-    successor |= {"id": item_id_of(item.case_id, seq), "seq": seq, "state": "SCHEDULED", "created_at": at}
-    conn.execute(insert(work_items).values(**successor))
-    detail = {"after": event, "priority": item.priority}
-    history.note_created(conn, item.case_id, successor["id"], who, at, fence=item.fence, detail=detail)
+    successor = _next(conn, item, who, at, {"after": event, "priority": item.priority})
     audit.record(
         conn,
         at=at,
@@ -215,7 +315,20 @@ def _give_back(conn: Connection, item: Row[Any], event: ups.Event, who: str, rea
         object_id=item.case_id,
         detail={"event": event, "reason": reason, "was": item.claimed_by, "fence": item.fence},
     )
-    return str(successor["id"])
+    return successor
+
+
+def _next(conn: Connection, item: Row[Any], who: str, at: datetime, detail: Mapping[str, Any]) -> str:
+    """Queue a case again as its next work item."""
+    seq = item.seq + 1
+    ended = {"claimed_by", "claimed_at", "lease_until", "ended_at", "end_reason"}
+    successor = {name: value for name, value in item._mapping.items() if name not in ended}
+    item_id = item_id_of(item.case_id, seq)
+    successor |= {"id": item_id, "seq": seq, "state": "SCHEDULED", "created_at": at}
+    conn.execute(insert(work_items).values(**successor))
+    history.note_created(conn, item.case_id, item_id, who, at, fence=item.fence, detail=detail)
+    escalation.follow(conn, item.id, item_id, urgent=item.band == 0, at=at)
+    return item_id
 
 
 def _move(
@@ -227,7 +340,8 @@ def _move(
     detail: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> None:
-    to_state = note_event(conn, item, event, who, at, detail, fence=values.get("fence"))
+    """End a claimed work item, and what its alarms asked for."""
+    to_state = note_event(conn, item, event, who, at, detail)
     moved = conn.execute(
         update(work_items)
         .where(work_items.c.id == item.id, work_items.c.state == item.state, work_items.c.fence == item.fence)
@@ -235,9 +349,5 @@ def _move(
     )
     if moved.rowcount != 1:
         raise Conflict("case_not_open", "Somebody else has just taken this case.")
-
-
-def newest(conn: Connection, case_ids: Sequence[str]) -> dict[str, Row[Any]]:
-    """The newest work item of each case."""
-    rows = conn.execute(select(work_items).where(work_items.c.case_id.in_(list(case_ids))).order_by(work_items.c.seq))
-    return {row.case_id: row for row in rows}
+    if escalation.may_have_alarms(item.band, item.arrived_at, item.due_at, at):
+        escalation.hush(conn, item.id, who, at)

@@ -29,7 +29,7 @@ from teleread.reading.corrections import is_under_correction
 from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, Reach, allowed, past
 from teleread.storage.catalogue.schema import arrivals, drafts, item_events, recordings, studies, work_items
 
-Show = Literal["waiting", "mine", "all"]
+Show = Literal["waiting", "mine", "all", "read"]
 COUNTED = 1000
 """A count goes so far; what is beyond is "more than"."""
 LOOKED_THROUGH = 5000
@@ -40,6 +40,7 @@ _STATES: Mapping[Show, tuple[ColumnElement[bool], ...]] = {
     "waiting": (WAITING,),
     "mine": (IN_PROGRESS,),
     "all": (WAITING, IN_PROGRESS),
+    "read": (IN_PROGRESS,),
 }
 
 
@@ -208,6 +209,16 @@ def standing(conn: Connection, case_ids: Iterable[str]) -> dict[str, tuple[str, 
     """State and owner of the newest work item of each case."""
     query = select(_ITEMS.case_id, _ITEMS.state, _ITEMS.claimed_by).where(_ITEMS.case_id.in_(list(case_ids)))
     return {row.case_id: (row.state, row.claimed_by) for row in conn.execute(query.order_by(_ITEMS.seq))}
+
+
+def receipts_of(conn: Connection, subjects: Sequence[str]) -> dict[str, str]:
+    """Receipt numbers of what alarms are about, where that is a work item or a case."""
+    found = conn.execute(
+        select(_ITEMS.id, _ITEMS.case_id, arrivals.c.receipt)
+        .join(arrivals, arrivals.c.id == _ITEMS.arrival_id)
+        .where(or_(_ITEMS.id.in_(list(subjects)), _ITEMS.case_id.in_(list(subjects))))
+    ).all()
+    return {row.case_id: row.receipt for row in found} | {row.id: row.receipt for row in found}
 
 
 @dataclass(frozen=True, slots=True)

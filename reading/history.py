@@ -33,10 +33,7 @@ def note_event(
         Conflict: ``illegal_transition``.
     """
     state = cast(ups.State, item.state)
-    to_state = ups.after(state, event)
-    token = item.fence if fence is None else fence
-    _write(conn, item.case_id, item.id, event, state, to_state, who, at, token, detail)
-    return to_state
+    return note(conn, item.case_id, item.id, event, state, who, at, item.fence if fence is None else fence, detail)
 
 
 def note_created(
@@ -50,22 +47,28 @@ def note_created(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Write down that a work item is there."""
-    _write(conn, case_id, item_id, "created", None, ups.after(None, "created"), who, at, fence, detail)
+    note(conn, case_id, item_id, "created", None, who, at, fence, detail)
 
 
-def _write(
+def note(
     conn: Connection,
     case_id: str,
     item_id: str,
     event: ups.Event,
     from_state: ups.State | None,
-    to_state: ups.State,
     who: str,
     at: datetime,
     fence: int,
-    detail: Mapping[str, Any] | None,
-) -> None:
+    detail: Mapping[str, Any] | None = None,
+) -> ups.State:
+    """Write down an event by the names of its parts; returns the state that it leads to.
+
+    Raises:
+        Conflict: ``illegal_transition``.
+    """
+    to_state = ups.after(from_state, event)
     values = {"case_id": case_id, "item_id": item_id, "at": at, "event": event, "from_state": from_state}
     values |= {"to_state": to_state, "who": who, "fence": fence, "detail": dict(detail or {})}
     # inline: nobody needs the number that the row gets
     conn.execute(insert(item_events).inline(), values)
+    return to_state

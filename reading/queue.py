@@ -6,20 +6,26 @@ numbered by ``seq``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, Select, func, select, update
 
 from teleread.alliance import PRIORITIES, Priority
-from teleread.reading import history, ups
+from teleread.reading import escalation, history, ups
 from teleread.reading.order import WAITING, past
 from teleread.reading.priority import Decision, higher
 from teleread.reading_room import Agreement
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import work_items
+
+URGENT_LEASE = timedelta(minutes=2)
+"""How long the claim of an urgent case holds without a heartbeat."""
+
+AWAITS_OPINION = "awaits_opinion"
+"""Why a case is set aside: a second opinion on it is being read."""
 
 MOST_COUNTED = 1_000
 """A place further behind is told as this one: nobody waits for it by the number."""
@@ -43,6 +49,9 @@ class CaseFacts:
     arrived_at: datetime
     body_part: str | None = None
     question: str | None = None
+    kind: str = "reading"
+    parent_id: str | None = None
+    not_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +61,14 @@ class Place:
     Args:
         order_at: its time in the order of the list, within its band.
         due_at: its limit, counted from its arrival.
-        pool: None: not routed, and anybody's.
+        pool: None: the rules were not asked; a new item is anybody's then, and another one stays where it is.
+        detail: why, for the item's history.
     """
 
     order_at: datetime
     due_at: datetime
     pool: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 Placing = Callable[[Any, Priority], Place]
@@ -68,16 +79,10 @@ AGREED = Agreement("*", date.min)
 """What holds where nothing was agreed."""
 
 
-def limit_of(agreement: Agreement, priority: Priority) -> timedelta:
-    """From stored to signed."""
-    minutes = {"urgent": agreement.urgent_min, "high": agreement.high_min, "routine": agreement.routine_min}
-    return timedelta(minutes=minutes[priority])
-
-
 def by_default(facts: Any, priority: Priority) -> Place:
     """The place without any rules: no pool, and the limits of an agreement that says nothing else."""
     waits = timedelta(minutes=AGREED.rises_after_min) if priority == "routine" else timedelta(0)
-    return Place(facts.arrived_at + waits, facts.arrived_at + limit_of(AGREED, priority))
+    return Place(facts.arrived_at + waits, facts.arrived_at + AGREED.limit(priority))
 
 
 def put_item(
@@ -98,12 +103,17 @@ def put_item(
     Returns:
         True when a work item is new.
     """
-    known = conn.execute(_latest(facts.case_id).with_for_update()).one_or_none()
+    known = lock_latest(conn, facts.case_id)
     if known is None or (joined and known.state in {"COMPLETED", "CANCELED"}):
         seq, fence = (1, 0) if known is None else (known.seq + 1, known.fence)
         return _insert(conn, facts, decision, at, seq, fence, placing(facts, decision.priority))
     _bring_up_to_date(conn, known, facts, decision, at, placing)
     return False
+
+
+def add_item(conn: Connection, facts: CaseFacts, decision: Decision, at: datetime, place: Place) -> bool:
+    """Make the first work item of a new case; False when there is one."""
+    return _insert(conn, facts, decision, at, 1, 0, place)
 
 
 def _insert(
@@ -129,7 +139,15 @@ def _insert(
         return False
     detail = {"priority": decision.priority, "reasons": list(decision.reasons), "pool": place.pool}
     history.note_created(conn, facts.case_id, item_id, "teleread", at, fence=fence, detail=detail)
+    if place.pool is not None:
+        history.note(conn, facts.case_id, item_id, "routed", "SCHEDULED", "teleread", at, fence, place.detail)
+    _begin_waiting(conn, item_id, row["band"] == 0, facts.arrived_at, place.due_at)
     return True
+
+
+def _begin_waiting(conn: Connection, item_id: str, urgent: bool, since: datetime, due_at: datetime) -> None:
+    late_at = escalation.late_from(since, due_at)
+    escalation.begin_waiting(conn, item_id, urgent=urgent, since=since, late_at=late_at)
 
 
 def band_of(priority: Priority) -> int:
@@ -156,6 +174,9 @@ def _bring_up_to_date(
     if known.state not in ups.OPEN:
         if changed:
             conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
+        if is_set_aside(known) and PRIORITIES.index(decision.priority) < known.rank:
+            reasons = _merged(known.reasons, decision.reasons, analysed=facts.analysed)
+            _raise_set_aside(conn, known, decision.priority, reasons, at, "teleread", placing)
         return
     priority = higher(cast(Priority, known.priority), decision.priority)
     reasons = _merged(known.reasons, decision.reasons, analysed=facts.analysed)
@@ -174,11 +195,43 @@ def raise_priority(
     placing: Placing = by_default,
 ) -> None:
     """Lift the case's open work item to at least ``priority`` and say why."""
-    known = conn.execute(_latest(case_id).with_for_update()).one_or_none()
-    if known is None or known.state not in ups.OPEN or PRIORITIES.index(priority) >= known.rank:
+    known = lock_latest(conn, case_id)
+    if known is None or PRIORITIES.index(priority) >= known.rank:
         return
     reasons = _merged(known.reasons, (reason,), analysed=known.analysed)
+    if is_set_aside(known):
+        _raise_set_aside(conn, known, priority, reasons, at, who, placing)
+    if known.state not in ups.OPEN:
+        return
     _change(conn, known, priority, reasons, placing(known, priority), at, who, {})
+
+
+def is_set_aside(item: Row[Any]) -> bool:
+    """Whether a case waits for an opinion on it, and is queued again when that is there."""
+    return bool(item.state == "CANCELED" and item.end_reason == AWAITS_OPINION)
+
+
+def shown_state(item: Row[Any]) -> str:
+    """The state that a clinic sees: a case on which readers ask each other is being read."""
+    return "IN PROGRESS" if is_set_aside(item) else str(item.state)
+
+
+def _raise_set_aside(
+    conn: Connection,
+    known: Row[Any],
+    priority: Priority,
+    reasons: list[str],
+    at: datetime,
+    who: str,
+    placing: Placing,
+) -> None:
+    """What it waits for is raised now, and it comes back raised."""
+    values = {"priority": priority, "rank": PRIORITIES.index(priority), "band": band_of(priority), "reasons": reasons}
+    place = placing(known, priority)
+    values |= _moved(known, place, at, raised=True)
+    conn.execute(update(work_items).where(work_items.c.id == known.id).values(**values))
+    for child in conn.scalars(select(work_items.c.case_id).where(work_items.c.parent_id == known.id).distinct()).all():
+        raise_priority(conn, child, priority, reasons[-1], at, who=who, placing=placing)
 
 
 def _change(
@@ -198,14 +251,28 @@ def _change(
         changed |= {"priority": priority, "rank": PRIORITIES.index(priority), "band": band_of(priority)}
         detail = {"from": known.priority, "priority": priority, "reasons": reasons}
         history.note_event(conn, known, "raised", who, at, detail)
+        if priority == "urgent" and known.lease_until is not None:
+            changed["lease_until"] = min(known.lease_until, at + URGENT_LEASE)
     if place is not None:
         changed |= _moved(known, place, at, raised=raised)
         # who reads it now goes on; it is not taken to another pool under their hands
-        if known.state == "SCHEDULED" and place.pool != known.pool:
+        if known.state == "SCHEDULED" and place.pool is not None and place.pool != known.pool:
             changed |= {"pool": place.pool}
-            history.note_event(conn, known, "routed", who, at, {"from": known.pool, "pool": place.pool})
+            detail = {**place.detail, "from": known.pool, "pool": place.pool}
+            history.note_event(conn, known, "routed", who, at, detail)
     if changed:
         conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))
+    if raised and place is not None:
+        _begin_again(conn, known, priority, changed.get("due_at", known.due_at), at)
+
+
+def _begin_again(conn: Connection, known: Row[Any], priority: Priority, due_at: datetime, at: datetime) -> None:
+    """A raised case gets the steps of its new priority from now on."""
+    late_at, urgent = escalation.late_from(at, due_at), priority == "urgent"
+    waits = known.state == "SCHEDULED"
+    escalation.begin_waiting(conn, known.id, urgent=urgent and waits, since=at, late_at=late_at)
+    if not waits:
+        escalation.begin_reading(conn, known.id, urgent=urgent, since=at)
 
 
 def _moved(known: Row[Any], place: Place, at: datetime, *, raised: bool) -> dict[str, Any]:
@@ -217,21 +284,39 @@ def _moved(known: Row[Any], place: Place, at: datetime, *, raised: bool) -> dict
     return {name: value for name, value in moved.items() if getattr(known, name) != value}
 
 
-def cancel_item(conn: Connection, case_id: str, at: datetime) -> None:
-    """Cancel a case's waiting work item, because the case is read under another one."""
+def cancel_item(
+    conn: Connection, case_id: str, at: datetime, *, who: str = "teleread", reason: str = "joined_another"
+) -> None:
+    """Cancel a case's waiting work item: because the case is read under another one, or for another reason."""
     waiting = select(work_items).where(work_items.c.case_id == case_id, WAITING).with_for_update()
     for item in conn.execute(waiting).all():
-        state = history.note_event(conn, item, "withdrawn", "teleread", at)
+        state = history.note_event(conn, item, "withdrawn", who, at, {"reason": reason})
         conn.execute(
-            update(work_items)
-            .where(work_items.c.id == item.id)
-            .values(state=state, ended_at=at, end_reason="joined_another")
+            update(work_items).where(work_items.c.id == item.id).values(state=state, ended_at=at, end_reason=reason)
         )
+        escalation.hush(conn, item.id, who, at)
+
+
+def note_limit(conn: Connection, item: Row[Any], due_at: datetime) -> None:
+    """A waiting work item got its limit, or a sooner one; one that had no place yet begins to wait by the ladder."""
+    urgent = item.pool is None and item.priority == "urgent"
+    _begin_waiting(conn, item.id, urgent, item.arrived_at, due_at)
 
 
 def latest_item(conn: Connection, case_id: str) -> Row[Any] | None:
     """The case's newest work item."""
     return conn.execute(_latest(case_id)).one_or_none()
+
+
+def lock_latest(conn: Connection, case_id: str) -> Row[Any] | None:
+    """The case's newest work item, locked: whoever changes a case takes turns with all others who do."""
+    while True:
+        row = conn.execute(_latest(case_id).with_for_update()).one_or_none()
+        if row is None or row.state in ups.OPEN:
+            return row
+        # whom we waited for may have ended this one and made the next, which our statement began too early to see
+        if conn.scalar(select(func.max(work_items.c.seq)).where(work_items.c.case_id == case_id)) == row.seq:
+            return row
 
 
 def position(conn: Connection, case_id: str) -> int | None:

@@ -32,8 +32,32 @@ class Timer:
 
 def set_timer(conn: Connection, kind: str, subject: str, due_at: datetime) -> bool:
     """Set a timer; one of this kind and subject that stands already stays as it is. Returns whether it is new."""
-    row = {"kind": kind, "subject": subject, "due_at": due_at}
-    return insert_missing(conn, timers, [row], ["kind", "subject"]) == 1
+    return set_timers(conn, subject, [(kind, due_at)]) == 1
+
+
+def set_timers(conn: Connection, subject: str, due: Sequence[tuple[str, datetime]]) -> int:
+    """Set several timers of one subject, as :func:`set_timer`; returns how many are new."""
+    rows = [{"kind": kind, "subject": subject, "due_at": due_at} for kind, due_at in due]
+    return insert_missing(conn, timers, rows, ["kind", "subject"])
+
+
+def bring_forward(conn: Connection, kind: str, subject: str, due_at: datetime) -> None:
+    """Set a timer, or let the one that stands come sooner; one that is done stays done."""
+    if set_timer(conn, kind, subject, due_at):
+        return
+    sooner = timers.c.kind == kind, timers.c.subject == subject, timers.c.done_at.is_(None), timers.c.due_at > due_at
+    conn.execute(update(timers).where(*sooner).values(due_at=due_at))
+
+
+def due_at(conn: Connection, kind: str, subject: str) -> datetime | None:
+    """For when a timer was set, done or not; None when there is none."""
+    return conn.scalar(select(timers.c.due_at).where(timers.c.kind == kind, timers.c.subject == subject))
+
+
+def any_due(conn: Connection, at: datetime, kinds: Sequence[str]) -> bool:
+    """Whether there is anything to take; writes nothing, and so waits for nobody."""
+    found = select(timers.c.id).where(timers.c.done_at.is_(None), timers.c.due_at <= at, timers.c.kind.in_(list(kinds)))
+    return conn.execute(found.limit(1)).first() is not None
 
 
 def take_due(
@@ -52,9 +76,11 @@ def take_due(
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
+    # a part of its own, so that it is run once and locks no more than it gives
+    chosen = due.cte("chosen")
     taken = (
         update(timers)
-        .where(timers.c.id.in_(due.scalar_subquery()))
+        .where(timers.c.id.in_(select(chosen.c.id)))
         .values(lease_until=at + lease, tries=timers.c.tries + 1)
         .returning(timers.c.id, timers.c.kind, timers.c.subject, timers.c.due_at, timers.c.lease_until, timers.c.tries)
     )

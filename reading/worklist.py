@@ -27,6 +27,7 @@ __all__ = [
     "list_in_progress",
     "list_items",
     "of_modality",
+    "origin_of",
 ]
 
 MOST_COUNTED = 2_000
@@ -92,6 +93,7 @@ class Case:
     item: WorkItem
     instances: tuple[InstanceRow, ...]
     failure: tuple[str, str] | None  # stable code and sentence
+    origin_id: str  # the case that it is a reading of: itself, but for second readings and opinions
 
 
 def list_items(
@@ -167,7 +169,20 @@ def get_case(conn: Connection, case_id: str) -> Case | None:
             quarantine.c.arrival_id == item.arrival_id, quarantine.c.resolved_at.is_(None)
         )
     ).one_or_none()
-    return Case(item, _instances(conn, case_id), None if failure is None else (failure.code, failure.safe_message))
+    origin_id = origin_of(conn, item.case_id, item.parent_id)
+    said = None if failure is None else (failure.code, failure.safe_message)
+    return Case(item, _instances(conn, origin_id), said, origin_id)
+
+
+def origin_of(conn: Connection, case_id: str, parent_id: str | None) -> str:
+    """The case that a work item's case is a reading of, over however many askers; itself where nobody asked."""
+    while parent_id is not None:
+        columns = work_items.c.case_id, work_items.c.parent_id
+        row = conn.execute(select(*columns).where(work_items.c.id == parent_id)).one_or_none()
+        if row is None:
+            break
+        case_id, parent_id = row.case_id, row.parent_id
+    return case_id
 
 
 def _instances(conn: Connection, case_id: str) -> tuple[InstanceRow, ...]:

@@ -66,7 +66,12 @@ class AllianceFile:
         try:
             self._current, self._problem = self._read(), None
         except Misconfigured as error:
-            log.error("the alliance file has changed and is wrong; the rules before hold on: %s", error.code)
+            # not the sentence: it may hold what somebody typed, a telephone number perhaps
+            log.error(
+                "the alliance file has changed and is wrong (%s); the rules before hold on; "
+                "`teleread coverage` says what is wrong",
+                error.code,
+            )
             self._problem = error
         # of before it was read: what was written meanwhile differs from it
         self._seen = stamp

@@ -27,7 +27,7 @@ from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
 from teleread.web.live import feed_of
-from teleread.web.pages import cases, claims, clinic, engineer, identity, signin, worklist
+from teleread.web.pages import cases, claims, clinic, coordinator, engineer, explain, identity, signin, worklist
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
 from teleread.web.rounds import Rounds
@@ -96,7 +96,9 @@ def create_app(
         cases,
         claims,
         clinic,
+        coordinator,
         engineer,
+        explain,
         identity,
         worklist_api,
         claims_api,

@@ -44,6 +44,8 @@ _TABLES = {
     "kind": findings.KINDS,
     "told": texts.TOLD,
     "item_kind": texts.ITEM_KINDS,
+    "alarm_kind": texts.ALARMS,
+    "alarm_todo": texts.ALARMS_TODO,
     "release_reason": texts.RELEASE_REASONS,
     "break_reason": texts.BREAK_REASONS,
     "assign_reason": texts.ASSIGN_REASONS,

@@ -11,15 +11,18 @@ from contextlib import suppress
 from datetime import timedelta
 
 from teleread.errors import TelereadError
+from teleread.pipeline.room_watch import RoomWatch
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
 from teleread.pipeline.sweep import queue_unseen, sweep_web
 from teleread.pipeline.uploads import finish_left
+from teleread.pipeline.watch import watch
 
 log = logging.getLogger(__name__)
 
 STALE_AFTER_S = 60.0
 EXPIRE_EVERY_S = 300.0
+WATCH_EVERY_S = 0.5  # a step of the ladder is done within 5 s of its time, also after the process that began it died
 CHAIN_EVERY_S = 0.4  # every event is chained within a second
 
 
@@ -34,18 +37,21 @@ class Rounds:
         self._services = services
         self._spool = None if services.spool_folder is None else Spool(services.spool_folder)
         self._every_s = every.total_seconds()
-        self._threads = ThreadPoolExecutor(4, thread_name_prefix="rounds")
+        self._room_watch = RoomWatch(services)
+        self._threads = ThreadPoolExecutor(6, thread_name_prefix="rounds")
         self._tasks: list[asyncio.Task[None]] = []
-        self._last_ok = time.monotonic()
+        self._last_ok = self._last_watch = time.monotonic()
 
     def start(self) -> None:
         """Begin; inside a running event loop."""
-        self._last_ok = time.monotonic()
+        self._last_ok = self._last_watch = time.monotonic()
         acts = (
             (self._queue_unseen, self._every_s),
             (self._sweep, self._every_s),
             (self._chain_audit, CHAIN_EVERY_S),
             (self._expire, EXPIRE_EVERY_S),
+            (self._watch, WATCH_EVERY_S),
+            (self._watch_room, self._every_s),
         )
         for act, every_s in acts:
             self._tasks.append(asyncio.create_task(self._repeat(act, every_s)))
@@ -61,12 +67,16 @@ class Rounds:
 
     @property
     def stale(self) -> bool:
-        """Whether no look for unseen arrivals has succeeded for too long: then an urgent ECG may lie unseen."""
-        return time.monotonic() - self._last_ok > STALE_AFTER_S
+        """Whether no look for unseen arrivals, or unread cases, has succeeded for too long: an urgent one may lie."""
+        return time.monotonic() - min(self._last_ok, self._last_watch) > STALE_AFTER_S
 
     def _queue_unseen(self) -> None:
         queue_unseen(self._services)
         self._last_ok = time.monotonic()
+
+    def _watch(self) -> None:
+        watch(self._services)
+        self._last_watch = time.monotonic()
 
     def _sweep(self) -> None:
         if self._spool is not None:
@@ -76,6 +86,9 @@ class Rounds:
     def _expire(self) -> None:
         if self._spool is not None:
             self._spool.expire(self._services.clock())
+
+    def _watch_room(self) -> None:
+        self._room_watch()
 
     def _chain_audit(self) -> None:
         self._services.sealer.seal_all()

@@ -109,7 +109,32 @@ ASSIGN_REASONS = {
     "no_reader": N_("Its pool has no reader now"),
     "wrong_pool": N_("It was sent to the wrong pool"),
 }
-"""Why a coordinator moves cases to another pool."""
+"""Why a coordinator opens cases to another pool."""
+
+ALARMS = {
+    "unclaimed": N_("Urgent, and nobody has taken it for a minute"),
+    "unclaimed_coordinator": N_("Urgent, and nobody has taken it for two minutes"),
+    "overflow": N_("Urgent and untaken for three minutes: the second pool was opened"),
+    "late": N_("Nearly or quite late: 80 % of its limit is over"),
+    "unsigned": N_("Urgent, taken five minutes ago and not signed"),
+    "no_reader": N_("No reader in the hours to come"),
+    "contact_stale": N_("A site's contact could not be reached in its test"),
+    "critical_owner": N_("A critical result that nobody has acknowledged is yours"),
+    "break_glass": N_("Somebody has looked at a case beyond their role"),
+}
+"""What rings; the codes are those of reading/alarms.py."""
+
+ALARMS_TODO = {
+    "unclaimed": N_("Telephone a reader of the pool who is on duty."),
+    "unclaimed_coordinator": N_("Telephone a reader of the pool now, or open the case to another pool."),
+    "overflow": N_("Telephone the second pool's reader."),
+    "late": N_("Ask the pool's reader, or open the case to another pool."),
+    "unsigned": N_("Telephone its reader; where nobody answers, take the case from them."),
+    "no_reader": N_("Find a reader and enter the shift in the alliance file."),
+    "contact_stale": N_("Telephone the site and correct its contact."),
+    "critical_owner": N_("Telephone the clinic and record what was read back."),
+    "break_glass": N_("Ask why, and review it."),
+}
 
 TOLD = {
     "taken": N_("Somebody else was a moment faster with the case that you chose. This is the next one; it is yours."),
@@ -123,8 +148,8 @@ TOLD = {
     "released": N_("Given back: the case waits again, in its place. What you typed is kept with it."),
     "handed_over": N_("Handed over: whoever takes the case next finds what you typed."),
     "broken": N_("The case waits again. Its reader is told, and what was typed is kept with it."),
-    "assigned": N_("Moved. The cases keep their place in the order."),
-    "assigned_some": N_("Moved, but not all: some were taken by a reader meanwhile."),
+    "assigned": N_("The other pool may read them as well now. They keep their place in the order."),
+    "assigned_some": N_("The other pool may read them as well now; some were taken by a reader meanwhile."),
 }
 """What a page says of the act that led to it; the code stands in the address."""
 

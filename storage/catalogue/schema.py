@@ -372,6 +372,12 @@ Index(
     sqlite_where=text("state = 'SCHEDULED' AND pool IS NULL"),
     postgresql_where=text("state = 'SCHEDULED' AND pool IS NULL"),
 )
+Index(
+    "ix_work_items_parent_id",
+    work_items.c.parent_id,
+    sqlite_where=work_items.c.parent_id.is_not(None),
+    postgresql_where=work_items.c.parent_id.is_not(None),
+)
 Index("ix_work_items_claimed_by", work_items.c.claimed_by, work_items.c.state)
 # what is rare in a pool is found without walking all that waits there
 for _name in ("modality", "priority"):

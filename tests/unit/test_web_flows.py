@@ -362,6 +362,7 @@ def test_every_declared_audit_event_is_written(
         for report in re.findall(r'name="report" value="(\w+)"', nurse.get(one).text):
             nurse.post(f"{one}/read", data={"report": report})
     with web.signed_in("engineer") as engineer:
+        assert engineer.get(f"{path}/explain").status_code == 200
         (retry,) = re.findall(r'action="(/engineer/quarantine/\w+/retry)"', engineer.get("/engineer").text)
         engineer.post(retry)
         engineer.post("/sign-out")
@@ -374,6 +375,11 @@ def test_every_declared_audit_event_is_written(
         renewed = agent.post("/api/agents/renew", headers={"authorization": f"Bearer {token}"})
         assert renewed.status_code == 200
     declared = {guard.audit_action for route in routes(web.app) for guard in guards(route)} - {None}
+    with web.signed_in("coordinator") as coordinator:
+        waiting = upload(nurse, {"e.dcm": named_ecg("B", patient_id="3", seed=3)}).json()
+        assert waiting["verdict"]["position"]
+        form = {"pool": "all", "priority": waiting["verdict"]["priority"], "n": "9", "to": "all", "reason": "balance"}
+        assert coordinator.post("/coordinator/assign", data=form).status_code == 303
     with web.services.catalogue.read() as conn:
         written = set(conn.scalars(select(audit_events.c.action).distinct()))
     assert declared <= written

@@ -22,13 +22,14 @@ from teleread.web.security import Seat, allow
 router = APIRouter()
 
 URGENT_HEARD_AFTER = timedelta(seconds=60)
+COORDINATOR_HEARS_AFTER = timedelta(minutes=2)
 _MOST_SHOWN = 2 * worklist_view.ROWS
 
 
 @router.get("/api/worklist/changes")
 def changes(
     request: Request,
-    seat: Annotated[Seat, allow("reader", audit=None)],
+    seat: Annotated[Seat, allow("reader", "coordinator", audit=None)],
     since: Annotated[int, Query(ge=0, le=2**53)] = 0,
     shown: Annotated[str, Query(max_length=34 * _MOST_SHOWN)] = "",
 ) -> JSONResponse:
@@ -36,7 +37,10 @@ def changes(
 
     The list's filters stand in this address as in the page's. No identities: asked every few seconds.
     """
-    services, now, reach = seat.services, seat.services.clock(), reach_of(seat)
+    services, now = seat.services, seat.services.clock()
+    coordinates = seat.role == "coordinator"
+    reach = None if coordinates else reach_of(seat)
+    heard_after = COORDINATOR_HEARS_AFTER if coordinates else URGENT_HEARD_AFTER
     wanted = worklist_view.asked(request.query_params)
     ids = [part for part in shown.split(",") if part][:_MOST_SHOWN]
     with services.catalogue.read() as conn:
@@ -45,8 +49,8 @@ def changes(
         new = desk.newcomers(conn, view, reach, max(0, since - worklist_view.OVERLAP_EVENTS))
         tally = desk.tally(conn, View(wanted.show, view.modality, view.site, view.pool), reach)
         standing = desk.standing(conn, ids)
-        urgent = desk.unclaimed_urgent(conn, reach, now - URGENT_HEARD_AFTER)
-        mine = _mine(conn, seat, reach)
+        urgent = desk.unclaimed_urgent(conn, reach, now - heard_after)
+        mine = [] if reach is None else _mine(conn, seat, reach)
         n_read = desk.being_read(conn, reach)
     renderer: Renderer = request.app.state.renderer
     return JSONResponse(

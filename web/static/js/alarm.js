@@ -28,7 +28,7 @@ const NOTHING_NEW = String(2 ** 52); // a page without a list asks for no newcom
 const banner = /** @type {HTMLElement} */ (document.getElementById("alarm"));
 const text = /** @type {HTMLElement} */ (document.getElementById("alarm-text"));
 const said = /** @type {HTMLElement} */ (document.getElementById("alarm-said"));
-const open = /** @type {HTMLFormElement} */ (document.getElementById("alarm-take"));
+const open = /** @type {HTMLFormElement | null} */ (document.getElementById("alarm-take"));
 const quiet = /** @type {HTMLButtonElement} */ (document.getElementById("alarm-quiet"));
 const soundButton = /** @type {HTMLButtonElement} */ (document.getElementById("sound"));
 const openCase = document.getElementById("case")?.dataset.case;
@@ -82,13 +82,14 @@ function show() {
   const others = unclaimed.filter((one) => one.case_id !== openCase);
   const first = others[0];
   banner.hidden = !first && !lost;
-  open.hidden = quiet.hidden = !first;
+  quiet.hidden = !first;
+  if (open) open.hidden = !first;
   if (first) {
     const wait = waitText((serverNow() - first.since) / 1000);
     const form = others.length === 1 ? banner.dataset.one : banner.dataset.many;
     text.textContent = fill(form, { n: others.length, wait, receipt: first.receipt, site: first.site });
     say(`${first.case_id} ${others.length}`, text.textContent);
-    open.action = `/cases/${encodeURIComponent(first.case_id)}/claim`;
+    if (open) open.action = `/cases/${encodeURIComponent(first.case_id)}/claim`;
     sound();
   } else if (lost) {
     text.textContent = banner.dataset.lost ?? "";

@@ -159,6 +159,13 @@ def _queue() -> None:
         batch_op.drop_index(batch_op.f("ix_work_items_list"), sqlite_where=sa.text("state = 'SCHEDULED'"))
         batch_op.create_index("ix_work_items_claimed_by", ["claimed_by", "state"], unique=False)
         batch_op.create_index(
+            "ix_work_items_parent_id",
+            ["parent_id"],
+            unique=False,
+            sqlite_where=sa.text("parent_id IS NOT NULL"),
+            postgresql_where=sa.text("parent_id IS NOT NULL"),
+        )
+        batch_op.create_index(
             "ix_work_items_leases",
             ["lease_until"],
             unique=False,

@@ -1,0 +1,285 @@
+"""Readings beside the first one: second readings, opinions, consultations, and what comes of them.
+
+Each is a case of its own, on the same recording: its drafts, verdicts and reports are apart from the first reader's, so
+that a second reading is blind by construction. Its work item names the one that asked for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from teleread.alliance import Priority
+from teleread.errors import Conflict, InputRejected
+from teleread.reading import claims, queue
+from teleread.reading.priority import Decision
+from teleread.storage import audit
+from teleread.storage.catalogue.database import insert_missing
+from teleread.storage.catalogue.schema import discrepancies, reports, work_items
+
+Kind = Literal["second_reading", "second_opinion", "consultation", "review"]
+Grade = Literal[0, 1, 2, 3]
+
+SHARE = 0.02
+"""Of the signed readings; criticals are read again all."""
+
+WITHIN = timedelta(hours=24)
+"""Until when a second reading should be done."""
+
+NOTE_LIMIT = 2_000
+
+_FACTS = (
+    *("site_id", "modality", "arrival_id", "study_id", "patient_pseudonym", "patient_sex", "patient_age_years"),
+    *("analysed", "quality_acceptable", "heart_rate_bpm", "body_part"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What a second reader found in somebody's report: 0 agrees, 1 small, 2 matters, 3 would have changed treatment."""
+
+    item_id: str
+    case_id: str
+    report_id: str
+    grade: int
+    note: str | None
+    graded_at: datetime
+
+
+def is_given_back(kind: str) -> bool:
+    """Whether a report on such a work item goes to the clinic; the others stay among readers."""
+    return kind in {"reading", "consultation"}
+
+
+def is_drawn(key: bytes, case_id: str, share: float = SHARE) -> bool:
+    """Whether a case is in the sample: the same for everybody who holds the key, and foreseen by nobody else.
+
+    Args:
+        key: derived for this alone.
+        share: from 0 to 1.
+    """
+    drawn = hmac.digest(key, b"second reading\0" + case_id.encode(), "sha256")
+    return int.from_bytes(drawn[:8], "big") < share * 2.0**64
+
+
+def after_signing(
+    conn: Connection,
+    item: Row[Any],
+    *,
+    critical: bool,
+    key: bytes,
+    at: datetime,
+    placing: queue.Placing = queue.by_default,
+) -> str | None:
+    """A reading has been signed: queue a blind second reading of it where one is due.
+
+    Args:
+        item: as :func:`teleread.reading.claims.complete` gave it.
+        key: of the sample.
+
+    Returns:
+        The second reading's case, None where there is none.
+    """
+    if item.kind != "reading" or not (critical or is_drawn(key, item.case_id)):
+        return None
+    reason = "critical_review" if critical else "sample"
+    return _queue(conn, item, "second_reading", "routine", (reason,), "teleread", at, placing, None)
+
+
+def ask_opinion(
+    conn: Connection,
+    item_id: str,
+    who: str,
+    fence: int,
+    at: datetime,
+    *,
+    waits: bool,
+    question: str | None = None,
+    placing: queue.Placing = queue.by_default,
+) -> str:
+    """The reader who has a case asks for a second opinion; returns its case.
+
+    Args:
+        waits: the case leaves the reader's hands and is queued again when the opinion is there, with the draft;
+            else it stays, and may be signed as preliminary.
+
+    Raises:
+        Conflict: ``claim_lost``; ``opinion_asked``: one is open already.
+    """
+    item = claims.check(conn, item_id, who, fence, at)
+    if open_children(conn, item.case_id, ["second_opinion"]):
+        raise Conflict("opinion_asked", "A second opinion on this case has been asked for already.")
+    case_id = _queue(conn, item, "second_opinion", item.priority, ("second_opinion",), who, at, placing, question)
+    if waits:
+        claims.set_aside(conn, item, who, at, queue.AWAITS_OPINION)
+    return case_id
+
+
+def withdraw(conn: Connection, case_id: str, who: str, at: datetime) -> None:
+    """An opinion or consultation that nobody has begun is not needed any more; what waits for it is queued again.
+
+    Raises:
+        Conflict: ``case_not_open``: it has been begun, or is none.
+    """
+    parent = select(work_items.c.parent_id).where(work_items.c.case_id == case_id).limit(1).scalar_subquery()
+    conn.execute(select(work_items.c.id).where(work_items.c.id == parent).with_for_update())
+    item = queue.lock_latest(conn, case_id)
+    if item is None or item.state != "SCHEDULED" or item.parent_id is None:
+        raise Conflict("case_not_open", "This case is not waiting for a reader.")
+    queue.cancel_item(conn, case_id, at, who=who, reason="not_needed")
+    claims.resume(conn, item.parent_id, "withdrawn", at)
+
+
+def consult(
+    conn: Connection,
+    case_id: str,
+    who: str,
+    at: datetime,
+    *,
+    priority: Priority = "routine",
+    question: str | None = None,
+    placing: queue.Placing = queue.by_default,
+) -> str:
+    """Ask specialists about a case, whatever its own state; returns the consultation's case.
+
+    Raises:
+        Conflict: ``no_such_case``.
+    """
+    item = queue.lock_latest(conn, case_id)
+    if item is None:
+        raise Conflict("no_such_case", "There is no such case.")
+    return _queue(conn, item, "consultation", priority, ("consultation",), who, at, placing, question)
+
+
+def open_children(conn: Connection, case_id: str, kinds: Sequence[str]) -> list[Row[Any]]:
+    """The work items of these kinds that a case has asked for and that are not read yet."""
+    parents = select(work_items.c.id).where(work_items.c.case_id == case_id)
+    still = work_items.c.state.in_(["SCHEDULED", "IN PROGRESS"])
+    query = select(work_items).where(work_items.c.parent_id.in_(parents), work_items.c.kind.in_(list(kinds)), still)
+    return list(conn.execute(query.order_by(work_items.c.created_at, work_items.c.id)).all())
+
+
+def is_blind_to(conn: Connection, case_id: str, who: str) -> bool:
+    """Whether somebody is reading a case a second time and so must not see its first report yet."""
+    return any(item.claimed_by == who for item in open_children(conn, case_id, ["second_reading"]))
+
+
+def grade(conn: Connection, item_id: str, grade: int, who: str, at: datetime, *, note: str = "") -> None:
+    """The second reader, having signed, sees the first report and says how far the two differ; said once.
+
+    Raises:
+        InputRejected: ``bad_grade``; ``note_too_long``.
+        Conflict: ``not_yours_to_grade``: it is not a second reading that this reader has signed;
+            ``no_such_report``; ``already_graded``.
+    """
+    if grade not in (0, 1, 2, 3):
+        raise InputRejected("bad_grade", "A grade is 0, 1, 2 or 3.")
+    if len(note) > NOTE_LIMIT:
+        raise InputRejected("note_too_long", f"A note has at most {NOTE_LIMIT} characters.")
+    item = conn.execute(select(work_items).where(work_items.c.id == item_id).with_for_update()).one_or_none()
+    if item is None or item.kind not in _GRADED or item.state != "COMPLETED" or item.claimed_by != who:
+        raise Conflict("not_yours_to_grade", "Only who has signed the second reading grades it.")
+    first = _report_of(conn, item.parent_id)
+    row = {"item_id": item_id, "case_id": first.case_id, "report_id": first.id, "grade": grade, "note": note or None}
+    if insert_missing(conn, discrepancies, [row | {"graded_by": who, "graded_at": at}], ["item_id"]) != 1:
+        raise Conflict("already_graded", "This second reading has been graded.")
+    audit.record(
+        conn,
+        at=at,
+        actor=who,
+        action="grade",
+        object_type="case",
+        object_id=first.case_id,
+        detail={"grade": grade, "item": item_id, "report": first.id},
+    )
+
+
+def ungraded(conn: Connection, who: str) -> list[Row[Any]]:
+    """The second readings that somebody has signed and not graded, the oldest first."""
+    known = select(discrepancies.c.item_id)
+    query = select(work_items).where(
+        work_items.c.claimed_by == who,
+        work_items.c.state == "COMPLETED",
+        work_items.c.kind.in_(_GRADED),
+        work_items.c.id.not_in(known),
+    )
+    return list(conn.execute(query.order_by(work_items.c.ended_at, work_items.c.id)).all())
+
+
+def feedback(conn: Connection, who: str, *, limit: int = 50) -> list[Feedback]:
+    """What second readers found in somebody's reports and that reader has not seen yet, the oldest first."""
+    query = (
+        select(*(discrepancies.c[name] for name in Feedback.__dataclass_fields__))
+        .join(reports, reports.c.id == discrepancies.c.report_id)
+        .where(reports.c.signed_by == who, discrepancies.c.seen_at.is_(None))
+        .order_by(discrepancies.c.graded_at, discrepancies.c.item_id)
+    )
+    return [Feedback(**row._mapping) for row in conn.execute(query.limit(limit))]
+
+
+def mark_seen(conn: Connection, item_id: str, who: str, at: datetime) -> bool:
+    """The first reader has seen a grade; False when it is not theirs, or seen."""
+    theirs = select(reports.c.id).where(reports.c.signed_by == who)
+    this = discrepancies.c.item_id == item_id, discrepancies.c.seen_at.is_(None)
+    done = conn.execute(update(discrepancies).where(*this, discrepancies.c.report_id.in_(theirs)).values(seen_at=at))
+    return done.rowcount == 1
+
+
+_GRADED = ("second_reading", "review")
+
+
+def _queue(
+    conn: Connection,
+    item: Row[Any],
+    kind: Kind,
+    priority: Priority,
+    reasons: tuple[str, ...],
+    who: str,
+    at: datetime,
+    placing: queue.Placing,
+    question: str | None,
+) -> str:
+    """Queue a reading of ``item``'s recording as a case of its own, for anybody but who has read it."""
+    n = conn.scalar(select(func.count()).where(work_items.c.parent_id == item.id)) or 0
+    case_id = hashlib.sha256(f"child\0{item.id}\0{kind}\0{n}".encode()).hexdigest()[:32]
+    facts = queue.CaseFacts(
+        **{name: getattr(item, name) for name in _FACTS},
+        case_id=case_id,
+        arrived_at=at,
+        question=item.question if question is None else question,
+        kind=kind,
+        parent_id=item.id,
+        not_for=item.claimed_by if item.claimed_by is not None else who,
+    )
+    place = placing(facts, priority)
+    if kind in _GRADED:
+        # no clinic waits for it: it comes after what was promised today
+        place = replace(place, due_at=at + WITHIN, order_at=at + WITHIN)
+    queue.add_item(conn, facts, Decision(priority, reasons), at, place)
+    audit.record(
+        conn,
+        at=at,
+        actor=who,
+        action="enqueue",
+        object_type="case",
+        object_id=case_id,
+        detail={"kind": kind, "of": item.case_id, "priority": priority},
+    )
+    return case_id
+
+
+def _report_of(conn: Connection, item_id: str) -> Row[Any]:
+    """The report that a work item was completed with; where none names it, the case's last."""
+    case_id = conn.scalar(select(work_items.c.case_id).where(work_items.c.id == item_id))
+    own = (reports.c.item_id == item_id).desc()
+    of_case = select(reports).where(reports.c.case_id == case_id, reports.c.kind.in_(["preliminary", "final"]))
+    row = conn.execute(of_case.order_by(own, reports.c.version.desc()).limit(1)).one_or_none()
+    if row is None:
+        raise Conflict("no_such_report", "There is no report to compare with.")
+    return row
