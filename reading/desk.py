@@ -168,7 +168,7 @@ def tally(conn: Connection, view: View, reach: Reach | None) -> Tally:
     n_urgent = urgent.get("urgent", 0)
     return Tally(
         Count(min(n_urgent, COUNTED), n_urgent > COUNTED),
-        Count(other.get("high", 0), more),
+        Count(min(other.get("high", 0), COUNTED), more),
         Count(min(other.get("routine", 0), COUNTED), more),
     )
 
