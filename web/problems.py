@@ -246,6 +246,19 @@ _SINGLE: dict[str, Problem] = {
         N_("Open the page from the address that you know and try again."),
     ),
     "case_not_open": Problem(N_("This case is not waiting for a report any more."), _RELOAD),
+    "case_claimed": Problem(N_("Somebody else is reading this case."), N_("Take the next one.")),
+    "case_not_yours": Problem(
+        N_("This case is for other readers: it lies in a pool that you do not read now."),
+        N_("Take another one. If nobody reads this one, tell the coordinator."),
+    ),
+    "claim_lost": Problem(
+        N_("You no longer have this case. What you typed is kept as a draft."),
+        N_("Claim the case again if it still waits; else go on with the next one."),
+    ),
+    "no_such_pool": Problem(N_("There is no such pool now."), _RELOAD),
+    "too_many_streams": Problem(
+        N_("You have this list open too often."), N_("Nothing to do: this page asks every few seconds instead.")
+    ),
     "identity_under_correction": Problem(
         N_("Whose recording it is is being corrected, so the report is held."),
         N_("Nothing to do: it is given back when the correction is closed. If it is urgent, telephone."),
@@ -276,6 +289,7 @@ _SINGLE: dict[str, Problem] = {
         N_("The birth date is no day, or lies in the future."), N_("Go back and write it like 1962-03-04.")
     ),
     "sex_invalid": Problem(N_("The sex is not one of those to choose from."), N_("Go back and choose again.")),
+    "no_such_case": Problem(N_("There is no such case."), N_("Check the number and try again.")),
     "no_such_patient": Problem(N_("There is no such patient."), _RELOAD),
     "same_patient": Problem(N_("These are one patient already."), _RELOAD),
     "arrival_without_patient": Problem(N_("This recording names no patient, or is not prepared yet."), _RELOAD),

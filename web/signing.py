@@ -20,7 +20,7 @@ from teleread.reading.signing import Act, Author, Said
 from teleread.storage import signing_keys
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.signing_keys import Pen
-from teleread.web import case_report, queries
+from teleread.web import case_report, next_case, queries
 from teleread.web.case_tracing import FORMULAS
 from teleread.web.errors import NotFound
 from teleread.web.security import Seat, token_of
@@ -108,6 +108,11 @@ def sign(request: Request, seat: Seat, case_id: str, wanted: Asked) -> Report:
     if act.channel == "web":
         _give_back(seat, report.id)
     return report
+
+
+def then(request: Request, seat: Seat, case_id: str, kind: Kind) -> str:
+    """Where the signer goes on: to the next case after a final report, else back to this one."""
+    return next_case.after_signing(request, seat, case_id) if kind == "final" else f"/cases/{case_id}"
 
 
 def signed_already(seat: Seat, case_id: str, wanted: Asked) -> Report | None:

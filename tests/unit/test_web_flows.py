@@ -380,6 +380,10 @@ def test_every_declared_audit_event_is_written(
     reader.get(f"{path}/raw")
     reader.get(f"/api/recordings/{arrival}/wave")
     reject_a_flag(web, nurse, reader)
+    claim = reader.post(f"/api/cases/{arrival}/claim").json()
+    reader.post(f"{path}/release", data={"fence": claim["fence"], "reason": "interrupted"})
+    with web.signed_in("coordinator") as coordinator:
+        coordinator.post("/coordinator/assign", data={"case": arrival, "to": "all", "reason": "balance"})
     nurse.post(f"/receipts/{receipt}/form", data={"chest_pain": "now"})
     nurse.post(f"/receipts/{receipt}/urgent")
     tell_the_clinic(web, reader, path)
@@ -389,6 +393,7 @@ def test_every_declared_audit_event_is_written(
         for report in re.findall(r'name="report" value="(\w+)"', nurse.get(one).text):
             nurse.post(f"{one}/read", data={"report": report})
     with web.signed_in("engineer") as engineer:
+        assert engineer.get(f"{path}/explain").status_code == 200
         (retry,) = re.findall(r'action="(/engineer/quarantine/\w+/retry)"', engineer.get("/engineer").text)
         engineer.post(retry)
         engineer.post("/sign-out")

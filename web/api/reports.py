@@ -101,7 +101,9 @@ def sign(
             raise
         report = again
     body = {"id": report.id, "version": report.version, "kind": report.kind, "critical": report.critical}
-    return JSONResponse(body | {"sha256": report.sha256, "page": f"/cases/{case_id}"}, 201)
+    return JSONResponse(
+        body | {"sha256": report.sha256, "page": signing.then(request, seat, case_id, report.kind)}, 201
+    )
 
 
 @router.get("/api/receipts/{receipt}/report.json")

@@ -15,12 +15,22 @@ from starlette.responses import Response
 from teleread.ingest.imaging import WINDOW_PRESETS
 from teleread.pipeline import identity_corrections
 from teleread.pipeline.services import Services
-from teleread.reading import reports, worklist
+from teleread.reading import claims, reports, worklist
+from teleread.reading.claims import Claim
 from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
-from teleread.web import case_clinic, case_identity, case_report, case_tracing, identity, queries, readings
+from teleread.web import (
+    case_clinic,
+    case_identity,
+    case_report,
+    case_tracing,
+    identity,
+    next_case,
+    queries,
+    readings,
+)
 from teleread.web.case_clinic import CaseClinic
 from teleread.web.case_identity import CaseIdentity
 from teleread.web.case_report import ReportView
@@ -28,6 +38,7 @@ from teleread.web.errors import NotFound
 from teleread.web.pages.worklist import wanted
 from teleread.web.render import page
 from teleread.web.security import Seat, allow, token_of
+from teleread.web.texts import RELEASE_REASONS
 from teleread.web.viewing import view
 
 router = APIRouter()
@@ -50,7 +61,7 @@ def show(
 ) -> Response:
     """The case's page; opening it is an audit event."""
     services = seat.services
-    viewed = view(seat, lambda conn: _read(conn, case_id, services.clock()), "case", case_id)
+    viewed = view(seat, lambda conn: _read(conn, case_id, services.clock(), seat.name), "case", case_id)
     case, keys = viewed.value.case, viewed.value.keys
     if viewed.recorded:
         case_clinic.opened(seat, case_id)
@@ -68,11 +79,13 @@ def show(
         "issuers": identity_corrections.issuers(services, [person.issuer, case.item.site_id]),
         "unrecorded": not viewed.recorded,
         "shown_as": viewed.value.shown_as,
+        "claim": viewed.value.claim,
+        "paused": next_case.is_paused(request),
+        "release_reasons": RELEASE_REASONS,
     }
     analysis = None if keys[1] is None else _json(services, keys[1])
     rules = services.alliance.ecg_rules(services.clock().date())
     common["writing"] = _writing(request, seat, viewed.value, analysis)
-    common["claim"] = common["writing"].claim
     if keys[0] is not None:
         display = _json(services, keys[0])
         analysis = analysis or readings.nothing(display)
@@ -128,9 +141,10 @@ class _Read:
     shown_as: list[str]  # pictures and documents
     about: CaseIdentity
     clinic: CaseClinic
+    claim: Claim | None  # the viewer's own
 
 
-def _read(conn: Connection, case_id: str, now: datetime) -> _Read:
+def _read(conn: Connection, case_id: str, now: datetime, who: str) -> _Read:
     case = _case(worklist.get_case(conn, case_id))
     item = case.item
     # an image stays one when it cannot be read, and has no series then
@@ -147,6 +161,7 @@ def _read(conn: Connection, case_id: str, now: datetime) -> _Read:
         queries.shown_of(conn, item.arrival_id),
         case_identity.read(conn, item, acquired_at, now),
         case_clinic.read(conn, case_id, signed),
+        claims.current(conn, case_id, who, now),
     )
 
 

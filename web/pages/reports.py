@@ -40,11 +40,11 @@ def sign(
         raise
     except (Conflict, InputRejected, StorageError, AccessDenied) as error:
         if isinstance(error, Conflict) and signing.signed_already(seat, case_id, wanted):
-            return RedirectResponse(f"/cases/{case_id}", 303)  # Sign was pressed twice
+            return RedirectResponse(signing.then(request, seat, case_id, wanted.kind), 303)  # Sign was pressed twice
         signed, kept = _after_failure(seat, case_id, wanted, error)
         values = {"case_id": case_id, "text": wanted.said.text, "critical": wanted.said.critical, "signed": signed}
         return answer(request, error, "not_signed.html", seat, kept=kept, **values)
-    return RedirectResponse(f"/cases/{case_id}", 303)
+    return RedirectResponse(signing.then(request, seat, case_id, wanted.kind), 303)
 
 
 def _after_failure(

@@ -94,6 +94,8 @@ class Report {
     // before the page's own keys: the letter that chooses a macro is nobody else's
     document.addEventListener("keydown", (event) => this.onKey(event), true);
     by("pin-dialog").addEventListener("keydown", (event) => event.stopPropagation());
+    // the draft stands as it was saved last; what is on this page is not thrown away either
+    document.addEventListener("claim:lost", () => this.draft?.stop());
     addEventListener("beforeunload", (event) => {
       if (this.signing || !this.draft?.dirty) return;
       this.draft.flush();

@@ -187,6 +187,14 @@ def _queue() -> None:
             sqlite_where=sa.text("state = 'SCHEDULED'"),
             postgresql_where=sa.text("state = 'SCHEDULED'"),
         )
+        for name in ("modality", "priority"):
+            batch_op.create_index(
+                f"ix_work_items_pool_{name}",
+                ["pool", name, "band", "order_at", "id"],
+                unique=False,
+                sqlite_where=sa.text("state = 'SCHEDULED'"),
+                postgresql_where=sa.text("state = 'SCHEDULED'"),
+            )
         batch_op.create_index(
             "ix_work_items_modality",
             ["modality", "band", "order_at", "id"],
