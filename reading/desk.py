@@ -29,15 +29,18 @@ from teleread.reading.corrections import is_under_correction
 from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, Reach, allowed, past
 from teleread.storage.catalogue.schema import arrivals, drafts, item_events, recordings, studies, work_items
 
-Show = Literal["waiting", "mine", "all"]
+Show = Literal["waiting", "mine", "all", "read"]
 COUNTED = 1000
 """A count goes so far; what is beyond is "more than"."""
+LOOKED_THROUGH = 5000
+"""Sex and age are looked for among so many of a list's first rows."""
 
 _ITEMS = work_items.c
 _STATES: Mapping[Show, tuple[ColumnElement[bool], ...]] = {
     "waiting": (WAITING,),
     "mine": (IN_PROGRESS,),
     "all": (WAITING, IN_PROGRESS),
+    "read": (IN_PROGRESS,),
 }
 
 
@@ -51,6 +54,8 @@ class View:
     pool: str | None = None
     priority: str | None = None
     cases: tuple[str, ...] | None = None
+    sex: str | None = None  # M | F | O
+    age: int | None = None  # whole years
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,7 @@ def tally(conn: Connection, view: View, reach: Reach | None) -> Tally:
     n_urgent = urgent.get("urgent", 0)
     return Tally(
         Count(min(n_urgent, COUNTED), n_urgent > COUNTED),
-        Count(other.get("high", 0), more),
+        Count(min(other.get("high", 0), COUNTED), more),
         Count(min(other.get("routine", 0), COUNTED), more),
     )
 
@@ -181,19 +186,39 @@ def newest_event(conn: Connection) -> int:
     return int(conn.scalar(select(func.max(item_events.c.id))) or 0)
 
 
-def newcomers(conn: Connection, view: View, reach: Reach | None, since: int, limit: int = 200) -> list[str]:
-    """Cases that came into a view by what happened after an event, in the order of reading."""
+def newcomers(conn: Connection, view: View, reach: Reach | None, since: int) -> list[tuple[str, str]]:
+    """Cases that came into a view by what happened after an event, with their priorities, in the order of reading.
+
+    Of the newest :data:`COUNTED` events: whoever asks more seldom than that loads the list anew.
+    """
     recent = select(item_events.c.item_id).where(item_events.c.id > since).order_by(item_events.c.id.desc())
-    touched = list(dict.fromkeys(conn.scalars(recent.limit(2000))))
-    wanted = [_ITEMS.case_id, *KEY]
-    query = _narrowed(view, reach, wanted, limit, _ITEMS.id.in_(touched), given=True)
-    return [row.case_id for row in conn.execute(query.order_by("band", "order_at", "id").limit(limit))]
+    touched = list(dict.fromkeys(conn.scalars(recent.limit(COUNTED))))
+    wanted = [_ITEMS.case_id, _ITEMS.priority, *KEY]
+    found = _narrowed(view, reach, wanted, COUNTED, _ITEMS.id.in_(touched), given=True).subquery()
+    rows = conn.execute(select(found).order_by(found.c.band, found.c.order_at, found.c.id))
+    return [(row.case_id, row.priority) for row in rows]
+
+
+def being_read(conn: Connection, reach: Reach | None) -> int:
+    """How many cases are in readers' hands, of those that this reader may read."""
+    query = select(func.count()).select_from(work_items).where(IN_PROGRESS, _within(View(), reach))
+    return int(conn.scalar(query) or 0)
 
 
 def standing(conn: Connection, case_ids: Iterable[str]) -> dict[str, tuple[str, str | None]]:
     """State and owner of the newest work item of each case."""
     query = select(_ITEMS.case_id, _ITEMS.state, _ITEMS.claimed_by).where(_ITEMS.case_id.in_(list(case_ids)))
     return {row.case_id: (row.state, row.claimed_by) for row in conn.execute(query.order_by(_ITEMS.seq))}
+
+
+def receipts_of(conn: Connection, subjects: Sequence[str]) -> dict[str, str]:
+    """Receipt numbers of what alarms are about, where that is a work item or a case."""
+    found = conn.execute(
+        select(_ITEMS.id, _ITEMS.case_id, arrivals.c.receipt)
+        .join(arrivals, arrivals.c.id == _ITEMS.arrival_id)
+        .where(or_(_ITEMS.id.in_(list(subjects)), _ITEMS.case_id.in_(list(subjects))))
+    ).all()
+    return {row.case_id: row.receipt for row in found} | {row.id: row.receipt for row in found}
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,15 +277,32 @@ def _narrowed(
     order = [column.desc() for column in KEY] if backwards else list(KEY)
     by_others = view.site is not None or view.cases is not None or given
     common = [*conditions, *_asked(view), *_allowed(view, reach)]
+    facts = _facts(view)
     fronts = []
     for state in _STATES[view.show]:
         for pool in [_within(view, reach)] if by_others else _pools(view, reach):
             for modality in _modalities(view.modality):
-                query = select(*columns).where(state, pool, modality, *common).order_by(*order).limit(limit)
-                fronts.append(query)
+                front = select(*columns).where(state, pool, modality, *common).order_by(*order)
+                fronts.append(front.limit(limit) if not facts else _looked_through(front, facts, columns, limit))
     parts = [select(front.subquery()) for front in fronts]
     whole = parts[0] if len(parts) == 1 else union_all(*parts)
     return select(whole.subquery())
+
+
+def _looked_through(front: Select[Any], facts: list[ColumnElement[bool]], columns: Sequence[Any], limit: int) -> Any:
+    """Those of a list's first rows that fit facts which have no index."""
+    nearest = front.with_only_columns(_ITEMS.id).limit(LOOKED_THROUGH).subquery()
+    found = select(*columns).where(_ITEMS.id.in_(select(nearest.c.id)), *facts)
+    return found.order_by(*front._order_by_clauses).limit(limit)
+
+
+def _facts(view: View) -> list[ColumnElement[bool]]:
+    facts: list[ColumnElement[bool]] = []
+    if view.sex is not None:
+        facts.append(_ITEMS.patient_sex == view.sex)
+    if view.age is not None:
+        facts.append(_ITEMS.patient_age_years.between(view.age, view.age + 0.9999))
+    return facts
 
 
 def _asked(view: View) -> list[ColumnElement[bool]]:

@@ -8,18 +8,18 @@ After a withdrawal the case waits for a reader again: nothing that came to be re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
 from teleread import __version__
 from teleread.errors import AccessDenied, Conflict, InputRejected
-from teleread.reading import claims, criticals_hook, documents, drafts, flag_verdicts, reports
+from teleread.reading import claims, criticals, documents, drafts, flag_verdicts, reports
+from teleread.reading.critical_ladder import Ladder
 from teleread.reading.documents import Kind, Measurement
-from teleread.reading.flag_verdicts import Raised
 from teleread.reading.queue import latest_item
 from teleread.reading.report_text import render
 from teleread.reading.reports import NEEDS_CLAIM, NEEDS_REASON, TEXT_LIMIT, Report
@@ -86,17 +86,13 @@ class Act:
     channel: str = "web"
 
 
-def held(conn: Connection, case_id: str, who: str, at: datetime) -> tuple[str, int] | None:
-    """Work item and token of the claim that somebody has on a case now."""
-    row = conn.execute(
-        select(work_items.c.id, work_items.c.fence).where(
-            work_items.c.case_id == case_id,
-            work_items.c.state == "IN PROGRESS",
-            work_items.c.claimed_by == who,
-            work_items.c.lease_until > at,
+def reader_of(conn: Connection, case_id: str, at: datetime) -> str | None:
+    """Who has a case now."""
+    return conn.scalar(
+        select(work_items.c.claimed_by).where(
+            work_items.c.case_id == case_id, work_items.c.state == "IN PROGRESS", work_items.c.lease_until > at
         )
-    ).one_or_none()
-    return None if row is None else (row.id, row.fence)
+    )
 
 
 def sign_report(
@@ -108,14 +104,16 @@ def sign_report(
     pen: Pen,
     *,
     at: datetime,
-    flags: Sequence[Raised] = (),
+    flags: Sequence[Mapping[str, Any]] = (),
     words: Lexicon | None = None,
+    ladders: Sequence[Ladder] | None = None,
 ) -> Report:
     """Sign one version of a case's report; it waits then to be given back to its site.
 
     Args:
         pen: the signer's opened key.
-        flags: what the program flagged and the signer's page shows.
+        flags: of the stored analysis, those that the signer's page shows.
+        ladders: by which the clinic is told of what is critical; None for the usual one.
 
     Raises:
         InputRejected: ``report_empty``, ``report_too_long``, ``report_reason_missing``, ``statement_unknown``,
@@ -142,7 +140,17 @@ def sign_report(
         drafts.drop(conn, case_id)
     if act.kind == "withdrawn":
         _wait_again(conn, case_id, author.account, at)
-    criticals_hook.reported(conn, report, at)
+    criticals.reported(
+        conn,
+        case_id,
+        report_id=report.id,
+        critical=report.critical and act.kind != "withdrawn",
+        codes=report.critical_codes,
+        who=author.account,
+        at=at,
+        kind=act.kind,
+        ladders=ladders,
+    )
     return report
 
 
@@ -196,15 +204,20 @@ def _settle_flags(
     conn: Connection,
     case_id: str,
     said: Said,
-    flags: Sequence[Raised],
+    flags: Sequence[Mapping[str, Any]],
     words: Lexicon,
     author: Author,
     at: datetime,
 ) -> None:
-    known = flag_verdicts.verdicts_of(conn, case_id)
-    if flag_verdicts.unanswered(flags, known, said.statements, words):
+    verdicts = flag_verdicts.of_case(conn, case_id)
+    known = flag_verdicts.by_code(flags, verdicts)
+    open_codes = flag_verdicts.unrejected(flags, verdicts)
+    if any(not words.answers(code, said.statements) for code in open_codes):
         raise InputRejected("flags_unanswered", "A flag is neither rejected nor answered by a statement.")
-    flag_verdicts.confirm_answered(conn, case_id, flags, known, said.statements, words, author.account, at)
+    for code in open_codes:
+        if known[code] is None:
+            about = [flag for flag in flags if flag["code"] == code]
+            flag_verdicts.say(conn, case_id, about, verdict="confirmed", reason=None, who=author.account, at=at)
 
 
 def _document(
@@ -217,12 +230,12 @@ def _document(
     pen: Pen,
     version: int,
     replaced: Report | None,
-    flags: Sequence[Raised],
+    flags: Sequence[Mapping[str, Any]],
     words: Lexicon,
     at: datetime,
 ) -> dict[str, Any]:
     critical = words.critical_on(at.date())
-    verdicts = flag_verdicts.verdicts_of(conn, item.case_id)
+    verdicts = flag_verdicts.of_case(conn, item.case_id)
     return {
         "format": documents.FORMAT,
         "format_version": documents.FORMAT_VERSION,
@@ -290,13 +303,14 @@ def _statement(one: Statement, critical: frozenset[str]) -> dict[str, Any]:
     }
 
 
-def _flag(one: Raised, verdicts: dict[str, flag_verdicts.Verdict]) -> dict[str, Any]:
-    """What the program flagged and what the signer says of it."""
-    found = [verdicts.get(flag_verdicts.key(rule, lead)) for rule, _version, lead in one.rules]
-    said = next((verdict for verdict in found if verdict is not None), None)
+def _flag(one: Mapping[str, Any], verdicts: Mapping[str, flag_verdicts.Verdict]) -> dict[str, Any]:
+    """What a rule of the program flagged and what the signer says of it."""
+    said = verdicts.get(flag_verdicts.flag_key(one))
     return {
-        "code": one.code,
-        "rules": [{"rule": rule, "rule_version": version, "lead": lead} for rule, version, lead in one.rules],
+        "code": one["code"],
+        "rule": one["rule_id"],
+        "rule_version": str(one["version"]),
+        "lead": one["lead"] or "",
         "verdict": "" if said is None else said.verdict,
         "reason": "" if said is None or said.reason is None else said.reason,
     }
@@ -356,9 +370,3 @@ def _wait_again(conn: Connection, case_id: str, who: str, at: datetime) -> None:
             detail={"after": "report_withdrawn"},
         )
     )
-
-
-def critical_statements(codes: Sequence[str], day: date, words: Lexicon | None = None) -> tuple[str, ...]:
-    """Those of these statements that are critical values on a day."""
-    critical = (words or lexicon()).critical_on(day)
-    return tuple(code for code in codes if code in critical)

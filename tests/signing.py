@@ -16,6 +16,7 @@ from teleread.reading.signing import Act, Author, Said
 from teleread.storage import signing_keys
 from teleread.storage.catalogue.schema import work_items
 from teleread.storage.signing_keys import Pen
+from tests.ui.live import Page
 
 PIN = "271828"
 
@@ -80,20 +81,24 @@ def claim(services: Services, case_id: str, who: str = "reader") -> claims.Claim
         return claims.claim_case(conn, case_id, _reach(conn, case_id, who), services.clock())
 
 
-def post_report(
-    services: Services, client: httpx.Client, path: str, data: dict[str, str], who: str = "reader"
-) -> httpx.Response:
-    """Claim the case, unless it is read, and post the page's form with the PIN."""
-    give_pin(services, who)
-    case_id = path.rpartition("/")[2]
+def ready(client: httpx.Client, path: str) -> dict[str, str]:
+    """Claim the case, unless it is read, and give its reader a PIN: the fields of the page's form that say so."""
+    assert isinstance(client, Page)
+    services, case_id = client.services, path.rpartition("/")[2]
+    give_pin(services, client.who)
     with services.catalogue.read() as conn:
         newest = claims.newest(conn, [case_id]).get(case_id)
         versions = reports_of(conn, case_id)
     fields = {"pin": PIN, "replaces": versions[-1].id if versions else ""}
     if newest is not None and newest.state in {"SCHEDULED", "IN PROGRESS"}:
-        held = claim(services, case_id, who)
+        held = claim(services, case_id, client.who)
         fields |= {"item_id": held.item_id, "fence": str(held.fence)}
-    return client.post(f"{path}/report", data=fields | data)
+    return fields
+
+
+def post_report(client: httpx.Client, path: str, data: dict[str, str]) -> httpx.Response:
+    """Claim the case, unless it is read, and post the page's form with the PIN."""
+    return client.post(f"{path}/report", data=ready(client, path) | data)
 
 
 def claim_over_http(client: httpx.Client, path: str) -> dict[str, str]:

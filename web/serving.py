@@ -16,6 +16,7 @@ import sys
 from asyncio import Transport
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config, Server
 
 from teleread.settings import Settings
+from teleread.web import live
 from teleread.web.certificates import AgentsTrust, Identity, given_identity, own_identity
 from teleread.web.patience import PatientProtocol
 from teleread.web.security import CERTIFICATE, OF_AGENTS, is_loopback
@@ -103,6 +105,11 @@ class BothPorts(Server):
         await super().startup(sockets)
         await listening.start_serving()
         self.servers.append(listening)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End the open streams before the requests are waited for."""
+        live.ending.set()
+        super().handle_exit(sig, frame)
 
     def _for_agent(self) -> asyncio.Protocol:
         assert self._agents is not None

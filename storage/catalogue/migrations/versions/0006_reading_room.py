@@ -362,6 +362,7 @@ def _criticals() -> None:
         sa.Column("channel", sa.String(length=12), nullable=False),
         sa.Column("contact", sa.String(length=64), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tried_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("outcome", sa.String(length=32), nullable=True),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
