@@ -12,10 +12,10 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, update
+from sqlalchemy import ColumnElement, Connection, and_, select, update
 
 from teleread.errors import TelereadError
 from teleread.pipeline import tell
@@ -35,8 +35,11 @@ log = logging.getLogger(__name__)
 SEND_TIMER = "critical_send"
 SENDS_AT_ONCE = 48
 """Messages on their way at one time: contacts that hang hold one each, for three seconds."""
-SEND_LEASE = timedelta(seconds=3.5)
-"""A message whose process died is sent again after this; with the pause between two rounds, within 5 s of its time."""
+SEND_LEASE = timedelta(seconds=2)
+"""A message whose process died is sent again after this: with the pause between two rounds, well within 5 s of its
+time. A process that lives holds on to what it is sending.
+"""
+_HOLD_WITHIN = timedelta(seconds=1.2)
 PAUSES_S = (5.0, 20.0)
 """After the first and the second failure; the third is final, and the ladder goes on anyway."""
 _PLANS = 64
@@ -79,12 +82,14 @@ class CriticalLoop:
         self._at_once = at_once
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="tell")
         self._running: set[Future[None]] = set()
+        self._held: dict[int, Timer] = {}  # of messages on their way
         self._lock = threading.Lock()
 
     def run_due(self) -> int:
         """One round: returns how many steps were taken and messages begun. It waits for no message."""
         now = self._services.clock()
         contact_tests.look(self._services.catalogue, self._services.room, now)
+        self._hold(now)
         planned = self._plan(now)
         return planned + self._begin(self._services.clock())
 
@@ -115,6 +120,18 @@ class CriticalLoop:
                     log.error("step %s of the ladder failed: %s", timer.subject, _reason(error))
         return len(due)
 
+    def _hold(self, now: datetime) -> None:
+        """Keep the leases of the messages that are on their way; one that was lost is somebody else's by now."""
+        with self._lock:
+            ending = [timer for timer in self._held.values() if timer.lease_until - now < _HOLD_WITHIN]
+        if not ending:
+            return
+        until = now + SEND_LEASE
+        with self._services.catalogue.write() as conn:
+            kept = [timer for timer in ending if timers.put_off(conn, timer, until)]
+        with self._lock:
+            self._held |= {one.id: replace(one, lease_until=until) for one in kept if one.id in self._held}
+
     def _begin(self, now: datetime) -> int:
         with self._lock:
             self._running = {one for one in self._running if not one.done()}
@@ -128,18 +145,19 @@ class CriticalLoop:
             due = timers.take_due(conn, now, kinds=[SEND_TIMER], limit=free, lease=SEND_LEASE)
             found = [one for timer in due if (one := _sending(conn, timer, now)) is not None]
         for one in found:
-            future = self._threads.submit(self._tell, one)
             with self._lock:
-                self._running.add(future)
+                self._held[one.timer.id] = one.timer
+                self._running.add(self._threads.submit(self._tell, one))
         return len(found)
 
     def _tell(self, one: _Sending) -> None:
         began = self._services.clock()
         try:
             outcome = self._outcome(one, began)
-            ended = self._services.clock()
+            with self._lock:
+                timer = self._held.pop(one.timer.id, one.timer)
             with self._services.catalogue.write() as conn:
-                _written(conn, one, outcome, began, ended)
+                _written(conn, replace(one, timer=timer), outcome, began, self._services.clock())
         except TelereadError as error:
             # the lease ends, and whoever runs then sends it again: told twice is better than not told
             log.error("outcome of a message for critical %s is not written: %s", one.critical.id, error.code)
@@ -221,18 +239,22 @@ def _sending(conn: Connection, timer: Timer, now: datetime) -> _Sending | None:
 
 
 def _written(conn: Connection, one: _Sending, outcome: str, began: datetime, ended: datetime) -> None:
-    """Keep what became of a message; one that failed is tried again while there are tries."""
-    final = outcome == tell.DELIVERED or one.step.tries >= len(PAUSES_S)
+    """Keep what became of a message; one that failed is tried again while there are tries.
+
+    Also of one whose lease was lost meanwhile: each try counts, so that what hangs comes to its end.
+    """
+    known = conn.execute(select(critical_steps).where(_row_of(one.step)).with_for_update()).one()
+    tries = known.tries + 1
+    final = outcome == tell.DELIVERED or tries > len(PAUSES_S)
     if final:
-        held = timers.finish(conn, one.timer, outcome, ended)
+        timers.finish(conn, one.timer, outcome, ended)
     else:
-        held = timers.put_off(conn, one.timer, ended + timedelta(seconds=PAUSES_S[one.step.tries]))
-    values = {"outcome": outcome, "tries": one.step.tries + 1, "done_at": ended if final else None}
-    if one.step.tried_at is None:
-        values["tried_at"] = began
-    if not held and outcome != tell.DELIVERED:
-        return  # somebody else has it by now and writes down how it went
-    conn.execute(update(critical_steps).where(_row_of(one.step), critical_steps.c.done_at.is_(None)).values(**values))
+        timers.put_off(conn, one.timer, ended + timedelta(seconds=PAUSES_S[tries - 1]))
+    if known.done_at is not None and outcome != tell.DELIVERED:
+        return  # it was delivered, or given up, by somebody else
+    first = began if known.tried_at is None else min(began, known.tried_at)
+    values = {"outcome": outcome, "tries": tries, "tried_at": first, "done_at": ended if final else None}
+    conn.execute(update(critical_steps).where(_row_of(one.step)).values(**values))
     if final:
         audit.record(
             conn,

@@ -36,7 +36,7 @@ from tests.prove.criticals_check import faults, first_alert
 from tests.prove.criticals_web import open_world
 from tests.prove.lines_server import Counted
 
-SITES = 40
+SITES = 24
 DEAD = 0.3
 FASTER = 20.0
 """900 s of ladder are 45 s here."""
@@ -44,7 +44,7 @@ PACE_S = 0.25
 READER = "reader"
 HERE = ("coordinator", "second-coordinator")
 _WEB = 2
-_READY_S = 60.0
+_READY_S = 120.0
 
 
 @dataclass
@@ -60,6 +60,11 @@ class Night:
     ended: threading.Event = field(default_factory=threading.Event)
     kills: int = 0
     catalogue: Database | None = None
+    client: httpx.Client = field(
+        default_factory=lambda: httpx.Client(
+            timeout=8, trust_env=False, verify=False, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+    )
 
     def web(self) -> str:
         """The address of one of the processes; it may be dead."""
@@ -67,9 +72,9 @@ class Night:
 
     def ask(self, method: str, path: str, who: str, **more: Any) -> httpx.Response | None:
         """A request by an account to any process; None when that one does not answer."""
-        headers = {"authorization": f"Bearer {self.tokens[who]}"}
+        headers = {"authorization": f"Bearer {self.tokens[who]}", "sec-fetch-site": "same-origin"}
         try:
-            return httpx.request(method, self.web() + path, headers=headers, timeout=8, trust_env=False, **more)
+            return self.client.request(method, self.web() + path, headers=headers, **more)
         except httpx.HTTPError:
             return None
 
@@ -82,11 +87,12 @@ class Night:
         ends = time.monotonic() + _READY_S
         while time.monotonic() < ends and not self.ended.is_set():
             try:
-                if httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=1, trust_env=False).status_code == 200:
+                if self.client.get(f"http://127.0.0.1:{port}/healthz", timeout=2).status_code == 200:
                     return
             except httpx.HTTPError:
-                self.ended.wait(0.1)
-        assert self.ended.is_set(), "a web process does not come up"
+                self.ended.wait(0.3)
+        log_text = (self.folder / f"web-{port}.log").read_text()[-2000:]
+        assert self.ended.is_set(), f"a web process does not come up: {log_text}"
 
     def kill(self, port: int) -> None:
         process = self.processes[port]
@@ -304,6 +310,7 @@ def _end(made: Night) -> None:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(20)
+    made.client.close()
     if made.catalogue is not None:
         made.catalogue.close()
 
