@@ -424,6 +424,31 @@ def test_urgent_that_is_owed_survives_that_the_page_is_closed(village: Watched, 
     expect(again.locator(".card-owed")).to_be_hidden()
 
 
+def test_urgent_that_is_owed_on_a_receipts_own_page_survives_as_well(village: Watched, line: BadLine) -> None:
+    page, services = village.page, village.web.services
+    with village.web.signed_in("nurse") as nurse:
+        receipts = [upload(nurse, {"a.dcm": named_ecg("A", str(k), seed=k)}).json()["receipt"] for k in range(2)]
+    village.sign_in("nurse")
+    for receipt in receipts:
+        line.open()
+        page.goto(f"{village.web.address}/receipts/{receipt}")
+        expect(page.locator(".verdict .light")).to_be_visible()
+        page.locator("#line").wait_for(state="hidden")
+        line.close()
+        page.locator("form[data-act=urgent] button").click()
+        expect(page.locator(".card-owed")).to_contain_text("It will be raised to URGENT")
+    sound(page)
+    picture(page, "clinic-owed-receipt")
+    assert priorities(services) == ["routine", "routine"]
+    line.open()
+    # the one goes on where it was pressed, the other on the sender's page
+    page.goto(f"{village.web.address}/receipts/{receipts[1]}")
+    expect(page.locator(".where .prio.urgent")).to_be_visible()
+    assert priorities(services) == ["routine", "urgent"]
+    page.goto(f"{village.web.address}/upload")
+    wait_for(lambda: priorities(services) == ["urgent", "urgent"], PATIENCE_S, "both are urgent")
+
+
 def test_urgent_pressed_in_another_window_reaches_what_was_received_meanwhile(
     village: Watched, line: BadLine, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ export class Card {
   showCall(facts) {
     const { item } = this.ride;
     const call = this.parts["card-call"];
+    this.parts["card-call-safe"].hidden = item.receipts.length > 0; // what has a receipt is not to be sent any more
     // until somebody has opened it; once received, the receipt's own notice takes over when it is due
     const covered = this.root.querySelector(".card-state .fallback:not([hidden])");
     if (!item.urgent || facts.opened || covered) {

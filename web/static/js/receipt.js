@@ -4,6 +4,7 @@ import { serverNow } from "./clock.js";
 import { AnswersForm } from "./clinic-form.js";
 import { ask, Broken, line } from "./clinic-line.js";
 import { Kept } from "./clinic-kept.js";
+import { OwedHere } from "./clinic-owing.js";
 
 const URGENT_EVERY_MS = 3000;
 const EVERY_MS = 15_000;
@@ -34,6 +35,8 @@ export class Live {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     this.ended = false;
+    /** @type {(() => void) | null} "urgent" was pressed; on a receipt's own page alone */
+    this.onUrgent = null;
     root.addEventListener("submit", (event) => this.pressed(/** @type {SubmitEvent} */ (event)));
     line.addEventListener("back", () => this.soon(0));
   }
@@ -114,14 +117,17 @@ export class Live {
   async pressed(event) {
     const form = /** @type {HTMLFormElement} */ (event.target);
     const act = form.dataset.act;
-    if (!act) return;
+    if (!act || (act === "urgent" && !this.onUrgent)) return; // a plain form until this page is ready
     event.preventDefault();
+    if (act === "urgent") {
+      this.onUrgent?.();
+      return;
+    }
     const button = form.querySelector("button");
     if (button) button.disabled = true;
     try {
       const body = new URLSearchParams(/** @type {[string, string][]} */ ([...new FormData(form)]));
       const answer = await ask("POST", `/api${this.address}/${act}`, { body });
-      if (answer.status === 200 && act === "urgent") form.remove();
       if (answer.status === 200 && act === "patient") await this.whose();
     } catch (error) {
       if (!(error instanceof Broken)) throw error;
@@ -141,5 +147,17 @@ if (own) {
   live.told();
   live.soon(0);
   const form = /** @type {HTMLFormElement} */ (own.querySelector("form.questions"));
-  Kept.open().then((kept) => new AnswersForm(form, receipt, site, kept, () => live.soon(0)).received(receipt));
+  const notice = (/** @type {string} */ name) => /** @type {HTMLElement} */ (own.querySelector(`.card-${name}`));
+  Kept.open().then((kept) => {
+    new AnswersForm(form, receipt, site, kept, () => live.soon(0)).received(receipt);
+    const owed = new OwedHere(kept, receipt, site, (state, code) => {
+      notice("owed").hidden = state !== "owed";
+      notice("unraised").hidden = state !== "refused";
+      /** @type {HTMLElement} */ (own.querySelector(".unraised-code")).textContent = code;
+      /** @type {HTMLElement | null} */ (own.querySelector("form[data-act=urgent]"))?.toggleAttribute("hidden", state !== "refused");
+      live.soon(0);
+    });
+    live.onUrgent = () => owed.pressed();
+    owed.resume();
+  });
 }
