@@ -136,8 +136,11 @@ def locked(lock: Path, target: Target) -> dict[str, tuple[str, frozenset[str]]]:
     return found
 
 
-def wheels(lock: Path, target: Target, kept: Path) -> list[Path]:
+def wheels(lock: Path, target: Target, kept: Path, patience_s: float | None = None) -> list[Path]:
     """The wheels for a target, in ``kept``; fetched where they are not there yet.
+
+    Args:
+        patience_s: how long the fetching may take; None for as long as pip tries.
 
     Raises:
         CannotFetch: with a sentence.
@@ -146,7 +149,7 @@ def wheels(lock: Path, target: Target, kept: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     found = _there(folder, wanted)
     if len(found) < len(wanted):
-        _fetch(wanted, target, folder)
+        _fetch(wanted, target, folder, patience_s)
         found = _there(folder, wanted)
     missing = wanted.keys() - found.keys()
     if missing:
@@ -163,7 +166,9 @@ def _there(folder: Path, wanted: dict[str, tuple[str, frozenset[str]]]) -> dict[
     return found
 
 
-def _fetch(wanted: dict[str, tuple[str, frozenset[str]]], target: Target, folder: Path) -> None:
+def _fetch(
+    wanted: dict[str, tuple[str, frozenset[str]]], target: Target, folder: Path, patience_s: float | None
+) -> None:
     lines = [
         f"{name}=={version} " + " ".join(f"--hash=sha256:{one}" for one in sorted(hashes))
         for name, (version, hashes) in sorted(wanted.items())
@@ -176,7 +181,12 @@ def _fetch(wanted: dict[str, tuple[str, frozenset[str]]], target: Target, folder
         command += ["--implementation", "cp", "--python-version", f"{target.python[0]}.{target.python[1]}"]
         for one in target.platforms:
             command += ["--platform", one]
-        done = subprocess.run([*command, "-r", str(only)], capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(
+                [*command, "-r", str(only)], capture_output=True, text=True, check=False, timeout=patience_s
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CannotFetch(f"pip has not fetched the wheels for {target.key} in {patience_s:.0f} s.") from error
     if done.returncode:
         why = [line for line in done.stderr.splitlines() if line.startswith("ERROR")][-1:] or ["pip does not work."]
         raise CannotFetch(f"pip cannot fetch the wheels for {target.key}: {why[0]}")

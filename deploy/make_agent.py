@@ -31,18 +31,25 @@ _JUDGES += ("teleread/signal/anonymise/**/*", "teleread/__init__.py")
 _JUDGES += tuple(f"teleread/agent/{name}.py" for name in ("__init__", "carried", "disk", "judge", "lock"))
 
 
-def build(out: Path, targets: Iterable[Target] = (), kept: Path = ROOT / "build" / "wheels") -> Path:
+def build(
+    out: Path,
+    targets: Iterable[Target] = (),
+    kept: Path = ROOT / "build" / "wheels",
+    patience_s: float | None = None,
+) -> Path:
     """Write the file and return its path.
 
     Args:
         kept: where fetched wheels stay, for the next time.
+        patience_s: how long fetching them may take for each target; None for as long as pip tries.
 
     Raises:
         CannotFetch: the wheels of a target.
     """
     files = {"__main__.py": _MAIN}
     files |= dict(_sources(("teleread/__init__.py", "teleread/agent/**/*")))
-    found = {target.key: dict(_judging(wheels(ROOT / "requirements.lock", target, kept))) for target in targets}
+    lock = ROOT / "requirements.lock"
+    found = {target.key: dict(_judging(wheels(lock, target, kept, patience_s))) for target in targets}
     out.parent.mkdir(parents=True, exist_ok=True)
     draft = out.with_suffix(".part")
     with draft.open("wb") as file:

@@ -69,7 +69,7 @@ class _OfAgents:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not str(scope["path"]).startswith(OF_AGENTS):
-            answer = JSONResponse({"error": _NOT_HERE}, 404)
+            answer = JSONResponse({"error": _NOT_HERE}, 404, {"cache-control": "no-store"})
             await answer(scope, receive, send)
             return
         # a browser sends its cookie to every port of a host

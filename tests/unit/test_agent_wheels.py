@@ -28,12 +28,13 @@ from teleread.signal.ecg import simulate
 from tests.format_files import FILES
 
 LOCK = ROOT / "requirements.lock"
+PATIENCE_S = 120.0
 WINDOWS = Target.parse("win_amd64:3.12")
 
 
 def built(folder: Path, *targets: Target) -> Path:
     try:
-        return build(folder / "teleread-agent.pyz", targets, folder / "wheels")
+        return build(folder / "teleread-agent.pyz", targets, folder / "wheels", PATIENCE_S)
     except CannotFetch as error:
         pytest.skip(f"no wheels here: {error}")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -125,8 +123,7 @@ def test_nobody_else_reads_a_key(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o077 == 0
 
 
-@contextmanager
-def of_before(folder: Path, host: str) -> Iterator[str]:
+def of_before(folder: Path, host: str) -> str:
     """An installation whose certificate signed itself and was shown itself, as all were; gives that certificate."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"teleread {host}")])
@@ -147,25 +144,25 @@ def of_before(folder: Path, host: str) -> Iterator[str]:
     (folder / "server.key").write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    yield pem(certificate)
+    return pem(certificate)
 
 
 def test_agents_that_trust_a_certificate_of_before_trust_what_it_signs(tmp_path: Path) -> None:
-    with of_before(tmp_path / "tls", "0.0.0.0") as kept:
-        own = own_identity(tmp_path / "tls", "0.0.0.0", datetime.now(UTC), ["new.example"])
-        assert greets(own, pinned(tmp_path, kept))
-        assert not greets(own_identity(tmp_path / "other", "0.0.0.0", datetime.now(UTC)), pinned(tmp_path, kept))
+    kept = of_before(tmp_path / "tls", "0.0.0.0")
+    own = own_identity(tmp_path / "tls", "0.0.0.0", datetime.now(UTC), ["new.example"])
+    assert greets(own, pinned(tmp_path, kept))
+    assert not greets(own_identity(tmp_path / "other", "0.0.0.0", datetime.now(UTC)), pinned(tmp_path, kept))
 
 
 def test_the_twin_that_signs_itself_anew_with_the_same_key_is_trusted_by_no_agent(tmp_path: Path) -> None:
-    with of_before(tmp_path / "tls", "0.0.0.0") as kept:
-        signer = x509.load_pem_x509_certificate(kept.encode())
-        key = certificates._elliptic(tmp_path / "tls" / "server.key")
-        again = certificates._self_signed(key, "teleread 0.0.0.0", datetime.now(UTC))
-        assert again.subject == signer.subject
-        (tmp_path / "twin.pem").write_text(pem(again))
-        twin = certificates.given_identity(tmp_path / "twin.pem", tmp_path / "tls" / "server.key")
-        assert not greets(twin, pinned(tmp_path, kept))
+    kept = of_before(tmp_path / "tls", "0.0.0.0")
+    signer = x509.load_pem_x509_certificate(kept.encode())
+    key = certificates._elliptic(tmp_path / "tls" / "server.key")
+    again = certificates._self_signed(key, "teleread 0.0.0.0", datetime.now(UTC))
+    assert again.subject == signer.subject
+    (tmp_path / "twin.pem").write_text(pem(again))
+    twin = certificates.given_identity(tmp_path / "twin.pem", tmp_path / "tls" / "server.key")
+    assert not greets(twin, pinned(tmp_path, kept))
 
 
 def test_an_enrolled_agent_goes_on_after_the_names_have_changed(services: Services, tmp_path: Path) -> None:

@@ -390,6 +390,7 @@ def test_the_service_logs_with_times_and_in_one_form(monkeypatch: pytest.MonkeyP
     import uvicorn
 
     from teleread.cli.operations import run_serve
+    from teleread.web import serving
 
     said: dict[str, Any] = {}
     started: dict[str, object] = {}
@@ -400,7 +401,7 @@ def test_the_service_logs_with_times_and_in_one_form(monkeypatch: pytest.MonkeyP
         return MagicMock(ssl=None)
 
     monkeypatch.setattr(uvicorn, "Config", config)
-    monkeypatch.setattr(uvicorn, "Server", MagicMock())
+    monkeypatch.setattr(serving, "server", MagicMock())
     levels: list[str] = []
     monkeypatch.setattr(logging.getLogger("teleread"), "setLevel", levels.append)
     run_serve(argparse.Namespace())
