@@ -84,7 +84,7 @@ OF_COMMANDS = (
 """Said by ``teleread explain`` and ``teleread coverage`` alone."""
 
 _VALUES = {"kind": KINDS, "question": QUESTIONS, "priority": texts.PRIORITIES}
-_OF_ALL = N_("pool of all")
+_OF_ALL = N_("All readers")
 
 
 class Words:
