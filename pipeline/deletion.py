@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -23,12 +23,14 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from teleread.alliance import PRIORITIES
 from teleread.errors import Conflict, PeerError, StorageError, TelereadError
 from teleread.pipeline import certificates
+from teleread.pipeline.counting import zone_of
 from teleread.pipeline.deletion_rows import Study, delete_patient, delete_study, studies_of
 from teleread.pipeline.identifiers import derived_id
 from teleread.pipeline.intake_keys import keep_for_owners
 from teleread.pipeline.notes import note_key
 from teleread.pipeline.retention import Decision, Policy, decide, facts_of
 from teleread.pipeline.services import Services
+from teleread.reading import indicators
 from teleread.reading.persons import checked_name, checked_reason, lock_patients
 from teleread.storage import audit
 from teleread.storage.backup.rings import stored_generations
@@ -97,7 +99,7 @@ def run(services: Services, deletion_id: str, *, step: Step = lambda _name: None
         found = _look(services, study, known)
         step("study_looked_at")
         with services.catalogue.write() as conn:
-            _remove_study(conn, deletion_id, study, found, services.clock())
+            _remove_study(conn, deletion_id, study, found, zone_of(services), services.clock())
         step("study_removed")
     with services.catalogue.write() as conn:
         delete_patient(conn, row.pseudonym)
@@ -281,10 +283,13 @@ def _look(services: Services, study: Study, known: Collection[str] | None) -> _F
     )
 
 
-def _remove_study(conn: Connection, deletion_id: str, study: Study, found: _Found, now: datetime) -> None:
+def _remove_study(
+    conn: Connection, deletion_id: str, study: Study, found: _Found, zone: timezone, now: datetime
+) -> None:
     sweeping.exclude_writers(conn)
     row = conn.execute(select(deletions).where(deletions.c.id == deletion_id).with_for_update()).one()
     facts = dict(row.facts)
+    indicators.uncount(conn, study.cases, zone)
     counts = delete_study(conn, study)
     raw = {key for key in found.keys if key.startswith("raw/")}
     shared = set(conn.scalars(select(arrivals.c.object_key).where(arrivals.c.object_key.in_(raw)).distinct()))

@@ -9,9 +9,9 @@ from datetime import datetime
 from sqlalchemy import Connection, select
 
 from teleread.errors import AccessDenied
-from teleread.reading import break_glass, eligibility
+from teleread.reading import break_glass, eligibility, persons
 from teleread.reading_room import ReadingRoom
-from teleread.storage.catalogue.schema import arrivals, reports, work_items
+from teleread.storage.catalogue.schema import arrivals, reports, studies, work_items
 
 
 class NotLicensed(AccessDenied):
@@ -53,14 +53,30 @@ def check(conn: Connection, room: ReadingRoom, account: str, role: str, case_id:
 
 
 def check_arrival(conn: Connection, room: ReadingRoom, account: str, role: str, arrival_id: str, at: datetime) -> None:
-    """As :func:`check`, for the case that an arrival belongs to; one that belongs to none yet is everybody's.
+    """As :func:`check`, for the case that an arrival belongs to; one that belongs to none yet is everybody's, and an
+    earlier recording of the person whose case this reader has in hand is hers as well.
 
     Raises:
         NotLicensed: ``case_not_licensed``.
     """
-    case_id = conn.scalar(select(arrivals.c.case_id).where(arrivals.c.id == arrival_id))
-    if case_id is not None:
-        check(conn, room, account, role, case_id, at)
+    row = conn.execute(
+        select(arrivals.c.case_id, studies.c.patient_pseudonym)
+        .outerjoin(studies, studies.c.id == arrivals.c.study_id)
+        .where(arrivals.c.id == arrival_id)
+    ).one_or_none()
+    if row is None or row.case_id is None or may_see(conn, room, account, role, row.case_id, at):
+        return
+    if row.patient_pseudonym is None or not _in_hand(conn, account, row.patient_pseudonym):
+        raise NotLicensed
+
+
+def _in_hand(conn: Connection, account: str, pseudonym: str) -> bool:
+    mine = select(work_items.c.id).where(
+        work_items.c.claimed_by == account,
+        work_items.c.state == "IN PROGRESS",
+        work_items.c.patient_pseudonym.in_(persons.person_of(conn, pseudonym)),
+    )
+    return conn.execute(mine.limit(1)).first() is not None
 
 
 def _signed(conn: Connection, account: str, case_id: str) -> bool:

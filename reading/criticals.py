@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from teleread.errors import AccessDenied, Conflict, InputRejected
-from teleread.reading import alarms, timers
+from teleread.reading import alarms, indicators, timers
 from teleread.reading.critical_ladder import Ladder, ladder_at, standard_ladders
 from teleread.reading.critical_rows import get, lock, standing, still_open
 from teleread.reading.critical_state import BY_HAND, ENDED, UNNAMED, WITHDRAWN, Critical, Event, after
@@ -359,6 +359,9 @@ def _move(conn: Connection, known: Critical, event: Event, at: datetime, **value
     )
     if moved.rowcount != 1:
         raise Conflict("critical_ended", "Somebody else has just settled this critical value.")
+    for name, time in (("critical_told", "told_at"), ("critical_owned", "owned_at")):
+        if time in values:
+            indicators.note(conn, name, at, site_id=known.site_id, case_id=known.case_id, since=known.found_at)
     found = get(conn, known.id)
     assert found is not None
     return found

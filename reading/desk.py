@@ -205,6 +205,12 @@ def being_read(conn: Connection, reach: Reach | None) -> int:
     return int(conn.scalar(query) or 0)
 
 
+def pools_of(conn: Connection, case_id: str) -> tuple[str, ...]:
+    """The pools that a case waits or has waited in."""
+    pools = select(work_items.c.pool).where(work_items.c.case_id == case_id, work_items.c.pool.is_not(None))
+    return tuple(conn.scalars(pools.distinct()))
+
+
 def standing(conn: Connection, case_ids: Iterable[str]) -> dict[str, tuple[str, str | None]]:
     """State and owner of the newest work item of each case."""
     query = select(_ITEMS.case_id, _ITEMS.state, _ITEMS.claimed_by).where(_ITEMS.case_id.in_(list(case_ids)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import indicator_cells, indicator_events, item_events, work_items
@@ -161,18 +161,14 @@ def fold(conn: Connection, zone: timezone, limit: int = _AT_ONCE) -> int:
     return len(items) + len(facts)
 
 
-def forget(conn: Connection, case_ids: Sequence[str], zone: timezone) -> None:
-    """Take the cases' events out of the running values and remove them, because their patient is forgotten."""
+def uncount(conn: Connection, case_ids: Sequence[str], zone: timezone) -> None:
+    """Take the cases' events out of the running values; the caller removes them, because their patient is forgotten."""
     cases = list(case_ids)
-    items = list(conn.scalars(select(item_events.c.id).where(item_events.c.case_id.in_(cases), item_events.c.folded)))
-    facts = list(
-        conn.scalars(
-            select(indicator_events.c.id).where(indicator_events.c.case_id.in_(cases), indicator_events.c.folded)
-        )
+    items, facts = (
+        list(conn.scalars(select(table.c.id).where(table.c.case_id.in_(cases), table.c.folded)))
+        for table in (item_events, indicator_events)
     )
     _add(conn, [part for _case, part in _parts(conn, zone, items, facts)], -1)
-    for table in (item_events, indicator_events):
-        conn.execute(delete(table).where(table.c.case_id.in_(cases)))
 
 
 def cells(conn: Connection, first_day: str = "", last_day: str = "9999") -> dict[Key, Cell]:

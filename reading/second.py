@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from teleread.alliance import Priority
 from teleread.errors import Conflict, InputRejected
-from teleread.reading import claims, queue
+from teleread.reading import claims, indicators, queue
 from teleread.reading.priority import Decision
 from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
@@ -189,6 +189,8 @@ def grade(conn: Connection, item_id: str, grade: int, who: str, at: datetime, *,
     row = {"item_id": item_id, "case_id": first.case_id, "report_id": first.id, "grade": grade, "note": note or None}
     if insert_missing(conn, discrepancies, [row | {"graded_by": who, "graded_at": at}], ["item_id"]) != 1:
         raise Conflict("already_graded", "This second reading has been graded.")
+    pool = item.pool or ""
+    indicators.note(conn, "discrepancy", at, site_id=item.site_id, pool=pool, label=str(grade), case_id=first.case_id)
     audit.record(
         conn,
         at=at,

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, insert, select
 
 from teleread import __version__
 from teleread.errors import AccessDenied, Conflict, InputRejected
-from teleread.reading import claims, criticals, documents, drafts, flag_verdicts, reports
+from teleread.reading import claims, criticals, documents, drafts, flag_verdicts, indicators, reports
 from teleread.reading.critical_ladder import Ladder
 from teleread.reading.documents import Kind, Measurement
 from teleread.reading.queue import latest_item
@@ -129,7 +129,7 @@ def sign_report(
     replaced = _replaced(versions, act, author)
     reports.after(reports.stage_of(versions), act.kind)
     if act.kind == "final":
-        _settle_flags(conn, case_id, said, flags, words, author, at)
+        _settle_flags(conn, item, said, flags, words, author, at)
         if said.by_template and item.priority == "urgent":
             raise InputRejected("normal_urgent", "An urgent case is not read by a template.")
     version = (versions[-1].version if versions else 0) + 1
@@ -202,13 +202,14 @@ def _replaced(versions: Sequence[Report], act: Act, author: Author) -> Report | 
 
 def _settle_flags(
     conn: Connection,
-    case_id: str,
+    item: Row[Any],
     said: Said,
     flags: Sequence[Mapping[str, Any]],
     words: Lexicon,
     author: Author,
     at: datetime,
 ) -> None:
+    case_id = item.case_id
     verdicts = flag_verdicts.of_case(conn, case_id)
     known = flag_verdicts.by_code(flags, verdicts)
     open_codes = flag_verdicts.unrejected(flags, verdicts)
@@ -218,6 +219,9 @@ def _settle_flags(
         if known[code] is None:
             about = [flag for flag in flags if flag["code"] == code]
             flag_verdicts.say(conn, case_id, about, verdict="confirmed", reason=None, who=author.account, at=at)
+    for one in flag_verdicts.of_case(conn, case_id).values():
+        rule = one.flag.partition(":")[0]
+        indicators.note(conn, "flag", at, site_id=item.site_id, label=f"{rule} {one.verdict}", case_id=case_id)
 
 
 def _document(

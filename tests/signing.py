@@ -6,15 +6,14 @@ import re
 from typing import Any
 
 import httpx
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from teleread.pipeline.services import Services
-from teleread.reading import claims, signing
+from teleread.reading import claims, desk, signing
 from teleread.reading.claims import Reach
 from teleread.reading.reports import Report, reports_of
 from teleread.reading.signing import Act, Author, Said
 from teleread.storage import signing_keys
-from teleread.storage.catalogue.schema import work_items
 from teleread.storage.signing_keys import Pen
 from tests.ui.live import Page
 
@@ -28,8 +27,7 @@ def pen_of(who: str) -> Pen:
 
 def _reach(conn: Connection, case_id: str, who: str) -> Reach:
     """A reader of whichever pool the case has come to."""
-    pools = select(work_items.c.pool).where(work_items.c.case_id == case_id, work_items.c.pool.is_not(None))
-    return Reach(who, tuple(conn.scalars(pools.distinct())))
+    return Reach(who, desk.pools_of(conn, case_id))
 
 
 def sign_report(

@@ -6,6 +6,7 @@ stands in the address as a code (``told``) and on the page in words (:data:`tele
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from teleread.errors import Conflict
-from teleread.reading import claims, desk
+from teleread.reading import break_glass, claims, desk
 from teleread.reading.claims import Claim
 from teleread.reading.order import Reach
 from teleread.web.errors import NotFound
@@ -38,7 +39,11 @@ def take(seat: Seat, case_id: str) -> Claim:
     with services.catalogue.write() as conn:
         if not desk.standing(conn, [case_id]):
             raise NotFound()
-        return claims.claim_case(conn, case_id, reach_of(seat), services.clock())
+        reach, now = reach_of(seat), services.clock()
+        if break_glass.holds(conn, seat.name, case_id, now):
+            # opened with a reason: the pool that it waits in counts as hers for this case
+            reach = replace(reach, pools=(*reach.pools, *desk.pools_of(conn, case_id)))
+        return claims.claim_case(conn, case_id, reach, now)
 
 
 def take_or_next(seat: Seat, case_id: str) -> str:

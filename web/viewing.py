@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection
 
 from teleread.errors import StorageError
+from teleread.reading import access
+from teleread.reading.eligibility import READING_ROLES
 from teleread.web.security import Seat
 
 log = logging.getLogger(__name__)
@@ -34,8 +36,12 @@ def view(
     object_type: str,
     object_id: str,
     detail: Callable[[_T], Mapping[str, Any]] | None = None,
+    *,
+    of_patient: bool = True,
 ) -> Viewed[_T]:
     """Read and record the route's audit event in one transaction; for views by a reader, never for acts.
+
+    Whether the reader may see the case, or the case of the arrival, is asked here, so that no route forgets it.
 
     Where the catalogue takes no more writes, the view goes on unrecorded and the event is logged at ERROR without
     any identity, to be recorded afterwards.
@@ -43,13 +49,17 @@ def view(
     Args:
         read: reads only; called a second time where the first was in vain.
         detail: of the audit event, from what was read.
+        of_patient: false where nothing of a patient is shown, so that no licence is asked for.
 
     Raises:
+        NotLicensed: ``case_not_licensed``.
         StorageError: the catalogue cannot be read either, or is only busy or away.
     """
     services = seat.services
     try:
         with services.catalogue.write() as conn:
+            if of_patient:
+                check_access(conn, seat, object_type, object_id)
             value = read(conn)
             seat.record(conn, object_type, object_id, dict(detail(value)) if detail else None)
         return Viewed(value, True)
@@ -58,6 +68,8 @@ def view(
             raise
         code = error.code
     with services.catalogue.read() as conn:
+        if of_patient:
+            check_access(conn, seat, object_type, object_id)
         value = read(conn)
     log.error(
         "audit event not recorded (%s): at=%s actor=%s action=%s object=%s/%s",
@@ -69,3 +81,19 @@ def view(
         object_id,
     )
     return Viewed(value, False)
+
+
+def check_access(conn: Connection, seat: Seat, object_type: str, object_id: str) -> None:
+    """Go on only with what this reader may see.
+
+    Raises:
+        NotLicensed: ``case_not_licensed``.
+    """
+    if seat.role not in READING_ROLES:
+        return
+    services = seat.services
+    whose = services.room, seat.name, seat.role, object_id, services.clock()
+    if object_type == "case":
+        access.check(conn, *whose)
+    elif object_type == "arrival":
+        access.check_arrival(conn, *whose)

@@ -9,20 +9,18 @@ from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi import Path as InPath
-from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from teleread.errors import InputRejected
 from teleread.ingest.imaging import WINDOW_PRESETS
-from teleread.reading import access
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
 from teleread.web import queries
 from teleread.web.errors import NotFound
 from teleread.web.security import Seat, allow
-from teleread.web.viewing import view
+from teleread.web.viewing import check_access, view
 
 router = APIRouter()
 
@@ -69,7 +67,7 @@ async def frame(
 
 def _frame(request: Request, seat: Seat, arrival_id: str, n: int, window: str) -> Response:
     with seat.services.catalogue.read() as conn:
-        _check(conn, seat, arrival_id)
+        check_access(conn, seat, "arrival", arrival_id)
         found = queries.raw_of(conn, arrival_id)
     if found is None:
         raise NotFound()
@@ -83,17 +81,12 @@ def _frame(request: Request, seat: Seat, arrival_id: str, n: int, window: str) -
 def thumbnail(request: Request, seat: Annotated[Seat, allow("reader", audit="view")], arrival_id: str) -> Response:
     """The thumbnail made when the instance was prepared."""
     with seat.services.catalogue.read() as conn:
-        _check(conn, seat, arrival_id)
+        check_access(conn, seat, "arrival", arrival_id)
         key = derived_key(conn, arrival_id, "thumbnail.png")
     if key is None:
         raise NotFound()
     _record(request, seat, arrival_id)
     return Response(seat.services.store.get(key), media_type="image/png")
-
-
-def _check(conn: Connection, seat: Seat, arrival_id: str) -> None:
-    services = seat.services
-    access.check_arrival(conn, services.room, seat.name, seat.role or "", arrival_id, services.clock())
 
 
 def _record(request: Request, seat: Seat, arrival_id: str) -> None:

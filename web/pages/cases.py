@@ -39,7 +39,7 @@ from teleread.web.pages.worklist import wanted
 from teleread.web.render import page
 from teleread.web.security import Seat, allow, token_of
 from teleread.web.texts import RELEASE_REASONS
-from teleread.web.viewing import view
+from teleread.web.viewing import check_access, view
 
 router = APIRouter()
 
@@ -62,13 +62,8 @@ def show(
     """The case's page; opening it is an audit event."""
     services = seat.services
 
-    def read(conn: Connection) -> _Read:
-        found = _read(conn, case_id, services.clock(), seat.name)
-        access.check(conn, services.room, seat.name, seat.role or "", case_id, services.clock())
-        return found
-
     try:
-        viewed = view(seat, read, "case", case_id)
+        viewed = view(seat, lambda conn: _read(conn, case_id, services.clock(), seat.name), "case", case_id)
     except access.NotLicensed:
         return RedirectResponse(f"/cases/{case_id}/break-glass", 303)
     case, keys = viewed.value.case, viewed.value.keys
@@ -129,7 +124,7 @@ def raw(seat: Annotated[Seat, allow("reader", audit="download")], case_id: str) 
     services = seat.services
     with services.catalogue.write() as conn:
         case = _case(worklist.get_case(conn, case_id))
-        access.check(conn, services.room, seat.name, seat.role or "", case_id, services.clock())
+        check_access(conn, seat, "case", case_id)
         seat.record(conn, "case", case_id)
         found = queries.raw_of(conn, case.item.arrival_id)
     if found is None:

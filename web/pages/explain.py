@@ -35,7 +35,7 @@ def show(
             raise NotFound()
         return found
 
-    viewed = view(seat, read, "case", case_id[:64])
+    viewed = view(seat, read, "case", case_id[:64], of_patient=False)
     renderer: Renderer = request.app.state.renderer
     words = Words(renderer.translate(seat.language), seat.language, room, seat.services.alliance.sites, now)
     return page(request, seat, "explain.html", found=viewed.value, words=words, unrecorded=not viewed.recorded)
