@@ -33,8 +33,8 @@ def add_commands(commands: Any) -> None:
     verify = actions.add_parser(
         "verify",
         help="check hash, signature and chain of a report's versions",
-        description="Checks an exported file without any service or network, or a case of this installation, there also "
-        "against what the audit recorded at signing. It shows that a document was signed with the key that stands "
+        description="Checks an exported file without any service or network, or a case of this installation, there "
+        "also against what the audit recorded at signing. It shows that a document was signed with the key that stands "
         "beside it; whose key that is, the alliance says: name it with --key. Not a qualified electronic signature. "
         "Exit code 0 when all is sound, 3 when something is not.",
     )
