@@ -131,7 +131,7 @@ def facts(document: Mapping[str, Any] | None, language: str) -> tuple[tuple[str,
     return tuple(
         (
             MEASUREMENTS.get(one["name"], {}).get(language, one["name"]),
-            f"{one['value']} {UNITS.get(one['unit'], {}).get(language, one['unit'])}",
+            f"{one['value']} {UNITS.get(one['unit'], {}).get(language, one['unit'])}".replace(" °", "°"),
         )
         for one in found
     )
