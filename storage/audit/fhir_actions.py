@@ -63,6 +63,7 @@ MEANINGS: dict[str, Meaning] = {
     # leaving the alliance's hands
     "download": Meaning("disclose", _TREATMENT),
     "give_back": Meaning("disclose", _TREATMENT),
+    "export_report": Meaning("disclose", _TREATMENT),
     "export_raw": Meaning("disclose", _OPERATIONS),
     "export_audit": Meaning("read", _OPERATIONS),
     # patients
