@@ -35,11 +35,11 @@ log = logging.getLogger(__name__)
 SEND_TIMER = "critical_send"
 SENDS_AT_ONCE = 48
 """Messages on their way at one time: contacts that hang hold one each, for three seconds."""
-SEND_LEASE = timedelta(seconds=2)
+SEND_LEASE = timedelta(seconds=1.5)
 """A message whose process died is sent again after this: with the pause between two rounds, well within 5 s of its
 time. A process that lives holds on to what it is sending.
 """
-_HOLD_WITHIN = timedelta(seconds=1.2)
+_HOLD_WITHIN = timedelta(seconds=0.9)
 PAUSES_S = (5.0, 20.0)
 """After the first and the second failure; the third is final, and the ladder goes on anyway."""
 _PLANS = 64

@@ -16,6 +16,7 @@ from teleread.cli import (
     agents,
     audit,
     backup,
+    contacts,
     files,
     operations,
     patients,
@@ -39,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     files.add_commands(commands)
     operations.add_commands(commands)
-    for module in (agents, patients, reproduce, audit, vault, storage, backup, restore, retention):
+    for module in (agents, patients, reproduce, audit, vault, storage, backup, restore, retention, contacts):
         module.add_commands(commands)
     return parser
 
