@@ -21,6 +21,7 @@ from teleread.storage.catalogue.schema import (
     clinic_forms,
     deliveries,
     reports,
+    work_items,
 )
 
 
@@ -90,7 +91,14 @@ def form_of(conn: Connection, arrival_id: str) -> SavedForm | None:
 
 def forms_of_case(conn: Connection, case_id: str) -> list[SavedForm]:
     """The forms of a case's arrivals, the last saved first."""
-    return _forms(conn, (arrivals.c.case_id == case_id) | (arrivals.c.id == case_id))
+    # a second reading or an opinion is a case beside the one that the arrival is in
+    arrived = arrivals.alias()
+    asked_by = (
+        select(arrived.c.case_id)
+        .join(work_items, work_items.c.arrival_id == arrived.c.id)
+        .where(work_items.c.case_id == case_id)
+    )
+    return _forms(conn, arrivals.c.case_id.in_(asked_by) | (arrivals.c.case_id == case_id) | (arrivals.c.id == case_id))
 
 
 def _forms(conn: Connection, condition: Any) -> list[SavedForm]:

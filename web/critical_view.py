@@ -13,6 +13,7 @@ from sqlalchemy import Connection, update
 from teleread.errors import StorageError
 from teleread.pipeline.services import Services
 from teleread.reading import critical_rows
+from teleread.reading.contact_tests import Tested, amber_sites, overview
 from teleread.reading.critical_ladder import Step, ladder_at
 from teleread.reading.critical_people import OF_SITE, clinic_contacts, contacts_of
 from teleread.reading.critical_state import Critical, Told, next_step
@@ -88,6 +89,14 @@ class Banner:
             return []
         with self._seat.services.catalogue.read() as conn:
             return _shown(conn, self._seat.services, critical_rows.of_case(conn, case_id))
+
+    def amber(self) -> dict[str, list[Tested]]:
+        """Sites whose contacts nobody has reached lately."""
+        if self._seat is None:
+            return {}
+        services = self._seat.services
+        with services.catalogue.read() as conn:
+            return amber_sites(overview(conn, services.room, services.clock()))
 
     def blocks(self, case_id: str) -> bool:
         """Whether a case cannot be closed, because something critical has not been heard."""

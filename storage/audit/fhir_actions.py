@@ -38,11 +38,14 @@ MEANINGS: dict[str, Meaning] = {
     "replace_rotten": Meaning("update", _OPERATIONS),
     # reading
     "list": Meaning("query", _TREATMENT),
+    "explain": Meaning("query", _OPERATIONS),
     "view": Meaning("read", _TREATMENT),
     "join": Meaning("read", _TREATMENT),
     "sign": Meaning("create", _TREATMENT),
+    "flag_verdict": Meaning("update", _TREATMENT),
     "claim": Meaning("update", _TREATMENT),
     "end_claim": Meaning("update", _TREATMENT),
+    "assign": Meaning("update", _TREATMENT),
     "grade": Meaning("create", _TREATMENT),
     "notice_seen": Meaning("update", _TREATMENT),
     "form": Meaning("update", _TREATMENT),
@@ -59,6 +62,7 @@ MEANINGS: dict[str, Meaning] = {
     # leaving the alliance's hands
     "download": Meaning("disclose", _TREATMENT),
     "give_back": Meaning("disclose", _TREATMENT),
+    "export_report": Meaning("disclose", _TREATMENT),
     "export_raw": Meaning("disclose", _OPERATIONS),
     "export_audit": Meaning("read", _OPERATIONS),
     # patients
@@ -105,6 +109,10 @@ MEANINGS: dict[str, Meaning] = {
     "sign_out": Meaning("logout"),
     "create_account": Meaning("create", _SYSTEM),
     "set_password": Meaning("update", _SYSTEM),
+    "make_signing_key": Meaning("create", _SYSTEM),
+    "change_pin": Meaning("update", _SYSTEM),
+    "pin_wrong": Meaning("login", failed=True),
+    "pin_locked": Meaning("login", failed=True),
     "invite_agent": Meaning("create", _SYSTEM),
     "enrol_agent": Meaning("create", _SYSTEM),
     "renew_agent": Meaning("update", _SYSTEM),

@@ -20,6 +20,8 @@ from teleread.cli import (
     files,
     operations,
     patients,
+    reading_room,
+    report,
     reproduce,
     restore,
     retention,
@@ -40,7 +42,20 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     files.add_commands(commands)
     operations.add_commands(commands)
-    for module in (agents, patients, reproduce, audit, vault, storage, backup, restore, retention, contacts):
+    for module in (
+        reading_room,
+        agents,
+        patients,
+        report,
+        reproduce,
+        audit,
+        vault,
+        storage,
+        backup,
+        restore,
+        retention,
+        contacts,
+    ):
         module.add_commands(commands)
     return parser
 

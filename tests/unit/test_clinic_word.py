@@ -20,6 +20,7 @@ from teleread.signal.ecg.quality import FAULTS
 from teleread.storage.catalogue.schema import acknowledgements, arrivals, audit_events, clinic_forms, work_items
 from teleread.web.electrodes import PLACES, marked
 from tests.conftest import Clock
+from tests.signing import post_report
 from tests.ui.live import Web, named_ecg, running, upload, wfdb
 
 ANSWERS = {
@@ -188,7 +189,7 @@ def test_a_bad_answer_changes_nothing_and_says_so(web: Web, nurse: httpx.Client,
 
 def critical(web: Web, reader: httpx.Client, clock: Clock) -> str:
     path = case_of(reader)
-    assert reader.post(f"{path}/report", data={"text": "STEMI. Call.", "critical": "1"}).status_code == 303
+    assert post_report(reader, path, {"text": "STEMI. Call.", "critical": "1"}).status_code == 303
     clock.advance(5)
     sweep_web(web.services)
     return path
@@ -220,7 +221,7 @@ def test_what_is_not_critical_or_not_given_back_cannot_be_acknowledged(
     web: Web, nurse: httpx.Client, reader: httpx.Client, receipt: str
 ) -> None:
     assert nurse.post(f"/api/receipts/{receipt}/read", data={"report": "0" * 32}).status_code == 404
-    reader.post(f"{case_of(reader)}/report", data={"text": "Sinus rhythm."})
+    post_report(reader, case_of(reader), {"text": "Sinus rhythm."})
     sweep_web(web.services)
     with web.services.catalogue.read() as conn:
         assert conn.execute(select(acknowledgements)).all() == []

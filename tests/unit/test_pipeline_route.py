@@ -13,9 +13,9 @@ from sqlalchemy import Row, select, update
 from teleread.pipeline.clinic_word import raise_sent, save_form
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.land import land
-from teleread.pipeline.route import AGAIN_AFTER, EVERY, Rerouting, question_of
+from teleread.pipeline.route import AGAIN_AFTER, EVERY, Rerouting, placing, question_of
 from teleread.pipeline.services import Services
-from teleread.reading import claims
+from teleread.reading import claims, second
 from teleread.reading.routing import steps_of
 from teleread.reading.symptoms import Form
 from teleread.reading_room import ALL, Agreement, Pool, ReadingRoom, Route
@@ -171,6 +171,22 @@ def test_a_case_that_is_claimed_between_look_and_act_stays_with_its_reader(
     assert rounds() == 0
     found = item(services, case_id)
     assert (found.state, found.pool) == ("IN PROGRESS", "ecg")
+
+
+def test_a_second_reading_moves_to_another_pool_and_keeps_its_own_limit(services: Services, clock: Clock) -> None:
+    before, after = with_rules(services, EVERYTHING), with_rules(services, Route("other", "night", SINCE))
+    case_id, _ = send(before)
+    held = claim(services, case_id)
+    with services.catalogue.write() as conn:
+        item_row = claims.complete(conn, held.item_id, "reader", held.fence, clock.now)
+        child = second.after_signing(
+            conn, item_row, critical=True, key=b"k", at=clock.now, placing=placing(before.room, clock.now)
+        )
+    assert child is not None
+    assert Rerouting(after)() == 1
+    found = item(services, child)
+    assert (found.pool, found.kind, found.due_at) == ("night", "second_reading", clock.now + second.WITHIN)
+    assert found.order_at == found.due_at
 
 
 def test_what_code_that_knows_no_pools_has_queued_is_routed_and_leaves_the_top_of_the_list(

@@ -29,6 +29,7 @@ from teleread.web import certificates
 from teleread.web.security import guards
 from tests.conftest import Clock
 from tests.criticals import CONTACTS
+from tests.signing import post_report
 from tests.ui.live import BROKEN_DICOM, HOSTILE, Web, named_ecg, running, upload, wfdb
 from tests.unit.test_web_access import routes
 
@@ -305,19 +306,14 @@ def test_browsers_without_scripts_can_send(nurse: httpx.Client) -> None:
     assert "GREEN" in (page := nurse.get(answer.headers["location"]).text) or "AMBER" in page or "RED" in page
 
 
-def test_a_signed_report_comes_back_to_the_clinic_alone(
-    web: Web, nurse: httpx.Client, reader: httpx.Client, clock: Clock
-) -> None:
+def test_a_signed_report_comes_back_to_the_clinic_alone(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
     receipt = upload(nurse, {"a.dcm": named_ecg("A")}).json()["receipt"]
     (path,) = case_paths(reader)
-    assert reader.post(f"{path}/report", data={"text": "  "}).status_code == 422
-    assert reader.post(f"{path}/report", data={"text": "Sinus <b>rhythm</b>.", "critical": "1"}).status_code == 303
-    assert reader.post(f"{path}/report", data={"text": "Again."}).status_code == 409
+    assert post_report(reader, path, {"text": "  "}).status_code == 422
+    assert post_report(reader, path, {"text": "Sinus <b>rhythm</b>.", "critical": "1"}).status_code == 303
+    assert post_report(reader, path, {"text": "Again."}).status_code == 409
     assert "Sinus &lt;b&gt;rhythm" in reader.get(path).text
     assert case_paths(reader) == []
-    assert "Sinus" not in nurse.get(f"/receipts/{receipt}").text
-    clock.advance(5)
-    sweep_web(web.services)
     page = nurse.get(f"/receipts/{receipt}/status").text
     assert "Sinus &lt;b&gt;rhythm" in page
     assert "Critical result" in page
@@ -346,6 +342,18 @@ def decide_about_identities(nurse: httpx.Client, reader: httpx.Client, path: str
     assert nurse.post(seen).status_code == 303
 
 
+def reject_a_flag(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
+    sent = upload(nurse, wfdb("inferior_stemi", 6))
+    assert sent.status_code == 201
+    now = web.services.clock()
+    with web.services.catalogue.write() as conn:
+        item = next(one for one in worklist.list_items(conn) if one.receipt == sent.json()["receipt"])
+        claim = claims.claim_case(conn, item.case_id, claims.Reach("reader", ()), now)
+    said = {"verdict": "rejected", "item_id": claim.item_id, "fence": str(claim.fence)}
+    answer = reader.post(f"/api/cases/{item.case_id}/flags/st_elevation_inferior", data=said)
+    assert answer.status_code == 200, answer.text
+
+
 def tell_the_clinic(web: Web, reader: httpx.Client, path: str) -> None:
     """Raise something critical, take it, telephone; and test a contact."""
     case_id = path.rpartition("/")[2]
@@ -371,15 +379,21 @@ def test_every_declared_audit_event_is_written(
     reader.get(path)
     reader.get(f"{path}/raw")
     reader.get(f"/api/recordings/{arrival}/wave")
+    reject_a_flag(web, nurse, reader)
+    claim = reader.post(f"/api/cases/{arrival}/claim").json()
+    reader.post(f"{path}/release", data={"fence": claim["fence"], "reason": "interrupted"})
+    with web.signed_in("coordinator") as coordinator:
+        coordinator.post("/coordinator/assign", data={"case": arrival, "to": "all", "reason": "balance"})
     nurse.post(f"/receipts/{receipt}/form", data={"chest_pain": "now"})
     nurse.post(f"/receipts/{receipt}/urgent")
     tell_the_clinic(web, reader, path)
-    reader.post(f"{path}/report", data={"text": "Read.", "critical": "1"})
+    post_report(reader, path, {"text": "Read.", "critical": "1"})
     sweep_web(web.services)
     for one in re.findall(r'href="(/receipts/[\w-]+)"', nurse.get("/upload").text):
         for report in re.findall(r'name="report" value="(\w+)"', nurse.get(one).text):
             nurse.post(f"{one}/read", data={"report": report})
     with web.signed_in("engineer") as engineer:
+        assert engineer.get(f"{path}/explain").status_code == 200
         (retry,) = re.findall(r'action="(/engineer/quarantine/\w+/retry)"', engineer.get("/engineer").text)
         engineer.post(retry)
         engineer.post("/sign-out")
@@ -438,7 +452,7 @@ def test_the_image_page_is_a_preview_without_signing(web: Web, nurse: httpx.Clie
     page = reader.get(path).text
     assert "Preview, not for primary diagnosis." in page
     assert "/report" not in page
-    assert reader.post(f"{path}/report", data={"text": "Signed."}).status_code == 404
+    assert post_report(reader, path, {"text": "Signed."}).status_code == 404
     (thumbnail,) = re.findall(r'src="(/api/instances/\w+/thumbnail.png)"', page)
     (first,) = re.findall(r'src="(/api/instances/\w+/frames/0.png)"', page)
     for address in (thumbnail, first, f"{first}?window=lung"):
