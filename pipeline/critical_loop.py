@@ -33,13 +33,15 @@ from teleread.storage.catalogue.schema import critical_steps
 log = logging.getLogger(__name__)
 
 SEND_TIMER = "critical_send"
-SENDS_AT_ONCE = 48
-"""Messages on their way at one time: contacts that hang hold one each, for three seconds."""
-SEND_LEASE = timedelta(seconds=2)
+SENDS_AT_ONCE = 256
+"""Messages on their way at one time, each on a thread that mostly waits: contacts that hang hold one for three seconds,
+so that 85 of them a second delay nobody else. (48 were too few for 500 critical values in two minutes.)
+"""
+SEND_LEASE = timedelta(seconds=1.5)
 """A message whose process died is sent again after this: with the pause between two rounds, well within 5 s of its
 time. A process that lives holds on to what it is sending.
 """
-_HOLD_WITHIN = timedelta(seconds=1.2)
+_HOLD_WITHIN = timedelta(seconds=0.9)
 PAUSES_S = (5.0, 20.0)
 """After the first and the second failure; the third is final, and the ladder goes on anyway."""
 _PLANS = 64
@@ -142,7 +144,7 @@ class CriticalLoop:
             if not timers.any_due(conn, now, [SEND_TIMER]):
                 return 0
         with self._services.catalogue.write() as conn:
-            due = timers.take_due(conn, now, kinds=[SEND_TIMER], limit=free, lease=SEND_LEASE)
+            due = timers.take_due(conn, now, kinds=[SEND_TIMER], limit=min(free, _PLANS), lease=SEND_LEASE)
             found = [one for timer in due if (one := _sending(conn, timer, now)) is not None]
         for one in found:
             with self._lock:

@@ -17,6 +17,7 @@ from teleread.cli import (
     agents,
     audit,
     backup,
+    contacts,
     files,
     operations,
     patients,
@@ -55,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         restore,
         retention,
         reading_room,
+        contacts,
     ):
         module.add_commands(commands)
     return parser

@@ -210,7 +210,7 @@ class CriticalsContract:
         ground.loop._plan(ground.clock.now)
         with ground.catalogue.write() as conn:  # taken, and never finished
             assert timers.take_due(conn, ground.clock.now, kinds=[SEND_TIMER], lease=SEND_LEASE)
-        ground.go(1.5)
+        ground.go(1)
         assert ground.sent.to("v1") == 0
         ground.go(1)
         assert ground.sent.to("v1") == 1
