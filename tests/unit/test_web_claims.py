@@ -328,7 +328,9 @@ def test_filters_find_by_receipt_sex_age_and_modality(web: Web, reader: httpx.Cl
         other = upload(nurse, {"a": named_ecg("B", "2", sex="F", seed=2)}).json()["receipt"]
 
     def found(words: str) -> set[str]:
-        return set(re.findall(r"\b[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}\b", reader.get("/worklist", params={"find": words}).text))
+        return set(
+            re.findall(r"\b[0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4}\b", reader.get("/worklist", params={"find": words}).text)
+        )
 
     assert found(receipt) == {receipt}
     assert found(receipt[:6].lower()) == {receipt}
