@@ -403,11 +403,8 @@ def test_every_declared_audit_event_is_written(
     reader.get(path)
     reader.get(f"{path}/raw")
     reader.get(f"/api/recordings/{arrival}/wave")
-<<<<<<< HEAD
     reject_a_flag(web, nurse, reader)
-=======
     reader.get(f"/api/ahead/{arrival}/wave")
->>>>>>> desk
     claim = reader.post(f"/api/cases/{arrival}/claim").json()
     reader.post(f"{path}/release", data={"fence": claim["fence"], "reason": "interrupted"})
     with web.signed_in("coordinator") as coordinator:
