@@ -330,7 +330,7 @@ addEventListener(
   (event) => {
     const target = /** @type {HTMLElement} */ (event.target);
     if (document.querySelector("dialog[open]")) {
-      event.stopPropagation(); // a dialog's Escape closes the dialog alone
+      if (event.key === "Escape") event.stopPropagation(); // it closes the dialog alone
       return;
     }
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
