@@ -109,7 +109,7 @@ def _answer(request: Request, seat: Seat, template: str, pool: str) -> Response:
         "board": found,
         "pool": pool,
         "names": pool_names(room, seat.language),
-        "targets": [one for one in (*(each.id for each in rules.pools(room, now)), ALL) if one != pool],
+        "targets": [one for one in (ALL, *reversed([each.id for each in rules.pools(room, now)])) if one != pool],
         "gaps": coverage.gaps(room, now, _readers(seat)),
         "break_reasons": BREAK_REASONS,
         "assign_reasons": ASSIGN_REASONS,
