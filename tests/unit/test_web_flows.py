@@ -34,7 +34,7 @@ from teleread.web.security import guards
 from tests.conftest import Clock
 from tests.criticals import CONTACTS
 from tests.signing import post_report
-from tests.ui.live import BROKEN_DICOM, HOSTILE, Web, named_ecg, running, upload, wfdb
+from tests.ui.live import BROKEN_DICOM, HOSTILE, PASSWORD, Web, named_ecg, running, upload, wfdb
 from tests.unit.test_web_access import routes
 
 
@@ -372,10 +372,20 @@ def reject_a_flag(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
     now = web.services.clock()
     with web.services.catalogue.write() as conn:
         item = next(one for one in worklist.list_items(conn) if one.receipt == sent.json()["receipt"])
-        claim = claims.claim_case(conn, item.case_id, claims.Reach("reader", ()), now)
+        claim = claims.claim_case(conn, item.case_id, claims.Reach("reader", (ALL,)), now)
     said = {"verdict": "rejected", "item_id": claim.item_id, "fence": str(claim.fence)}
     answer = reader.post(f"/api/cases/{item.case_id}/flags/st_elevation_inferior", data=said)
     assert answer.status_code == 200, answer.text
+
+
+def keep_and_fetch(nurse: httpx.Client, reader: httpx.Client, path: str, receipt: str) -> None:
+    """What belongs to a signed report: its files for the clinic, its document, and the reader's PIN."""
+    for address in (f"/api/receipts/{receipt}/report.pdf", f"/api/receipts/{receipt}/report.json"):
+        nurse.get(address)
+    reader.get(f"{path}/report.json")
+    assert (
+        reader.post("/account/pin", data={"pin": "314159", "again": "314159", "password": PASSWORD}).status_code == 303
+    )
 
 
 def tell_the_clinic(web: Web, reader: httpx.Client, path: str) -> None:
@@ -414,6 +424,7 @@ def test_every_declared_audit_event_is_written(
     tell_the_clinic(web, reader, path)
     post_report(reader, path, {"text": "Read.", "critical": "1"})
     sweep_web(web.services)
+    keep_and_fetch(nurse, reader, path, receipt)
     for one in re.findall(r'href="(/receipts/[\w-]+)"', nurse.get("/upload").text):
         for report in re.findall(r'name="report" value="(\w+)"', nurse.get(one).text):
             nurse.post(f"{one}/read", data={"report": report})
@@ -477,7 +488,7 @@ def test_the_image_page_is_a_preview_without_signing(web: Web, nurse: httpx.Clie
     (path,) = case_paths(reader)
     page = reader.get(path).text
     assert "Preview, not for primary diagnosis." in page
-    assert "/report" not in page
+    assert f'action="{path}/report"' not in page
     assert post_report(reader, path, {"text": "Signed."}).status_code == 404
     (thumbnail,) = re.findall(r'src="(/api/instances/\w+/thumbnail.png)"', page)
     (first,) = re.findall(r'src="(/api/instances/\w+/frames/0.png)"', page)
