@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 LEGAL = {
@@ -20,6 +21,7 @@ LEGAL = {
     ("IN PROGRESS", "COMPLETED"),
     ("IN PROGRESS", "CANCELED"),
 }
+CLOCK_S = 0.001  # a time that went through a database is one of microseconds
 ENDED_BY_HAND = {"released", "broken", "handed_over", "completed", "withdrawn"}
 
 
@@ -123,10 +125,10 @@ def _owners(events: Iterable[Event], beliefs: Iterable[Belief]) -> Iterable[str]
             claims[one.case_id][one.fence].append(one)
     for case_id, by_fence in claims.items():
         order = sorted(by_fence)
-        for fence, following in zip(order, order[1:], strict=False):
+        for fence, following in pairwise(order):
             until = max(one.until for one in by_fence[fence])
             given = min(one.at for one in by_fence[following])
-            if (case_id, fence) not in by_hand and given < until:
+            if (case_id, fence) not in by_hand and given < until - CLOCK_S:
                 yield f"case {case_id}: token {following} given at {given}, token {fence} held until {until}"
 
 
