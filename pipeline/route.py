@@ -16,7 +16,7 @@ from teleread.alliance import Priority
 from teleread.pipeline.services import Services
 from teleread.reading import history, queue, routing
 from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, past
-from teleread.reading.routing import Routed, RoutingFacts
+from teleread.reading.routing import Routed, facts_of
 from teleread.reading.rules import in_force
 from teleread.reading.symptoms import Form
 from teleread.reading_room import ReadingRoom
@@ -25,7 +25,8 @@ from teleread.storage.catalogue.schema import clinic_forms, item_events, studies
 log = logging.getLogger(__name__)
 
 _PAGE = 256
-_ROUND_S = 2.0
+_ROUND_S = 1.0
+_AT_LEISURE = frozenset({"second_reading", "review"})  # no clinic waits for them: their limit is their own
 AGAIN_AFTER = timedelta(seconds=30)  # another process may have gone by the rules before for some seconds
 EVERY = timedelta(hours=1)
 
@@ -39,25 +40,6 @@ def placing(room: ReadingRoom, at: datetime) -> queue.Placing:
         return queue.Place(routed.order_at, routed.due_at, routed.pool, routing.as_detail(routed, facts))
 
     return place
-
-
-def facts_of(known: Any, priority: str) -> RoutingFacts:
-    """What routes ask about a case.
-
-    Args:
-        known: a :class:`~teleread.reading.queue.CaseFacts`, or the row of a work item.
-    """
-    return RoutingFacts(
-        modality=known.modality,
-        site_id=known.site_id,
-        priority=priority,
-        arrived_at=known.arrived_at,
-        body_part=known.body_part,
-        age_years=known.patient_age_years,
-        question=known.question,
-        kind=getattr(known, "kind", "reading"),
-        analysed=bool(known.analysed),
-    )
 
 
 def question_of(chest_pain: str | None, pressure: str | None) -> str | None:
@@ -100,12 +82,17 @@ def reroute(conn: Connection, room: ReadingRoom, item: Row[Any], at: datetime) -
 def _changes(conn: Connection, item: Row[Any], routed: Routed) -> dict[str, Any]:
     if item.pool is None:
         # what another version of the code wrote stands on top of the list until now
-        first = {"pool": routed.pool, "order_at": routed.order_at}
+        first: dict[str, Any] = {"pool": routed.pool}
+        if item.kind in _AT_LEISURE:
+            return first
+        first["order_at"] = routed.order_at
         first["band"] = queue.band_of(cast(Priority, item.priority))
         return first | {"due_at": routed.due_at if item.due_at is None else min(item.due_at, routed.due_at)}
     found: dict[str, Any] = {}
     if routed.pool != item.pool:
         found["pool"] = routed.pool
+    if item.kind in _AT_LEISURE:
+        return found
     if routed.order_at < item.order_at:
         found["order_at"] = routed.order_at
     if item.due_at is None or routed.due_at < item.due_at:

@@ -7,7 +7,7 @@ it. Without any licence in the file every reader is licensed; without any reader
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone
 from typing import Literal
 
 from teleread.alliance_entries import holds
@@ -139,7 +139,7 @@ def spans(
     for distance in range(-days_before, days_after + 1):
         day = today + timedelta(days=distance)
         if day.isoweekday() in shift.days and holds(shift, day):
-            begins = datetime.combine(day, time(shift.begins.hour, shift.begins.minute), zone)
+            begins = datetime.combine(day, time(shift.begins.hour, shift.begins.minute), zone).astimezone(UTC)
             yield begins, begins + shift.length
 
 

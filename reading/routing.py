@@ -20,7 +20,7 @@ class RoutingFacts:
     Args:
         analysed: False as long as nobody could read it; then it may be an ECG, whatever its modality says.
         question: a code of what the clinic asks, such as ``chest_pain``.
-        kind: of the work item: reading, second_reading, second_opinion, review.
+        kind: of the work item: reading, second_reading, second_opinion, consultation, review.
         arrived_at: when its first bytes were stored; limits count from here.
     """
 
@@ -72,6 +72,25 @@ class Routed:
     steps: tuple[Step, ...]
 
 
+def facts_of(known: Any, priority: str) -> RoutingFacts:
+    """What routes ask about a case.
+
+    Args:
+        known: what the queue knows of it, or the row of a work item.
+    """
+    return RoutingFacts(
+        modality=known.modality,
+        site_id=known.site_id,
+        priority=priority,
+        arrived_at=known.arrived_at,
+        body_part=known.body_part,
+        age_years=known.patient_age_years,
+        question=known.question,
+        kind=getattr(known, "kind", "reading"),
+        analysed=bool(known.analysed),
+    )
+
+
 def route(room: ReadingRoom, facts: RoutingFacts, at: datetime) -> Routed:
     """Decide by the rules in force at ``at``: the first fitting route in the order of the file wins.
 
@@ -119,7 +138,7 @@ def steps_of(detail: Mapping[str, Any]) -> tuple[Step, ...]:
 
 
 def _pool(room: ReadingRoom, facts: RoutingFacts, at: datetime) -> tuple[str, list[Step]]:
-    lead = rules.lead_site(room, _modality(facts), at) or ""
+    lead = rules.lead_site(room, _modality(facts), at, facts.kind) or ""
     steps: list[Step] = []
     for one in rules.routes(room, at):
         checks = tuple(_checks(one, facts, lead))

@@ -8,7 +8,7 @@ from typing import Protocol
 from teleread.alliance_entries import Lead, holds
 from teleread.reading_room import ALL, Agreement, Licence, Pool, ReadingRoom, Route
 
-_SPECIALTIES = {"ECG": "ecg", "SM": "pathology", "CONSULT": "consultation"}
+_SPECIALTIES = {"ECG": "ecg", "SM": "pathology"}
 
 
 class HasRoom(Protocol):
@@ -82,14 +82,18 @@ def agreement(room: ReadingRoom, site_id: str, at: datetime) -> Agreement:
     return in_force.get(site_id) or in_force.get("*") or Agreement(site_id, day)
 
 
-def specialty(modality: str) -> str:
-    """The specialty that a modality belongs to, as ``[[lead]]`` names it."""
-    return _SPECIALTIES.get(modality, "imaging")
+def specialty(modality: str, kind: str = "reading") -> str:
+    """The specialty that a case belongs to, as ``[[lead]]`` names it.
+
+    Args:
+        kind: of the work item.
+    """
+    return "consultation" if kind == "consultation" else _SPECIALTIES.get(modality, "imaging")
 
 
-def lead_site(room: ReadingRoom, modality: str, at: datetime) -> str | None:
-    """The site that leads a modality's specialty, or none."""
-    day, wanted = room.day(at), specialty(modality)
+def lead_site(room: ReadingRoom, modality: str, at: datetime, kind: str = "reading") -> str | None:
+    """The site that leads a case's specialty, or none."""
+    day, wanted = room.day(at), specialty(modality, kind)
     return next((one.site_id for one in room.leads if one.specialty == wanted and holds(one, day)), None)
 
 

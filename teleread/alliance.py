@@ -165,7 +165,7 @@ def parse_alliance(text: str) -> Alliance:
     """
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise Misconfigured("alliance_invalid", f"The alliance file is not TOML: {error}.") from error
     unknown = set(document) - {"alliance", "site", "lead", "connection", "ecg", *ROOM_TABLES}
     if unknown:

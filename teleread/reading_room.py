@@ -46,7 +46,7 @@ class Route:
 
     Args:
         lead: sites; fits while one of them leads the case's specialty.
-        kind: of the work item: reading, second_reading, second_opinion, review.
+        kind: of the work item: reading, second_reading, second_opinion, consultation, review.
         age_from_years, age_below_years: of the patient; an unknown age fits neither.
     """
 

@@ -36,7 +36,7 @@ from teleread.reading_room import ALL, Agreement, Contact, Licence, Pool, Readin
 ROOM_TABLES = ("pool", "route", "licence", "shift", "agreement", "contact")
 
 _ID = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_ACCOUNT = re.compile(r"\S{1,64}")
+_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 _MODALITY = re.compile(r"[A-Z][A-Z0-9_]{1,15}")
 _BODY_PART = re.compile(r"[A-Z0-9 _]{1,16}")
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,31}")

@@ -24,7 +24,7 @@ from teleread.web.certificates import Identity
 from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
-from teleread.web.pages import cases, clinic, engineer, identity, signin, worklist
+from teleread.web.pages import cases, clinic, engineer, explain, identity, signin, worklist
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
 from teleread.web.rounds import Rounds
@@ -92,6 +92,7 @@ def create_app(
         cases,
         clinic,
         engineer,
+        explain,
         identity,
         worklist_api,
         recordings,

@@ -263,6 +263,7 @@ _SINGLE: dict[str, Problem] = {
         N_("The birth date is no day, or lies in the future."), N_("Go back and write it like 1962-03-04.")
     ),
     "sex_invalid": Problem(N_("The sex is not one of those to choose from."), N_("Go back and choose again.")),
+    "no_such_case": Problem(N_("There is no such case."), N_("Check the number and try again.")),
     "no_such_patient": Problem(N_("There is no such patient."), _RELOAD),
     "same_patient": Problem(N_("These are one patient already."), _RELOAD),
     "arrival_without_patient": Problem(N_("This recording names no patient, or is not prepared yet."), _RELOAD),

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from teleread.errors import TelereadError
-from teleread.pipeline.route import Rerouting
+from teleread.pipeline.room_watch import RoomWatch
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
 from teleread.pipeline.sweep import queue_unseen, sweep_web
@@ -36,8 +36,8 @@ class Rounds:
     def __init__(self, services: Services, every: timedelta) -> None:
         self._services = services
         self._spool = None if services.spool_folder is None else Spool(services.spool_folder)
-        self._reroute = Rerouting(services)
         self._every_s = every.total_seconds()
+        self._room_watch = RoomWatch(services)
         self._threads = ThreadPoolExecutor(6, thread_name_prefix="rounds")
         self._tasks: list[asyncio.Task[None]] = []
         self._last_ok = self._last_watch = time.monotonic()
@@ -51,7 +51,7 @@ class Rounds:
             (self._chain_audit, CHAIN_EVERY_S),
             (self._expire, EXPIRE_EVERY_S),
             (self._watch, WATCH_EVERY_S),
-            (self._route, self._every_s),
+            (self._watch_room, self._every_s),
         )
         for act, every_s in acts:
             self._tasks.append(asyncio.create_task(self._repeat(act, every_s)))
@@ -74,9 +74,6 @@ class Rounds:
         queue_unseen(self._services)
         self._last_ok = time.monotonic()
 
-    def _route(self) -> None:
-        self._reroute()
-
     def _watch(self) -> None:
         watch(self._services)
         self._last_watch = time.monotonic()
@@ -89,6 +86,9 @@ class Rounds:
     def _expire(self) -> None:
         if self._spool is not None:
             self._spool.expire(self._services.clock())
+
+    def _watch_room(self) -> None:
+        self._room_watch()
 
     def _chain_audit(self) -> None:
         self._services.sealer.seal_all()

@@ -38,6 +38,7 @@ MEANINGS: dict[str, Meaning] = {
     "replace_rotten": Meaning("update", _OPERATIONS),
     # reading
     "list": Meaning("query", _TREATMENT),
+    "explain": Meaning("query", _OPERATIONS),
     "view": Meaning("read", _TREATMENT),
     "join": Meaning("read", _TREATMENT),
     "sign": Meaning("create", _TREATMENT),

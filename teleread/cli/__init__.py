@@ -19,6 +19,7 @@ from teleread.cli import (
     files,
     operations,
     patients,
+    reading_room,
     reproduce,
     restore,
     retention,
@@ -39,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     files.add_commands(commands)
     operations.add_commands(commands)
-    for module in (agents, patients, reproduce, audit, vault, storage, backup, restore, retention):
+    for module in (reading_room, agents, patients, reproduce, audit, vault, storage, backup, restore, retention):
         module.add_commands(commands)
     return parser
 

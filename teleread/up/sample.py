@@ -17,6 +17,7 @@ from teleread.services import read_alliance
 from teleread.settings import Settings
 from teleread.storage.accounts import create_account
 from teleread.storage.catalogue.schema import accounts
+from teleread.up.sample_room import ROOM
 
 PACS_PORT = 8422
 _COUNTY_PORT = re.compile(r'(site = "county-hospital"\nkind = "dicom"\n(?:[^\n\[]+\n)*?port = )(\d+)')
@@ -154,7 +155,10 @@ def write_alliance(settings: Settings, folders: Folders, studies: Path | None, p
     path = settings.alliance_file
     if not path.exists():
         values = {"clinic": CLINIC, "pacs_port": pacs_port or PACS_PORT, "county_ae": COUNTY_AE}
-        _write(path, _ALLIANCE.format(**values, cart=_toml(folders.cart), cart_reports=_toml(folders.cart_reports)))
+        _write(
+            path,
+            (_ALLIANCE + ROOM).format(**values, cart=_toml(folders.cart), cart_reports=_toml(folders.cart_reports)),
+        )
     read_alliance(settings)  # what is wrong in it is said before it is touched
     before = text = path.read_text(encoding="utf-8")
     if pacs_port is not None:
@@ -178,7 +182,13 @@ def _with_own_studies(text: str, folder: Path) -> str:
 
 def make_accounts(services: Services) -> list[SignIn]:
     """The sample's accounts; each password is made once and never stored."""
-    wanted = [("nurse", "uploader", CLINIC), ("reader", "reader", None), ("engineer", "engineer", None)]
+    wanted = [
+        ("nurse", "uploader", CLINIC),
+        ("reader", "reader", None),
+        ("senior", "senior_reader", None),
+        ("coordinator", "coordinator", None),
+        ("engineer", "engineer", None),
+    ]
     made = []
     for name, role, site_id in wanted:
         with services.catalogue.write() as conn:

@@ -21,6 +21,7 @@ from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
 from tests.prove.lines import LINES
 from tests.prove.mutations import MUTATED
 from tests.prove.objects import damaged_objects, two_gigabytes
+from tests.prove.rooms import hours_without_a_reader
 from tests.prove.rot import flipped_bits
 
 STATE = Path("var/prove.json")
@@ -68,6 +69,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     "flipped bits": (2_000, flipped_bits),
     "killed backups": (90, killed_backups),
     "damaged objects": (10_000, damaged_objects),
+    "hours without a reader": (2_000, hours_without_a_reader),
     "two gigabytes through the store": (1, two_gigabytes),
     **{f"mutated {name}": (10_000, open_proof) for name, open_proof in MUTATED.items()},
     "claims on SQLite": (3, claims.on_sqlite),

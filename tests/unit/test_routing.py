@@ -98,6 +98,19 @@ def test_a_route_may_follow_who_leads_the_specialty() -> None:
     assert [routing.route(rooms, FACTS, at).pool for at in (AT, AT + timedelta(days=1))] == ["cardiac", "ecg"]
 
 
+def test_pathology_images_and_consultations_go_the_same_way() -> None:
+    leads = tuple(Lead(name, "lead", SINCE) for name in ("imaging", "pathology", "consultation"))
+    rooms = room(
+        Route("c", "cardiac", SINCE, kind=("consultation",), lead=("lead",)),
+        Route("p", "children", SINCE, modality=("SM",), lead=("lead",)),
+        Route("i", "imaging", SINCE, modality=("CT", "MR", "US"), lead=("lead",)),
+        leads=leads,
+    )
+    cases = [replace(FACTS, modality=name) for name in ("CT", "MR", "US", "SM", "ECG")]
+    found = [routing.route(rooms, facts, AT).pool for facts in (*cases, replace(FACTS, kind="consultation"))]
+    assert found == ["imaging", "imaging", "imaging", "children", ALL, "cardiac"]
+
+
 def test_the_age_in_the_history_is_no_birth_date() -> None:
     rooms = room(Route("r", "children", SINCE, age_below_years=14.0))
     facts = replace(FACTS, age_years=9.87654)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from teleread.errors import Misconfigured
+from teleread.reading.coverage import gaps
+from teleread.reading.eligibility import contacts, reach, who_is_on_duty
 from teleread.services import read_alliance
 from teleread.settings import Settings, load_settings
 from teleread.up.machine import check_disk, check_ports, hold_home, rotate_logs
@@ -32,6 +34,21 @@ def test_the_file_that_is_written_is_valid_and_has_three_members(settings: Setti
     alliance = read_alliance(settings)
     assert [site.role for site in alliance.sites.values()].count("member") == 3
     assert alliance.pulled_sites(TODAY) == ("county-hospital", "township-clinic")
+
+
+def test_the_sample_has_a_reader_for_everything_at_every_hour_and_contacts_for_every_member(settings: Settings) -> None:
+    write(settings)
+    alliance = read_alliance(settings)
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    assert gaps(alliance.room, at, ("reader", "senior"), timedelta(days=9)) == ()
+    for hour in range(24):
+        now = at + timedelta(hours=hour)
+        assert {"ecg", "imaging"} <= set(reach(alliance.room, "reader", "reader", now).pools)
+        assert "partner" in reach(alliance.room, "senior", "senior_reader", now).pools
+        assert who_is_on_duty(alliance.room, "ecg", now, role="coordinator") == ("coordinator",)
+    members = [site.id for site in alliance.sites.values() if site.role == "member"]
+    for site in members:
+        assert [one.role for one in contacts(alliance.room, site, at)][-3:] == ["clinic", "coordinator", "duty_officer"]
 
 
 def test_own_studies_move_and_leave_everything_else_alone(settings: Settings, tmp_path: Path) -> None:

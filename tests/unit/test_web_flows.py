@@ -360,6 +360,7 @@ def test_every_declared_audit_event_is_written(
         for report in re.findall(r'name="report" value="(\w+)"', nurse.get(one).text):
             nurse.post(f"{one}/read", data={"report": report})
     with web.signed_in("engineer") as engineer:
+        assert engineer.get(f"{path}/explain").status_code == 200
         (retry,) = re.findall(r'action="(/engineer/quarantine/\w+/retry)"', engineer.get("/engineer").text)
         engineer.post(retry)
         engineer.post("/sign-out")

@@ -1,0 +1,41 @@
+"""Why a case is where it is, for those who look after the queue. No identities."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from teleread.reading.explain import Explanation, explain
+from teleread.reading.rules import rules_at
+from teleread.web.errors import NotFound
+from teleread.web.explain_words import Words
+from teleread.web.render import Renderer, page
+from teleread.web.security import Seat, allow
+from teleread.web.viewing import view
+
+router = APIRouter()
+
+
+@router.get("/cases/{case_id}/explain")
+def show(
+    request: Request,
+    seat: Annotated[Seat, allow("coordinator", "senior_reader", "engineer", audit="explain")],
+    case_id: str,
+) -> Response:
+    """Facts, rules, people and history of one case, by its id or a receipt."""
+    room, now = rules_at(seat.services), seat.services.clock()
+
+    def read(conn: Connection) -> Explanation:
+        found = explain(conn, room, case_id, now)
+        if found is None:
+            raise NotFound()
+        return found
+
+    viewed = view(seat, read, "case", case_id[:64])
+    renderer: Renderer = request.app.state.renderer
+    words = Words(renderer.translate(seat.language), seat.language, room, seat.services.alliance.sites, now)
+    return page(request, seat, "explain.html", found=viewed.value, words=words, unrecorded=not viewed.recorded)
