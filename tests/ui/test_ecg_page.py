@@ -138,19 +138,18 @@ def check_grid(image: np.ndarray, mm: float) -> None:
 
 def check_step(image: np.ndarray, mm: float) -> None:
     """The rhythm strip's steps: 10 mm high, 25 mm long, and each where its time says."""
-    ink = image.max(axis=2) < 150
     base = 5.0 + 3.55 * 25.0  # of the rhythm strip, in mm from the top
     levels = []
     for seconds in (4.0, 6.5):  # in the middle of a step, and behind it; the lead's name is farther to the left
-        high, low = (round((10.0 + at * 25.0) * mm) for at in (seconds, seconds + 1.25))
-        band = slice(round((base - 12.0) * mm), round((base + 3.0) * mm))
-        for column, wanted in ((high, base - 10.0), (low, base)):
-            rows = np.nonzero(ink[band, column - 30 : column + 30])[0] + band.start
-            levels.append(rows.mean() + 0.5 - wanted * mm)
+        for at, wanted in ((seconds, base - 10.0), (seconds + 1.25, base)):
+            first, column = round((wanted - 3.0) * mm), round((10.0 + at * 25.0) * mm)
+            band = image[first : round((wanted + 3.0) * mm), column - 30 : column + 30, 0].mean(axis=1)
+            (level,) = middles(np.minimum(band, 225.0), least=30.0)  # the grid is redder than that
+            levels.append(level + first - wanted * mm)
     assert np.abs(levels).max() <= HALF_A_PIXEL + ROUNDING
     row = slice(round((base - 4.0) * mm), round((base - 2.0) * mm))
     red = image[row, round(30.0 * mm) : round(256.0 * mm), 0].mean(axis=0)
-    runs = middles(np.minimum(red, 225.0), least=30.0)  # the grid is redder than that
+    runs = middles(np.minimum(red, 225.0), least=30.0)
     edges = runs / mm + round(30.0 * mm) / mm
     # a flank lies between the last low and the first high sample
     flanks = np.array(
