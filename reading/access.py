@@ -30,6 +30,8 @@ def may_see(conn: Connection, room: ReadingRoom, account: str, role: str, case_i
             work_items.c.case_id == case_id
         )
     ).all()
+    if not items:
+        return True  # nobody has routed it; whether there is such a case, says whoever reads it
     pools = {one for item in items for one in (item.pool, item.overflow_pool)}
     if any(one is None or eligibility.is_licensed(room, account, one, at) for one in {item.pool for item in items}):
         return True
