@@ -16,8 +16,8 @@ from pathlib import Path
 from tests.prove import claims, vault
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
-from tests.prove.criticals import nobody_silent
 from tests.prove.claims_machine import random_steps
+from tests.prove.criticals import nobody_silent
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
 from tests.prove.lines import LINES
 from tests.prove.mutations import MUTATED

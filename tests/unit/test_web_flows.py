@@ -22,9 +22,9 @@ from teleread.ingest.formats import write_wfdb
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
-from teleread.reading import claims, worklist
+from teleread.reading import worklist
 from teleread.reading.critical_rows import of_case
-from teleread.reading_room import ALL, ReadingRoom
+from teleread.reading_room import ReadingRoom
 from teleread.signal.ecg import simulate
 from teleread.storage import agents
 from teleread.storage.catalogue.schema import arrivals, audit_events, studies
@@ -33,6 +33,7 @@ from teleread.web import certificates
 from teleread.web.security import guards
 from tests.conftest import Clock
 from tests.criticals import CONTACTS
+from tests.signing import claim as claim_case
 from tests.signing import post_report
 from tests.ui.live import BROKEN_DICOM, HOSTILE, PASSWORD, Web, named_ecg, running, upload, wfdb
 from tests.unit.test_web_access import routes
@@ -369,10 +370,9 @@ def look_after_people(web: Web, path: str) -> None:
 def reject_a_flag(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
     sent = upload(nurse, wfdb("inferior_stemi", 6))
     assert sent.status_code == 201
-    now = web.services.clock()
-    with web.services.catalogue.write() as conn:
+    with web.services.catalogue.read() as conn:
         item = next(one for one in worklist.list_items(conn) if one.receipt == sent.json()["receipt"])
-        claim = claims.claim_case(conn, item.case_id, claims.Reach("reader", (ALL,)), now)
+    claim = claim_case(web.services, item.case_id)
     said = {"verdict": "rejected", "item_id": claim.item_id, "fence": str(claim.fence)}
     answer = reader.post(f"/api/cases/{item.case_id}/flags/st_elevation_inferior", data=said)
     assert answer.status_code == 200, answer.text
@@ -391,8 +391,7 @@ def keep_and_fetch(nurse: httpx.Client, reader: httpx.Client, path: str, receipt
 def tell_the_clinic(web: Web, reader: httpx.Client, path: str) -> None:
     """Raise something critical, take it, telephone; and test a contact."""
     case_id = path.rpartition("/")[2]
-    with web.services.catalogue.write() as conn:
-        claims.claim_case(conn, case_id, claims.Reach("reader", (ALL,)), web.services.clock())
+    claim_case(web.services, case_id)
     reader.post(f"{path}/critical")
     with web.services.catalogue.read() as conn:
         (found,) = of_case(conn, case_id)
@@ -488,7 +487,7 @@ def test_the_image_page_is_a_preview_without_signing(web: Web, nurse: httpx.Clie
     (path,) = case_paths(reader)
     page = reader.get(path).text
     assert "Preview, not for primary diagnosis." in page
-    assert f'action="{path}/report"' not in page
+    assert f"{path}/report" not in page
     assert post_report(reader, path, {"text": "Signed."}).status_code == 404
     (thumbnail,) = re.findall(r'src="(/api/instances/\w+/thumbnail.png)"', page)
     (first,) = re.findall(r'src="(/api/instances/\w+/frames/0.png)"', page)
