@@ -348,7 +348,7 @@ def reject_a_flag(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
     now = web.services.clock()
     with web.services.catalogue.write() as conn:
         item = next(one for one in worklist.list_items(conn) if one.receipt == sent.json()["receipt"])
-        claim = claims.claim_case(conn, item.case_id, claims.Reach("reader", ()), now)
+        claim = claims.claim_case(conn, item.case_id, claims.Reach("reader", (ALL,)), now)
     said = {"verdict": "rejected", "item_id": claim.item_id, "fence": str(claim.fence)}
     answer = reader.post(f"/api/cases/{item.case_id}/flags/st_elevation_inferior", data=said)
     assert answer.status_code == 200, answer.text
