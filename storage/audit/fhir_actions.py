@@ -57,6 +57,7 @@ MEANINGS: dict[str, Meaning] = {
     "read_back": Meaning("update", _TREATMENT),
     "own_critical": Meaning("update", _TREATMENT),
     "escalate_critical": Meaning("update", _TREATMENT),
+    "contact_key": Meaning("disclose", _SYSTEM),
     "contact_test": Meaning("update", _OPERATIONS),
     # leaving the alliance's hands
     "download": Meaning("disclose", _TREATMENT),

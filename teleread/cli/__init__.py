@@ -16,6 +16,7 @@ from teleread.cli import (
     agents,
     audit,
     backup,
+    contacts,
     files,
     operations,
     patients,
@@ -53,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         backup,
         restore,
         retention,
+        contacts,
     ):
         module.add_commands(commands)
     return parser

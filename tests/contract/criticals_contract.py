@@ -123,7 +123,7 @@ class CriticalsContract:
     def test_nobody_answers_and_each_step_comes_in_its_time_up_to_a_named_owner(self, ground: Room) -> None:
         found = self.raised(ground)
         ground.go(905)
-        first = {}
+        first: dict[int, float] = {}
         for one in ground.told(found.id):
             assert one.tried_at is not None
             assert timedelta(0) <= one.tried_at - one.due_at <= timedelta(seconds=1)
@@ -207,13 +207,37 @@ class CriticalsContract:
 
     def test_a_process_that_dies_while_it_sends_is_followed_by_another(self, ground: Room) -> None:
         self.raised(ground)
-        ground.loop._plan(ground.clock.now)
         with ground.catalogue.write() as conn:  # taken, and never finished
+            ground.loop._plan(conn, ground.clock.now)
             assert timers.take_due(conn, ground.clock.now, kinds=[SEND_TIMER], lease=SEND_LEASE)
-        ground.go(3)
+        ground.go(1)
         assert ground.sent.to("v1") == 0
         ground.go(1)
         assert ground.sent.to("v1") == 1
+
+    def test_a_process_that_lives_holds_what_it_sends_however_long_that_takes(self, ground: Room) -> None:
+        began, may_end = threading.Event(), threading.Event()
+
+        def hang() -> str:
+            began.set()
+            may_end.wait(30)
+            return "timeout"
+
+        ground.sent.answers["v1"] = hang
+        found = self.raised(ground)
+        other = CriticalLoop(ground.services, send=ground.sent)
+        ground.loop.run_due()
+        assert began.wait(30)
+        for _ in range(20):
+            ground.clock.advance(0.5)
+            for loop in (ground.loop, other):
+                loop.run_due()
+        assert ground.sent.to("v1") == 1
+        may_end.set()
+        ground.loop.settle(30)
+        other.close()
+        hook = next(one for one in ground.told(found.id) if one.channel == "webhook")
+        assert (hook.outcome, hook.tries, hook.tried_at) == ("timeout", 1, found.found_at)
 
     def test_one_that_cannot_be_handled_does_not_silence_the_others(self, ground: Room) -> None:
         bad, good = self.raised(ground, 1), self.raised(ground, 2)

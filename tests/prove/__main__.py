@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.prove import vault
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
+from tests.prove.criticals import nobody_silent
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
 from tests.prove.lines import LINES
 from tests.prove.mutations import MUTATED
@@ -63,6 +64,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     **EVERY_CALL,
     **BOUNDARY,
     **LINES,
+    "critical values, nobody silent": (500, nobody_silent),
     "audit mutations": (1_000, audit_mutations),
     "flipped bits": (2_000, flipped_bits),
     "killed backups": (90, killed_backups),
