@@ -1,4 +1,4 @@
-"""What a reader says of flags: one word for all rules of a finding, the last one counts, and silence is no rejection."""
+"""What a reader says of flags: one word for all rules of a finding, the last one counts, silence rejects nothing."""
 
 from __future__ import annotations
 
