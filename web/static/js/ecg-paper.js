@@ -174,10 +174,10 @@ function trace(context, mm, cell, recording, drawing, doubt) {
  * @param {number} width device pixels
  */
 export function ink(context, path, width) {
-  const count = Math.max(1, Math.round(width));
+  const count = Math.max(2, Math.round(width)); // one alone is grey where it lies between two pixels
   context.lineWidth = 1;
   for (let n = 0; n < count; n++) {
-    const aside = count > 1 ? (width - 1) * (n / (count - 1) - 0.5) : 0;
+    const aside = (width - 1) * (n / (count - 1) - 0.5);
     context.translate(aside, aside);
     context.stroke(path);
     context.translate(-aside, -aside);
