@@ -4,8 +4,8 @@
 
 Eight processes claim as fast as they can, in rounds by turns with the same number that claim by bare SQL with the same
 audit insert; another process reads pages of 50 at random depths as a reader of two pools, forwards and backwards.
-PostgreSQL is a cluster of its own from Debian's package, with fsync off, which leaves nothing for our work to hide
-behind. ``--explain`` prints the plans instead.
+PostgreSQL is a cluster of its own from Debian's package; both databases write what is committed to the disk.
+``--explain`` prints the plans instead.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ def databases(only: str | None) -> Iterator[list[tuple[str, str]]]:
             return
         from tests.contract.postgres import postgres_server
 
-        with postgres_server() as make:
+        with postgres_server(durable=True) as make:
             yield [*found, ("PostgreSQL", make())]
 
 

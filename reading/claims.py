@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, 
 from teleread.errors import Conflict
 from teleread.reading import escalation, history, ups
 from teleread.reading.history import item_id_of, note_event
-from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Reach, Shape, asked, head, within
+from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Reach, Shape, asked, head, keep_plan, within
 from teleread.reading.queue import URGENT_LEASE, is_set_aside, lock_latest
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import work_items
@@ -43,6 +43,7 @@ __all__ = [
     "note_event",
     "resume",
     "set_aside",
+    "wait_again",
 ]
 
 LEASES: Mapping[str, timedelta] = MappingProxyType(
@@ -87,6 +88,7 @@ def claim_next(conn: Connection, reach: Reach, at: datetime) -> Claim | None:
 
     Two who ask at once get two cases.
     """
+    keep_plan(conn)
     for n in _LOOK_AT:
         shape, values = asked(limit=n, reach=reach)
         taken = _take(conn, _take_first(shape), values, reach.who, at)
@@ -253,6 +255,18 @@ def resume(conn: Connection, item_id: str, after: str, at: datetime) -> str | No
     if conn.execute(last.limit(1)).first() is not None:
         return None
     return _next(conn, item, "teleread", at, {"after": after, "priority": item.priority})
+
+
+def wait_again(conn: Connection, case_id: str, who: str, at: datetime, after: str) -> str | None:
+    """Queue a case again that has been read, because its report does not hold; None where it waits or is read.
+
+    Args:
+        after: a code of what happened to the report.
+    """
+    item = lock_latest(conn, case_id)
+    if item is None or item.state in ups.OPEN:
+        return None
+    return _next(conn, item, who, at, {"after": after, "priority": item.priority})
 
 
 def newest(conn: Connection, case_ids: Sequence[str]) -> dict[str, Row[Any]]:

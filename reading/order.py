@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Integer,
     Select,
     and_,
@@ -79,6 +80,7 @@ def past(cursor: Cursor, *, backwards: bool = False) -> ColumnElement[bool]:
 class Shape(NamedTuple):
     """What a question about the front of the list looks like, apart from its values: built once, and kept."""
 
+    most: int  # rows of each index; a constant, by which a plan is chosen
     pools: int | None = None  # None: without a reader's reach
     sites: int | None = None
     modality: bool | None = None  # whether it is the one of ECGs; None: no filter
@@ -97,13 +99,14 @@ def asked(
 ) -> tuple[Shape, dict[str, Any]]:
     """The shape of a question, and its values by name."""
     shape = Shape(
+        limit,
         None if reach is None else len(reach.pools),
         None if site_ids is None else len(site_ids),
         None if modality is None else modality == "ECG",
         cursor is not None,
         backwards,
     )
-    values: dict[str, Any] = {"at_most": limit}
+    values: dict[str, Any] = {}
     if reach is not None:
         values |= {f"pool_{i}": pool for i, pool in enumerate(reach.pools)} | {"for_whom": reach.who}
     if site_ids is not None:
@@ -119,7 +122,7 @@ def asked(
 def head(shape: Shape) -> Select[Any]:
     """The keys of the first waiting rows, out of the heads of the fewest indexes that hold them all.
 
-    Not more than ``at_most`` of each index, so there may be more rows than that; each stands once. The values are
+    Not more than ``most`` of each index, so there may be more rows than that; each stands once. The values are
     those of :func:`asked`.
     """
     pools = [bindparam(f"pool_{i}", type_=work_items.c.pool.type) for i in range(shape.pools or 0)]
@@ -140,14 +143,29 @@ def head(shape: Shape) -> Select[Any]:
     if shape.place:
         given = (bindparam(f"past_{column.name}", type_=column.type) for column in KEY)
         conditions.append(_past(tuple_(*given), backwards=shape.backwards))
-    return _merged(parts, conditions, backwards=shape.backwards)
+    return _merged(parts, conditions, most(shape), backwards=shape.backwards)
 
 
-def _merged(parts: list[ColumnElement[bool]], conditions: list[ColumnElement[bool]], *, backwards: bool) -> Select[Any]:
+def most(shape: Shape) -> ColumnElement[int]:
+    """The limit, as a constant of the statement."""
+    return literal_column(str(int(shape.most)), Integer)
+
+
+def keep_plan(conn: Connection) -> None:
+    """Let the database plan each statement of this transaction once per connection, not each time anew.
+
+    To plan the merging of several indexes takes PostgreSQL longer than to do it.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+
+
+def _merged(
+    parts: list[ColumnElement[bool]], conditions: list[ColumnElement[bool]], limit: Any, *, backwards: bool
+) -> Select[Any]:
     order = [column.desc() for column in KEY] if backwards else list(KEY)
     columns = (*KEY, work_items.c.rank)
-    most = bindparam("at_most", type_=Integer)
-    heads = [select(*columns).where(part, *conditions).order_by(*order).limit(most).subquery() for part in parts]
+    heads = [select(*columns).where(part, *conditions).order_by(*order).limit(limit).subquery() for part in parts]
     if not heads:
         return select(*columns).where(literal_column("1 = 0"))
     if len(heads) == 1:

@@ -8,11 +8,24 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, Row, bindparam, func, select
+from sqlalchemy import Column, Connection, Row, func, select
 
 from teleread.alliance import PRIORITIES
 from teleread.reading.corrections import is_under_correction
-from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, Reach, Shape, asked, head, of_modality, within
+from teleread.reading.order import (
+    IN_PROGRESS,
+    KEY,
+    WAITING,
+    Cursor,
+    Reach,
+    Shape,
+    asked,
+    head,
+    keep_plan,
+    most,
+    of_modality,
+    within,
+)
 from teleread.storage.catalogue.schema import arrivals, instances, quarantine, recordings, series, work_items
 
 __all__ = [
@@ -118,6 +131,7 @@ def list_items(
     shape, values = asked(
         limit=limit, reach=reach, site_ids=site_ids, modality=modality, cursor=place, backwards=backwards
     )
+    keep_plan(conn)
     return [_item(row) for row in conn.execute(_page(shape), values)]
 
 
@@ -126,7 +140,7 @@ def _page(shape: Shape) -> Any:
     found = head(shape).subquery()
     order: list[Any] = [found.c.band, found.c.order_at, found.c.id]
     order = [column.desc() for column in order] if shape.backwards else order
-    keys = select(found.c.id).order_by(*order).limit(bindparam("at_most", type_=Integer))
+    keys = select(found.c.id).order_by(*order).limit(most(shape))
     return _items().where(work_items.c.id.in_(keys)).order_by(*KEY)
 
 
@@ -152,7 +166,7 @@ def counts(conn: Connection, *, reach: Reach | None = None) -> dict[str, int]:
 def _numbers(shape: Shape) -> Any:
     found = head(shape).subquery()
     order = found.c.band, found.c.order_at, found.c.id
-    first = select(found.c.rank).order_by(*order).limit(bindparam("at_most", type_=Integer)).subquery("first")
+    first = select(found.c.rank).order_by(*order).limit(most(shape)).subquery("first")
     return select(first.c.rank, func.count()).group_by(first.c.rank)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.prove import claims, vault
+from tests.prove import claims, ladder, vault
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
 from tests.prove.claims_machine import random_steps
@@ -87,6 +87,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     "claims on SQLite": (3, claims.on_sqlite),
     "claims on PostgreSQL": (3, claims.on_postgres),
     "queue, random steps": (20, random_steps),
+    "ladder, watchers killed": (10, ladder.on_sqlite),
     "vault, wrong joins": (vault.STEPS, vault.wrong_joins),
     "vault, export key alone": (10, vault.export_keys),
 }

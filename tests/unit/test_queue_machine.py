@@ -48,4 +48,4 @@ def _told_by_nobody(_kind: str, **_more: Any) -> None:
 def test_a_broken_twin_is_caught(url: str, monkeypatch: pytest.MonkeyPatch, where: Any, name: str, twin: Any) -> None:
     monkeypatch.setattr(where, name, twin)
     with pytest.raises(AssertionError):
-        claims_machine.run(url, 30, seed=2, shortest=False)
+        claims_machine.run(url, 200, seed=2, shortest=False)
