@@ -186,7 +186,8 @@ def figures(night: Night, cases: list[Case]) -> Iterator[str]:
             signed = {
                 row.case_id: row for row in conn.execute(select(reports.c.case_id, reports.c.signed_at, reports.c.id))
             }
-            back = dict(conn.execute(select(deliveries.c.report_id, deliveries.c.delivered_at)).tuples())
+            given_back = conn.execute(select(deliveries.c.report_id, deliveries.c.delivered_at))
+            back = {row.report_id: row.delivered_at for row in given_back}
             told = conn.execute(select(criticals)).all()
     finally:
         services.close()
