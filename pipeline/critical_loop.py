@@ -92,7 +92,8 @@ class CriticalLoop:
         self._at_once = at_once
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="tell")
         self._running: set[Future[None]] = set()
-        self._held: dict[int, Timer] = {}  # of messages on their way
+        self._held: dict[int, _Sending] = {}  # messages on their way
+        self._begun: dict[int, datetime] = {}
         self._ended: list[_Ended] = []  # messages whose outcome is not written yet
         self._lock = threading.Lock()
 
@@ -119,9 +120,9 @@ class CriticalLoop:
                 self._ended = ended + self._ended
             raise
         with self._lock:
-            self._held |= {one.id: one for one in kept if one.id in self._held}
+            self._held |= {one.timer.id: one for one in kept if one.timer.id in self._held}
             for one in found:
-                self._held[one.timer.id] = one.timer
+                self._held[one.timer.id] = one
                 self._running.add(self._threads.submit(self._tell, one))
         return planned + len(found)
 
@@ -147,7 +148,7 @@ class CriticalLoop:
         """Whether there is anything to write; a look that waits for no writer."""
         with self._lock:
             self._running = {one for one in self._running if not one.done()}
-            if self._ended or any(_is_ending(timer, now) for timer in self._held.values()):
+            if self._ended or any(_is_ending(one.timer, now) for one in self._held.values()):
                 return True
         with self._services.catalogue.read() as conn:
             return timers.any_due(conn, now, [criticals.LADDER_TIMER, SEND_TIMER])
@@ -159,12 +160,22 @@ class CriticalLoop:
             with self._services.catalogue.write() as conn:
                 _write_down(conn, ended)
 
-    def _hold(self, conn: Connection, now: datetime) -> list[Timer]:
-        """Keep the leases of the messages that are on their way; one that was lost is somebody else's by now."""
+    def _hold(self, conn: Connection, now: datetime) -> list[_Sending]:
+        """Keep the leases of the messages that are on their way; one that was lost is somebody else's by now.
+
+        That they have begun is written down, so that it is known also when this process dies before they end.
+        """
         with self._lock:
-            ending = [timer for timer in self._held.values() if _is_ending(timer, now)]
-        until = now + SEND_LEASE
-        return [replace(timer, lease_until=until) for timer in ending if timers.put_off(conn, timer, until)]
+            ending = [(one, self._begun.get(key)) for key, one in self._held.items() if _is_ending(one.timer, now)]
+        until, kept = now + SEND_LEASE, []
+        for one, began in ending:
+            if not timers.put_off(conn, one.timer, until):
+                continue
+            kept.append(replace(one, timer=replace(one.timer, lease_until=until)))
+            if began is not None:
+                first = _row_of(one.step), critical_steps.c.tried_at.is_(None)
+                conn.execute(update(critical_steps).where(*first).values(tried_at=began))
+        return kept
 
     def _plan(self, conn: Connection, now: datetime) -> int:
         due = timers.take_due(conn, now, kinds=[criticals.LADDER_TIMER], limit=_PLANS)
@@ -185,11 +196,14 @@ class CriticalLoop:
 
     def _tell(self, one: _Sending) -> None:
         began = self._services.clock()
+        with self._lock:
+            self._begun[one.timer.id] = began
         outcome = self._outcome(one, began)
         ended = self._services.clock()
         with self._lock:
-            timer = self._held.pop(one.timer.id, one.timer)
-            self._ended.append(_Ended(replace(one, timer=timer), outcome, began, ended))
+            self._begun.pop(one.timer.id, None)
+            held = self._held.pop(one.timer.id, one)
+            self._ended.append(_Ended(held, outcome, began, ended))
 
     def _outcome(self, one: _Sending, at: datetime) -> str:
         services = self._services
