@@ -139,7 +139,7 @@ def test_a_curve_that_leaves_the_paper_says_so(english: Watched) -> None:
     open_first(page)
     page.locator("canvas[data-drawn]").wait_for()
     page.locator("input[name=layout][value='12x1']").check(force=True)
-    expect(page.locator("canvas")).to_have_attribute("data-off-leads", "V1")
+    expect(page.locator("#trace")).to_have_attribute("data-off-leads", "V1")
 
 
 @pytest.mark.parametrize("condition", ["vt", "inferior_stemi", "lbbb"])
