@@ -20,6 +20,7 @@ from teleread.errors import Misconfigured
 from teleread.reading.persons import person_of
 from teleread.storage.catalogue.schema import (
     arrivals,
+    criticals,
     deletions,
     deliveries,
     encounters,
@@ -273,6 +274,7 @@ def _blocks(conn: Connection, names: Collection[str]) -> Iterable[str]:
         "undelivered_report": select(deliveries.c.report_id)
         .join(reports, reports.c.id == deliveries.c.report_id)
         .where(reports.c.case_id.in_(cases), deliveries.c.delivered_at.is_(None)),
+        "open_critical": select(criticals.c.id).where(criticals.c.case_id.in_(cases), criticals.c.ended_at.is_(None)),
         "open_correction": select(identity_corrections.c.id).where(
             identity_corrections.c.closed_at.is_(None),
             or_(

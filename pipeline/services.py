@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,8 @@ from pathlib import Path
 from teleread.alliance import Alliance
 from teleread.alliance_file import AllianceFile
 from teleread.ingest.bounded import BoundedPool
+from teleread.pipeline.tell import Telling
+from teleread.reading.critical_ladder import Ladder, standard_ladders
 from teleread.reading_room import ReadingRoom
 from teleread.storage import audit
 from teleread.storage.catalogue import schema
@@ -40,6 +42,8 @@ class Services:
     clock: Callable[[], datetime]
     anchors: Path | None = None  # where the ends of the audit chains are written once a day
     spool_folder: Path | None = None  # where uploads on their way lie
+    telling: Telling = field(default_factory=Telling)  # how contacts are written to
+    ladders: tuple[Ladder, ...] = field(default_factory=standard_ladders)  # of critical values
     alliance_file: AllianceFile | None = None  # as it stands now; ``alliance`` is what it said at the start
 
     @property

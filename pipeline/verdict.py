@@ -12,7 +12,7 @@ from teleread.pipeline.same_recordings import read_with
 from teleread.pipeline.services import Services
 from teleread.reading import queue
 from teleread.reading.corrections import open_correction
-from teleread.reading.reports import Report, reports_of
+from teleread.reading.reports import Report, in_force, reports_of
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.catalogue.schema import arrivals, deliveries, quarantine, recordings, reports, studies
 
@@ -38,10 +38,22 @@ class Verdict:
     heart_rate_bpm: float | None
     failure_code: str | None
     patient_pseudonym: str | None
-    report: Report | None  # only when it has been given back
+    report: Report | None  # the version that holds; only when it has been given back
+    reports: tuple[Report, ...]  # every version that has been given back, oldest first
     under_correction: bool  # whose it is is being corrected: what is not given back yet is held
     held_critical: bool | None  # whether the report that is held is critical; None when none is
     same_as: str | None  # receipt of the earlier arrival that this recording came with before, and is read with
+
+    @property
+    def addenda(self) -> tuple[Report, ...]:
+        """What was added to the version that holds."""
+        return in_force(self.reports)[1]
+
+    @property
+    def earlier(self) -> tuple[Report, ...]:
+        """The versions that no longer hold, which stay readable."""
+        now = {one.id for one in (self.report, *self.addenda) if one is not None}
+        return tuple(one for one in self.reports if one.id not in now)
 
 
 def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None:
@@ -66,7 +78,7 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
             return None
         item = None if row.case_id is None else queue.latest_item(conn, row.case_id)
         place = None if row.case_id is None else queue.position(conn, row.case_id)
-        report = _given_back(conn, row.case_id) or _given_back(conn, row.id)
+        given = _given_back(conn, row.case_id) or _given_back(conn, row.id)
         correction = open_correction(conn, row.case_id or row.id) or open_correction(conn, row.id)
         held = _held(conn, row.case_id, row.id) if correction else None
         analysis_key = derived_key(conn, row.id, "analysis.json")
@@ -90,7 +102,8 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
         heart_rate_bpm=row.heart_rate_bpm,
         failure_code=row.code,
         patient_pseudonym=row.patient_pseudonym,
-        report=report,
+        report=in_force(given)[0],
+        reports=given,
         under_correction=correction is not None,
         held_critical=held,
         same_as=same_as,
@@ -118,9 +131,10 @@ def _held(conn: Connection, *case_ids: str | None) -> bool | None:
     return conn.scalar(query)
 
 
-def _given_back(conn: Connection, case_id: str | None) -> Report | None:
+def _given_back(conn: Connection, case_id: str | None) -> tuple[Report, ...]:
+    """The versions of a case's report that its site has been given."""
     if case_id is None:
-        return None
+        return ()
     given = set(
         conn.scalars(
             select(deliveries.c.report_id)
@@ -128,7 +142,7 @@ def _given_back(conn: Connection, case_id: str | None) -> Report | None:
             .where(reports.c.case_id == case_id, deliveries.c.delivered_at.is_not(None))
         )
     )
-    return next((report for report in reversed(reports_of(conn, case_id)) if report.id in given), None)
+    return tuple(report for report in reports_of(conn, case_id) if report.id in given)
 
 
 def _findings(analysis: bytes) -> tuple[dict[str, Any], ...]:

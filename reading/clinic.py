@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from teleread.errors import Conflict
+from teleread.reading import criticals
 from teleread.reading.symptoms import Form
 from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
@@ -137,11 +138,13 @@ def last_opening(conn: Connection, case_id: str) -> Opening | None:
 def acknowledge(conn: Connection, report_id: str, site_id: str, who: str, at: datetime) -> None:
     """Somebody at the clinic has read a critical report; the first one's name and time stay.
 
+    The critical value that it tells of is acknowledged with it.
+
     Raises:
         Conflict: ``no_such_report``: none that is critical and has been given back to this site.
     """
     given = (
-        select(reports.c.id)
+        select(reports.c.case_id)
         .join(deliveries, deliveries.c.report_id == reports.c.id)
         .where(
             reports.c.id == report_id,
@@ -150,11 +153,13 @@ def acknowledge(conn: Connection, report_id: str, site_id: str, who: str, at: da
             deliveries.c.delivered_at.is_not(None),
         )
     )
-    if conn.execute(given).first() is None:
+    case_id = conn.scalar(given)
+    if case_id is None:
         raise Conflict("no_such_report", "There is no such critical report.")
     row = {"report_id": report_id, "site_id": site_id, "read_by": who, "read_at": at}
     if insert_missing(conn, acknowledgements, [row], ["report_id"]):
         audit.record(conn, at=at, actor=who, action="acknowledge", object_type="report", object_id=report_id)
+    criticals.acknowledge_report(conn, case_id, report_id, site_id, who, at)
 
 
 def acknowledged(conn: Connection, report_ids: Sequence[str]) -> dict[str, Acknowledgement]:

@@ -96,3 +96,19 @@ def finish(conn: Connection, timer: Timer, outcome: str, at: datetime) -> bool:
         .values(done_at=at, outcome=outcome)
     )
     return done.rowcount == 1
+
+
+def put_off(conn: Connection, timer: Timer, until: datetime) -> bool:
+    """Try again later: nobody takes the timer before then. False when its lease was lost: then roll back."""
+    done = conn.execute(
+        update(timers)
+        .where(timers.c.id == timer.id, timers.c.done_at.is_(None), timers.c.lease_until == timer.lease_until)
+        .values(lease_until=until)
+    )
+    return done.rowcount == 1
+
+
+def is_done(conn: Connection, kind: str, subject: str) -> bool:
+    """Whether this timer was taken to its end."""
+    query = select(timers.c.id).where(timers.c.kind == kind, timers.c.subject == subject, timers.c.done_at.is_not(None))
+    return conn.execute(query).first() is not None

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import inspect, select
 
@@ -14,6 +15,8 @@ from teleread.alliance_file import AllianceFile
 from teleread.errors import Misconfigured, StorageError
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
+from teleread.pipeline.tell import Telling
+from teleread.reading.critical_ladder import Ladder, parse_ladders, standard_ladders
 from teleread.settings import Settings, load_settings
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import objects, studies
@@ -66,6 +69,13 @@ def open_services(settings: Settings) -> Services:
         clock=utc_now,
         anchors=settings.home / "anchors",
         spool_folder=settings.home / "spool",
+        telling=Telling(
+            smtp_host=settings.smtp_host,
+            smtp_port=settings.smtp_port,
+            sender=settings.smtp_sender,
+            public_url=settings.public_url,
+        ),
+        ladders=read_ladders(settings),
         alliance_file=AllianceFile(settings.alliance_file, alliance, lambda: read_alliance(settings)),
     )
 
@@ -115,6 +125,21 @@ def read_alliance(settings: Settings) -> Alliance:
 
         load_profile(rules.profile)
     return alliance
+
+
+def read_ladders(settings: Settings) -> tuple[Ladder, ...]:
+    """The ladders of critical values: the file that the settings name, else the embedded one.
+
+    Raises:
+        Misconfigured: ``ladder_unreadable``, ``ladder_invalid``.
+    """
+    if not settings.critical_ladder_file:
+        return standard_ladders()
+    try:
+        text = Path(settings.critical_ladder_file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured("ladder_unreadable", f"The ladder file cannot be read: {error}") from error
+    return parse_ladders(text)
 
 
 def _holds_sealed_objects(catalogue: Database) -> bool:

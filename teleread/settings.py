@@ -37,6 +37,11 @@ class Settings:
     tls: str
     tls_certificate: str
     tls_key: str
+    smtp_host: str
+    smtp_port: int
+    smtp_sender: str
+    public_url: str
+    critical_ladder_file: str
 
     def redacted(self) -> dict[str, str]:
         """All settings as text, passwords in URLs replaced."""
@@ -55,9 +60,14 @@ _DEFAULTS: dict[str, str | int] = {
     "tls": "auto",  # auto: off loopback; on; off: a proxy in front speaks it
     "tls_certificate": "",  # PEM files of the hospital's own; empty: one is made at the first start
     "tls_key": "",
+    "smtp_host": "",  # mail server for critical results; empty: contacts are told over webhooks and by telephone alone
+    "smtp_port": 587,
+    "smtp_sender": "",
+    "public_url": "",  # of the pages as a clinic reaches them, for links; empty: messages hold none
+    "critical_ladder_file": "",  # whom to tell of a critical result, and when; empty: the embedded one
 }
 _TLS = ("auto", "on", "off")
-_PORTS = ("web_port", "airflow_port")
+_PORTS = ("web_port", "airflow_port", "smtp_port")
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -89,6 +99,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     checked["home"] = home
     if bool(checked["tls_certificate"]) != bool(checked["tls_key"]):
         raise _invalid("tls_key", "and tls_certificate are given together or not at all")
+    if bool(checked["smtp_host"]) != bool(checked["smtp_sender"]):
+        raise _invalid("smtp_sender", "and smtp_host are given together or not at all")
     return Settings(**checked)  # type: ignore[arg-type]
 
 

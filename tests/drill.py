@@ -21,7 +21,6 @@ from teleread.pipeline.land import land
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.restored import CaughtUp, catch_up
 from teleread.pipeline.services import Services
-from teleread.reading.reports import sign_report
 from teleread.storage.backup.make import Made, Parts, make_backup
 from teleread.storage.backup.restore import Restored, Target, note_restored, restore_backup
 from teleread.storage.catalogue import schema
@@ -31,6 +30,7 @@ from teleread.storage.objects.protocol import Blobs
 from teleread.storage.vault import KeyRing, Vault, recovery
 from teleread.storage.vault.schema import VAULT
 from tests.conftest import Clock, SharedPool
+from tests.signing import sign_report
 
 
 @dataclass

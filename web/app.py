@@ -16,15 +16,33 @@ from starlette.staticfiles import StaticFiles
 from teleread.errors import TelereadError
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
+from teleread.reading.tracing import Tracings
 from teleread.web import certificates, errors
-from teleread.web.api import agents, forms, frames, health, recordings, tus, upload
+from teleread.web.api import agents, flags, forms, frames, health, recordings, tracing, tus, upload
+from teleread.web.api import claims as claims_api
+from teleread.web.api import criticals as criticals_api
+from teleread.web.api import live as live_api
+from teleread.web.api import reports as reports_api
 from teleread.web.api import worklist as worklist_api
 from teleread.web.api.frames import AUDIT_EVERY, Lately
 from teleread.web.certificates import Identity
 from teleread.web.compression import Compressed
 from teleread.web.headers import HardenedHeaders
 from teleread.web.limits import RateLimiter
-from teleread.web.pages import cases, clinic, engineer, explain, identity, signin, worklist
+from teleread.web.live import feed_of
+from teleread.web.pages import (
+    cases,
+    claims,
+    clinic,
+    coordinator,
+    criticals,
+    engineer,
+    explain,
+    identity,
+    reports,
+    signin,
+    worklist,
+)
 from teleread.web.pages.signin import ATTEMPT_WINDOW, ATTEMPTS
 from teleread.web.render import STATIC_FOLDER, Renderer
 from teleread.web.rounds import Rounds
@@ -75,11 +93,13 @@ def create_app(
     app.state.renderer = Renderer(services.alliance, services.clock)
     app.state.sign_in_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     app.state.rounds = rounds
+    app.state.feed = feed_of(services)
     app.state.agents_authority = agents_authority
     app.state.enrol_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
     # one parser at the least is never busy with frames: an upload does not wait for somebody's leafing
     app.state.frame_slots = asyncio.Semaphore(FRAMES_AT_ONCE)
     app.state.looks = Lately(AUDIT_EVERY)
+    app.state.tracings = Tracings(services.store)
     app.state.upload_limit_bytes = upload_limit_bytes
     app.state.lane = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload")
     app.state.spool = None if services.spool_folder is None else Spool(services.spool_folder)
@@ -90,12 +110,22 @@ def create_app(
         signin,
         worklist,
         cases,
+        reports,
+        reports_api,
+        claims,
         clinic,
+        coordinator,
         engineer,
         explain,
         identity,
+        criticals,
         worklist_api,
+        criticals_api,
+        claims_api,
+        live_api,
         recordings,
+        tracing,
+        flags,
         frames,
         upload,
         forms,

@@ -23,7 +23,7 @@ def state(seat: Seat, found: Verdict) -> dict[str, Any]:
     case_id = found.case_id or found.arrival_id
     with seat.services.catalogue.read() as conn:
         opening = clinic.last_opening(conn, case_id)
-        read = clinic.acknowledged(conn, [found.report.id]) if found.report else {}
+        read = clinic.acknowledged(conn, [one.id for one in found.reports])
         arrived_at: datetime = conn.execute(
             select(arrivals.c.arrived_at).where(arrivals.c.id == found.arrival_id)
         ).scalar_one()
@@ -32,7 +32,8 @@ def state(seat: Seat, found: Verdict) -> dict[str, Any]:
         "verdict": found,
         "light": light(found),
         "opening": opening,
-        "acknowledgement": read.get(found.report.id) if found.report else None,
+        "acknowledged": read,
+        "unread": any(one.critical and one.id not in read for one in (found.report, *found.addenda) if one),
         "call_after": arrived_at + OPENED_WITHIN if open_urgent and opening is None else None,
     }
 

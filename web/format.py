@@ -76,6 +76,16 @@ def time_text(moment: datetime | None, tz: timezone) -> str:
     return "" if moment is None else moment.astimezone(tz).strftime("%Y-%m-%d %H:%M")
 
 
+def clock_text(moment: datetime | None, tz: timezone) -> str:
+    """The time of day with its seconds, in the alliance's zone."""
+    return "" if moment is None else moment.astimezone(tz).strftime("%H:%M:%S")
+
+
+def second_text(moment: datetime | None, tz: timezone) -> str:
+    """Date and second in the alliance's zone."""
+    return "" if moment is None else moment.astimezone(tz).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def wait_text(seconds: float, _: Translate) -> str:
     """A waiting time; the page's own clock goes on from it in the same form."""
     whole = max(0, int(seconds))

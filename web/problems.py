@@ -88,6 +88,14 @@ _AGAIN = Problem(
 _INVALID = Problem(N_("The request cannot be understood."), N_("Go back to the start and try again."))
 _NOTHING = Problem(N_("There is nothing at this address, or it is not yours to see."), N_("Go back to the start."))
 
+_TYPED_STAYS = N_("What you typed stays on the page; put it right and sign again.")
+_LOOK_AGAIN = N_("Load the page again, look at what is new, then decide.")
+_CLAIM = Problem(
+    N_("You do not have this case any more, or have not claimed it."),
+    N_("What you typed is kept as a draft where nobody else has the case. Load the page again and claim it."),
+)
+_DOCUMENT = Problem(N_("The file is not a report that was exported here, or it was changed."), _TELL_ENGINEER)
+
 _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
     (_TOO_MUCH, ("analysis_timeout", "too_much_memory", "too_much_output", "worker_crashed")),
     (_ANALYSIS, ("analysis_failed",)),
@@ -111,19 +119,24 @@ _FAMILIES: tuple[tuple[Problem, tuple[str, ...]], ...] = (
             "vault_corrupt",
         ),
     ),
-    (_NOTHING, ("not_found", "no_such_arrival", "no_such_report", "frame_out_of_range")),
+    (_NOTHING, ("not_found", "case_unknown", "no_such_arrival", "no_such_report", "frame_out_of_range")),
     (_INVALID, ("request_invalid", "method_not_allowed", "request_too_large")),
     (_INVALID, ("upload_invalid", "upload_checksum_unknown", "upload_media_type", "upload_too_long", "tus_version")),
     (_AGAIN, ("upload_offset", "upload_locked", "upload_checksum", "upload_hash_mismatch")),
-    (_INVALID, ("bad_window", "window_needs_ct", "bad_size", "name_missing")),
+    (_INVALID, ("bad_window", "flag_verdict_unknown", "window_needs_ct", "bad_size", "name_missing")),
     (_FOLDER_MISSING, ("folder_missing",)),
     (_FOLDER_DENIED, ("folder_denied", "file_denied")),
     (_FOLDER, ("folder_unreadable", "folder_unwritable", "file_unreadable")),
     (_SETUP, ("report_path_missing", "site_has_no_folder", "pool_unavailable", "pool_closed")),
+    (_SETUP, ("ladder_invalid", "ladder_unreadable")),
     (_SETUP, ("alliance_invalid", "alliance_missing", "settings_invalid", "route_without_guard")),
     (_SETUP, ("flag_profile_unknown", "flag_profile_not_in_effect", "flag_profile_invalid")),
     (_UNSUPPORTED, ("format_unsupported", "dicom_unsupported", "not_one_image", "dicom_too_large", "file_too_large")),
     (_NOT_ECG, ("dicom_no_image", "dicom_not_part10", "dicom_no_instance")),
+    (_CLAIM, ("claim_lost", "claim_needed")),
+    (_DOCUMENT, ("document_unreadable", "document_not_canonical", "bundle_unreadable", "signature_algorithm_unknown")),
+    (_CORRUPT, ("signing_key_corrupt",)),
+    (_INVALID, ("draft_invalid", "statement_unknown")),
 )
 
 _SINGLE: dict[str, Problem] = {
@@ -233,6 +246,19 @@ _SINGLE: dict[str, Problem] = {
         N_("Open the page from the address that you know and try again."),
     ),
     "case_not_open": Problem(N_("This case is not waiting for a report any more."), _RELOAD),
+    "case_claimed": Problem(N_("Somebody else is reading this case."), N_("Take the next one.")),
+    "case_not_yours": Problem(
+        N_("This case is for other readers: it lies in a pool that you do not read now."),
+        N_("Take another one. If nobody reads this one, tell the coordinator."),
+    ),
+    "claim_lost": Problem(
+        N_("You no longer have this case. What you typed is kept as a draft."),
+        N_("Claim the case again if it still waits; else go on with the next one."),
+    ),
+    "no_such_pool": Problem(N_("There is no such pool now."), _RELOAD),
+    "too_many_streams": Problem(
+        N_("You have this list open too often."), N_("Nothing to do: this page asks every few seconds instead.")
+    ),
     "identity_under_correction": Problem(
         N_("Whose recording it is is being corrected, so the report is held."),
         N_("Nothing to do: it is given back when the correction is closed. If it is urgent, telephone."),
@@ -274,7 +300,78 @@ _SINGLE: dict[str, Problem] = {
         N_("Look at the links that stand: one of them is wrong."),
     ),
     "not_quarantined": Problem(N_("This is not in quarantine any more."), _RELOAD),
+    "claim_needed": Problem(
+        N_("You have not claimed this case, or no longer have it."),
+        N_("Claim it on its page, then do it again. If it is critical, telephone the clinic now."),
+    ),
+    "no_such_critical": Problem(N_("There is no such critical result."), _RELOAD),
+    "critical_ended": Problem(
+        N_("This critical result is settled already, or a later statement stands in its place."), _RELOAD
+    ),
+    "critical_reported": Problem(
+        N_("A signed report says it: it cannot be taken back by itself."),
+        N_("Correct the report; the clinic is then asked to acknowledge the correction."),
+    ),
+    "critical_not_yours": Problem(
+        N_("This is for the coordinator, or for the reader who found it."),
+        N_("If you have told the clinic by telephone, tell the coordinator whom and when."),
+    ),
+    "not_a_person": Problem(
+        N_("Only a person of the clinic, signed in by name, can say that they have read a critical result."),
+        N_("Sign in with your own account on the clinic's page and press “I have read this”."),
+    ),
+    "told_to_missing": Problem(
+        N_("The name of the person whom you told is missing."), N_("Go back, choose or write it, and try again.")
+    ),
+    "code_invalid": Problem(N_("What was found is not named as it must be."), _RELOAD),
+    "contact_unknown": Problem(N_("There is no such contact in today's rules."), _RELOAD),
     "report_empty": Problem(N_("The report has no text."), N_("Write the report, then sign.")),
+    "report_reason_missing": Problem(
+        N_("A correction or a withdrawal needs a reason."), N_("Write the reason below the report, then sign.")
+    ),
+    "report_changed": Problem(N_("Another version of this report was signed meanwhile."), _LOOK_AGAIN),
+    "report_already_final": Problem(
+        N_("This case has a final report."), N_("Sign an addendum or a correction instead.")
+    ),
+    "report_not_final": Problem(N_("There is no final report that this could follow."), _LOOK_AGAIN),
+    "not_your_report": Problem(
+        N_("Only its signer or a senior reader corrects or withdraws a report."),
+        N_("Sign an addendum, or ask a senior reader."),
+    ),
+    "statements_contradict": Problem(N_("Two statements of the report exclude each other."), _TYPED_STAYS),
+    "statements_too_many": Problem(N_("The report has too many statements."), _TYPED_STAYS),
+    "flags_unanswered": Problem(
+        N_("A flag of the program is neither rejected nor answered by a statement."),
+        N_("Reject it (X), or choose the statement that says it; then sign."),
+    ),
+    "normal_urgent": Problem(
+        N_("This case is urgent: the normal that two keys make is not for it."),
+        N_("Choose its statements one by one, then sign."),
+    ),
+    "opinion_asked": Problem(N_("A second opinion on this case has been asked for already."), _RELOAD),
+    "bad_grade": Problem(
+        N_("The grade of a second reading is none of those to choose from."), N_("Choose one from 0 to 3.")
+    ),
+    "not_yours_to_grade": Problem(N_("Only who has signed the second reading grades it."), _RELOAD),
+    "already_graded": Problem(N_("This second reading has been graded."), _RELOAD),
+    "illegal_transition": Problem(N_("This cannot happen to the case as it stands now."), _RELOAD),
+    "draft_changed": Problem(
+        N_("The draft was saved in another window or by another reader."),
+        N_("Nothing is saved over it. Copy what you typed, load the page again, and put both together."),
+    ),
+    "pin_needed": Problem(N_("Signing needs your PIN."), N_("Type it and sign.")),
+    "pin_wrong": Problem(N_("The PIN is wrong."), N_("Type it again; after five wrong ones it is locked for a while.")),
+    "pin_locked": Problem(
+        N_("Too many wrong PINs: signing is locked for fifteen minutes."),
+        N_("Your draft is kept. If it is urgent, telephone the clinic now and ask another reader to sign."),
+    ),
+    "no_signing_key": Problem(N_("You have no PIN for signing yet."), N_("Set one; your draft is kept.")),
+    "bad_pin": Problem(
+        N_("This cannot be a PIN: it has fewer than six characters, or is one that everybody tries first."),
+        N_("Choose another one."),
+    ),
+    "pins_differ": Problem(N_("The two PINs differ."), N_("Type both again.")),
+    "password_wrong": Problem(N_("The password is wrong."), N_("Type it again.")),
     "report_too_long": Problem(N_("The report is too long."), N_("Shorten it, then sign.")),
     "site_not_pulled": Problem(N_("This site's studies are not fetched by us."), _TELL_ENGINEER),
     "internal_error": Problem(

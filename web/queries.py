@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Column, Connection, ScalarSelect, func, or_, select
 
 from teleread.reading import corrections, notices, questions
-from teleread.reading.order import KEY, WAITING
-from teleread.reading.worklist import of_modality
 from teleread.storage.catalogue.schema import (
     arrivals,
     deliveries,
@@ -24,18 +22,6 @@ from teleread.storage.catalogue.schema import (
     studies,
     work_items,
 )
-
-URGENT_HEARD_AFTER = timedelta(seconds=60)
-
-
-@dataclass(frozen=True, slots=True)
-class Unclaimed:
-    """An urgent case that nobody has taken."""
-
-    case_id: str
-    receipt: str
-    site_id: str
-    arrived_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,41 +76,6 @@ class Quarantined:
     quarantined_at: datetime
     attempts: int
     size_bytes: int
-
-
-def newcomers(conn: Connection, since: datetime, site: str | None, modality: str | None) -> list[str]:
-    """Ids of the cases that were queued after a moment and wait, 200 at most."""
-    query = select(work_items.c.case_id).where(WAITING, work_items.c.created_at > since)
-    if site is not None:
-        query = query.where(work_items.c.site_id == site)
-    if modality is not None:
-        query = query.where(of_modality(modality))
-    return list(conn.scalars(query.order_by(*KEY).limit(200)))
-
-
-def no_longer_waiting(conn: Connection, case_ids: Sequence[str]) -> list[str]:
-    """Those of the given cases that are not waiting any more."""
-    waiting = select(work_items.c.case_id).where(
-        work_items.c.state == "SCHEDULED", work_items.c.case_id.in_(list(case_ids))
-    )
-    still = set(conn.scalars(waiting))
-    return [case_id for case_id in case_ids if case_id not in still]
-
-
-def unclaimed_urgent(conn: Connection, now: datetime) -> list[Unclaimed]:
-    """Urgent cases that have waited for a minute, oldest first: every reader hears them."""
-    query = (
-        select(work_items.c.case_id, arrivals.c.receipt, work_items.c.site_id, work_items.c.arrived_at)
-        .join(arrivals, arrivals.c.id == work_items.c.arrival_id)
-        .where(
-            WAITING,
-            work_items.c.band == 0,
-            work_items.c.arrived_at <= now - URGENT_HEARD_AFTER,
-        )
-        .order_by(work_items.c.arrived_at)
-        .limit(20)
-    )
-    return [Unclaimed(**row._mapping) for row in conn.execute(query)]
 
 
 def acquired_at(conn: Connection, study_id: str | None) -> datetime | None:
@@ -193,11 +144,11 @@ def _latest_seq() -> ScalarSelect[int]:
 
 
 def _critical(case_id: Column[Any]) -> ScalarSelect[bool]:
-    """Whether the newest report that was given back on a case is critical; None where none was."""
+    """Whether the report that holds of those given back on a case is critical; None where none was."""
     return (
         select(reports.c.critical)
         .join(deliveries, deliveries.c.report_id == reports.c.id)
-        .where(reports.c.case_id == case_id, deliveries.c.delivered_at.is_not(None))
+        .where(reports.c.case_id == case_id, deliveries.c.delivered_at.is_not(None), reports.c.kind != "addendum")
         .order_by(reports.c.version.desc())
         .limit(1)
         .correlate(arrivals)

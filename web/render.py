@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from teleread.alliance import Alliance
+from teleread.reading.desk import Row
 from teleread.reading.worklist import WorkItem
-from teleread.web import electrodes, findings, readings, texts
+from teleread.web import case_report, critical_texts, electrodes, findings, readings, texts
 from teleread.web import format as formats
+from teleread.web.critical_view import Banner
 from teleread.web.i18n import HTML_LANG, LANGUAGES, load_translations
 from teleread.web.security import SAFE_METHODS, Seat
 
@@ -41,11 +43,20 @@ _TABLES = {
     "window": findings.WINDOWS,
     "connection_kind": findings.CONNECTIONS,
     "kind": findings.KINDS,
+    "told": texts.TOLD,
+    "item_kind": texts.ITEM_KINDS,
+    "alarm_kind": texts.ALARMS,
+    "alarm_todo": texts.ALARMS_TODO,
+    "release_reason": texts.RELEASE_REASONS,
+    "break_reason": texts.BREAK_REASONS,
+    "assign_reason": texts.ASSIGN_REASONS,
     "chest_pain": texts.CHEST_PAIN,
     "onset": texts.ONSET,
     "pressure": texts.PRESSURE,
     "drug": texts.DRUGS,
     "consent": texts.CONSENT,
+    "report_kind": case_report.KINDS,
+    "why_not_normal": case_report.WHY_NOT_NORMAL,
 }
 
 HOMES = {
@@ -90,9 +101,11 @@ class Renderer:
                 home=HOMES.get(account.role, "/") if account else "/",
                 path=request.url.path,
                 back=_back(request),
+                told=told if (told := request.query_params.get("told")) in texts.TOLD else "",
                 now=self._clock(),
                 alliance_name=self._alliance.name_zh if language == "zh" else self._alliance.name_en,
                 telephone=self._alliance.telephone,
+                critical_banner=Banner(seat),
                 **values,
             )
         )
@@ -123,27 +136,32 @@ def _environment(alliance: Alliance, language: str, translations: Any) -> Enviro
     zone = formats.zone(alliance.utc_offset_minutes)
 
     environment.globals.update(places=electrodes.PLACES, language=language, html_lang=HTML_LANG[language])
+    environment.globals["utc_offset_minutes"] = alliance.utc_offset_minutes
     environment.filters.update(
         person=partial(formats.person_name, language=language),
         sex=partial(formats.sex_text, _=_),
         age=partial(formats.age_text, _=_),
         moment=partial(formats.time_text, tz=zone),
+        at_clock=partial(formats.clock_text, tz=zone),
+        at_second=partial(formats.second_text, tz=zone),
         wait=partial(formats.wait_text, _=_),
         ms=formats.milliseconds,
         filesize=formats.size_text,
         site=lambda site_id: _site_name(alliance, site_id, language),
         telephone_of=lambda site_id: site.telephone if (site := alliance.sites.get(site_id)) else "",
         modality=partial(_modality, _=_),
+        modality_name=lambda code: _(texts.MODALITIES[code]) if code in texts.MODALITIES else code,
         problem=partial(texts.problem, _=_),
         identity_answers=partial(texts.answers, _=_),
         grouped=findings.grouped,
         electrodes=electrodes.marked,
         **{name: texts.lookup(table, _) for name, table in _TABLES.items()},
+        **critical_texts.filters(_, language),
     )
     return environment
 
 
-def _modality(item: WorkItem, _: Callable[[str], str]) -> str:
+def _modality(item: WorkItem | Row, _: Callable[[str], str]) -> str:
     """A case's modality; the placeholder for "none" is no modality of what nobody could read."""
     known = item.modality != "OT" or item.analysed or item.study_id is not None
     return item.modality if known else _("unknown type")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from teleread.errors import TelereadError
+from teleread.pipeline.critical_loop import CriticalLoop
 from teleread.pipeline.room_watch import RoomWatch
 from teleread.pipeline.services import Services
 from teleread.pipeline.spool import Spool
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 STALE_AFTER_S = 60.0
 EXPIRE_EVERY_S = 300.0
+CRITICAL_EVERY_S = 0.4  # a step of a ladder within 5 s of its time, also after the process that began it died
 WATCH_EVERY_S = 0.5  # a step of the ladder is done within 5 s of its time, also after the process that began it died
 CHAIN_EVERY_S = 0.4  # every event is chained within a second
 
@@ -36,9 +38,10 @@ class Rounds:
     def __init__(self, services: Services, every: timedelta) -> None:
         self._services = services
         self._spool = None if services.spool_folder is None else Spool(services.spool_folder)
+        self._criticals = CriticalLoop(services)
         self._every_s = every.total_seconds()
         self._room_watch = RoomWatch(services)
-        self._threads = ThreadPoolExecutor(6, thread_name_prefix="rounds")
+        self._threads = ThreadPoolExecutor(7, thread_name_prefix="rounds")
         self._tasks: list[asyncio.Task[None]] = []
         self._last_ok = self._last_watch = time.monotonic()
 
@@ -51,6 +54,7 @@ class Rounds:
             (self._chain_audit, CHAIN_EVERY_S),
             (self._expire, EXPIRE_EVERY_S),
             (self._watch, WATCH_EVERY_S),
+            (self._tell, CRITICAL_EVERY_S),
             (self._watch_room, self._every_s),
         )
         for act, every_s in acts:
@@ -64,6 +68,7 @@ class Rounds:
             with suppress(asyncio.CancelledError):
                 await task
         self._threads.shutdown()
+        self._criticals.close()
 
     @property
     def stale(self) -> bool:
@@ -77,6 +82,9 @@ class Rounds:
     def _watch(self) -> None:
         watch(self._services)
         self._last_watch = time.monotonic()
+
+    def _tell(self) -> None:
+        self._criticals.run_due()
 
     def _sweep(self) -> None:
         if self._spool is not None:

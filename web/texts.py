@@ -69,6 +69,90 @@ IDENTITY_NOTICES = {
     "identity_confirmed": N_("The identity was right and stays as it was."),
 }
 
+ITEM_KINDS = {
+    "second_reading": N_("second reading"),
+    "second_opinion": N_("second opinion"),
+    "consultation": N_("consultation"),
+    "review": N_("review"),
+}
+"""Kinds of work items beyond the first reading of a case."""
+
+MODALITIES = {
+    "DX": N_("X-ray"),
+    "US": N_("Ultrasound"),
+    "SM": N_("Pathology"),
+    "CONSULT": N_("Consultation"),
+    "OT": N_("OT, or unknown type"),
+}
+"""Names of modalities that have one; others go by their letters."""
+
+RELEASE_REASONS = {
+    "interrupted": N_("I am interrupted"),
+    "other_reader": N_("Another reader should read it"),
+    "knows_patient": N_("I know the patient"),
+    "recording": N_("The recording is being repeated"),
+    "shift_end": N_("My shift ends: hand it over with the draft"),
+}
+"""Why a reader gives a case back; each has a key, by its place."""
+
+BREAK_REASONS = {
+    "no_answer": N_("The reader does not answer"),
+    "urgent_waits": N_("The reader is needed for something more urgent"),
+    "shift_over": N_("The reader's shift is over"),
+    "technical": N_("The reader's computer has failed"),
+}
+"""Why a coordinator takes a case from its reader."""
+
+ASSIGN_REASONS = {
+    "balance": N_("Too much waits in its pool"),
+    "expertise": N_("Another pool knows more of it"),
+    "no_reader": N_("Its pool has no reader now"),
+    "wrong_pool": N_("It was sent to the wrong pool"),
+}
+"""Why a coordinator opens cases to another pool."""
+
+ALARMS = {
+    "unclaimed": N_("Urgent, and nobody has taken it for a minute"),
+    "unclaimed_coordinator": N_("Urgent, and nobody has taken it for two minutes"),
+    "overflow": N_("Urgent and untaken for three minutes: the second pool was opened"),
+    "late": N_("Nearly or quite late: 80 % of its limit is over"),
+    "unsigned": N_("Urgent, taken five minutes ago and not signed"),
+    "no_reader": N_("No reader in the hours to come"),
+    "contact_stale": N_("A site's contact could not be reached in its test"),
+    "critical_owner": N_("A critical result that nobody has acknowledged is yours"),
+    "break_glass": N_("Somebody has looked at a case beyond their role"),
+}
+"""What rings; the codes are those of reading/alarms.py."""
+
+ALARMS_TODO = {
+    "unclaimed": N_("Telephone a reader of the pool who is on duty."),
+    "unclaimed_coordinator": N_("Telephone a reader of the pool now, or open the case to another pool."),
+    "overflow": N_("Telephone the second pool's reader."),
+    "late": N_("Ask the pool's reader, or open the case to another pool."),
+    "unsigned": N_("Telephone its reader; where nobody answers, take the case from them."),
+    "no_reader": N_("Find a reader and enter the shift in the alliance file."),
+    "contact_stale": N_("Telephone the site and correct its contact."),
+    "critical_owner": N_("Telephone the clinic and record what was read back."),
+    "break_glass": N_("Ask why, and review it."),
+}
+
+TOLD = {
+    "taken": N_("Somebody else was a moment faster with the case that you chose. This is the next one; it is yours."),
+    "taken_last": N_("Somebody else was a moment faster with the case that you chose. Nothing else waits for you."),
+    "still_yours": N_("You have this case already: finish it, or give it back."),
+    "nothing_waits": N_("Nothing waits for you just now."),
+    "case_not_yours": N_("That case is for other readers: it lies in a pool that you do not read now."),
+    "signed": N_("Signed. This is the next case; it is yours."),
+    "signed_last": N_("Signed. Nothing else waits for you just now."),
+    "paused": N_("Signed. You rest: no further case was taken for you."),
+    "released": N_("Given back: the case waits again, in its place. What you typed is kept with it."),
+    "handed_over": N_("Handed over: whoever takes the case next finds what you typed."),
+    "broken": N_("The case waits again. Its reader is told, and what was typed is kept with it."),
+    "assigned": N_("The other pool may read them as well now. They keep their place in the order."),
+    "assigned_some": N_("The other pool may read them as well now; some were taken by a reader meanwhile."),
+}
+"""What a page says of the act that led to it; the code stands in the address."""
+
 CHEST_PAIN = {"now": N_("Yes, now"), "gone": N_("Yes, gone now"), "no": N_("No pain")}
 ONSET = {
     "m30": N_("under 30 min ago"),

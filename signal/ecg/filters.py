@@ -76,7 +76,7 @@ def diagnostic(
     Args:
         ecg_mv: (n,) or (n_leads, n); NaN is bridged and given back as NaN.
         fs_hz: sampling rate.
-        mains_hz: known mains frequency; None looks for it.
+        mains_hz: known mains frequency, 0 where there is known to be none; None looks for it.
         r_peaks: sample indices of the beats, ascending, between which the baseline is sought. None looks for them by
             their slope alone, which a tall and steep T deceives.
     """
@@ -86,21 +86,20 @@ def diagnostic(
 
     def work(x: Samples, at: int) -> Samples:
         x = x if notch is None else without_mains(x, fs_hz, notch)
-        inside = None
-        if r_peaks is not None:
-            inside = np.asarray(r_peaks, dtype=np.int64) - at
-            inside = inside[(inside >= 0) & (inside < x.shape[-1])]
-        x -= wander(x, fs_hz, inside)
+        x -= wander(x, fs_hz, _within(r_peaks, at, x.shape[-1]))
         return x if low_pass is None else _low_passed(x, fs_hz, low_pass)
 
     applied = AppliedFilters(DIAGNOSTIC_BAND_HZ[0], low_pass, notch, baseline_removed=True)
     return Filtered(_in_blocks(ecg_mv, fs_hz, work), applied)
 
 
-def monitoring(ecg_mv: NDArray[np.floating], fs_hz: float) -> Filtered:
-    """The band for looking at rhythm, 0.5 to 40 Hz, zero-phase, mains removed when found. ST must not be read here."""
+def monitoring(ecg_mv: NDArray[np.floating], fs_hz: float, *, mains_hz: float | None = None) -> Filtered:
+    """The band for looking at rhythm, 0.5 to 40 Hz, zero-phase, mains removed when found. ST must not be read here.
+
+    ``mains_hz`` as in :func:`diagnostic`.
+    """
     low_hz, high_hz = MONITORING_BAND_HZ
-    notch = _mains(ecg_mv, fs_hz, None)
+    notch = _mains(ecg_mv, fs_hz, mains_hz)
     low_pass = high_hz if high_hz < _NYQUIST_PART * fs_hz else None
 
     def work(x: Samples, _at: int) -> Samples:
@@ -109,21 +108,59 @@ def monitoring(ecg_mv: NDArray[np.floating], fs_hz: float) -> Filtered:
     return Filtered(_in_blocks(ecg_mv, fs_hz, work), AppliedFilters(low_hz, low_pass, notch, baseline_removed=False))
 
 
+def without_wander(
+    ecg_mv: NDArray[np.floating], fs_hz: float, *, r_peaks: NDArray[np.integer] | None = None
+) -> Filtered:
+    """As recorded but for its baseline, which is taken off as in :func:`diagnostic`: no edge, no mains."""
+
+    def work(x: Samples, at: int) -> Samples:
+        return x - wander(x, fs_hz, _within(r_peaks, at, x.shape[-1]))
+
+    applied = AppliedFilters(DIAGNOSTIC_BAND_HZ[0], None, None, baseline_removed=True)
+    return Filtered(_in_blocks(ecg_mv, fs_hz, work), applied)
+
+
 def find_mains(ecg_mv: NDArray[np.floating], fs_hz: float) -> float | None:
     """50.0 or 60.0 when interference of that frequency runs coherently through a lead, None otherwise.
 
     Of a long recording the minute in its middle is looked at.
     """
     x = np.atleast_2d(np.asarray(ecg_mv, dtype=np.float64))
-    length = int(_MAINS_LOOK_S * fs_hz)
-    start = max(0, (x.shape[-1] - length) // 2)
-    part = x[:, start : start + length]
+    start, stop = mains_look(x.shape[-1], fs_hz)
+    part = x[:, start:stop]
     return mains_of(bridge_gaps(part), fs_hz) if part.size else None
+
+
+def mains_look(n: int, fs_hz: float) -> tuple[int, int]:
+    """The samples of a recording of ``n`` in which mains is looked for."""
+    length = int(_MAINS_LOOK_S * fs_hz)
+    start = max(0, (n - length) // 2)
+    return start, min(n, start + length)
+
+
+def blocks(n: int, fs_hz: float) -> list[tuple[int, int, int, int]]:
+    """How a recording of ``n`` samples is cut for filtering: (first, last, start, stop) of each part.
+
+    A part is filtered from ``first`` to ``last``; what lies from ``start`` to ``stop`` is kept. Filtering one of them
+    alone gives the same samples as filtering the whole.
+    """
+    if n <= _LONG_S * fs_hz:
+        return [(0, n, 0, n)]
+    block, margin = int(_BLOCK_S * fs_hz), int(_MARGIN_S * fs_hz)
+    cuts = pairwise([*range(0, n - block // 2, block), n])
+    return [(max(0, start - margin), min(n, stop + margin), start, stop) for start, stop in cuts]
+
+
+def _within(r_peaks: NDArray[np.integer] | None, at: int, n: int) -> NDArray[np.int64] | None:
+    if r_peaks is None:
+        return None
+    inside = np.asarray(r_peaks, dtype=np.int64) - at
+    return inside[(inside >= 0) & (inside < n)]
 
 
 def _mains(ecg_mv: NDArray[np.floating], fs_hz: float, known_hz: float | None) -> float | None:
     hz = find_mains(ecg_mv, fs_hz) if known_hz is None else known_hz
-    return hz if hz is not None and hz < _NYQUIST_PART * fs_hz else None
+    return hz if hz and hz < _NYQUIST_PART * fs_hz else None
 
 
 def _in_blocks(ecg_mv: NDArray[np.floating], fs_hz: float, work: Callable[[Samples, int], Samples]) -> Samples:
@@ -136,15 +173,14 @@ def _in_blocks(ecg_mv: NDArray[np.floating], fs_hz: float, work: Callable[[Sampl
     n = x.shape[-1]
     if x.size == 0:
         return given.copy()
-    if n <= _LONG_S * fs_hz:
-        out = work(_level_free(bridge_gaps(x)), 0)
-    else:
-        out = np.empty_like(x)
-        block, margin = int(_BLOCK_S * fs_hz), int(_MARGIN_S * fs_hz)
-        for start, stop in pairwise([*range(0, n - block // 2, block), n]):
-            first, last = max(0, start - margin), min(n, stop + margin)
-            part = _level_free(bridge_gaps(x[:, first:last]))
-            out[:, start:stop] = work(part, first)[:, start - first : stop - first]
+    parts = blocks(n, fs_hz)
+    out = np.empty_like(x) if len(parts) > 1 else x
+    for first, last, start, stop in parts:
+        filtered = work(_level_free(bridge_gaps(x[:, first:last])), first)
+        if len(parts) == 1:
+            out = filtered
+        else:
+            out[:, start:stop] = filtered[:, start - first : stop - first]
     present = np.isfinite(x)
     if not present.all():
         out[~present] = np.nan

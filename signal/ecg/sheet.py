@@ -29,7 +29,20 @@ _PULSE_MM = 10.0  # kept free at the left of each row for the calibration pulse
 _ASIDE_MM = 163.0  # where the statements begin
 _FACT_MM = 44.0  # width of a measurement, its label included
 _LINE_S = 10.0
+_LINE_MM = GRID[2] - 2 * _PULSE_MM  # of traces
 _MOST_PAGES = 12
+
+ORDERS: Mapping[str, tuple[tuple[str, int], ...]] = MappingProxyType(
+    {
+        "standard": tuple((lead, 1) for lead in STANDARD_LEADS),
+        # Cabrera: the frontal plane in its order, aVR turned round (AHA/ACC/HRS 2007)
+        "cabrera": (
+            *(("aVL", 1), ("I", 1), ("aVR", -1), ("II", 1), ("aVF", 1), ("III", 1)),
+            *((lead, 1) for lead in STANDARD_LEADS[6:]),
+        ),
+    }
+)
+"""The twelve leads in the order in which they are drawn, each with its sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,10 @@ class SheetContent:
         statements: what was found, most urgent first.
         filters: what the device did to the signal, and whether ST may be judged from the print.
         doubtful: lead → what is wrong with it; drawn in grey with the word beside its name.
+        signed: who has signed the facts and statements, for the foot; empty where they are the program's, which the
+            sheet then calls unconfirmed.
+        begins_s: where in the recording the first of these samples lies, for what is printed of the time.
+        lasts_s: the recording's length, None when the samples are all of it.
     """
 
     signals_mv: Points
@@ -64,6 +81,9 @@ class SheetContent:
     filters: str = ""
     doubtful: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     language: str = "en"
+    begins_s: float = 0.0
+    lasts_s: float | None = None
+    signed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +95,7 @@ class _Cell:
     left_mm: float  # from the start of the row's traces
     start_s: float
     seconds: float
+    sign: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +107,26 @@ class Scale:
 
 
 def draw_sheet(
-    content: SheetContent, layout: str = "auto", *, start_s: float = 0.0, scale: Scale = Scale()
+    content: SheetContent,
+    layout: str = "auto",
+    *,
+    start_s: float = 0.0,
+    scale: Scale = Scale(),
+    order: str = "standard",
+    rhythm: Sequence[str] | None = None,
 ) -> tuple[Page, ...]:
-    """The pages of a recording.
+    """The pages of a recording. At a speed that ten seconds of do not fit, the paper is cut into several.
 
     Args:
         layout: one of ``LAYOUTS``.
         start_s: where the printed ten seconds begin in a longer 12-lead recording; strips begin there and go on.
+        order: one of ``ORDERS``, of the twelve leads.
+        rhythm: leads of the rhythm strips, the layout's own by default.
 
     Raises:
-        ValueError: an unknown layout, or one whose leads the recording does not have.
+        ValueError: an unknown layout or order, or one whose leads the recording does not have.
     """
-    plans = _plan(content, layout, start_s)
+    plans = _cut(_plan(content, layout, start_s, order, rhythm), _LINE_MM / scale.speed)
     pages = []
     for number, (rows, cells) in enumerate(plans, 1):
         items = [*_grid(), *_traces(content, rows, cells, scale)]
@@ -120,10 +149,36 @@ def drawn_until(content: SheetContent, layout: str = "auto", *, start_s: float =
 _Plan = tuple[int, list[_Cell]]
 
 
-def _plan(content: SheetContent, layout: str, start_s: float) -> list[_Plan]:
+def _cut(plans: Sequence[_Plan], line_s: float) -> list[_Plan]:
+    """The plans on pages that hold ``line_s`` seconds side by side."""
+    if line_s >= _LINE_S:
+        return list(plans)
+    pages: list[_Plan] = []
+    for rows, cells in plans:
+        for number in range(int(np.ceil(_LINE_S / line_s - 1e-9))):
+            left, right = number * line_s, (number + 1) * line_s
+            parts = []
+            for cell in cells:
+                begin, end = max(cell.left_mm, left), min(cell.left_mm + cell.seconds, right)
+                if end > begin:
+                    start = cell.start_s + begin - cell.left_mm
+                    parts.append(replace(cell, left_mm=begin - left, start_s=start, seconds=end - begin))
+            pages.append((rows, parts))
+    return pages
+
+
+def _plan(
+    content: SheetContent,
+    layout: str,
+    start_s: float,
+    order: str = "standard",
+    rhythm: Sequence[str] | None = None,
+) -> list[_Plan]:
     """(number of rows, cells) of each page."""
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}")
+    if order not in ORDERS:
+        raise ValueError(f"order must be one of {', '.join(ORDERS)}")
     twelve = all(lead in content.leads for lead in STANDARD_LEADS)
     if layout == "auto":
         layout = "3x4" if twelve else "strips"
@@ -132,7 +187,10 @@ def _plan(content: SheetContent, layout: str, start_s: float) -> list[_Plan]:
     if not twelve:
         raise ValueError(f"layout {layout} needs the twelve standard leads")
     rest = [k for k, lead in enumerate(content.leads) if lead not in STANDARD_LEADS]
-    return [_standard(content, layout, start_s), *(_ten_seconds(rest, start_s) if rest else [])]
+    strips = _RHYTHM[layout] if rhythm is None else tuple(rhythm)
+    if not set(strips) <= set(content.leads):
+        raise ValueError("the recording has not every lead of the rhythm strips")
+    return [_standard(content, layout, start_s, order, strips), *(_ten_seconds(rest, start_s) if rest else [])]
 
 
 _RHYTHM: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -140,17 +198,17 @@ _RHYTHM: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 
 
-def _standard(content: SheetContent, layout: str, start_s: float) -> _Plan:
+def _standard(content: SheetContent, layout: str, start_s: float, order: str, strips: Sequence[str]) -> _Plan:
     rows = {"3x4": 3, "3x4+3": 3, "6x2": 6, "12x1": 12}[layout]
     seconds = _LINE_S / (12 // rows)
     cells = []
-    for k, lead in enumerate(STANDARD_LEADS):
+    for k, (lead, sign) in enumerate(ORDERS[order]):
         column, row = divmod(k, rows)
         start = start_s + column * seconds
-        cells.append(_Cell(content.leads.index(lead), row, column * seconds, start, seconds))
-    for k, lead in enumerate(_RHYTHM[layout]):
+        cells.append(_Cell(content.leads.index(lead), row, column * seconds, start, seconds, sign))
+    for k, lead in enumerate(strips):
         cells.append(_Cell(content.leads.index(lead), rows + k, 0.0, start_s, _LINE_S))
-    return rows + len(_RHYTHM[layout]), cells
+    return rows + len(strips), cells
 
 
 def _ten_seconds(leads: Sequence[int], start_s: float, per_page: int = 6) -> list[_Plan]:
@@ -182,10 +240,14 @@ def _strips(content: SheetContent, leads: Sequence[int], start_s: float) -> list
 
 
 def _shown(content: SheetContent, cells: Sequence[_Cell]) -> str:
-    duration = content.signals_mv.shape[1] / content.fs_hz
-    start = min((cell.start_s for cell in cells), default=0.0)
-    end = _end(content, [(0, list(cells))])
-    return word("part", content.language, start=f"{start:g}", end=f"{end:g}", all=f"{duration:.1f}")
+    start = content.begins_s + min((cell.start_s for cell in cells), default=0.0)
+    end = content.begins_s + _end(content, [(0, list(cells))])
+    return word("part", content.language, start=f"{start:g}", end=f"{end:g}", all=f"{_lasts(content):.1f}")
+
+
+def _lasts(content: SheetContent) -> float:
+    """Seconds of the whole recording."""
+    return content.signals_mv.shape[1] / content.fs_hz if content.lasts_s is None else content.lasts_s
 
 
 def _end(content: SheetContent, plans: Sequence[_Plan]) -> float:
@@ -196,8 +258,8 @@ def _end(content: SheetContent, plans: Sequence[_Plan]) -> float:
 
 def _goes_on(content: SheetContent, end_s: float) -> Iterator[Item]:
     """The last page's word that the recording is longer than what was drawn."""
-    duration = content.signals_mv.shape[1] / content.fs_hz
-    if end_s < duration:
+    end_s, duration = content.begins_s + end_s, _lasts(content)
+    if end_s < duration - 1.0 / content.fs_hz:
         text = word("goes_on", content.language, end=f"{end_s:g}", all=f"{duration:.1f}")
         yield Text(GRID[0] + GRID[2] - 20.0, GRID[1] + GRID[3] + 9.0, text, 3.2, "alert", bold=True, anchor="end")
 
@@ -249,12 +311,12 @@ def _onto_paper(content: SheetContent, cell: _Cell, rows: int, level: float, sca
     down, up = max(0.0, low - float(seen.min())), max(0.0, float(seen.max()) - high)
     move = np.ceil(down) - np.ceil(up)
     fits = low <= float(seen.min()) + move and float(seen.max()) + move <= high
-    return float(level + move / scale.gain) if fits and abs(move) <= 0.5 * GRID[3] / rows else level
+    return float(level + cell.sign * move / scale.gain) if fits and abs(move) <= 0.5 * GRID[3] / rows else level
 
 
 def _pulse(base: float, scale: Scale) -> Polyline:
-    """The calibration pulse: 1 mV for 0.2 s."""
-    left, wide, high = GRID[0] + 2.0, 0.2 * scale.speed, 1.0 * scale.gain
+    """The calibration pulse: 1 mV for 0.2 s, at 50 mm/s for 0.1 s, so that it stays before the trace."""
+    left, wide, high = GRID[0] + 2.0, (0.2 if scale.speed <= 25.0 else 0.1) * scale.speed, 1.0 * scale.gain
     corners = [(-1.0, 0), (0, 0), (0, -high), (wide, -high), (wide, 0), (wide + 1.0, 0)]
     return Polyline(np.array([(left + x, base + y) for x, y in corners], dtype=np.float64), "pulse", "pulse")
 
@@ -266,7 +328,11 @@ def _name(content: SheetContent, cell: _Cell, rows: int, scale: Scale, *, beyond
     if cell.left_mm > 0:
         yield Segments(np.array([[x, base - 6.0, x, base - 4.0], [x, base + 4.0, x, base + 6.0]]), "tick", "tick")
     fault = content.doubtful.get(lead, "")
-    parts = [lead, fault, f"{cell.start_s:g} s" if cell.seconds == _LINE_S and cell.start_s > 0 else ""]
+    parts = [
+        lead if cell.sign > 0 else f"-{lead}",
+        fault,
+        f"{cell.start_s:g} s" if cell.seconds == _LINE_S and cell.start_s > 0 else "",
+    ]
     above = min(10.6, 0.42 * GRID[3] / rows)
     text = " · ".join(part for part in parts if part)
     yield Text(x + 1.0, base - above, text, 3.6, "alert" if fault else "text", bold=True, halo=True)
@@ -293,7 +359,7 @@ def _heights(content: SheetContent, cell: _Cell, base: float, level: float, scal
     fs = content.fs_hz
     lo = max(0, int(np.ceil(cell.start_s * fs - 1e-9)))
     hi = min(content.signals_mv.shape[1], int(np.ceil((cell.start_s + cell.seconds) * fs - 1e-9)))
-    return lo, base - (content.signals_mv[cell.lead, lo:hi] - level) * scale.gain
+    return lo, base - cell.sign * (content.signals_mv[cell.lead, lo:hi] - level) * scale.gain
 
 
 def _beyond(content: SheetContent, cell: _Cell, rows: int, level: float, scale: Scale) -> bool:
@@ -319,6 +385,8 @@ def _header(content: SheetContent) -> list[Item]:
         size = min(3.6, (_FACT_MM - 1.5 - 3.0 * _wide(label)) / _wide(value))
         items += [Text(left, y, label, 3.0, "faint"), Text(left + _FACT_MM, y, value, size, bold=True, anchor="end")]
     items += _statements(content)
+    if content.signed:
+        return items
     mark = word("unconfirmed", content.language)
     width = 68.0 if content.language == "zh" else 42.0
     right = x + GRID[2]
@@ -384,6 +452,6 @@ def _footer(content: SheetContent, scale: Scale, part: str, page: int, pages: in
     return [
         Text(GRID[0], y + 4.6, "   ".join(text for text in scales if text), 3.2, bold=True),
         Text(right, y + 4.6, paper, 3.0, "faint", anchor="end"),
-        Text(GRID[0], y + 9.0, word("aid", language), 2.9, "faint"),
+        Text(GRID[0], y + 9.0, content.signed or word("aid", language), 2.9, "faint"),
         Text(right, y + 9.0, "teleread", 2.9, "faint", anchor="end"),
     ]

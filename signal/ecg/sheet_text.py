@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from teleread.signal.ecg.filters import AppliedFilters
 from teleread.signal.ecg.flag_types import ST_REASONS
 from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord, Filters
 from teleread.signal.ecg.serial import Change
@@ -72,6 +73,21 @@ def filter_text(filters: Filters, language: str, not_judged: Sequence[Mapping[st
         return " · ".join([*known, word("st_unsure", language)])
     wide = high <= 0.05 and low >= 150.0
     return " · ".join(known if wide else [*known, word("st_narrow", language)])
+
+
+def display_text(applied: AppliedFilters, language: str, *, st: bool) -> str:
+    """What was done to the samples before they were drawn; without ``st`` also that ST is not to be judged on them."""
+    parts = []
+    if applied.low_pass_hz is not None or (applied.high_pass_hz is not None and not applied.baseline_removed):
+        edges = (f"{edge:g}" if edge is not None else "" for edge in (applied.high_pass_hz, applied.low_pass_hz))
+        parts.append(f"{'–'.join(edges)} Hz")
+    if applied.baseline_removed:
+        parts.append(word("view_wander", language))
+    if applied.notch_hz is not None:
+        parts.append(word("view_mains", language, hz=f"{applied.notch_hz:g}"))
+    said = ", ".join(parts) or word("view_raw", language)
+    text = f"{word('display_filter', language)}: {said}"
+    return text if st else f"{text} · {word('st_not_judged', language)}"
 
 
 def _band(filters: Filters) -> str:

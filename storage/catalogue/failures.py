@@ -47,7 +47,7 @@ _POSTGRES = (  # by the start of the SQLSTATE
 )
 _MESSAGES = {
     "access_denied": "the database does not accept the credentials",
-    "append_only": "what stands in the audit is neither changed nor removed",
+    "append_only": "what stands in the audit, or is signed, is neither changed nor removed",
     "bad_value": "a value does not fit its column",
     "busy": "the database was busy for too long",
     "corrupt": "the database is damaged",

@@ -191,6 +191,7 @@ critical_steps = Table(
     Column("channel", String(12), primary_key=True),  # screen | webhook | email | telephone | owner
     Column("contact", String(64), primary_key=True),
     Column("due_at", UtcDateTime, nullable=False),
+    Column("tried_at", UtcDateTime),  # the first time
     Column("done_at", UtcDateTime),
     Column("outcome", String(32)),  # delivered, or why not
     Column("tries", Integer, nullable=False, server_default="0"),

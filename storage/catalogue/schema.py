@@ -379,6 +379,18 @@ Index(
     postgresql_where=work_items.c.parent_id.is_not(None),
 )
 Index("ix_work_items_claimed_by", work_items.c.claimed_by, work_items.c.state)
+# what is rare in a pool is found without walking all that waits there
+for _name in ("modality", "priority"):
+    Index(
+        f"ix_work_items_pool_{_name}",
+        work_items.c.pool,
+        work_items.c[_name],
+        work_items.c.band,
+        work_items.c.order_at,
+        work_items.c.id,
+        sqlite_where=text("state = 'SCHEDULED'"),
+        postgresql_where=text("state = 'SCHEDULED'"),
+    )
 
 reports = Table(
     "reports",

@@ -16,10 +16,12 @@ from teleread.cli import (
     agents,
     audit,
     backup,
+    contacts,
     files,
     operations,
     patients,
     reading_room,
+    report,
     reproduce,
     restore,
     retention,
@@ -40,7 +42,20 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     files.add_commands(commands)
     operations.add_commands(commands)
-    for module in (reading_room, agents, patients, reproduce, audit, vault, storage, backup, restore, retention):
+    for module in (
+        reading_room,
+        agents,
+        patients,
+        report,
+        reproduce,
+        audit,
+        vault,
+        storage,
+        backup,
+        restore,
+        retention,
+        contacts,
+    ):
         module.add_commands(commands)
     return parser
 

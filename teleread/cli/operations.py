@@ -88,7 +88,7 @@ def run_serve(_options: argparse.Namespace) -> int:
     import uvicorn
 
     from teleread.services import utc_now
-    from teleread.web import certificates, patience, serving
+    from teleread.web import certificates, live, patience, serving
 
     settings = load_settings()
     # libraries only warn, whatever the level: pynetdicom's and pydicom's lines may hold a patient's data
@@ -120,7 +120,15 @@ def run_serve(_options: argparse.Namespace) -> int:
     )
     config.load()
     serving.harden(config)
-    uvicorn.Server(config).run()
+
+    class Server(uvicorn.Server):
+        """Ends its open streams before it waits for its requests."""
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            live.ending.set()
+            super().handle_exit(sig, frame)
+
+    Server(config).run()
     return 0
 
 

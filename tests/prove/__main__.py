@@ -17,6 +17,7 @@ from tests.prove import claims, ladder, vault
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
 from tests.prove.claims_machine import random_steps
+from tests.prove.criticals import nobody_silent
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
 from tests.prove.lines import LINES
 from tests.prove.mutations import MUTATED
@@ -65,6 +66,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     **EVERY_CALL,
     **BOUNDARY,
     **LINES,
+    "critical values, nobody silent": (500, nobody_silent),
     "audit mutations": (1_000, audit_mutations),
     "flipped bits": (2_000, flipped_bits),
     "killed backups": (90, killed_backups),

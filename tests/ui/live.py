@@ -37,6 +37,13 @@ HOSTILE = "Bad\"'&<img src>^<script>alert(2)</script>"
 BROKEN_DICOM = b"\0" * 128 + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00\xff\xff"
 
 
+class Page(httpx.Client):
+    """A client that knows which services it talks to, and as whom."""
+
+    services: Services
+    who: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Web:
     """A running application."""
@@ -45,17 +52,20 @@ class Web:
     app: Any
     address: str
 
-    def client(self, **more: Any) -> httpx.Client:
+    def client(self, **more: Any) -> Page:
         """A client that behaves like a page of ours: it says where it comes from and keeps cookies."""
         headers = {"origin": self.address, "accept-language": "en"} | more.pop("headers", {})
-        return httpx.Client(base_url=self.address, headers=headers, timeout=60, **more)
+        made = Page(base_url=self.address, headers=headers, timeout=60, **more)
+        made.services = self.services
+        return made
 
     @contextmanager
-    def signed_in(self, name: str, **more: Any) -> Iterator[httpx.Client]:
+    def signed_in(self, name: str, **more: Any) -> Iterator[Page]:
         """A client with a session."""
         with self.client(**more) as client:
             answer = client.post("/sign-in", data={"name": name, "password": PASSWORD})
             assert answer.status_code == 303, answer.text
+            client.who = name
             yield client
 
 

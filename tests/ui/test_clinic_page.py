@@ -21,6 +21,7 @@ from teleread.signal.ecg import simulate
 from teleread.storage.catalogue.schema import arrivals, clinic_forms
 from teleread.testing.line import BadLine, Faults
 from tests.conftest import Clock
+from tests.signing import post_report
 from tests.ui.axe import violations
 from tests.ui.chromium import Watched, check, picture, watched
 from tests.ui.live import Web, named_ecg, upload, wfdb
@@ -132,7 +133,7 @@ def test_an_urgent_ecg_from_the_nurse_to_the_reader_and_back(seen: Watched, ecg:
 
     with web.signed_in("reader") as reader:
         text = "Inferior STEMI. Call 0571-1 now."
-        assert reader.post(f"{case}/report", data={"text": text, "critical": "1"}).status_code == 303
+        assert post_report(reader, case, {"text": text, "critical": "1"}).status_code == 303
     sweep_web(web.services)
     expect(card.locator(".report.critical")).to_contain_text("Inferior STEMI", timeout=15_000)
     sound(page)

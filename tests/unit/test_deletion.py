@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, MetaData, func, insert, select, update
+from sqlalchemy import Connection, MetaData, func, insert, select, text, update
 
 from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.pipeline import certificates, deletion
@@ -26,12 +26,12 @@ from teleread.pipeline.retention import law
 from teleread.pipeline.scrub import scrub
 from teleread.pipeline.services import Services
 from teleread.reading import persons
-from teleread.reading.reports import sign_report
 from teleread.storage.catalogue import schema, sweeping
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.raw import raw_key
 from teleread.storage.vault import recovery
 from tests.conftest import Clock
+from tests.signing import sign_report
 from tests.unit.test_pipeline_steps import arrive, sample
 
 LAW = law()
@@ -126,8 +126,12 @@ def put_back(services: Services, old: dict[str, list[dict[str, Any]]]) -> None:
     keep = {"audit_events", "audit_unsealed", "audit_chain", "audit_head", "swept_objects"}
     tables = [table for table in schema.metadata.sorted_tables if table.name not in keep]
     with services.catalogue.write() as conn:
+        # a restore makes the tables anew; here what keeps signed reports stands aside
+        (kept,) = conn.scalars(text("SELECT sql FROM sqlite_master WHERE name = 'reports_stay'"))
+        conn.execute(text("DROP TRIGGER reports_stay"))
         for table in reversed(tables):
             conn.execute(table.delete())
+        conn.execute(text(kept))
         for table in tables:
             if old[table.name]:
                 conn.execute(insert(table), old[table.name])

@@ -25,11 +25,11 @@ from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import queue_unseen, sweep_all, sweep_web
 from teleread.pipeline.verdict import verdict
-from teleread.reading.reports import sign_report
 from teleread.reading.worklist import get_case, list_items
 from teleread.signal.ecg import simulate
 from teleread.storage.catalogue import schema
 from tests.conftest import Clock
+from tests.signing import sign_report
 
 BROKEN = b"\0" * 128 + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00\xff\xff"
 

@@ -15,10 +15,10 @@ from teleread.pipeline.give_back import give_back
 from teleread.pipeline.reconcile import reconcile
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_all
-from teleread.reading.reports import sign_report
 from teleread.storage.catalogue import schema, sweeping
 from teleread.storage.objects.raw import put_raw, raw_key
 from tests.contract.integrity_contract import arrive, ct, files, later, state, through
+from tests.signing import sign_report
 
 
 def reconcile_all(services: Services) -> None:

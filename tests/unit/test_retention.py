@@ -25,9 +25,9 @@ from teleread.pipeline.prepare import prepare
 from teleread.pipeline.retention import Encounter, Facts, decide, due, facts_of, law, parse_policy
 from teleread.pipeline.services import Services
 from teleread.reading.persons import link
-from teleread.reading.reports import sign_report
 from teleread.storage.catalogue import schema
 from tests.conftest import Clock
+from tests.signing import sign_report
 from tests.unit.test_pipeline_steps import arrive, sample
 
 VISIT = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)

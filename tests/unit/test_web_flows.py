@@ -18,7 +18,9 @@ from teleread.ingest.formats import write_wfdb
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
-from teleread.reading import worklist
+from teleread.reading import claims, worklist
+from teleread.reading.critical_rows import of_case
+from teleread.reading_room import ALL, ReadingRoom
 from teleread.signal.ecg import simulate
 from teleread.storage import agents
 from teleread.storage.catalogue.schema import arrivals, audit_events, studies
@@ -26,14 +28,18 @@ from teleread.storage.vault import Vault
 from teleread.web import certificates
 from teleread.web.security import guards
 from tests.conftest import Clock
-from tests.ui.live import BROKEN_DICOM, HOSTILE, Web, named_ecg, running, upload, wfdb
+from tests.criticals import CONTACTS
+from tests.signing import post_report
+from tests.ui.live import BROKEN_DICOM, HOSTILE, PASSWORD, Web, named_ecg, running, upload, wfdb
 from tests.unit.test_web_access import routes
 
 
 @pytest.fixture
 def web(services: Services, tmp_path: Path) -> Iterator[Web]:
     authority = certificates.agents_authority(tmp_path / "tls", services.clock())
-    with running(services, agents_authority=authority) as started:
+    room = ReadingRoom(contacts=CONTACTS)
+    own = replace(services, alliance=replace(services.alliance, room=room))
+    with running(own, agents_authority=authority) as started:
         yield started
 
 
@@ -300,19 +306,14 @@ def test_browsers_without_scripts_can_send(nurse: httpx.Client) -> None:
     assert "GREEN" in (page := nurse.get(answer.headers["location"]).text) or "AMBER" in page or "RED" in page
 
 
-def test_a_signed_report_comes_back_to_the_clinic_alone(
-    web: Web, nurse: httpx.Client, reader: httpx.Client, clock: Clock
-) -> None:
+def test_a_signed_report_comes_back_to_the_clinic_alone(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
     receipt = upload(nurse, {"a.dcm": named_ecg("A")}).json()["receipt"]
     (path,) = case_paths(reader)
-    assert reader.post(f"{path}/report", data={"text": "  "}).status_code == 422
-    assert reader.post(f"{path}/report", data={"text": "Sinus <b>rhythm</b>.", "critical": "1"}).status_code == 303
-    assert reader.post(f"{path}/report", data={"text": "Again."}).status_code == 409
+    assert post_report(reader, path, {"text": "  "}).status_code == 422
+    assert post_report(reader, path, {"text": "Sinus <b>rhythm</b>.", "critical": "1"}).status_code == 303
+    assert post_report(reader, path, {"text": "Again."}).status_code == 409
     assert "Sinus &lt;b&gt;rhythm" in reader.get(path).text
     assert case_paths(reader) == []
-    assert "Sinus" not in nurse.get(f"/receipts/{receipt}").text
-    clock.advance(5)
-    sweep_web(web.services)
     page = nurse.get(f"/receipts/{receipt}/status").text
     assert "Sinus &lt;b&gt;rhythm" in page
     assert "Critical result" in page
@@ -341,6 +342,42 @@ def decide_about_identities(nurse: httpx.Client, reader: httpx.Client, path: str
     assert nurse.post(seen).status_code == 303
 
 
+def reject_a_flag(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
+    sent = upload(nurse, wfdb("inferior_stemi", 6))
+    assert sent.status_code == 201
+    now = web.services.clock()
+    with web.services.catalogue.write() as conn:
+        item = next(one for one in worklist.list_items(conn) if one.receipt == sent.json()["receipt"])
+        claim = claims.claim_case(conn, item.case_id, claims.Reach("reader", (ALL,)), now)
+    said = {"verdict": "rejected", "item_id": claim.item_id, "fence": str(claim.fence)}
+    answer = reader.post(f"/api/cases/{item.case_id}/flags/st_elevation_inferior", data=said)
+    assert answer.status_code == 200, answer.text
+
+
+def keep_and_fetch(nurse: httpx.Client, reader: httpx.Client, path: str, receipt: str) -> None:
+    """What belongs to a signed report: its files for the clinic, its document, and the reader's PIN."""
+    for address in (f"/api/receipts/{receipt}/report.pdf", f"/api/receipts/{receipt}/report.json"):
+        nurse.get(address)
+    reader.get(f"{path}/report.json")
+    assert (
+        reader.post("/account/pin", data={"pin": "314159", "again": "314159", "password": PASSWORD}).status_code == 303
+    )
+
+
+def tell_the_clinic(web: Web, reader: httpx.Client, path: str) -> None:
+    """Raise something critical, take it, telephone; and test a contact."""
+    case_id = path.rpartition("/")[2]
+    with web.services.catalogue.write() as conn:
+        claims.claim_case(conn, case_id, claims.Reach("reader", (ALL,)), web.services.clock())
+    reader.post(f"{path}/critical")
+    with web.services.catalogue.read() as conn:
+        (found,) = of_case(conn, case_id)
+    with web.signed_in("coordinator") as coordinator:
+        coordinator.post(f"/criticals/{found.id}/own")
+        coordinator.post(f"/criticals/{found.id}/call", data={"name": "Dr Li", "outcome": "read_back"})
+        coordinator.post("/contacts/v1/test", data={"act": "reached"})
+
+
 def test_every_declared_audit_event_is_written(
     web: Web, nurse: httpx.Client, reader: httpx.Client, clock: Clock
 ) -> None:
@@ -352,10 +389,17 @@ def test_every_declared_audit_event_is_written(
     reader.get(path)
     reader.get(f"{path}/raw")
     reader.get(f"/api/recordings/{arrival}/wave")
+    reject_a_flag(web, nurse, reader)
+    claim = reader.post(f"/api/cases/{arrival}/claim").json()
+    reader.post(f"{path}/release", data={"fence": claim["fence"], "reason": "interrupted"})
+    with web.signed_in("coordinator") as coordinator:
+        coordinator.post("/coordinator/assign", data={"case": arrival, "to": "all", "reason": "balance"})
     nurse.post(f"/receipts/{receipt}/form", data={"chest_pain": "now"})
     nurse.post(f"/receipts/{receipt}/urgent")
-    reader.post(f"{path}/report", data={"text": "Read.", "critical": "1"})
+    tell_the_clinic(web, reader, path)
+    post_report(reader, path, {"text": "Read.", "critical": "1"})
     sweep_web(web.services)
+    keep_and_fetch(nurse, reader, path, receipt)
     for one in re.findall(r'href="(/receipts/[\w-]+)"', nurse.get("/upload").text):
         for report in re.findall(r'name="report" value="(\w+)"', nurse.get(one).text):
             nurse.post(f"{one}/read", data={"report": report})
@@ -418,8 +462,8 @@ def test_the_image_page_is_a_preview_without_signing(web: Web, nurse: httpx.Clie
     (path,) = case_paths(reader)
     page = reader.get(path).text
     assert "Preview, not for primary diagnosis." in page
-    assert "/report" not in page
-    assert reader.post(f"{path}/report", data={"text": "Signed."}).status_code == 404
+    assert f'action="{path}/report"' not in page
+    assert post_report(reader, path, {"text": "Signed."}).status_code == 404
     (thumbnail,) = re.findall(r'src="(/api/instances/\w+/thumbnail.png)"', page)
     (first,) = re.findall(r'src="(/api/instances/\w+/frames/0.png)"', page)
     for address in (thumbnail, first, f"{first}?window=lung"):

@@ -16,6 +16,7 @@ from teleread.ingest.formats.aecg_write import write_aecg
 from teleread.pipeline.services import Services
 from teleread.web.problems import find
 from tests.format_files import FILES, recording
+from tests.signing import post_report
 from tests.ui.live import Web, running, upload
 
 PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
@@ -55,7 +56,7 @@ def test_a_picture_stands_on_the_readers_page_and_can_be_reported(nurse: httpx.C
     assert answer.headers["content-type"] == "image/png"
     with Image.open(io.BytesIO(answer.content)) as shown:
         assert shown.size == (300, 200)
-    assert reader.post(f"{path}/report", data={"text": "Read by eye."}).status_code == 303
+    assert post_report(reader, path, {"text": "Read by eye."}).status_code == 303
     assert "Read by eye." in nurse.get(f"/receipts/{receipt}").text or cases(reader) == []
 
 

@@ -17,6 +17,7 @@ from teleread.reading.corrections import count_open
 from teleread.storage.catalogue.schema import audit_events, identity_questions, notices, studies
 from tests.conftest import Clock
 from tests.ecgs import ecg
+from tests.signing import post_report
 from tests.ui.live import Web, running, upload
 
 NAMED = {
@@ -68,7 +69,7 @@ def test_a_correction_from_the_clinic_to_the_end(web: Web, clock: Clock, languag
         assert mark in shown
         assert "0571-0" in shown  # the telephone is never more than a look away
         assert '<form class="panel sign"' in shown
-        signed = act(reader, f"/cases/{case_id}/report", text="急性下壁心梗。", critical="1")
+        signed = post_report(reader, f"/cases/{case_id}", {"text": "急性下壁心梗。", "critical": "1"})
         assert signed.status_code == 303
         sweep_web(web.services)
         told = nurse.get(f"/receipts/{receipt}/status").text
@@ -92,7 +93,7 @@ def rows(web: Web, table: object) -> list[object]:
 def test_whoever_read_the_report_sees_the_notice_and_says_so(web: Web) -> None:
     receipt, case_id = send(web)
     with web.signed_in("reader") as reader, web.signed_in("nurse") as nurse, web.signed_in("stranger") as stranger:
-        act(reader, f"/cases/{case_id}/report", text="Sinus rhythm.")
+        post_report(reader, f"/cases/{case_id}", {"text": "Sinus rhythm."})
         sweep_web(web.services)
         assert "Sinus rhythm." in nurse.get(f"/receipts/{receipt}").text
         act(reader, f"/cases/{case_id}/identity", act="open", reason="two patients in one bed")

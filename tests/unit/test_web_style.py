@@ -41,6 +41,9 @@ TEXT = [
     ("bar-ink", "bar"),
     ("bar-ink-2", "bar"),
     ("trace", "paper"),
+    ("earlier", "paper"),
+    ("mark", "paper"),
+    ("doubtful", "paper"),
 ]
 # outlines of controls and the focus ring need 3 to 1
 OUTLINES = [("line-strong", "surface"), ("line-strong", "surface-2"), ("focus", "surface"), ("focus", "bg")]

@@ -7,28 +7,38 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
-from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.imaging import WINDOW_PRESETS
 from teleread.pipeline import identity_corrections
 from teleread.pipeline.services import Services
-from teleread.reading import reports, worklist
+from teleread.reading import claims, reports, worklist
+from teleread.reading.claims import Claim
 from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.objects.raw import get_raw
-from teleread.web import case_clinic, case_identity, identity, queries, readings
+from teleread.web import (
+    case_clinic,
+    case_identity,
+    case_report,
+    case_tracing,
+    identity,
+    next_case,
+    queries,
+    readings,
+)
 from teleread.web.case_clinic import CaseClinic
 from teleread.web.case_identity import CaseIdentity
-from teleread.web.errors import NotFound, answer
-from teleread.web.limits import small_form
+from teleread.web.case_report import ReportView
+from teleread.web.errors import NotFound
 from teleread.web.pages.worklist import wanted
 from teleread.web.render import page
-from teleread.web.security import Seat, allow
+from teleread.web.security import Seat, allow, token_of
+from teleread.web.texts import RELEASE_REASONS
 from teleread.web.viewing import view
 
 router = APIRouter()
@@ -51,7 +61,7 @@ def show(
 ) -> Response:
     """The case's page; opening it is an audit event."""
     services = seat.services
-    viewed = view(seat, lambda conn: _read(conn, case_id, services.clock()), "case", case_id)
+    viewed = view(seat, lambda conn: _read(conn, case_id, services.clock(), seat.name), "case", case_id)
     case, keys = viewed.value.case, viewed.value.keys
     if viewed.recorded:
         case_clinic.opened(seat, case_id)
@@ -69,18 +79,31 @@ def show(
         "issuers": identity_corrections.issuers(services, [person.issuer, case.item.site_id]),
         "unrecorded": not viewed.recorded,
         "shown_as": viewed.value.shown_as,
+        "claim": viewed.value.claim,
+        "paused": next_case.is_paused(request),
+        "release_reasons": RELEASE_REASONS,
     }
+    analysis = None if keys[1] is None else _json(services, keys[1])
+    rules = services.alliance.ecg_rules(services.clock().date())
+    common["writing"] = _writing(request, seat, viewed.value, analysis)
     if keys[0] is not None:
         display = _json(services, keys[0])
-        analysis = readings.nothing(display) if keys[1] is None else _json(services, keys[1])
+        analysis = analysis or readings.nothing(display)
         filters = dict.fromkeys(("high_pass_hz", "low_pass_hz", "notch_hz")) | display.get("filters", {})
         common |= {
             "display": display,
             "analysis": analysis,
             "filters": filters,
-            "reading": readings.reading(analysis, services.alliance.ecg_rules(services.clock().date())),
+            "reading": readings.reading(analysis, rules),
             "lead_columns": list(readings.LEAD_COLUMNS.values()),
             "st_doubt": readings.st_doubt(analysis, filters),
+            "tracing": case_tracing.read(
+                seat,
+                case.item.case_id,
+                analysis,
+                viewed.value.about,
+                request.app.state.renderer.translate(seat.language),
+            ),
         }
         return page(request, seat, "case_ecg.html", **common)
     found = _series(case)
@@ -89,43 +112,6 @@ def show(
         presets = list(WINDOW_PRESETS) if shown.modality == "CT" else ["default", "full"]
         return page(request, seat, "case_image.html", series=found, shown=shown, presets=presets, **common)
     return page(request, seat, "case_other.html", is_image=viewed.value.is_image, **common)
-
-
-@router.post("/cases/{case_id}/report")
-def sign(
-    request: Request,
-    seat: Annotated[Seat, allow("reader", audit="sign")],
-    case_id: str,
-    fields: Annotated[dict[str, str], Depends(small_form)],
-) -> Response:
-    """Sign a report on an ECG; its audit event is written with it. Images cannot be signed from here.
-
-    Where it cannot be signed, the answer gives the typed text back.
-    """
-    services, now = seat.services, seat.services.clock()
-    text, critical = fields.get("text", "").replace("\r\n", "\n"), fields.get("critical") == "1"
-    try:
-        with services.catalogue.write() as conn:
-            case = _read(conn, case_id, now)
-            if case.is_image:
-                raise NotFound()
-            connection = services.alliance.connection(case.case.item.site_id, now.date())
-            reports.sign_report(
-                conn,
-                case_id,
-                text=text,
-                critical=critical,
-                signed_by=seat.name,
-                channel=connection.report_back if connection else "web",
-                at=now,
-            )
-    except (Conflict, InputRejected, StorageError) as error:
-        signed = _signed(services, case_id) if isinstance(error, Conflict) else []
-        if any((one.signed_by, one.text, one.critical) == (seat.name, text.strip(), critical) for one in signed):
-            return RedirectResponse(f"/cases/{case_id}", 303)  # Sign was pressed twice
-        values = {"case_id": case_id, "text": text, "critical": critical, "signed": signed}
-        return answer(request, error, "not_signed.html", seat, **values)
-    return RedirectResponse(f"/cases/{case_id}", 303)
 
 
 @router.get("/cases/{case_id}/raw")
@@ -155,9 +141,10 @@ class _Read:
     shown_as: list[str]  # pictures and documents
     about: CaseIdentity
     clinic: CaseClinic
+    claim: Claim | None  # the viewer's own
 
 
-def _read(conn: Connection, case_id: str, now: datetime) -> _Read:
+def _read(conn: Connection, case_id: str, now: datetime, who: str) -> _Read:
     case = _case(worklist.get_case(conn, case_id))
     item = case.item
     # an image stays one when it cannot be read, and has no series then
@@ -174,12 +161,15 @@ def _read(conn: Connection, case_id: str, now: datetime) -> _Read:
         queries.shown_of(conn, item.arrival_id),
         case_identity.read(conn, item, acquired_at, now),
         case_clinic.read(conn, case_id, signed),
+        claims.current(conn, case_id, who, now),
     )
 
 
-def _signed(services: Services, case_id: str) -> list[Report]:
+def _writing(request: Request, seat: Seat, read: _Read, analysis: dict[str, Any] | None) -> ReportView:
+    services, (token, _by_cookie) = seat.services, token_of(request)
+    rules = services.alliance.ecg_rules(services.clock().date())
     with services.catalogue.read() as conn:
-        return reports.reports_of(conn, case_id)
+        return case_report.read(conn, seat, token, read.case.item, read.reports, analysis, rules)
 
 
 def _case(case: Case | None) -> Case:

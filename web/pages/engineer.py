@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from teleread.pipeline.batches import retry_quarantined
 from teleread.pipeline.safekeeping import safekeeping
 from teleread.pipeline.scrub import scrub_state
+from teleread.reading import contact_tests
 from teleread.reading.conflicts import count_conflicts, latest_conflicts
 from teleread.storage import agents
 from teleread.web import queries
@@ -35,6 +36,7 @@ def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)])
         totals = queries.totals(conn)
         scrubbed = scrub_state(conn)
         identity_counts = queries.identity_counts(conn)
+        amber = contact_tests.amber_sites(contact_tests.overview(conn, services.room, services.clock()))
         contradictions, n_conflicts = latest_conflicts(conn), count_conflicts(conn)
     return page(
         request,
@@ -42,6 +44,7 @@ def show(request: Request, seat: Annotated[Seat, allow("engineer", audit=None)])
         "engineer.html",
         connections=connections,
         agents=late_agents,
+        amber=amber,
         states=states,
         messages=messages,
         quarantined=failed,

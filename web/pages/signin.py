@@ -81,7 +81,7 @@ def sign_out(request: Request, seat: Annotated[Seat, allow(*ROLES, audit="sign_o
 @router.post("/language")
 def choose_language(request: Request, seat: Annotated[Seat, public(audit=None)], fields: Fields) -> Response:
     """Remember the language and go back to where one was."""
-    response = RedirectResponse(_inside(fields.get("back", "")) or "/", 303)
+    response = RedirectResponse(inside(fields.get("back", "")) or "/", 303)
     if (language := fields.get("language", "")) in LANGUAGES:
         response.set_cookie(LANGUAGE_COOKIE, language, max_age=_YEAR_S, **_flags(request))
     return response
@@ -104,14 +104,14 @@ def _open(request: Request, seat: Seat, name: str, password: str) -> tuple[accou
 def _form(
     request: Request, seat: Seat, wanted: str, *, name: str = "", failure: str = "", status: int = 200
 ) -> HTMLResponse:
-    return page(request, seat, "sign_in.html", status=status, next=_inside(wanted), name=name, failure=failure)
+    return page(request, seat, "sign_in.html", status=status, next=inside(wanted), name=name, failure=failure)
 
 
 def _target(wanted: str, role: str | None) -> str:
-    return _inside(wanted) or HOMES.get(role or "", "/sign-in")
+    return inside(wanted) or HOMES.get(role or "", "/sign-in")
 
 
-def _inside(address: str) -> str:
+def inside(address: str) -> str:
     """The address when it is a path of ours, else nothing: no open redirect."""
     own = address.startswith("/") and not address.startswith("//") and "\\" not in address and address.isprintable()
     return address if own else ""

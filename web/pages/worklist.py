@@ -3,100 +3,101 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
-from urllib.parse import urlencode
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from teleread.errors import InputRejected
-from teleread.reading import clinic, notices, worklist
-from teleread.web import identity
-from teleread.web.format import EPOCH
+from teleread.reading import clinic, desk, notices
+from teleread.reading.rules import rules_at
+from teleread.reading.worklist import WorkItem
+from teleread.web import identity, next_case, worklist_view
 from teleread.web.render import page
+from teleread.web.room import pool_names, reach_of
 from teleread.web.security import Seat, allow
 from teleread.web.viewing import view
+from teleread.web.worklist_view import Asked, Listed, parse_cursor, write_cursor
 
 router = APIRouter()
 
-ROWS = 50
 CRITICAL_SHOWN_FOR = timedelta(hours=24)
 
 
 @router.get("/worklist")
 def show(
-    request: Request,
-    seat: Annotated[Seat, allow("reader", audit="list")],
-    modality: str = "",
-    site: str = "",
-    after: str = "",
+    request: Request, seat: Annotated[Seat, allow("reader", audit="list")], after: str = "", before: str = ""
 ) -> Response:
     """One page of the worklist; the filters and the place stand in the address."""
-    place = parse_cursor(after) if after else None
+    return _answer(request, seat, "worklist.html", after, before)
 
-    since = seat.services.clock() - CRITICAL_SHOWN_FOR
 
-    def read(
-        conn: Connection,
-    ) -> tuple[list[worklist.WorkItem], dict[str, int], dict[str, list[str]], int, list[clinic.Critical]]:
-        rows = worklist.list_items(
-            conn, site_ids=[site] if site else None, modality=modality or None, after=place, limit=ROWS + 1
-        )
-        told = notices.count_unseen(conn, seat.name), clinic.critical_since(conn, since)
-        return rows, worklist.counts(conn), worklist.facets(conn), *told
+@router.get("/worklist/rows")
+def rows(
+    request: Request, seat: Annotated[Seat, allow("reader", audit="list")], after: str = "", before: str = ""
+) -> Response:
+    """The list alone, as a piece of the page: what the page takes in when its reader asks for what is new."""
+    return _answer(request, seat, "_worklist_list.html", after, before)
+
+
+def _answer(request: Request, seat: Seat, template: str, after: str, before: str) -> Response:
+    wanted = worklist_view.asked(request.query_params)
+    behind, ahead = (parse_cursor(one) if one else None for one in (after, before))
+    reach, now = reach_of(seat), seat.services.clock()
+
+    def read(conn: Connection) -> tuple[Listed, int, list[clinic.Critical]]:
+        listed = worklist_view.read(conn, wanted, reach, behind, ahead)
+        return listed, notices.count_unseen(conn, seat.name), clinic.critical_since(conn, now - CRITICAL_SHOWN_FOR)
 
     viewed = view(
         seat,
         read,
         "worklist",
         "all",
-        lambda found: {"modality": modality[:16], "site": site[:32], "rows": len(found[0][:ROWS])},
+        lambda found: {**wanted.filters(), "rows": len(found[0].page.rows)},
     )
-    rows, counts, facets, n_notices, critical = viewed.value
-    items = rows[:ROWS]
-    people = identity.join(seat, [wanted(item) for item in items], "worklist")
-    filters = {key: value for key, value in (("modality", modality), ("site", site)) if value}
-    further = urlencode(filters | {"after": write_cursor(worklist.cursor(items[-1]))}) if len(rows) > ROWS else ""
+    listed, n_notices, critical = viewed.value
+    people = identity.join(seat, [of_row(row) for row in listed.page.rows], "worklist")
     return page(
         request,
         seat,
-        "worklist.html",
+        template,
         unrecorded=not viewed.recorded,
-        items=items,
         n_notices=n_notices,
         critical=critical,
         people=people,
-        counts=counts,
-        facets=facets | {"modalities": sorted({*facets["modalities"], *filter(None, [modality])})},
-        modality=modality,
-        site=site,
-        first=urlencode(filters),
-        at_first=not after,
-        further=further,
+        paused=next_case.is_paused(request),
+        **_values(seat, wanted, listed, at_first=not (after or before)),
     )
 
 
-def wanted(item: worklist.WorkItem) -> identity.Wanted:
+def _values(seat: Seat, wanted: Asked, listed: Listed, *, at_first: bool) -> dict[str, Any]:
+    services, found = seat.services, listed.page
+    room = rules_at(services)
+    rules = services.alliance.ecg_rules(services.clock().date())
+    flags = {row.id: [flag for flag in row.flags if rules.takes(flag[1])] for row in found.rows}
+    return {
+        "rows": found.rows,
+        "listed": listed,
+        "asked": wanted,
+        "flags_of": flags,
+        "names": pool_names(room, seat.language),
+        "pools": list(reach_of(seat).pools),
+        "sites": sorted(services.alliance.sites),
+        "modalities": worklist_view.MODALITIES,
+        "lateness": worklist_view.lateness,
+        "at_first": at_first,
+        "further": f"after={write_cursor(found.rows[-1].cursor)}" if found.after and found.rows else "",
+        "back_page": f"before={write_cursor(found.rows[0].cursor)}" if found.before and found.rows else "",
+    }
+
+
+def of_row(row: desk.Row) -> identity.Wanted:
+    """What a row of the list knows of its patient."""
+    return identity.Wanted(row.case_id, row.patient_pseudonym, row.patient_sex, row.patient_age_years)
+
+
+def wanted(item: WorkItem) -> identity.Wanted:
     """What a work item knows of its patient."""
     return identity.Wanted(item.case_id, item.patient_pseudonym, item.patient_sex, item.patient_age_years)
-
-
-def write_cursor(key: worklist.Cursor) -> str:
-    """The key of a row for the address: band, microseconds since 1970, id."""
-    band, order_at, item_id = key
-    return f"{band}.{(order_at - EPOCH) // timedelta(microseconds=1)}.{item_id}"
-
-
-def parse_cursor(text: str) -> worklist.Cursor:
-    """The key out of the address.
-
-    Raises:
-        InputRejected: ``request_invalid``.
-    """
-    band, _, rest = text.partition(".")
-    micros, _, item_id = rest.partition(".")
-    if not (band in {"0", "1"} and micros.isascii() and micros.isdigit() and len(micros) <= 17 and item_id):
-        raise InputRejected("request_invalid", "This page of the list does not exist.")
-    return int(band), EPOCH + timedelta(microseconds=int(micros)), item_id[:32]

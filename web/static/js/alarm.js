@@ -1,5 +1,5 @@
 // On every page of a reader: asks the server every few seconds, and makes an unclaimed urgent case seen and heard.
-// The answer is passed on to the page as the event "worklist:changes".
+// The answer is passed on to the page as the event "worklist:changes"; "worklist:ask" makes it ask at once.
 
 import { fill, serverNow, waitText } from "./clock.js";
 
@@ -7,19 +7,31 @@ const EVERY_MS = 5000;
 const LOST_AFTER_MS = 20000;
 const REPEAT_SOUND_MS = 10000;
 const QUIET_MS = 60000;
+const AT_MOST_EVERY_MS = 500;
+const NOTHING_NEW = String(2 ** 52); // a page without a list asks for no newcomers
 
 /** @typedef {{case_id: string, receipt: string, site: string, since: number}} Unclaimed */
-/** @typedef {{now: number, counts: Record<string, number>, new: string[], gone: string[], unclaimed_urgent: Unclaimed[]}} Changes */
+/** @typedef {{state: string, by: string, mine: boolean}} Standing */
+/** @typedef {{item_id: string, case_id: string, until: number}} Mine */
+/**
+ * @typedef {object} Changes
+ * @property {number} now
+ * @property {number} event
+ * @property {Record<string, string>} counts
+ * @property {{mine: string, read: number}} shows
+ * @property {{case_id: string, priority: string}[]} new
+ * @property {Record<string, Standing>} shown
+ * @property {Mine[]} mine
+ * @property {Unclaimed[]} unclaimed_urgent
+ */
 
 const banner = /** @type {HTMLElement} */ (document.getElementById("alarm"));
 const text = /** @type {HTMLElement} */ (document.getElementById("alarm-text"));
 const said = /** @type {HTMLElement} */ (document.getElementById("alarm-said"));
-const open = /** @type {HTMLAnchorElement} */ (document.getElementById("alarm-open"));
+const open = /** @type {HTMLFormElement | null} */ (document.getElementById("alarm-take"));
 const quiet = /** @type {HTMLButtonElement} */ (document.getElementById("alarm-quiet"));
 const soundButton = /** @type {HTMLButtonElement} */ (document.getElementById("sound"));
-const list = document.getElementById("worklist");
 const openCase = document.getElementById("case")?.dataset.case;
-const loadedAt = document.body.dataset.now ?? "0";
 
 /** @type {Unclaimed[]} */
 let unclaimed = [];
@@ -29,11 +41,20 @@ let answeredAt = Date.now();
 /** @type {AudioContext | undefined} */
 let audio;
 
+let asking = false;
+let again = false;
+
 async function ask() {
-  const query = new URLSearchParams({ since: loadedAt });
+  if (asking) {
+    again = true;
+    return;
+  }
+  asking = true;
+  // the list may have been renewed since
+  const list = document.getElementById("list");
+  const query = new URLSearchParams(list?.dataset.query ?? "");
+  query.set("since", list?.dataset.event ?? NOTHING_NEW);
   if (list) {
-    query.set("modality", list.dataset.modality ?? "");
-    query.set("site", list.dataset.site ?? "");
     query.set("shown", [...list.querySelectorAll("tr[data-case]")].map((row) => row.getAttribute("data-case")).join(","));
   }
   try {
@@ -48,7 +69,12 @@ async function ask() {
   } catch {
     // the line is broken: show() says so when it lasts
   }
+  asking = false;
   show();
+  if (again) {
+    again = false;
+    setTimeout(ask, AT_MOST_EVERY_MS);
+  }
 }
 
 function show() {
@@ -56,13 +82,14 @@ function show() {
   const others = unclaimed.filter((one) => one.case_id !== openCase);
   const first = others[0];
   banner.hidden = !first && !lost;
-  open.hidden = quiet.hidden = !first;
+  quiet.hidden = !first;
+  if (open) open.hidden = !first;
   if (first) {
     const wait = waitText((serverNow() - first.since) / 1000);
     const form = others.length === 1 ? banner.dataset.one : banner.dataset.many;
     text.textContent = fill(form, { n: others.length, wait, receipt: first.receipt, site: first.site });
     say(`${first.case_id} ${others.length}`, text.textContent);
-    open.href = `/cases/${encodeURIComponent(first.case_id)}`;
+    if (open) open.action = `/cases/${encodeURIComponent(first.case_id)}/claim`;
     sound();
   } else if (lost) {
     text.textContent = banner.dataset.lost ?? "";
@@ -134,4 +161,5 @@ ticker.addEventListener("message", () => {
     ask();
   }
 });
+document.addEventListener("worklist:ask", ask);
 ask();

@@ -1,26 +1,10 @@
-// Every case page: back to the list by Escape; nothing of one case survives into the next.
+// Every case page: nothing of one case survives into the next. The way back to the list is claim.js's.
 
 const shown = /** @type {HTMLElement} */ (document.getElementById("case"));
-const report = /** @type {HTMLTextAreaElement | null} */ (document.getElementById("text"));
-let signing = false;
 
 sessionStorage.setItem("last-case", shown.dataset.case ?? "");
-
-document.addEventListener("keydown", (event) => {
-  const target = /** @type {HTMLElement} */ (event.target);
-  if (event.key === "Escape" && !target.closest("textarea, input, select")) location.assign("/worklist");
-});
 
 // a page out of the browser's memory is never shown again as it was
 addEventListener("pageshow", (event) => {
   if (event.persisted) location.reload();
-});
-
-report?.form?.addEventListener("submit", () => {
-  signing = true;
-});
-addEventListener("beforeunload", (event) => {
-  if (signing || !report?.value.trim()) return;
-  event.preventDefault();
-  event.returnValue = ""; // Chrome before 119 asks only so
 });

@@ -2,7 +2,10 @@
 
 const SHIFT_MV = 0.2; // less is drawn as it was recorded
 
-/** @typedef {import("./ecg-paper.js").Recording} Recording */
+/** @typedef {import("./ecg-source.js").Recording} Recording */
+
+/** @type {WeakMap<Recording, Map<string, number[]>>} */
+const known = new WeakMap();
 
 /**
  * The value that is drawn on each lead's line: its median in what is shown, where that is far from zero, else zero.
@@ -12,8 +15,22 @@ const SHIFT_MV = 0.2; // less is drawn as it was recorded
  * @returns {number[]} mV, one for each lead
  */
 export function baselines(recording, from, to) {
-  const first = Math.max(0, Math.round(from * recording.fs));
-  const last = Math.min(recording.n, Math.round(to * recording.fs));
+  const pages = known.get(recording) ?? new Map();
+  known.set(recording, pages);
+  const key = `${from} ${to}`;
+  const found = pages.get(key) ?? medians(recording, from, to);
+  pages.set(key, found);
+  return found;
+}
+
+/**
+ * @param {Recording} recording
+ * @param {number} from
+ * @param {number} to
+ */
+function medians(recording, from, to) {
+  const first = Math.max(0, Math.round(from * recording.fs) - recording.start);
+  const last = Math.min(recording.n, Math.round(to * recording.fs) - recording.start);
   return recording.leads.map((_, lead) => {
     const page = recording.samples.subarray(lead * recording.n + first, lead * recording.n + last);
     const present = page.filter((value) => value !== recording.missing).sort();

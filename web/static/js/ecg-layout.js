@@ -1,12 +1,16 @@
 // Where each lead stands on the paper. Pure; all lengths in millimetres, times in seconds.
 
 export const TWELVE = ["I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6"];
+/** The frontal plane in its order, aVR turned round. */
+export const CABRERA = ["aVL", "I", "-aVR", "II", "aVF", "III", "V1", "V2", "V3", "V4", "V5", "V6"];
 export const PAGE_S = 10;
 export const PULSE_MM = 10; // room for the calibration pulse at the left of each row
+export const FOOT_MM = 6; // room for what is printed below the traces
 const TOP_MM = 5;
 
-/** @typedef {{lead: string, from: number, to: number, x: number, baseline: number}} Cell */
+/** @typedef {{lead: string, sign: number, label: string, from: number, to: number, x: number, baseline: number}} Cell */
 /** @typedef {{cells: Cell[], rows: number[], marks: {x: number, y: number, from: number, to: number}[], width: number, height: number}} Layout */
+/** @typedef {{name: string, order: string, rhythm: string, speed: number, gain: number}} Setting */
 
 /**
  * The layouts that a set of leads allows; the first is the usual one.
@@ -14,40 +18,66 @@ const TOP_MM = 5;
  * @returns {string[]}
  */
 export function possible(leads) {
-  return TWELVE.every((lead) => leads.includes(lead)) ? ["3x4", "6x2", "12x1"] : ["12x1"];
+  return isTwelve(leads) ? ["3x4", "6x2", "12x1"] : ["12x1"];
+}
+
+/** @param {string[]} leads */
+export function isTwelve(leads) {
+  return TWELVE.every((lead) => leads.includes(lead));
 }
 
 /**
- * @param {string} name one of possible()
+ * Leads in the order in which they are drawn, each with its sign.
+ * @param {string} order "standard" or "cabrera"
+ * @param {string[]} leads in the order of the record
+ * @param {boolean} all whether leads beyond the twelve are drawn as well
+ * @returns {{lead: string, sign: number, label: string}[]}
+ */
+export function ordered(order, leads, all) {
+  const names = !isTwelve(leads) ? leads : order === "cabrera" ? CABRERA : TWELVE;
+  const extra = all ? leads.filter((lead) => !names.includes(lead) && !names.includes(`-${lead}`)) : [];
+  return [...names, ...extra].map((name) =>
+    name.startsWith("-") && !leads.includes(name)
+      ? { lead: name.slice(1), sign: -1, label: `−${name.slice(1)}` }
+      : { lead: name, sign: 1, label: name },
+  );
+}
+
+/**
+ * @param {Setting} setting its name is one of possible()
  * @param {string[]} leads in the order of the record
  * @param {number} start of the page
  * @param {number} span of the page, at most PAGE_S
- * @param {number} speed mm per second
- * @param {number} gain mm per millivolt
+ * @param {number} [highest] mm that the paper may be high
  * @returns {Layout}
  */
-export function arrange(name, leads, start, span, speed, gain) {
+export function arrange({ name, order, rhythm, speed, gain }, leads, start, span, highest) {
   const columns = name === "3x4" ? 4 : name === "6x2" ? 2 : 1;
-  const ordered = columns === 1 ? leads : TWELVE;
-  const perColumn = ordered.length / columns;
-  const rhythm = name === "3x4" ? 1 : 0;
-  const row = rowHeight(columns, gain);
+  const shown = ordered(order, leads, columns === 1);
+  const perColumn = Math.ceil(shown.length / columns);
+  const strip = name === "3x4" ? 1 : 0;
+  const count = perColumn + strip;
+  const row = Math.min(rowHeight(columns, gain), ((highest ?? Infinity) - TOP_MM - 3 - FOOT_MM) / count);
   /** @type {Cell[]} */
   const cells = [];
-  const width = span * speed;
   const step = span / columns;
   const baselineOf = (/** @type {number} */ n) => TOP_MM + (n + 0.55) * row;
-  ordered.forEach((lead, n) => {
+  shown.forEach((one, n) => {
     const column = Math.floor(n / perColumn);
     const from = start + column * step;
-    cells.push({ lead, from, to: from + step, x: PULSE_MM + column * step * speed, baseline: baselineOf(n % perColumn) });
+    const x = PULSE_MM + column * step * speed;
+    cells.push({ ...one, from, to: from + step, x, baseline: baselineOf(n % perColumn) });
   });
-  if (rhythm) cells.push({ lead: "II", from: start, to: start + span, x: PULSE_MM, baseline: baselineOf(perColumn) });
-  const rows = Array.from({ length: perColumn + rhythm }, (_, n) => baselineOf(n));
+  if (strip) {
+    const lead = leads.includes(rhythm) ? rhythm : "II";
+    cells.push({ lead, sign: 1, label: lead, from: start, to: start + span, x: PULSE_MM, baseline: baselineOf(perColumn) });
+  }
+  const rows = Array.from({ length: count }, (_, n) => baselineOf(n));
   // R-peak ticks: above the rhythm strip where there is one, else above the uppermost lead of each column
-  const marked = rhythm ? cells.slice(-1) : cells.filter((cell) => cell.baseline === rows[0]);
+  const marked = strip ? cells.slice(-1) : cells.filter((cell) => cell.baseline === rows[0]);
   const marks = marked.map(({ x, from, to, baseline }) => ({ x, from, to, y: Math.max(3.5, baseline - row * 0.5) }));
-  return { cells, rows, marks, width: PULSE_MM + width, height: Math.ceil((TOP_MM + rows.length * row + 3) / 5) * 5 };
+  const height = Math.ceil((TOP_MM + count * row + 3 + FOOT_MM) / 5) * 5;
+  return { cells, rows, marks, width: PULSE_MM + span * speed, height: highest ? Math.min(height, highest) : height };
 }
 
 /**

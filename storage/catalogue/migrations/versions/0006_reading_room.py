@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from teleread.storage.catalogue import report_triggers_1
 from teleread.storage.catalogue.migrate import let_older_run
 
 revision = "0006"
@@ -186,6 +187,14 @@ def _queue() -> None:
             sqlite_where=sa.text("state = 'SCHEDULED'"),
             postgresql_where=sa.text("state = 'SCHEDULED'"),
         )
+        for name in ("modality", "priority"):
+            batch_op.create_index(
+                f"ix_work_items_pool_{name}",
+                ["pool", name, "band", "order_at", "id"],
+                unique=False,
+                sqlite_where=sa.text("state = 'SCHEDULED'"),
+                postgresql_where=sa.text("state = 'SCHEDULED'"),
+            )
         batch_op.create_index(
             "ix_work_items_modality",
             ["modality", "band", "order_at", "id"],
@@ -273,6 +282,7 @@ def _reports() -> None:
         batch_op.add_column(sa.Column("sha256", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("signature", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("key_id", sa.String(length=32), nullable=True))
+    report_triggers_1.install()
 
 
 def _criticals() -> None:
@@ -328,6 +338,7 @@ def _criticals() -> None:
         sa.Column("channel", sa.String(length=12), nullable=False),
         sa.Column("contact", sa.String(length=64), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tried_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("outcome", sa.String(length=32), nullable=True),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),

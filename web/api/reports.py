@@ -1,0 +1,146 @@
+"""What a case's page asks for while a report is written, and the report given back as JSON and as a sheet."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from teleread.errors import Conflict, InputRejected
+from teleread.pipeline.report_files import report_json, report_pdf
+from teleread.pipeline.verdict import Verdict
+from teleread.reading import drafts
+from teleread.reading.statements import lexicon
+from teleread.web import case_report, signing
+from teleread.web.api import forms
+from teleread.web.errors import NotFound
+from teleread.web.limits import small_body, small_form
+from teleread.web.security import Seat, allow
+
+router = APIRouter()
+
+Fields = Annotated[dict[str, str], Depends(small_form)]
+Body = Annotated[bytes, Depends(small_body)]
+
+
+@router.get("/api/statements")
+def statements(seat: Annotated[Seat, allow("reader", audit=None)]) -> JSONResponse:
+    """The statements, as the page searches them: by code, number, Chinese, pinyin initials or English."""
+    words = lexicon()
+    critical = words.critical_on(seat.services.clock().date())
+    found = [
+        {
+            "code": one.code,
+            "category": words.categories[one.category][seat.language if seat.language == "zh" else "en"],
+            "aha": list(one.aha),
+            "zh": one.zh,
+            "en": one.en,
+            "initials": one.initials,
+            "critical": one.code in critical,
+            "excludes": sorted(words.excludes.get(one.code, ())),
+        }
+        for one in words.statements.values()
+    ]
+    macros = [
+        {"name": one.name, "key": one.key, "statements": list(one.statements), "normal": one.normal}
+        for one in words.macros
+    ]
+    answers = {code: list(said) for code, said in words.flags.items()}
+    return JSONResponse({"version": words.version, "statements": found, "macros": macros, "answers": answers})
+
+
+@router.put("/api/cases/{case_id}/draft")
+def save_draft(seat: Annotated[Seat, allow("reader", audit=None)], case_id: str, body: Body) -> JSONResponse:
+    """Keep what has been typed: ``{item_id, fence, revision, body}``; the answer's revision goes with the next one.
+
+    Saving is part of the claim, which has its own audit event: one for each second of typing would hide the others.
+    """
+    wanted = _object(body)
+    services = seat.services
+    try:
+        item_id, fence, revision = str(wanted["item_id"]), int(wanted["fence"]), int(wanted["revision"])
+        typed = wanted["body"]
+        if not isinstance(typed, dict):
+            raise ValueError
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputRejected("request_invalid", "The draft cannot be understood.") from error
+    with services.catalogue.write() as conn:
+        revision = drafts.save(conn, case_id, item_id, fence, seat.name, typed, revision, services.clock())
+    return JSONResponse({"revision": revision})
+
+
+@router.get("/api/cases/{case_id}/draft")
+def show_draft(seat: Annotated[Seat, allow("reader", audit="view")], case_id: str) -> JSONResponse:
+    """The case's draft with its author, for the page that has found another one there than its own."""
+    with seat.services.catalogue.write() as conn:
+        found = drafts.draft_of(conn, case_id)
+        if found is None:
+            raise NotFound()
+        seat.record(conn, "case", case_id)
+        name = case_report.display_name(conn, found.saved_by)
+    body = {"body": found.body, "revision": found.revision, "saved_by": name, "saved_at": found.saved_at.isoformat()}
+    return JSONResponse(body)
+
+
+@router.post("/api/cases/{case_id}/report")
+def sign(
+    request: Request, seat: Annotated[Seat, allow("reader", audit="sign")], case_id: str, fields: Fields
+) -> JSONResponse:
+    """Sign, as the page's form does; errors as JSON, so that the page keeps what is typed on it."""
+    wanted = signing.asked(fields)
+    try:
+        report = signing.sign(request, seat, case_id, wanted)
+    except Conflict as error:
+        again = signing.signed_already(seat, case_id, wanted)
+        if again is None:
+            if error.code == "claim_lost":
+                signing.keep_typed(seat, case_id, wanted)
+            raise
+        report = again
+    body = {"id": report.id, "version": report.version, "kind": report.kind, "critical": report.critical}
+    return JSONResponse(
+        body | {"sha256": report.sha256, "page": signing.then(request, seat, case_id, report.kind)}, 201
+    )
+
+
+@router.get("/api/receipts/{receipt}/report.json")
+def given_json(seat: Annotated[Seat, allow("uploader", audit="download")], receipt: str) -> Response:
+    """What was given back under a receipt, as JSON: the versions with their signatures, and whose they are."""
+    found = _given(seat, receipt)
+    data = report_json(seat.services, found, who=seat.name)
+    return _file(data, "application/json", f"{found.receipt}.json")
+
+
+@router.get("/api/receipts/{receipt}/report.pdf")
+def given_pdf(seat: Annotated[Seat, allow("uploader", audit="download")], receipt: str) -> Response:
+    """What was given back under a receipt, as a sheet to print, with the tracing at its true scale."""
+    found = _given(seat, receipt)
+    data = report_pdf(seat.services, found, seat.language, who=seat.name)
+    return _file(data, "application/pdf", f"{found.receipt}.pdf")
+
+
+def _given(seat: Seat, receipt: str) -> Verdict:
+    """What was given back to the seat's own site; every look at it is in the audit before it is answered."""
+    found = forms.own(seat, receipt)
+    if not found.reports:
+        raise NotFound()
+    with seat.services.catalogue.write() as conn:
+        seat.record(conn, "case", found.case_id or found.arrival_id, {"versions": len(found.reports)})
+    return found
+
+
+def _file(data: bytes, kind: str, name: str) -> Response:
+    return Response(data, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputRejected("request_invalid", "The draft cannot be understood.") from error
+    if not isinstance(found, dict):
+        raise InputRejected("request_invalid", "The draft cannot be understood.")
+    return found
