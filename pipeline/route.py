@@ -25,7 +25,7 @@ from teleread.storage.catalogue.schema import clinic_forms, item_events, studies
 log = logging.getLogger(__name__)
 
 _PAGE = 256
-_ROUND_S = 2.0
+_ROUND_S = 1.0
 _AT_LEISURE = frozenset({"second_reading", "review"})  # no clinic waits for them: their limit is their own
 AGAIN_AFTER = timedelta(seconds=30)  # another process may have gone by the rules before for some seconds
 EVERY = timedelta(hours=1)

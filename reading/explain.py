@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, select
@@ -15,6 +15,7 @@ from teleread.reading_room import ReadingRoom
 from teleread.storage.catalogue.schema import accounts, alarms, arrivals, item_events, timers, work_items
 
 _KEPT = 200  # of the newest events, timers and alarms
+_SOON = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Reader:
 
     Args:
         why: codes of what stands against it; empty when nothing does.
-        until: when their time in the pool ends; None where it does not, or they may not.
+        until: when their time in the pool ends; None where it does not within days, or they may not.
     """
 
     account: str
@@ -178,7 +179,9 @@ def _reader(room: ReadingRoom, name: str, account: Row[Any] | None, item: Row[An
     if against or not open_pools:
         return Reader(name, account.role, tuple(against), None)
     ends = [eligibility.duty_ends(room, name, pool, at) for pool in open_pools]
-    return Reader(name, account.role, (), max((end for end in ends if end is not None), default=None))
+    last = None if None in ends else max(end for end in ends if end is not None)
+    # shifts that adjoin each other for days have no end that matters now
+    return Reader(name, account.role, (), None if last is None or last > at + _SOON else last)
 
 
 def in_words(facts: RoutingFacts) -> dict[str, str]:

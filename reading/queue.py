@@ -256,9 +256,12 @@ def _change(
     if place is not None:
         changed |= _moved(known, place, at, raised=raised)
         # who reads it now goes on; it is not taken to another pool under their hands
-        if known.state == "SCHEDULED" and place.pool is not None and place.pool != known.pool:
-            changed |= {"pool": place.pool}
-            detail = {**place.detail, "from": known.pool, "pool": place.pool}
+        moves = place.pool is not None and place.pool != known.pool
+        if known.state == "SCHEDULED" and (moves or (raised and place.detail)):
+            # the rules were asked again: what they said now stands in its history, also where the pool stays
+            changed |= {"pool": place.pool} if moves else {}
+            due_at = changed.get("due_at", known.due_at)
+            detail = {**place.detail, "from": known.pool, "pool": place.pool, "due_at": due_at.isoformat()}
             history.note_event(conn, known, "routed", who, at, detail)
     if changed:
         conn.execute(update(work_items).where(work_items.c.id == known.id).values(**changed))

@@ -26,7 +26,7 @@ from teleread.reading.reports import NEEDS_CLAIM, NEEDS_REASON, TEXT_LIMIT, Repo
 from teleread.reading.statements import Lexicon, Statement, lexicon
 from teleread.storage import audit, signing_keys
 from teleread.storage.catalogue.lookups import derived_key
-from teleread.storage.catalogue.schema import arrivals, deliveries, derived, item_events, objects, work_items
+from teleread.storage.catalogue.schema import arrivals, deliveries, derived, objects, work_items
 from teleread.storage.catalogue.schema import reports as reports_table
 from teleread.storage.signing_keys import Pen
 
@@ -165,7 +165,8 @@ def _follow_up(
         if act.kind == "final" and (critical or room.sample_key is not None):
             second.after_signing(conn, done, critical=critical, key=room.sample_key or b"", at=at, placing=room.placing)
     if act.kind == "withdrawn":
-        _wait_again(conn, item.case_id, author.account, at)
+        # nothing that came to be read lies unread
+        claims.wait_again(conn, item.case_id, author.account, at, "report_withdrawn")
     if second.is_given_back(item.kind):
         criticals.reported(
             conn,
@@ -372,28 +373,3 @@ def _keep(
         conn, at=at, actor=author.account, action="sign", object_type="case", object_id=item.case_id, detail=detail
     )
     return report
-
-
-def _wait_again(conn: Connection, case_id: str, who: str, at: datetime) -> None:
-    """A withdrawn report leaves the case unread: a new work item, in the place of the one that was read."""
-    item = latest_item(conn, case_id)
-    if item is None or item.state not in {"COMPLETED", "CANCELED"}:
-        return  # it waits, or somebody reads it
-    ended = {"claimed_by", "claimed_at", "lease_until", "ended_at", "end_reason"}
-    successor = {name: value for name, value in item._mapping.items() if name not in ended}
-    seq = item.seq + 1
-    successor |= {"id": claims.item_id_of(case_id, seq), "seq": seq, "state": "SCHEDULED", "created_at": at}
-    conn.execute(insert(work_items).values(**successor))
-    conn.execute(
-        insert(item_events).values(
-            case_id=case_id,
-            item_id=successor["id"],
-            at=at,
-            event="created",
-            from_state=None,
-            to_state="SCHEDULED",
-            who=who,
-            fence=item.fence,
-            detail={"after": "report_withdrawn"},
-        )
-    )

@@ -13,14 +13,14 @@ from teleread.errors import Misconfigured
 
 log = logging.getLogger(__name__)
 
-CHECK_EVERY_S = 2.0
+CHECK_EVERY_S = 1.5
 
 
 class AllianceFile:
     """The newest good contents of an alliance file, for any number of threads.
 
-    A file that has become wrong changes nothing: the rules before it hold, and :attr:`problem` says what is wrong
-    until it is mended.
+    A change holds once the file has stayed as it is from one look to the next. A file that has become wrong changes
+    nothing: the rules before it hold, and :attr:`problem` says what is wrong until it is mended.
 
     Args:
         first: what was read at the start.
@@ -40,7 +40,8 @@ class AllianceFile:
         self._monotonic = monotonic
         self._current = first
         self._problem: Misconfigured | None = None
-        self._seen: tuple[int, ...] | None = None  # whatever was written before the first look is read once more
+        self._read_stamp: tuple[int, ...] | None = None  # what was written before the first look is read once more
+        self._seen: tuple[int, ...] | None = None
         self._next_look = monotonic() + CHECK_EVERY_S
         self._lock = threading.Lock()
 
@@ -60,8 +61,10 @@ class AllianceFile:
         return self._problem
 
     def _look(self) -> None:
-        stamp = self._stamp()
-        if stamp == self._seen:
+        stamp, before = self._stamp(), self._seen
+        self._seen = stamp
+        if stamp == self._read_stamp or stamp != before:
+            # as before, or being written just now: half a file may be a whole one in which nobody is on duty
             return
         try:
             self._current, self._problem = self._read(), None
@@ -74,7 +77,7 @@ class AllianceFile:
             )
             self._problem = error
         # of before it was read: what was written meanwhile differs from it
-        self._seen = stamp
+        self._read_stamp = stamp
 
     def _stamp(self) -> tuple[int, ...]:
         try:

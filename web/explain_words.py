@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from teleread.alliance import Site
 from teleread.reading.explain import Explanation, Happened, Reader, in_words, pool_name
 from teleread.reading.routing import Check, Step
 from teleread.reading_room import ALL, ReadingRoom
@@ -56,6 +57,7 @@ STEPS = {
     "late": N_("80 % of its limit: told to the pool's lead"),
     "unsigned": N_("urgent, claimed and not signed"),
     "no_reader": N_("its pool has hours to come without a reader"),
+    "alliance_invalid": N_("the alliance file was changed and is wrong: the rules before it hold on"),
 }
 
 KINDS = {
@@ -82,7 +84,7 @@ OF_COMMANDS = (
 """Said by ``teleread explain`` and ``teleread coverage`` alone."""
 
 _VALUES = {"kind": KINDS, "question": QUESTIONS, "priority": texts.PRIORITIES}
-_OF_ALL = N_("pool of all")
+_OF_ALL = N_("All readers")
 
 
 class Words:
@@ -93,8 +95,8 @@ class Words:
         language: "zh" or "en".
     """
 
-    def __init__(self, _: Translate, language: str, room: ReadingRoom, at: datetime) -> None:
-        self._, self._language, self._room, self._at = _, language, room, at
+    def __init__(self, _: Translate, language: str, room: ReadingRoom, sites: Mapping[str, Site], at: datetime) -> None:
+        self._, self._language, self._room, self._names, self._at = _, language, room, sites, at
 
     def moment(self, at: datetime | None) -> str:
         """A moment on the alliance's clock."""
@@ -115,6 +117,8 @@ class Words:
         """A fact's value; several are kept apart by spaces."""
         if not value:
             return self._("not known")
+        if name in {"site", "lead"}:
+            return self._(", ").join(self._site(one) for one in value.split(" "))
         return " ".join(self._of(_VALUES.get(name, {}), one) for one in value.split(" "))
 
     def facts(self, found: Explanation) -> list[tuple[str, str]]:
@@ -126,7 +130,8 @@ class Words:
         if step.rule == "route":
             return self._("route {id}").format(id=step.id)
         if step.rule == "agreement":
-            return self._("agreement of {site}").format(site=step.id)
+            site = self._("all sites") if step.id == "*" else self._site(step.id)
+            return self._("agreement of {site}").format(site=site)
         return self._("no rule of the file")
 
     def says(self, step: Step) -> str:
@@ -179,6 +184,10 @@ class Words:
         """A priority with what led to it."""
         words = ", ".join(self._of(texts.REASONS, reason) for reason in reasons)
         return self._of(texts.PRIORITIES, code) + (f" – {words}" if words else "")
+
+    def _site(self, site_id: str) -> str:
+        name = self._names.get(site_id)
+        return site_id if name is None else name.name(self._language)
 
     def _of(self, table: Mapping[str, str], code: str) -> str:
         return self._(table[code]) if code in table else code

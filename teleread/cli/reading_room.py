@@ -62,7 +62,7 @@ def run_explain(options: argparse.Namespace) -> int:
         print(json.dumps(found.as_json(), ensure_ascii=False))
     else:
         _, language = _translator(options)
-        print("\n".join(_explained(found, Words(_, language, room, now), _)))
+        print("\n".join(_explained(found, Words(_, language, room, services.alliance.sites, now), _)))
     return 0
 
 
@@ -82,7 +82,7 @@ def run_coverage(options: argparse.Namespace) -> int:
             print(json.dumps({"pool": gap.pool, "begins": gap.begins.isoformat(), "ends": gap.ends.isoformat()}))
     else:
         _, language = _translator(options)
-        print("\n".join(_covered(found, Words(_, language, room, now), _, options.hours)))
+        print("\n".join(_covered(found, Words(_, language, room, services.alliance.sites, now), _, options.hours)))
     return GAPS_FOUND if found else 0
 
 
@@ -106,8 +106,8 @@ def _explained(found: Explanation, words: Words, _: Any) -> Iterator[str]:
         yield from _rules(found.now_steps, words, _)
     yield from ["", _("Who may read it now")]
     for one in found.readers:
-        until = words.moment(one.until) if one.until else _("no end")
-        said = f"{_('yes')}, {_('until')} {until}" if one.may else f"{_('no')}: {_('; ').join(words.why_not(one))}"
+        until = f"{_('until')} {words.moment(one.until)}" if one.until else _("no end")
+        said = f"{_('yes')}, {until}" if one.may else f"{_('no')}: {_('; ').join(words.why_not(one))}"
         yield f"  {one.account}: {said}"
     yield from ["", _("What has happened")]
     for event in found.history:

@@ -40,10 +40,16 @@ class Watched:
         new.write_text(text, encoding="utf-8")
         os.replace(new, self.path)
 
-    def later(self, seconds: float = CHECK_EVERY_S) -> AllianceFile:
+    def look(self, seconds: float = CHECK_EVERY_S) -> AllianceFile:
+        """What holds some seconds later."""
         self.seconds += seconds
         self.file()
         return self.file
+
+    def later(self) -> AllianceFile:
+        """What holds after two looks."""
+        self.look()
+        return self.look()
 
 
 @pytest.fixture
@@ -54,11 +60,24 @@ def watched(tmp_path: Path) -> Watched:
 def test_a_changed_roster_holds_after_seconds_and_the_file_is_looked_at_no_oftener(watched: Watched) -> None:
     watched.later()
     watched.write(GOOD + shift(""))
-    assert watched.later(CHECK_EVERY_S / 2)().room.shifts == ()
-    assert len(watched.later(CHECK_EVERY_S / 2)().room.shifts) == 1
+    looks = [len(watched.look(CHECK_EVERY_S / 2)().room.shifts) for _ in range(4)]
+    assert looks == [0, 0, 0, 1]
     reads = watched.reads
     assert watched.later().problem is None
     assert watched.reads == reads
+
+
+def test_half_a_file_in_which_nobody_is_on_duty_is_never_believed(watched: Watched) -> None:
+    whole = GOOD + shift("", "first") + shift("", "second")
+    watched.write(whole)
+    watched.later()
+    for end in range(whole.index("[[shift]]"), len(whole), 40):
+        watched.path.write_text(whole[:end], encoding="utf-8")
+        file = watched.look()
+        assert len(file().room.shifts) == 2
+        assert file.problem is None
+    watched.path.write_text(whole, encoding="utf-8")
+    assert len(watched.later()().room.shifts) == 2
 
 
 @pytest.mark.parametrize("text", ["[alliance", GOOD + shift("days = [9]")])
@@ -105,14 +124,15 @@ def test_services_give_the_rules_as_they_stand_now_and_an_alarm_tells_of_a_wrong
 
     assert kinds() == []
     watched.write("[alliance")
-    watched.seconds += CHECK_EVERY_S
-    rounds()
-    rounds()
+    for _ in range(3):
+        watched.seconds += CHECK_EVERY_S
+        rounds()
     assert kinds() == [("alliance_invalid", "alliance")]
     assert rules_at(live).pools[0].id == "ecg"
     watched.write(GOOD + shift(""))
-    watched.seconds += CHECK_EVERY_S
-    rounds()
+    for _ in range(2):
+        watched.seconds += CHECK_EVERY_S
+        rounds()
     assert kinds() == []
     assert len(rules_at(live).shifts) == 1
     assert rules_at(services).pools == ()

@@ -3,8 +3,11 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from teleread.alliance import parse_alliance
+from teleread.alliance_entries import holds
 from teleread.errors import Misconfigured
 from teleread.reading_room import Agreement, Licence, Pool, ReadingRoom, Route, Shift
 from tests.unit.test_alliance import HEAD, SITES
@@ -155,3 +158,46 @@ def test_periods_that_meet_without_a_day_in_common_are_taken() -> None:
     later = "valid_from = 2026-06-01\n"
     found = room(pool(rest=ended) + pool(rest=later) + route("") + contact("role = 'duty_officer'", site="*"))
     assert [one.valid_from for one in found.pools] == [date(2026, 1, 1), date(2026, 6, 1)]
+
+
+JANUARY = [date(2026, 1, 1) + timedelta(days=k) for k in range(12)]
+PERIODS = st.lists(
+    st.tuples(st.integers(0, 9), st.none() | st.integers(0, 11)), min_size=1, max_size=4
+)  # first day, day after the last
+
+
+def shares_a_day(periods: list[tuple[int, int | None]], *, through: bool = False) -> bool:
+    """Whether two periods hold on one day, or one on none: counted day by day.
+
+    Args:
+        through: a broken twin in which the last day is held too.
+    """
+    held = [[day for day in range(first, 40) if until is None or day < until + through] for first, until in periods]
+    days = [day for one in held for day in one]
+    return len(days) != len(set(days)) or not all(held)
+
+
+def is_taken(periods: list[tuple[int, int | None]]) -> bool:
+    text = ""
+    for first, until in periods:
+        ends = "" if until is None else f"valid_to = {JANUARY[until]}\n"
+        text += pool("ecg", f"valid_from = {JANUARY[first]}\n{ends}")
+    try:
+        found = room(text)
+    except Misconfigured:
+        return False
+    for number in range(12):
+        holding = [one for one in found.pools if holds(one, JANUARY[number])]
+        assert len(holding) <= 1
+    return True
+
+
+@given(PERIODS)
+def test_a_file_is_taken_if_and_only_if_no_day_has_two_answers(periods: list[tuple[int, int | None]]) -> None:
+    assert is_taken(periods) == (not shares_a_day(periods))
+
+
+def test_the_property_above_catches_a_period_that_holds_through_its_last_day() -> None:
+    meeting = [(0, 5), (5, None)]
+    assert is_taken(meeting)
+    assert shares_a_day(meeting, through=True)

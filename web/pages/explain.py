@@ -37,5 +37,5 @@ def show(
 
     viewed = view(seat, read, "case", case_id[:64])
     renderer: Renderer = request.app.state.renderer
-    words = Words(renderer.translate(seat.language), seat.language, room, now)
+    words = Words(renderer.translate(seat.language), seat.language, room, seat.services.alliance.sites, now)
     return page(request, seat, "explain.html", found=viewed.value, words=words, unrecorded=not viewed.recorded)
