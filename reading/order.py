@@ -58,7 +58,12 @@ def within(reach: Reach) -> ColumnElement[bool]:
     """The condition that a work item may be read by this reader."""
     pools = list(reach.pools)
     open_to = or_(work_items.c.pool.is_(None), work_items.c.pool.in_(pools), work_items.c.overflow_pool.in_(pools))
-    return open_to & or_(work_items.c.not_for.is_(None), work_items.c.not_for != reach.who)
+    return open_to & allowed(reach)
+
+
+def allowed(reach: Reach) -> ColumnElement[bool]:
+    """The condition that a work item is not kept from this reader, who read it before."""
+    return or_(work_items.c.not_for.is_(None), work_items.c.not_for != reach.who)
 
 
 def of_modality(modality: str) -> ColumnElement[bool]:

@@ -46,6 +46,7 @@ MEANINGS: dict[str, Meaning] = {
     "claim": Meaning("update", _TREATMENT),
     "end_claim": Meaning("update", _TREATMENT),
     "assign": Meaning("update", _TREATMENT),
+    "prefetch": Meaning("read", _TREATMENT),
     "grade": Meaning("create", _TREATMENT),
     "notice_seen": Meaning("update", _TREATMENT),
     "form": Meaning("update", _TREATMENT),

@@ -137,6 +137,7 @@ def test_matrix_of_roles_and_routes(web: Web) -> None:
                 question_id=NOBODYS_ID,
                 identifier=NOBODYS_ID,
                 item_id=NOBODYS_ID,
+                part="wave",
                 name="picture.png",
                 flag="asystole",
                 critical_id=NOBODYS_ID,
