@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.signing import PIN, claim, give_pin
+from tests.ui.axe import violations
 from tests.ui.chromium import Watched, check
 from tests.ui.live import named_ecg, upload, wfdb
 
@@ -121,3 +122,21 @@ def test_a_wrong_pin_keeps_everything_on_the_page(english: Watched) -> None:
     page.locator("#pin").fill(PIN)
     page.locator("#pin-go").click()
     expect(page.locator(".version .report-text")).to_contain_text("Sinus rhythm.")
+
+
+def test_axe_finds_nothing_on_the_report_its_dialogs_and_the_pin(seen: Watched) -> None:
+    page = seen.page
+    to_first_case(seen, files=wfdb("inferior_stemi"))
+    page.locator("#macros li").first.wait_for(state="attached")
+    page.keyboard.press("r")
+    page.keyboard.type("104")
+    expect(page.locator("#found li").first).to_be_visible()
+    assert violations(page) == []
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    page.locator("#sign").click()
+    expect(page.locator("#pin")).to_be_focused()
+    assert violations(page) == []
+    page.goto(f"{seen.web.address}/account/pin")
+    check(page)
+    assert violations(page) == []
