@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.prove import vault
+from tests.prove.api import api_calls
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
@@ -81,6 +82,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     "hours without a reader": (2_000, hours_without_a_reader),
     "two gigabytes through the store": (1, two_gigabytes),
     **{f"mutated {name}": (10_000, open_proof) for name, open_proof in MUTATED.items()},
+    "calls of every route": (None, api_calls),
     "vault, wrong joins": (vault.STEPS, vault.wrong_joins),
     "vault, export key alone": (10, vault.export_keys),
 }
