@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from teleread.reading.corrections import is_under_correction
-from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, Reach, allowed, past
+from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, Reach, allowed, past, within
 from teleread.storage.catalogue.schema import arrivals, drafts, item_events, recordings, studies, work_items
 
 Show = Literal["waiting", "mine", "all", "read"]
@@ -211,9 +211,13 @@ def pools_of(conn: Connection, case_id: str) -> tuple[str, ...]:
     return tuple(conn.scalars(pools.distinct()))
 
 
-def standing(conn: Connection, case_ids: Iterable[str]) -> dict[str, tuple[str, str | None]]:
-    """State and owner of the newest work item of each case."""
+def standing(
+    conn: Connection, case_ids: Iterable[str], reach: Reach | None = None
+) -> dict[str, tuple[str, str | None]]:
+    """State and owner of the newest work item of each case; of those alone that are within reach, or one's own."""
     query = select(_ITEMS.case_id, _ITEMS.state, _ITEMS.claimed_by).where(_ITEMS.case_id.in_(list(case_ids)))
+    if reach is not None:
+        query = query.where(or_(within(reach), _ITEMS.claimed_by == reach.who))
     return {row.case_id: (row.state, row.claimed_by) for row in conn.execute(query.order_by(_ITEMS.seq))}
 
 

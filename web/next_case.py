@@ -15,11 +15,13 @@ from starlette.responses import Response
 
 from teleread.errors import Conflict
 from teleread.reading import break_glass, claims, desk
+from teleread.reading.access import NotLicensed
 from teleread.reading.claims import Claim
 from teleread.reading.order import Reach
 from teleread.web.errors import NotFound
 from teleread.web.room import reach_of
 from teleread.web.security import Seat
+from teleread.web.viewing import check_access
 
 PAUSE_COOKIE = "teleread_pause"
 """Set while a reader rests: after signing nothing is claimed for her."""
@@ -33,12 +35,14 @@ def take(seat: Seat, case_id: str) -> Claim:
 
     Raises:
         NotFound: there is no such case.
+        NotLicensed: it is for readers with another licence.
         Conflict: as :func:`teleread.reading.claims.claim_case`.
     """
     services = seat.services
     with services.catalogue.write() as conn:
         if not desk.standing(conn, [case_id]):
             raise NotFound()
+        check_access(conn, seat, "case", case_id)
         reach, now = reach_of(seat), services.clock()
         if break_glass.holds(conn, seat.name, case_id, now):
             # opened with a reason: the pool that it waits in counts as hers for this case
@@ -50,6 +54,8 @@ def take_or_next(seat: Seat, case_id: str) -> str:
     """Claim a case, or the next one where somebody else was faster; returns where to go."""
     try:
         return f"/cases/{take(seat, case_id).case_id}"
+    except NotLicensed:
+        return "/worklist?told=case_not_yours"
     except Conflict as error:
         if error.code not in TAKEN:
             return f"/worklist?told={error.code}"

@@ -25,6 +25,7 @@ from teleread.web import case_report, next_case, queries
 from teleread.web.case_tracing import FORMULAS
 from teleread.web.errors import NotFound
 from teleread.web.security import Seat, token_of
+from teleread.web.viewing import check_access
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ def sign(request: Request, seat: Seat, case_id: str, wanted: Asked) -> Report:
     """Sign, and give the report back at once where the clinic reads it on its page.
 
     Raises:
-        AccessDenied: ``pin_needed``, ``pin_wrong``, ``pin_locked``, ``no_signing_key``, ``not_your_report``.
+        AccessDenied: ``case_not_licensed``, ``pin_needed``, ``pin_wrong``, ``pin_locked``, ``no_signing_key``,
+            ``not_your_report``.
         InputRejected, Conflict: as :func:`teleread.reading.signing.sign_report`.
         NotFound: there is no such case, or it is an image, which cannot be signed from here.
     """
@@ -175,6 +177,7 @@ def _analysis(seat: Seat, case_id: str) -> dict[str, Any] | None:
         case = worklist.get_case(conn, case_id)
         if case is None:
             raise NotFound()
+        check_access(conn, seat, "case", case_id)  # an addendum needs no claim
         item = case.item
         if item.modality != "ECG" and (case.instances or queries.kind_of(conn, item.arrival_id) == "image"):
             raise NotFound()

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.prove import claims, ladder, vault
+from tests.prove import vault
+from tests.prove.api import api_calls
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
 from tests.prove.claims_machine import random_steps
@@ -88,6 +90,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     "claims on PostgreSQL": (3, claims.on_postgres),
     "queue, random steps": (20, random_steps),
     "ladder, watchers killed": (10, ladder.on_sqlite),
+    "calls of every route": (None, api_calls),
     "vault, wrong joins": (vault.STEPS, vault.wrong_joins),
     "vault, export key alone": (10, vault.export_keys),
 }

@@ -15,6 +15,7 @@ from teleread.storage.catalogue.lookups import derived_key
 from teleread.web.errors import NotFound
 from teleread.web.limits import small_form
 from teleread.web.security import Seat, allow
+from teleread.web.viewing import check_access
 
 router = APIRouter()
 
@@ -36,6 +37,7 @@ def verdict(
     services, now = seat.services, seat.services.clock()
     with services.catalogue.read() as conn:
         case = worklist.get_case(conn, case_id)
+        check_access(conn, seat, "case", case_id)
         key = derived_key(conn, case.item.arrival_id, "analysis.json") if case else None
     if key is None:
         raise NotFound()

@@ -19,6 +19,7 @@ from teleread.web.api import forms
 from teleread.web.errors import NotFound
 from teleread.web.limits import small_body, small_form
 from teleread.web.security import Seat, allow
+from teleread.web.viewing import check_access
 
 router = APIRouter()
 
@@ -79,6 +80,7 @@ def show_draft(seat: Annotated[Seat, allow("reader", audit="view")], case_id: st
         found = drafts.draft_of(conn, case_id)
         if found is None:
             raise NotFound()
+        check_access(conn, seat, "case", case_id)
         seat.record(conn, "case", case_id)
         name = case_report.display_name(conn, found.saved_by)
     body = {"body": found.body, "revision": found.revision, "saved_by": name, "saved_at": found.saved_at.isoformat()}

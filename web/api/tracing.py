@@ -28,7 +28,7 @@ from teleread.web.errors import NotFound
 from teleread.web.pages.worklist import wanted
 from teleread.web.render import Renderer
 from teleread.web.security import Seat, allow
-from teleread.web.viewing import view
+from teleread.web.viewing import check_access, view
 
 router = APIRouter()
 
@@ -150,6 +150,7 @@ def keys_of(conn: Connection, arrival_id: str) -> Keys:
 
 def _keys(request: Request, seat: Seat, arrival_id: str) -> Keys:
     with seat.services.catalogue.read() as conn:
+        check_access(conn, seat, "arrival", arrival_id)  # each time: what is recorded once is not allowed for ever
         keys = keys_of(conn, arrival_id)
     looks: Lately = request.app.state.looks
     if looks.first(seat.name, f"tracing {arrival_id}", seat.services.clock()):

@@ -48,7 +48,7 @@ def changes(
         view = wanted.view(conn)
         new = desk.newcomers(conn, view, reach, max(0, since - worklist_view.OVERLAP_EVENTS))
         tally = desk.tally(conn, View(wanted.show, view.modality, view.site, view.pool), reach)
-        standing = desk.standing(conn, ids)
+        standing = desk.standing(conn, ids, reach)
         urgent = desk.unclaimed_urgent(conn, reach, now - heard_after)
         mine = [] if reach is None else _mine(conn, seat, reach)
         n_read = desk.being_read(conn, reach)

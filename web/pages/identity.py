@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -16,22 +16,27 @@ from teleread.errors import InputRejected
 from teleread.pipeline import identity_corrections, identity_questions
 from teleread.pipeline.named_identity import identity_from
 from teleread.pipeline.verdict import verdict
-from teleread.reading import corrections, notices, persons, questions
+from teleread.reading import access, corrections, notices, persons, questions
+from teleread.reading.access import NotLicensed
 from teleread.reading.corrections import Correction
+from teleread.reading.eligibility import READING_ROLES
 from teleread.reading.notices import Notice
 from teleread.reading.persons import Link
 from teleread.reading.questions import Question
+from teleread.storage.catalogue.schema import work_items
 from teleread.storage.vault import Identity
 from teleread.web.errors import NotFound
 from teleread.web.identity import look_up
 from teleread.web.limits import small_form
 from teleread.web.render import page
 from teleread.web.security import Seat, allow
+from teleread.web.viewing import check_access
 
 router = APIRouter()
 
 Fields = Annotated[dict[str, str], Depends(small_form)]
 _LARGEST_NUMBER = 2**62
+_MOST_CASES = 50  # of two patients that are looked through for one that a reader may see
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class _Lists:
 
 @router.get("/identity")
 def show(request: Request, seat: Annotated[Seat, allow("reader", "uploader", audit="list")]) -> Response:
-    """A clinic sees its own site's; a reader sees all."""
+    """A clinic sees its own site's; a reader those of the cases that she may see."""
     site_id = _own_site(seat)
     with seat.services.catalogue.write() as conn:
         lists = _read(conn, seat, site_id)
@@ -79,6 +84,10 @@ def answer(
     seat: Annotated[Seat, allow("reader", "uploader", audit="identity_answer")], question_id: str, fields: Fields
 ) -> Response:
     """Answer one question; its audit events are written with what follows from it."""
+    with seat.services.catalogue.read() as conn:
+        asked = questions.get_question(conn, question_id, site_id=_own_site(seat))
+        if asked is not None and not _sees_one(conn, seat, asked.case_id, asked.other_case_id):
+            raise NotLicensed
     identity_questions.answer(
         seat.services,
         question_id,
@@ -93,10 +102,13 @@ def answer(
 @router.post("/identity/unlink")
 def unlink(seat: Annotated[Seat, allow("reader", audit="unlink")], fields: Fields) -> Response:
     """Take a link between two patients back."""
+    named = fields.get("one", ""), fields.get("other", "")
+    with seat.services.catalogue.read() as conn:
+        if not _sees_one(conn, seat, *_cases_of(conn, named)):
+            raise NotLicensed
     identity_questions.unlink(
         seat.services,
-        fields.get("one", ""),
-        fields.get("other", ""),
+        *named,
         reason=fields.get("reason", ""),
         who=seat.name,
     )
@@ -118,6 +130,8 @@ def correct_case(
     seat: Annotated[Seat, allow("reader", audit="correction_open")], case_id: str, fields: Fields
 ) -> Response:
     """Open or close a correction of a case's identity."""
+    with seat.services.catalogue.read() as conn:
+        check_access(conn, seat, "case", case_id)
     _act(seat, case_id, fields, site_id=None)
     return RedirectResponse(f"/cases/{case_id}", 303)
 
@@ -150,12 +164,30 @@ def _act(seat: Seat, case_id: str, fields: Mapping[str, str], site_id: str | Non
 
 
 def _read(conn: Connection, seat: Seat, site_id: str | None) -> _Lists:
+    asked = questions.open_questions(conn, site_id=site_id)
+    links = [] if site_id else persons.standing_links(conn)
     return _Lists(
         notices.unseen(conn, seat.name, site_id),
-        corrections.open_corrections(conn, site_id=site_id),
-        questions.open_questions(conn, site_id=site_id),
-        [] if site_id else persons.standing_links(conn),
+        [one for one in corrections.open_corrections(conn, site_id=site_id) if _sees_one(conn, seat, one.case_id)],
+        [one for one in asked if _sees_one(conn, seat, one.case_id, one.other_case_id)],
+        [one for one in links if _sees_one(conn, seat, *_cases_of(conn, (one.pseudonym, one.other_pseudonym)))],
     )
+
+
+def _sees_one(conn: Connection, seat: Seat, *case_ids: str | None) -> bool:
+    """Whether a reader may see one of the cases that something is about, or it is about none; a clinic's is its own."""
+    if seat.role not in READING_ROLES:
+        return True
+    services = seat.services
+    known = [one for one in case_ids if one is not None]
+    return not known or any(
+        access.may_see(conn, services.room, seat.name, seat.role, one, services.clock()) for one in known
+    )
+
+
+def _cases_of(conn: Connection, pseudonyms: Sequence[str]) -> list[str]:
+    query = select(work_items.c.case_id).where(work_items.c.patient_pseudonym.in_(pseudonyms)).distinct()
+    return list(conn.scalars(query.limit(_MOST_CASES)))
 
 
 def _own_site(seat: Seat) -> str | None:

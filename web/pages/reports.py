@@ -19,6 +19,7 @@ from teleread.web.pages.signin import inside
 from teleread.web.render import page
 from teleread.web.security import Seat, allow
 from teleread.web.signing import asked
+from teleread.web.viewing import check_access
 
 router = APIRouter()
 
@@ -65,6 +66,7 @@ def export(seat: Annotated[Seat, allow("reader", "coordinator", audit="download"
         found = [one for _report, one in reports.bundles_of(conn, case_id) if one is not None]
         if not found:
             raise NotFound()
+        check_access(conn, seat, "case", case_id)
         seat.record(conn, "case", case_id, {"versions": len(found)})
     headers = {"content-disposition": f'attachment; filename="report-{case_id[:12]}.json"'}
     return Response(as_file(found), media_type="application/json", headers=headers)
