@@ -111,11 +111,7 @@ def make_cases(n_ecgs: int, n_studies: int, n_sites: int, seconds: float, seed: 
     found = []
     for n in range(n_ecgs):
         critical = n < len(CRITICAL)
-        condition = (
-            CRITICAL[n]
-            if critical
-            else drawn.choice(USUAL)
-        )
+        condition = CRITICAL[n] if critical else drawn.choice(USUAL)
         record, _truth = simulate(condition, seed * 100_000 + n)
         files = write_wfdb(record, f"e{n}")
         urgent = critical or drawn.random() < URGENT_SHARE

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.prove import claims, ladder, vault
-from tests.prove import vault
 from tests.prove.api import api_calls
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
