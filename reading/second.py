@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, func, select, update
 
 from teleread.alliance import Priority
 from teleread.errors import Conflict, InputRejected
-from teleread.reading import claims, indicators, queue
+from teleread.reading import claims, indicators, queue, ups
 from teleread.reading.priority import Decision
 from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
@@ -158,11 +158,14 @@ def consult(
 
 
 def open_children(conn: Connection, case_id: str, kinds: Sequence[str]) -> list[Row[Any]]:
-    """The work items of these kinds that a case has asked for and that are not read yet."""
+    """The newest work items of the cases of these kinds that a case has asked for and that are not read yet; one that
+    waits for an opinion itself is not.
+    """
     parents = select(work_items.c.id).where(work_items.c.case_id == case_id)
-    still = work_items.c.state.in_(["SCHEDULED", "IN PROGRESS"])
-    query = select(work_items).where(work_items.c.parent_id.in_(parents), work_items.c.kind.in_(list(kinds)), still)
-    return list(conn.execute(query.order_by(work_items.c.created_at, work_items.c.id)).all())
+    query = select(work_items).where(work_items.c.parent_id.in_(parents), work_items.c.kind.in_(list(kinds)))
+    newest = {row.case_id: row for row in conn.execute(query.order_by(work_items.c.seq))}
+    still = [row for row in newest.values() if row.state in ups.OPEN or queue.is_set_aside(row)]
+    return sorted(still, key=lambda row: (row.created_at, row.id))
 
 
 def is_blind_to(conn: Connection, case_id: str, who: str) -> bool:
