@@ -33,7 +33,7 @@ from teleread.storage.objects.raw import put_raw, raw_key
 from tests.conftest import Clock
 
 TABLES = {
-    schema.arrivals: ("attempts", "prepared_at"),
+    schema.arrivals: ("attempts", "prepared_at", "sent_by"),  # who sent it stands in no note
     schema.objects: ("created_at",),
     schema.derived: ("made_at",),
     schema.studies: ("created_at",),
