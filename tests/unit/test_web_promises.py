@@ -299,7 +299,7 @@ def test_what_nobody_could_read_has_no_modality_and_stands_among_the_ecgs(
     assert path in reader.get("/worklist?modality=ECG").text
     assert path not in reader.get("/worklist?modality=CT").text
     changes = reader.get("/api/worklist/changes", params={"modality": "ECG"}).json()
-    assert changes["new"] == [path.rpartition("/")[2]]
+    assert [one["case_id"] for one in changes["new"]] == [path.rpartition("/")[2]]
     with web.services.catalogue.write() as conn:
         conn.execute(update(work_items).values(analysed=True, study_id=None))  # a real "other" is no ECG
     assert path not in reader.get("/worklist?modality=ECG").text
