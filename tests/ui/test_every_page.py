@@ -104,8 +104,11 @@ def look(seen: Watched, path: str, language: str, people: list[str]) -> list[str
     seen.page.wait_for_load_state("load")
     if seen.page.locator("canvas#trace").count():
         seen.page.locator("canvas[data-drawn]").wait_for()
-    check(seen.page)
     found = [f"{path}: {one}" for one in violations(seen.page)]
+    try:
+        check(seen.page)
+    except AssertionError as error:  # told with the others
+        found.append(f"{path}: {error.__traceback__.tb_next.tb_lineno if error.__traceback__.tb_next else ''} {error}")
     if language == "zh":
         found += [f"{path}: in English: {one}" for one in untranslated(seen, people)]
     picture(seen.page, f"page-{path.strip('/').replace('/', '-')[:40]}")
@@ -130,7 +133,7 @@ def test_every_page_of_every_role_is_fit_for_everybody(chromium: Browser, world:
             for path in pages(world, role):
                 found += look(seen, path, language, people)
                 opened.add(path)
-    assert found == []
+    assert not found, "\n".join(found)
     assert len(opened) > 20, sorted(opened)
 
 
