@@ -31,7 +31,8 @@ from tempfile import TemporaryDirectory
 import httpx
 from sqlalchemy import select
 
-from benchmarks.night_world import ACCOUNTS, PIN, READERS, Case, make_cases, open_session, write_rules
+from benchmarks.night_world import ACCOUNTS, CRITICAL, PIN, READERS, Case, make_cases, open_session, write_rules
+from teleread.reading.statements import lexicon
 from teleread.settings import load_settings
 from teleread.storage.catalogue.schema import arrivals, case_openings, criticals, deliveries, reports, work_items
 from tests.lead_hospital import LeadHospital
@@ -64,6 +65,7 @@ class Night:
         self.all_sent = threading.Event()
         self.over = threading.Event()
         self.failures: list[str] = []
+        self.critical = {f"ecg{n}" for n in range(len(CRITICAL))}
 
     def client(self, name: str) -> httpx.Client:
         address = f"http://127.0.0.1:{self.hospital.port}"
@@ -127,12 +129,24 @@ class Night:
                 place = f"/api/recordings/{part[1]}/{kind}"
                 self.patiently(partial(client.get, place))
         opened = time.monotonic()
-        is_critical = "is-critical" in page.text
+        with self.log.lock:
+            is_critical = any(
+                receipt in page.text for name, receipt in self.log.receipts.items() if name in self.critical
+            )
         self.over.wait(READ_FOR_S * self.random.uniform(0.5, 1.5))
+        flags = list(dict.fromkeys(re.findall(r'data-flag="(\w+)"', page.text)))
+        said: tuple[str, ...] = ()
         if is_critical:
-            codes = re.findall(r'name="(code-[\w.-]+)"', page.text)[:1]
+            said = tuple(one.code for one in (lexicon().statements[code] for code in lexicon().suggested(flags, ())))
+            codes = re.findall(r'name="(code_\w+)"', page.text)[:1]
             self.patiently(lambda: client.post(f"/cases/{case_id}/critical", data=dict.fromkeys(codes, "1")))
-        fields = claim | {"pin": PIN, "text": "窦性心律。", "critical": "1" if is_critical else "0"}
+        for flag in flags:
+            if not lexicon().answers(flag, said):
+                self.patiently(
+                    partial(client.post, f"/api/cases/{case_id}/flags/{flag}", data=claim | {"verdict": "rejected"})
+                )
+        fields = claim | {"pin": PIN, "text": "心电图已阅。", "statements": ",".join(said)}
+        fields |= {"critical": "1" if is_critical else "0"}
         began = time.monotonic()
         answer = self.patiently(lambda: client.post(f"/api/cases/{case_id}/report", data=fields))
         if answer.status_code not in {201, 409}:
@@ -186,7 +200,8 @@ def figures(night: Night, cases: list[Case]) -> Iterator[str]:
             signed = {
                 row.case_id: row for row in conn.execute(select(reports.c.case_id, reports.c.signed_at, reports.c.id))
             }
-            back = dict(conn.execute(select(deliveries.c.report_id, deliveries.c.delivered_at)).tuples())
+            given_back = conn.execute(select(deliveries.c.report_id, deliveries.c.delivered_at))
+            back = {row.report_id: row.delivered_at for row in given_back}
             told = conn.execute(select(criticals)).all()
     finally:
         services.close()

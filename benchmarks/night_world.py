@@ -22,6 +22,7 @@ READERS = ("chen", "wang", "liu", "zhao", "sun", "zhou")
 PIN = "271828"
 LIFETIME = timedelta(hours=12)
 CRITICAL = ("inferior_stemi", "inferior_stemi", "inferior_stemi")
+USUAL = ("normal", "normal", "normal", "af", "premature_ventricular", "lbbb")
 URGENT_SHARE = 0.05
 _CHINA = timezone(timedelta(hours=8))
 
@@ -110,7 +111,7 @@ def make_cases(n_ecgs: int, n_studies: int, n_sites: int, seconds: float, seed: 
     found = []
     for n in range(n_ecgs):
         critical = n < len(CRITICAL)
-        condition = CRITICAL[n] if critical else drawn.choice(("normal", "normal", "normal", "af", "pvc", "lbbb"))
+        condition = CRITICAL[n] if critical else drawn.choice(USUAL)
         record, _truth = simulate(condition, seed * 100_000 + n)
         files = write_wfdb(record, f"e{n}")
         urgent = critical or drawn.random() < URGENT_SHARE

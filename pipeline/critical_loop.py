@@ -2,7 +2,7 @@
 
 Runs in every web process. Planning a step is one short transaction that takes the timer, writes what is to be done
 and finishes the timer: a process that dies in it has done nothing, and another one does it at once. Sending takes its
-timer by lease, runs on a thread of its own, and writes the outcome afterwards.
+timer by lease and runs on a thread of its own; its outcome is written with the next round.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, select, update
 
-from teleread.errors import TelereadError
+from teleread.errors import StorageError, TelereadError
 from teleread.pipeline import tell
 from teleread.pipeline.services import Services
 from teleread.reading import contact_tests, criticals, timers
@@ -33,13 +33,15 @@ from teleread.storage.catalogue.schema import critical_steps
 log = logging.getLogger(__name__)
 
 SEND_TIMER = "critical_send"
-SENDS_AT_ONCE = 48
-"""Messages on their way at one time: contacts that hang hold one each, for three seconds."""
-SEND_LEASE = timedelta(seconds=2)
+SENDS_AT_ONCE = 256
+"""Messages on their way at one time, each on a thread that mostly waits: contacts that hang hold one for three seconds,
+so that 85 of them a second delay nobody else. (48 were too few for 500 critical values in two minutes.)
+"""
+SEND_LEASE = timedelta(seconds=1.5)
 """A message whose process died is sent again after this: with the pause between two rounds, well within 5 s of its
 time. A process that lives holds on to what it is sending.
 """
-_HOLD_WITHIN = timedelta(seconds=1.2)
+_HOLD_WITHIN = timedelta(seconds=0.9)
 PAUSES_S = (5.0, 20.0)
 """After the first and the second failure; the third is final, and the ladder goes on anyway."""
 _PLANS = 64
@@ -69,6 +71,14 @@ class _Sending:
     step: Told
 
 
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    one: _Sending
+    outcome: str
+    began: datetime
+    ended: datetime
+
+
 class CriticalLoop:
     """Takes due timers and sends messages on a bounded number of threads.
 
@@ -82,85 +92,118 @@ class CriticalLoop:
         self._at_once = at_once
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="tell")
         self._running: set[Future[None]] = set()
-        self._held: dict[int, Timer] = {}  # of messages on their way
+        self._held: dict[int, _Sending] = {}  # messages on their way
+        self._begun: dict[int, datetime] = {}
+        self._ended: list[_Ended] = []  # messages whose outcome is not written yet
         self._lock = threading.Lock()
 
     def run_due(self) -> int:
-        """One round: returns how many steps were taken and messages begun. It waits for no message."""
-        now = self._services.clock()
-        contact_tests.look(self._services.catalogue, self._services.room, now)
-        self._hold(now)
-        planned = self._plan(now)
-        return planned + self._begin(self._services.clock())
+        """One round: returns how many steps were taken and messages begun. It waits for no message.
+
+        All of it is one short transaction, so that however many messages end at once, each process writes once.
+        """
+        services, now = self._services, self._services.clock()
+        contact_tests.look(services.catalogue, services.room, now)
+        if not self._wanted(now):
+            return 0
+        with self._lock:
+            ended, self._ended = self._ended, []
+            free = self._at_once - len(self._held)
+        try:
+            with services.catalogue.write() as conn:
+                _write_down(conn, ended)
+                kept = self._hold(conn, now)
+                planned = self._plan(conn, now)
+                found = self._take(conn, now, min(free, _PLANS))
+        except StorageError:
+            with self._lock:  # in the next round, then; what cannot be written by the end of its lease is sent again
+                self._ended = ended + self._ended
+            raise
+        with self._lock:
+            self._held |= {one.timer.id: one for one in kept if one.timer.id in self._held}
+            for one in found:
+                self._held[one.timer.id] = one
+                self._running.add(self._threads.submit(self._tell, one))
+        return planned + len(found)
 
     def settle(self, seconds: float | None = None) -> bool:
-        """Wait for the messages that are on their way; always true, for use in a condition."""
+        """Wait for the messages that are on their way, and write down what became of them; always true, for use in a
+        condition.
+        """
         with self._lock:
             running = set(self._running)
         wait(running, seconds)
+        self._flush()
         return True
 
     def close(self) -> None:
-        """Begin nothing any more; what is on its way is left to its end."""
+        """Begin nothing any more; what is on its way is left to its end, and may be sent again by somebody else."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        try:
+            self._flush()
+        except StorageError as error:
+            log.warning("outcomes of messages are not written: %s", error.code)
 
-    def _plan(self, now: datetime) -> int:
-        services = self._services
-        with services.catalogue.read() as conn:
-            if not timers.any_due(conn, now, [criticals.LADDER_TIMER]):
-                return 0
-        with services.catalogue.write() as conn:
-            due = timers.take_due(conn, now, kinds=[criticals.LADDER_TIMER], limit=_PLANS)
-            for timer in due:
-                try:
-                    with conn.begin_nested():
-                        outcome = _take_step(conn, services, timer.subject.partition(".")[0], now)
-                        timers.finish(conn, timer, outcome, now)
-                except Exception as error:  # noqa: BLE001 -- one that cannot be handled must not silence the others
-                    log.error("step %s of the ladder failed: %s", timer.subject, _reason(error))
-        return len(due)
-
-    def _hold(self, now: datetime) -> None:
-        """Keep the leases of the messages that are on their way; one that was lost is somebody else's by now."""
-        with self._lock:
-            ending = [timer for timer in self._held.values() if timer.lease_until - now < _HOLD_WITHIN]
-        if not ending:
-            return
-        until = now + SEND_LEASE
-        with self._services.catalogue.write() as conn:
-            kept = [timer for timer in ending if timers.put_off(conn, timer, until)]
-        with self._lock:
-            self._held |= {one.id: replace(one, lease_until=until) for one in kept if one.id in self._held}
-
-    def _begin(self, now: datetime) -> int:
+    def _wanted(self, now: datetime) -> bool:
+        """Whether there is anything to write; a look that waits for no writer."""
         with self._lock:
             self._running = {one for one in self._running if not one.done()}
-            free = self._at_once - len(self._running)
-        if free <= 0:
-            return 0
+            if self._ended or any(_is_ending(one.timer, now) for one in self._held.values()):
+                return True
         with self._services.catalogue.read() as conn:
-            if not timers.any_due(conn, now, [SEND_TIMER]):
-                return 0
-        with self._services.catalogue.write() as conn:
-            due = timers.take_due(conn, now, kinds=[SEND_TIMER], limit=free, lease=SEND_LEASE)
-            found = [one for timer in due if (one := _sending(conn, timer, now)) is not None]
-        for one in found:
-            with self._lock:
-                self._held[one.timer.id] = one.timer
-                self._running.add(self._threads.submit(self._tell, one))
-        return len(found)
+            return timers.any_due(conn, now, [criticals.LADDER_TIMER, SEND_TIMER])
+
+    def _flush(self) -> None:
+        with self._lock:
+            ended, self._ended = self._ended, []
+        if ended:
+            with self._services.catalogue.write() as conn:
+                _write_down(conn, ended)
+
+    def _hold(self, conn: Connection, now: datetime) -> list[_Sending]:
+        """Keep the leases of the messages that are on their way; one that was lost is somebody else's by now.
+
+        That they have begun is written down, so that it is known also when this process dies before they end.
+        """
+        with self._lock:
+            ending = [(one, self._begun.get(key)) for key, one in self._held.items() if _is_ending(one.timer, now)]
+        until, kept = now + SEND_LEASE, []
+        for one, began in ending:
+            if not timers.put_off(conn, one.timer, until):
+                continue
+            kept.append(replace(one, timer=replace(one.timer, lease_until=until)))
+            if began is not None:
+                first = _row_of(one.step), critical_steps.c.tried_at.is_(None)
+                conn.execute(update(critical_steps).where(*first).values(tried_at=began))
+        return kept
+
+    def _plan(self, conn: Connection, now: datetime) -> int:
+        due = timers.take_due(conn, now, kinds=[criticals.LADDER_TIMER], limit=_PLANS)
+        for timer in due:
+            try:
+                with conn.begin_nested():
+                    outcome = _take_step(conn, self._services, timer.subject.partition(".")[0], now)
+                    timers.finish(conn, timer, outcome, now)
+            except Exception as error:  # noqa: BLE001 -- one that cannot be handled must not silence the others
+                log.error("step %s of the ladder failed: %s", timer.subject, _reason(error))
+        return len(due)
+
+    def _take(self, conn: Connection, now: datetime, limit: int) -> list[_Sending]:
+        if limit <= 0:
+            return []
+        due = timers.take_due(conn, now, kinds=[SEND_TIMER], limit=limit, lease=SEND_LEASE)
+        return [one for timer in due if (one := _sending(conn, timer, now)) is not None]
 
     def _tell(self, one: _Sending) -> None:
         began = self._services.clock()
-        try:
-            outcome = self._outcome(one, began)
-            with self._lock:
-                timer = self._held.pop(one.timer.id, one.timer)
-            with self._services.catalogue.write() as conn:
-                _written(conn, replace(one, timer=timer), outcome, began, self._services.clock())
-        except TelereadError as error:
-            # the lease ends, and whoever runs then sends it again: told twice is better than not told
-            log.error("outcome of a message for critical %s is not written: %s", one.critical.id, error.code)
+        with self._lock:
+            self._begun[one.timer.id] = began
+        outcome = self._outcome(one, began)
+        ended = self._services.clock()
+        with self._lock:
+            self._begun.pop(one.timer.id, None)
+            held = self._held.pop(one.timer.id, one)
+            self._ended.append(_Ended(held, outcome, began, ended))
 
     def _outcome(self, one: _Sending, at: datetime) -> str:
         services = self._services
@@ -236,6 +279,15 @@ def _sending(conn: Connection, timer: Timer, now: datetime) -> _Sending | None:
         timers.finish(conn, timer, "settled", now)
         return None
     return _Sending(timer, known, step)
+
+
+def _is_ending(timer: Timer, now: datetime) -> bool:
+    return timer.lease_until - now < _HOLD_WITHIN
+
+
+def _write_down(conn: Connection, ended: list[_Ended]) -> None:
+    for one in ended:
+        _written(conn, one.one, one.outcome, one.began, one.ended)
 
 
 def _written(conn: Connection, one: _Sending, outcome: str, began: datetime, ended: datetime) -> None:

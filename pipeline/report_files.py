@@ -101,6 +101,7 @@ def _tracing(services: Services, arrival_id: str, report: Report, printed: Print
         statements=tuple(Statement(one[language], alert=one["critical"]) for one in said),
         filters=filter_text(filters, language, analysis.get("not_judged", ())),
         language=language,
+        signed=report_sheet.signed_line(report, printed),
     )
 
 

@@ -109,7 +109,7 @@ def send(contact: Contact, channel: str, message: Message, telling: Telling, key
 
 
 def webhook_key(ring: KeyRing, contact_id: str) -> bytes:
-    """What a contact's webhook is signed with; its receiver is given it once (``teleread contact-key``)."""
+    """What a contact's webhook is signed with; its receiver is given it once (``teleread contacts key``)."""
     return ring.derive(f"webhook {contact_id}")
 
 

@@ -32,10 +32,10 @@ def may_see(conn: Connection, room: ReadingRoom, account: str, role: str, case_i
     ).all()
     if not items:
         return True  # nobody has routed it; whether there is such a case, says whoever reads it
-    pools = {one for item in items for one in (item.pool, item.overflow_pool)}
-    if any(one is None or eligibility.is_licensed(room, account, one, at) for one in {item.pool for item in items}):
+    pools = {one for item in items for one in (item.pool, item.overflow_pool) if one is not None}
+    if any(item.pool is None for item in items):
         return True
-    if any(one is not None and eligibility.is_licensed(room, account, one, at) for one in pools):
+    if any(eligibility.is_licensed(room, account, one, at) for one in pools):
         return True
     return (
         any(item.claimed_by == account for item in items)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -17,7 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, 
 from teleread.errors import Conflict
 from teleread.reading import escalation, history, ups
 from teleread.reading.history import item_id_of, note_event
-from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Reach, head, within
+from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Reach, Shape, asked, head, keep_plan, within
 from teleread.reading.queue import URGENT_LEASE, is_set_aside, lock_latest
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import work_items
@@ -42,6 +43,7 @@ __all__ = [
     "note_event",
     "resume",
     "set_aside",
+    "wait_again",
 ]
 
 LEASES: Mapping[str, timedelta] = MappingProxyType(
@@ -86,16 +88,10 @@ def claim_next(conn: Connection, reach: Reach, at: datetime) -> Claim | None:
 
     Two who ask at once get two cases.
     """
+    keep_plan(conn)
     for n in _LOOK_AT:
-        front = head(n, reach=reach).subquery()
-        first = (
-            select(work_items.c.id)
-            .where(WAITING, work_items.c.id.in_(select(front.c.id)))
-            .order_by(*KEY)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-        taken = _take(conn, work_items.c.id == first.scalar_subquery(), reach.who, at)
+        shape, values = asked(limit=n, reach=reach)
+        taken = _take(conn, _take_first(shape), values, reach.who, at)
         if taken is not None:
             return taken
     return None
@@ -121,7 +117,7 @@ def claim_case(conn: Connection, case_id: str, reach: Reach, at: datetime) -> Cl
         item_id = item.id
     if conn.execute(select(work_items.c.id).where(work_items.c.id == item_id, within(reach))).first() is None:
         raise Conflict("case_not_yours", "This case is for other readers.")
-    taken = _take(conn, work_items.c.id == item_id, reach.who, at)
+    taken = _take(conn, _TAKE_ONE, {"this": item_id}, reach.who, at)
     if taken is None:
         raise Conflict("case_not_open", "Somebody else has just taken this case.")
     return taken
@@ -261,31 +257,58 @@ def resume(conn: Connection, item_id: str, after: str, at: datetime) -> str | No
     return _next(conn, item, "teleread", at, {"after": after, "priority": item.priority})
 
 
+def wait_again(conn: Connection, case_id: str, who: str, at: datetime, after: str) -> str | None:
+    """Queue a case again that has been read, because its report does not hold; None where it waits or is read.
+
+    Args:
+        after: a code of what happened to the report.
+    """
+    item = lock_latest(conn, case_id)
+    if item is None or item.state in ups.OPEN:
+        return None
+    return _next(conn, item, who, at, {"after": after, "priority": item.priority})
+
+
 def newest(conn: Connection, case_ids: Sequence[str]) -> dict[str, Row[Any]]:
     """The newest work item of each case."""
     rows = conn.execute(select(work_items).where(work_items.c.case_id.in_(list(case_ids))).order_by(work_items.c.seq))
     return {row.case_id: row for row in rows}
 
 
-def _take(conn: Connection, this: ColumnElement[bool], who: str, at: datetime) -> Claim | None:
-    """Claim a waiting work item in one statement; None when there is none, or somebody else was first."""
-    until = case(
-        (work_items.c.band == 0, bindparam("urgent_until", at + LEASES["urgent"], work_items.c.lease_until.type)),
-        else_=bindparam("until", at + LEASES["routine"], work_items.c.lease_until.type),
+def _taking(this: ColumnElement[bool]) -> Any:
+    """The statement that claims a waiting work item: built once, with all its values as parameters."""
+    until = case((work_items.c.band == 0, _given("urgent_until")), else_=_given("until"))
+    claimed = {"state": literal_column("'IN PROGRESS'"), "fence": work_items.c.fence + literal_column("1")}
+    claimed |= {"claimed_by": bindparam("who"), "claimed_at": _given("now"), "lease_until": until}
+    columns = [work_items.c[name] for name in _TAKEN]
+    return update(work_items).where(this, WAITING).values(**claimed).returning(*columns)
+
+
+def _given(name: str) -> Any:
+    return bindparam(name, type_=work_items.c.lease_until.type)
+
+
+_TAKEN = ("id", "case_id", "fence", "lease_until", "band", "arrived_at", "due_at")
+_TAKE_ONE = _taking(work_items.c.id == bindparam("this"))
+
+
+@lru_cache(maxsize=256)
+def _take_first(shape: Shape) -> Any:
+    front = head(shape).subquery()
+    first = (
+        select(work_items.c.id)
+        .where(WAITING, work_items.c.id.in_(select(front.c.id)))
+        .order_by(*KEY)
+        .limit(1)
+        .with_for_update(skip_locked=True)
     )
-    taken = (
-        update(work_items)
-        .where(this, WAITING)
-        .values(
-            state=literal_column("'IN PROGRESS'"),
-            fence=work_items.c.fence + 1,
-            claimed_by=who,
-            claimed_at=at,
-            lease_until=until,
-        )
-        .returning(*(work_items.c[name] for name in _TAKEN))
-    )
-    row = conn.execute(taken).one_or_none()
+    return _taking(work_items.c.id == first.scalar_subquery())
+
+
+def _take(conn: Connection, taking: Any, values: Mapping[str, Any], who: str, at: datetime) -> Claim | None:
+    """Claim a work item in one statement; None when there is none, or somebody else was first."""
+    until = {"urgent_until": at + LEASES["urgent"], "until": at + LEASES["routine"]}
+    row = conn.execute(taking, {**values, **until, "who": who, "now": at}).one_or_none()
     if row is None:
         return None
     history.note(conn, row.case_id, row.id, "claimed", "SCHEDULED", who, at, row.fence)
@@ -296,9 +319,6 @@ def _take(conn: Connection, this: ColumnElement[bool], who: str, at: datetime) -
         conn, at=at, actor=who, action="claim", object_type="case", object_id=row.case_id, detail={"fence": row.fence}
     )
     return Claim(row.id, row.case_id, row.fence, row.lease_until)
-
-
-_TAKEN = ("id", "case_id", "fence", "lease_until", "band", "arrived_at", "due_at")
 
 
 def _give_back(conn: Connection, item: Row[Any], event: ups.Event, who: str, reason: str, at: datetime) -> str:

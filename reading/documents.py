@@ -241,7 +241,8 @@ def check(bundle: Bundle, before: Sequence[Bundle] = ()) -> Checked:
         faults.append("document_hash")
     if signers.key_id(bundle.algorithm, bundle.public_key) != bundle.key_id:
         faults.append("key_mismatch")
-    if not signers.signer(bundle.algorithm).verify(bundle.public_key, bundle.document, bundle.signature):
+    scheme = signers.SIGNERS.get(bundle.algorithm)
+    if scheme is None or not scheme.verify(bundle.public_key, bundle.document, bundle.signature):
         faults.append("signature_wrong")
     try:
         report, signer = content.get("report", {}), content.get("signer", {})

@@ -12,6 +12,9 @@ from sqlalchemy import Connection, Row, insert
 from teleread.reading import ups
 from teleread.storage.catalogue.schema import item_events
 
+_INSERT = insert(item_events).inline()
+"""Inline: nobody needs the number that the row gets. Built once: this goes with every act."""
+
 
 def item_id_of(case_id: str, seq: int) -> str:
     """The id of a case's n-th work item."""
@@ -69,6 +72,5 @@ def note(
     to_state = ups.after(from_state, event)
     values = {"case_id": case_id, "item_id": item_id, "at": at, "event": event, "from_state": from_state}
     values |= {"to_state": to_state, "who": who, "fence": fence, "detail": dict(detail or {})}
-    # inline: nobody needs the number that the row gets
-    conn.execute(insert(item_events).inline(), values)
+    conn.execute(_INSERT, values)
     return to_state

@@ -9,9 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, literal, literal_column, or_, select, true, tuple_, union
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    literal,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+    union,
+)
 
 from teleread.storage.catalogue.schema import work_items
 
@@ -51,64 +66,103 @@ def allowed(reach: Reach) -> ColumnElement[bool]:
     return or_(work_items.c.not_for.is_(None), work_items.c.not_for != reach.who)
 
 
-def arms(reach: Reach | None) -> list[ColumnElement[bool]]:
-    """Conditions that together say what is within reach, each the beginning of one index."""
-    if reach is None:
-        return [true()]
-    pools = work_items.c.pool, work_items.c.overflow_pool
-    return [work_items.c.pool.is_(None), *(column == pool for column in pools for pool in reach.pools)]
-
-
 def of_modality(modality: str) -> ColumnElement[bool]:
     """The condition of a modality filter. What nobody could read yet may be an ECG, so it stands among the ECGs."""
-    return or_(*_modality_arms(modality))
-
-
-def _modality_arms(modality: str) -> list[ColumnElement[bool]]:
-    same = [work_items.c.modality == modality]
-    if modality == "ECG":
-        same.append(and_(work_items.c.modality == "OT", work_items.c.analysed.is_(False)))
-    return same
+    return or_(*_modality_arms(modality == "ECG", modality))
 
 
 def past(cursor: Cursor, *, backwards: bool = False) -> ColumnElement[bool]:
     """The condition of what stands behind a row, or before it."""
-    band, order_at, item_id = cursor
-    given = tuple_(
-        literal(band, work_items.c.band.type),
-        literal(order_at, work_items.c.order_at.type),
-        literal(item_id, work_items.c.id.type),
-    )
-    key = tuple_(*KEY)
-    return key < given if backwards else key > given
+    given = (literal(value, column.type) for value, column in zip(cursor, KEY, strict=True))
+    return _past(tuple_(*given), backwards=backwards)
 
 
-def head(
-    limit: int,
+class Shape(NamedTuple):
+    """What a question about the front of the list looks like, apart from its values: built once, and kept."""
+
+    most: int  # rows of each index; a constant, by which a plan is chosen
+    pools: int | None = None  # None: without a reader's reach
+    sites: int | None = None
+    modality: bool | None = None  # whether it is the one of ECGs; None: no filter
+    place: bool = False  # whether a cursor is given
+    backwards: bool = False
+
+
+def asked(
     *,
+    limit: int,
     reach: Reach | None = None,
     site_ids: Sequence[str] | None = None,
     modality: str | None = None,
     cursor: Cursor | None = None,
     backwards: bool = False,
-) -> Select[Any]:
+) -> tuple[Shape, dict[str, Any]]:
+    """The shape of a question, and its values by name."""
+    shape = Shape(
+        limit,
+        None if reach is None else len(reach.pools),
+        None if site_ids is None else len(site_ids),
+        None if modality is None else modality == "ECG",
+        cursor is not None,
+        backwards,
+    )
+    values: dict[str, Any] = {}
+    if reach is not None:
+        values |= {f"pool_{i}": pool for i, pool in enumerate(reach.pools)} | {"for_whom": reach.who}
+    if site_ids is not None:
+        values |= {f"site_{i}": site_id for i, site_id in enumerate(site_ids)}
+    if modality is not None:
+        values["of_modality"] = modality
+    if cursor is not None:
+        values |= dict(zip(("past_band", "past_order_at", "past_id"), cursor, strict=True))
+    return shape, values
+
+
+@lru_cache(maxsize=256)
+def head(shape: Shape) -> Select[Any]:
     """The keys of the first waiting rows, out of the heads of the fewest indexes that hold them all.
 
-    Not more than ``limit`` of each index, so there may be more rows than that; each stands once.
+    Not more than ``most`` of each index, so there may be more rows than that; each stands once. The values are
+    those of :func:`asked`.
     """
-    if site_ids is not None:
-        parts: list[ColumnElement[bool]] = [work_items.c.site_id == site_id for site_id in site_ids]
-    elif modality is not None:
-        parts = _modality_arms(modality)
-    else:
-        parts = arms(reach)
+    pools = [bindparam(f"pool_{i}", type_=work_items.c.pool.type) for i in range(shape.pools or 0)]
     conditions = [WAITING]
-    if reach is not None:
-        conditions.append(allowed(reach) if site_ids is None and modality is None else within(reach))
-    if site_ids is not None and modality is not None:
-        conditions.append(of_modality(modality))
-    if cursor is not None:
-        conditions.append(past(cursor, backwards=backwards))
+    if shape.sites is not None:
+        parts = [work_items.c.site_id == bindparam(f"site_{i}") for i in range(shape.sites)]
+    elif shape.modality is not None:
+        parts = _modality_arms(shape.modality, bindparam("of_modality"))
+    else:
+        parts = [true()] if shape.pools is None else _pool_arms(pools)
+    if shape.pools is not None:
+        who = bindparam("for_whom", type_=work_items.c.not_for.type)
+        conditions.append(or_(work_items.c.not_for.is_(None), work_items.c.not_for != who))
+        if shape.sites is not None or shape.modality is not None:
+            conditions.append(or_(*_pool_arms(pools)))
+    if shape.sites is not None and shape.modality is not None:
+        conditions.append(or_(*_modality_arms(shape.modality, bindparam("of_modality"))))
+    if shape.place:
+        given = (bindparam(f"past_{column.name}", type_=column.type) for column in KEY)
+        conditions.append(_past(tuple_(*given), backwards=shape.backwards))
+    return _merged(parts, conditions, most(shape), backwards=shape.backwards)
+
+
+def most(shape: Shape) -> ColumnElement[int]:
+    """The limit, as a constant of the statement."""
+    return literal_column(str(int(shape.most)), Integer)
+
+
+def keep_plan(conn: Connection) -> None:
+    """Let the database plan each statement of this transaction once per connection, not each time anew.
+
+    To plan the merging of several indexes takes PostgreSQL longer than to do it.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+
+
+def _merged(
+    parts: list[ColumnElement[bool]], conditions: list[ColumnElement[bool]], limit: Any, *, backwards: bool
+) -> Select[Any]:
     order = [column.desc() for column in KEY] if backwards else list(KEY)
     columns = (*KEY, work_items.c.rank)
     heads = [select(*columns).where(part, *conditions).order_by(*order).limit(limit).subquery() for part in parts]
@@ -118,3 +172,22 @@ def head(
         return select(heads[0])
     # a union that keeps each row once: one may stand in its own pool and in an overflow pool
     return select(union(*(select(one) for one in heads)).subquery())
+
+
+def _pool_arms(pools: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
+    """Conditions that together say what is within reach, each the beginning of one index."""
+    columns = work_items.c.pool, work_items.c.overflow_pool
+    return [work_items.c.pool.is_(None), *(column == pool for column in columns for pool in pools)]
+
+
+def _modality_arms(is_ecg: bool, modality: Any) -> list[ColumnElement[bool]]:
+    same = [work_items.c.modality == modality]
+    if is_ecg:
+        same.append(and_(work_items.c.modality == "OT", work_items.c.analysed.is_(False)))
+    return same
+
+
+def _past(given: Any, *, backwards: bool) -> ColumnElement[bool]:
+    key: Any = tuple_(*KEY)
+    behind: ColumnElement[bool] = key < given if backwards else key > given
+    return behind

@@ -18,6 +18,7 @@ WIDTH_MM, HEIGHT_MM = 210.0, 297.0
 _LEFT, _TOP, _BOTTOM = 18.0, 20.0, 24.0
 _LINE = 1.55  # of the letters' size
 _SIZE, _LARGE, _SMALL = 4.2, 6.4, 3.1
+_A_LINE = 4  # measurements
 
 _WORDS = {
     "title": {"zh": "心电图诊断报告", "en": "ECG report"},
@@ -130,11 +131,18 @@ def facts(document: Mapping[str, Any] | None, language: str) -> tuple[tuple[str,
     found = [] if document is None else document["measurements"]
     return tuple(
         (
-            MEASUREMENTS.get(one["name"], {}).get(language, one["name"]),
-            f"{one['value']} {UNITS.get(one['unit'], {}).get(language, one['unit'])}",
+            MEASUREMENTS.get(one["name"], {}).get(language, one["name"])
+            + (f" ({one['formula']})" if one["formula"] else ""),
+            f"{one['value']} {UNITS.get(one['unit'], {}).get(language, one['unit'])}".replace(" °", "°"),
         )
         for one in found
     )
+
+
+def signed_line(report: Report, printed: Printed) -> str:
+    """Who signed what, and that it is no qualified signature."""
+    signed = _word("signed", printed.language, who=report.signer, when=_when(report, printed))
+    return f"{signed} · {NOT_QUALIFIED[printed.language]}"
 
 
 def _head(printed: Printed) -> str:
@@ -199,7 +207,8 @@ def _document(document: Mapping[str, Any], language: str) -> Iterator[_Line]:
     measured = facts(document, language)
     if measured:
         yield _Line(_word("measurements", language), _SMALL, "faint", gap_mm=2)
-        yield _Line("    ".join(f"{label} {value}" for label, value in measured))
+        for start in range(0, len(measured), _A_LINE):
+            yield _Line("    ".join(f"{label} {value}" for label, value in measured[start : start + _A_LINE]))
     for name in ("comparison", "technical"):
         if content[name]:
             yield _Line(_word(name, language), _SMALL, "faint", gap_mm=2)

@@ -81,7 +81,7 @@ def measured(one: Mapping[str, str], language: str) -> str:
     unit = UNITS.get(one["unit"], {}).get(language, one["unit"])
     formula = f" ({one['formula']})" if one["formula"] else ""
     reader = _word("by_reader", language) if one["source"] == "reader" else ""
-    return f"{name} {one['value']} {unit}{formula}{reader}"
+    return f"{name} {one['value']}{'' if unit == '°' else ' '}{unit}{formula}{reader}"
 
 
 def _word(name: str, language: str) -> str:

@@ -177,7 +177,7 @@ def bundle(conn: Connection, report: Report) -> Bundle | None:
         document=report.document.encode("utf-8"),
         sha256=report.sha256,
         signature=signing_keys.decoded(report.signature),
-        algorithm="" if key is None else key.algorithm,
+        algorithm="unknown" if key is None else key.algorithm,
         key_id=report.key_id,
         public_key=b"" if key is None else key.public,
     )

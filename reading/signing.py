@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, insert, select
 
 from teleread import __version__
 from teleread.errors import AccessDenied, Conflict, InputRejected
-from teleread.reading import claims, criticals, documents, drafts, flag_verdicts, indicators, reports
+from teleread.reading import claims, criticals, documents, drafts, flag_verdicts, indicators, queue, reports, second
 from teleread.reading.critical_ladder import Ladder
 from teleread.reading.documents import Kind, Measurement
 from teleread.reading.queue import latest_item
@@ -26,7 +26,7 @@ from teleread.reading.reports import NEEDS_CLAIM, NEEDS_REASON, TEXT_LIMIT, Repo
 from teleread.reading.statements import Lexicon, Statement, lexicon
 from teleread.storage import audit, signing_keys
 from teleread.storage.catalogue.lookups import derived_key
-from teleread.storage.catalogue.schema import arrivals, deliveries, derived, item_events, objects, work_items
+from teleread.storage.catalogue.schema import arrivals, deliveries, derived, objects, work_items
 from teleread.storage.catalogue.schema import reports as reports_table
 from teleread.storage.signing_keys import Pen
 
@@ -86,6 +86,21 @@ class Act:
     channel: str = "web"
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What follows from a signature in the reading room.
+
+    Args:
+        ladders: by which the clinic is told of what is critical; None for the usual one.
+        sample_key: by which the second readings are drawn; None draws none, and criticals are read again all the same.
+        placing: where a second reading goes.
+    """
+
+    ladders: Sequence[Ladder] | None = None
+    sample_key: bytes | None = None
+    placing: queue.Placing = queue.by_default
+
+
 def reader_of(conn: Connection, case_id: str, at: datetime) -> str | None:
     """Who has a case now."""
     return conn.scalar(
@@ -106,14 +121,14 @@ def sign_report(
     at: datetime,
     flags: Sequence[Mapping[str, Any]] = (),
     words: Lexicon | None = None,
-    ladders: Sequence[Ladder] | None = None,
+    room: Room | None = None,
 ) -> Report:
     """Sign one version of a case's report; it waits then to be given back to its site.
 
     Args:
         pen: the signer's opened key.
         flags: of the stored analysis, those that the signer's page shows.
-        ladders: by which the clinic is told of what is critical; None for the usual one.
+        room: what follows from it.
 
     Raises:
         InputRejected: ``report_empty``, ``report_too_long``, ``report_reason_missing``, ``statement_unknown``,
@@ -135,23 +150,35 @@ def sign_report(
     version = (versions[-1].version if versions else 0) + 1
     document = _document(conn, item, said, statements, act, author, pen, version, replaced, flags, words, at)
     report = _keep(conn, item, document, act, author, pen, at)
-    if act.claim is not None and act.kind != "preliminary":
-        claims.complete(conn, item.id, author.account, act.claim[1], at)
-        drafts.drop(conn, case_id)
-    if act.kind == "withdrawn":
-        _wait_again(conn, case_id, author.account, at)
-    criticals.reported(
-        conn,
-        case_id,
-        report_id=report.id,
-        critical=report.critical and act.kind != "withdrawn",
-        codes=report.critical_codes,
-        who=author.account,
-        at=at,
-        kind=act.kind,
-        ladders=ladders,
-    )
+    _follow_up(conn, item, report, act, author, room or Room(), at)
     return report
+
+
+def _follow_up(
+    conn: Connection, item: Row[Any], report: Report, act: Act, author: Author, room: Room, at: datetime
+) -> None:
+    """The claim, the draft, the clinic's critical loop and the second reading after a signature."""
+    if act.claim is not None and act.kind != "preliminary":
+        done = claims.complete(conn, item.id, author.account, act.claim[1], at)
+        drafts.drop(conn, item.case_id)
+        critical = report.critical
+        if act.kind == "final" and (critical or room.sample_key is not None):
+            second.after_signing(conn, done, critical=critical, key=room.sample_key or b"", at=at, placing=room.placing)
+    if act.kind == "withdrawn":
+        # the case is unread again: a new work item, in the place of the one that was read
+        claims.wait_again(conn, item.case_id, author.account, at, "report_withdrawn")
+    if second.is_given_back(item.kind):
+        criticals.reported(
+            conn,
+            item.case_id,
+            report_id=report.id,
+            critical=report.critical and act.kind != "withdrawn",
+            codes=report.critical_codes,
+            who=author.account,
+            at=at,
+            kind=act.kind,
+            ladders=room.ladders,
+        )
 
 
 def _checked(said: Said, act: Act, words: Lexicon) -> tuple[Statement, ...]:
@@ -343,34 +370,10 @@ def _keep(
     )
     row = {name: getattr(report, name) for name in Report.__dataclass_fields__}
     conn.execute(insert(reports_table).values(**row))
-    conn.execute(insert(deliveries).values(report_id=report.id, site_id=item.site_id, channel=act.channel))
+    if second.is_given_back(item.kind):  # what is read a second time stays among readers
+        conn.execute(insert(deliveries).values(report_id=report.id, site_id=item.site_id, channel=act.channel))
     detail = {"kind": act.kind, "version": report.version, "sha256": digest, "key": pen.key_id}
     audit.record(
         conn, at=at, actor=author.account, action="sign", object_type="case", object_id=item.case_id, detail=detail
     )
     return report
-
-
-def _wait_again(conn: Connection, case_id: str, who: str, at: datetime) -> None:
-    """A withdrawn report leaves the case unread: a new work item, in the place of the one that was read."""
-    item = latest_item(conn, case_id)
-    if item is None or item.state not in {"COMPLETED", "CANCELED"}:
-        return  # it waits, or somebody reads it
-    ended = {"claimed_by", "claimed_at", "lease_until", "ended_at", "end_reason"}
-    successor = {name: value for name, value in item._mapping.items() if name not in ended}
-    seq = item.seq + 1
-    successor |= {"id": claims.item_id_of(case_id, seq), "seq": seq, "state": "SCHEDULED", "created_at": at}
-    conn.execute(insert(work_items).values(**successor))
-    conn.execute(
-        insert(item_events).values(
-            case_id=case_id,
-            item_id=successor["id"],
-            at=at,
-            event="created",
-            from_state=None,
-            to_state="SCHEDULED",
-            who=who,
-            fence=item.fence,
-            detail={"after": "report_withdrawn"},
-        )
-    )

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Column, Connection, Row, func, select
 
 from teleread.alliance import PRIORITIES
 from teleread.reading.corrections import is_under_correction
-from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, Reach, head, of_modality, within
+from teleread.reading.order import (
+    IN_PROGRESS,
+    KEY,
+    WAITING,
+    Cursor,
+    Reach,
+    Shape,
+    asked,
+    head,
+    keep_plan,
+    most,
+    of_modality,
+    within,
+)
 from teleread.storage.catalogue.schema import arrivals, instances, quarantine, recordings, series, work_items
 
 __all__ = [
@@ -114,11 +128,20 @@ def list_items(
         before: the key of the first row of the page behind.
     """
     place, backwards = (after, False) if before is None else (before, True)
-    found = head(limit, reach=reach, site_ids=site_ids, modality=modality, cursor=place, backwards=backwards).subquery()
-    order = [found.c.band, found.c.order_at, found.c.id]
-    page = select(found.c.id).order_by(*([column.desc() for column in order] if backwards else order)).limit(limit)
-    rows = conn.execute(_items().where(work_items.c.id.in_(page)).order_by(*KEY))
-    return [_item(row) for row in rows]
+    shape, values = asked(
+        limit=limit, reach=reach, site_ids=site_ids, modality=modality, cursor=place, backwards=backwards
+    )
+    keep_plan(conn)
+    return [_item(row) for row in conn.execute(_page(shape), values)]
+
+
+@lru_cache(maxsize=256)
+def _page(shape: Shape) -> Any:
+    found = head(shape).subquery()
+    order: list[Any] = [found.c.band, found.c.order_at, found.c.id]
+    order = [column.desc() for column in order] if shape.backwards else order
+    keys = select(found.c.id).order_by(*order).limit(most(shape))
+    return _items().where(work_items.c.id.in_(keys)).order_by(*KEY)
 
 
 def list_in_progress(conn: Connection, *, reach: Reach | None = None, limit: int = 200) -> list[WorkItem]:
@@ -134,13 +157,17 @@ def cursor(item: WorkItem) -> Cursor:
 
 def counts(conn: Connection, *, reach: Reach | None = None) -> dict[str, int]:
     """How many cases wait, by priority, of the first :data:`MOST_COUNTED` of the list."""
-    found = head(MOST_COUNTED, reach=reach).subquery()
-    first = (
-        select(found.c.rank).order_by(found.c.band, found.c.order_at, found.c.id).limit(MOST_COUNTED).subquery("first")
-    )
-    rows = conn.execute(select(first.c.rank, func.count()).group_by(first.c.rank))
-    n = {int(rank): int(number) for rank, number in rows}
+    shape, values = asked(limit=MOST_COUNTED, reach=reach)
+    n = {int(rank): int(number) for rank, number in conn.execute(_numbers(shape), values)}
     return {priority: n.get(rank, 0) for rank, priority in enumerate(PRIORITIES)}
+
+
+@lru_cache(maxsize=64)
+def _numbers(shape: Shape) -> Any:
+    found = head(shape).subquery()
+    order = found.c.band, found.c.order_at, found.c.id
+    first = select(found.c.rank).order_by(*order).limit(most(shape)).subquery("first")
+    return select(first.c.rank, func.count()).group_by(first.c.rank)
 
 
 def facets(conn: Connection) -> dict[str, list[str]]:

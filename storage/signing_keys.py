@@ -96,6 +96,17 @@ def check_pin(pin: str) -> None:
         raise InputRejected("bad_pin", "This PIN is one of those that everybody tries first.")
 
 
+def random_pin(below: Callable[[int], int] = secrets.randbelow) -> str:
+    """Six random digits that :func:`check_pin` takes."""
+    while True:
+        pin = f"{below(1_000_000):06}"
+        try:
+            check_pin(pin)
+        except InputRejected:
+            continue
+        return pin
+
+
 def set_pin(
     database: Database,
     ring: KeyRing,

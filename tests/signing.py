@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any
 
 import httpx
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert
 
 from teleread.pipeline.services import Services
 from teleread.reading import claims, desk, signing
 from teleread.reading.claims import Reach
 from teleread.reading.reports import Report, reports_of
 from teleread.reading.signing import Act, Author, Said
-from teleread.storage import signing_keys
+from teleread.storage import accounts, signers, signing_keys
+from teleread.storage.catalogue.schema import signing_keys as signing_keys_table
 from teleread.storage.signing_keys import Pen
 from tests.ui.live import Page
 
@@ -28,6 +30,14 @@ def pen_of(who: str) -> Pen:
 def _reach(conn: Connection, case_id: str, who: str) -> Reach:
     """A reader of whichever pool the case has come to."""
     return Reach(who, desk.pools_of(conn, case_id))
+
+
+def store_key(conn: Connection, pen: Pen, at: datetime) -> None:
+    """An account and the public part of its key, as if its PIN had been set; no PIN opens it."""
+    accounts.create_account(conn, pen.account, "correct horse", "reader", None, at)
+    public = signers.signer(pen.algorithm).public_of(pen.private)
+    row = {"id": pen.key_id, "account": pen.account, "algorithm": pen.algorithm, "sealed_private": "-", "made_at": at}
+    conn.execute(insert(signing_keys_table).values(**row, public_key=signing_keys.encoded(public)))
 
 
 def sign_report(

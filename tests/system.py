@@ -53,6 +53,7 @@ class System:
         self.web = f"http://127.0.0.1:{ports.web}"
         self.airflow = f"http://127.0.0.1:{ports.airflow}"
         self.passwords: dict[str, str] = {}
+        self.pins: dict[str, str] = {}
         self.output: list[str] = []
         self._command = command
         self._cwd = cwd
@@ -78,6 +79,8 @@ class System:
             found = re.match(r"(?:\s+(?:uploader|reader|engineer)|Airflow)\s.*?(\w+)\s+(\S+)$", line)
             if found and "first start" not in line:
                 self.passwords[found[1]] = found[2]
+            if pin := re.match(r"PIN for signing, (\w+): (\d+)$", line):
+                self.pins[pin[1]] = pin[2]
             if line.startswith("to stop"):
                 return time.monotonic() - begun
             assert time.monotonic() - begun < patience_s, "\n".join(self.output)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from teleread.reading.critical_state import UNNAMED, WITHDRAWN
+from teleread.reading.statements import lexicon
 from teleread.web.i18n import N_
 from teleread.web.readings import FLAGS
 
@@ -82,7 +83,7 @@ CONTACT_ROLES: Mapping[str, str] = {
 }
 
 
-def filters(_: Callable[[str], str]) -> dict[str, Callable[[str], Any]]:
+def filters(_: Callable[[str], str], language: str) -> dict[str, Callable[[str], Any]]:
     """Filters for templates in one language."""
 
     def lookup(table: Mapping[str, str]) -> Callable[[str], str]:
@@ -93,8 +94,14 @@ def filters(_: Callable[[str], str]) -> dict[str, Callable[[str], Any]]:
             return _("answered with the error {status}").format(status=code.removeprefix("answered_"))
         return _(OUTCOMES[code]) if code in OUTCOMES else code
 
+    def finding(code: str) -> str:
+        statement = lexicon().statements.get(code)
+        if statement is not None:
+            return statement.name(language)
+        return _(FINDINGS[code]) if code in FINDINGS else code
+
     return {
-        "finding": lookup(FINDINGS),
+        "finding": finding,
         "ladder_act": lookup(ACTS),
         "channel": lookup(CHANNELS),
         "outcome": outcome,

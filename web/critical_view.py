@@ -13,7 +13,8 @@ from sqlalchemy import Connection, update
 from teleread.errors import StorageError
 from teleread.pipeline.services import Services
 from teleread.reading import critical_rows
-from teleread.reading.critical_ladder import ladder_at
+from teleread.reading.contact_tests import Tested, amber_sites, overview
+from teleread.reading.critical_ladder import Step, ladder_at
 from teleread.reading.critical_people import OF_SITE, clinic_contacts, contacts_of
 from teleread.reading.critical_state import Critical, Told, next_step
 from teleread.reading.criticals import blocks_closing
@@ -88,6 +89,14 @@ class Banner:
             return []
         with self._seat.services.catalogue.read() as conn:
             return _shown(conn, self._seat.services, critical_rows.of_case(conn, case_id))
+
+    def amber(self) -> dict[str, list[Tested]]:
+        """Sites whose contacts nobody has reached lately."""
+        if self._seat is None:
+            return {}
+        services = self._seat.services
+        with services.catalogue.read() as conn:
+            return amber_sites(overview(conn, services.room, services.clock()))
 
     def blocks(self, case_id: str) -> bool:
         """Whether a case cannot be closed, because something critical has not been heard."""
@@ -170,7 +179,7 @@ def _shown(conn: Connection, services: Services, found: Sequence[Critical]) -> l
                 told=tuple(told[one.id]),
                 reached=reached,
                 steps=len(ladder.steps),
-                acts=tuple(":".join(pair) for pair in ladder.steps[reached - 1].acts) if reached else (),
+                acts=_done(ladder.steps[reached - 1], told[one.id], reached - 1) if reached else (),
                 next_at=coming[1] if coming else None,
                 next_acts=tuple(":".join(pair) for pair in ladder.steps[coming[0]].acts) if coming else (),
                 contacts=tuple(contact for contact in clinic if contact.telephone),
@@ -178,3 +187,9 @@ def _shown(conn: Connection, services: Services, found: Sequence[Critical]) -> l
             )
         )
     return shown
+
+
+def _done(step: Step, told: Sequence[Told], number: int) -> tuple[str, ...]:
+    """The acts of a step that was taken, as pairs "act:whom"; without messages where there was nobody to write to."""
+    written = any(row.step == number and row.channel in ("webhook", "email") for row in told)
+    return tuple(f"{act}:{whom}" for act, whom in step.acts if act != "message" or written)

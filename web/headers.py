@@ -32,6 +32,9 @@ SECURITY_HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=(), usb=()",
 }
 
+AHEAD_WORKER = "/static/js/ahead-worker.js"
+"""The one worker that may answer for pages of ours, and only for those of cases."""
+
 
 def harden(headers: MutableHeaders, path: str) -> None:
     """Add the security headers, and forbid any cache to keep what is not a static file."""
@@ -39,6 +42,8 @@ def harden(headers: MutableHeaders, path: str) -> None:
         headers[name] = value
     if path.startswith("/api/tus"):
         headers["tus-resumable"] = "1.0.0"  # every answer of the protocol says so, refusals as well
+    if path == AHEAD_WORKER:
+        headers["service-worker-allowed"] = "/cases/"
     headers["cache-control"] = "no-cache" if path.startswith("/static/") else "no-store"
 
 

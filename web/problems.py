@@ -420,6 +420,13 @@ _SINGLE: dict[str, Problem] = {
         N_("This case is urgent: the normal that two keys make is not for it."),
         N_("Choose its statements one by one, then sign."),
     ),
+    "opinion_asked": Problem(N_("A second opinion on this case has been asked for already."), _RELOAD),
+    "bad_grade": Problem(
+        N_("The grade of a second reading is none of those to choose from."), N_("Choose one from 0 to 3.")
+    ),
+    "not_yours_to_grade": Problem(N_("Only who has signed the second reading grades it."), _RELOAD),
+    "already_graded": Problem(N_("This second reading has been graded."), _RELOAD),
+    "illegal_transition": Problem(N_("This cannot happen to the case as it stands now."), _RELOAD),
     "draft_changed": Problem(
         N_("The draft was saved in another window or by another reader."),
         N_("Nothing is saved over it. Copy what you typed, load the page again, and put both together."),

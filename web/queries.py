@@ -144,11 +144,11 @@ def _latest_seq() -> ScalarSelect[int]:
 
 
 def _critical(case_id: Column[Any]) -> ScalarSelect[bool]:
-    """Whether the newest report that was given back on a case is critical; None where none was."""
+    """Whether the report that holds of those given back on a case is critical; None where none was."""
     return (
         select(reports.c.critical)
         .join(deliveries, deliveries.c.report_id == reports.c.id)
-        .where(reports.c.case_id == case_id, deliveries.c.delivered_at.is_not(None))
+        .where(reports.c.case_id == case_id, deliveries.c.delivered_at.is_not(None), reports.c.kind != "addendum")
         .order_by(reports.c.version.desc())
         .limit(1)
         .correlate(arrivals)

@@ -161,7 +161,7 @@ def _environment(alliance: Alliance, language: str, translations: Any) -> Enviro
         grouped=findings.grouped,
         electrodes=electrodes.marked,
         **{name: texts.lookup(table, _) for name, table in _TABLES.items()},
-        **critical_texts.filters(_),
+        **critical_texts.filters(_, language),
     )
     return environment
 

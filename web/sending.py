@@ -165,6 +165,10 @@ def as_json(seat: Seat, found: Verdict) -> dict[str, object]:
             "critical": report.critical,
             "signed_by": report.signed_by,
             "signed_at": report.signed_at.isoformat(),
+            "kind": report.kind,
+            "versions": len(found.reports),
+            "sha256": report.sha256,
+            "files": [f"/api/receipts/{found.receipt}/report.{ending}" for ending in ("json", "pdf")],
         },
     }
 

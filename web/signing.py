@@ -13,10 +13,11 @@ from starlette.requests import Request
 
 from teleread.errors import AccessDenied, Conflict, InputRejected, TelereadError
 from teleread.pipeline.give_back import give_back
+from teleread.pipeline.route import placing
 from teleread.reading import drafts, signing, worklist
 from teleread.reading.documents import Kind, Measurement, fixed
 from teleread.reading.reports import KINDS, Report, reports_of
-from teleread.reading.signing import Act, Author, Said
+from teleread.reading.signing import Act, Author, Room, Said
 from teleread.storage import signing_keys
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.signing_keys import Pen
@@ -104,9 +105,8 @@ def sign(request: Request, seat: Seat, case_id: str, wanted: Asked) -> Report:
         name = case_report.display_name(conn, seat.name)
         author = Author(seat.name, name, seat.role or "", seat.language if seat.language in _LANGUAGES else "zh")
         flags = case_report.raised(analysis, rules)
-        report = signing.sign_report(
-            conn, case_id, said, act, author, pen, at=now, flags=flags, ladders=services.ladders
-        )
+        room = Room(services.ladders, services.ring.derive("second readings"), placing(services.room, now))
+        report = signing.sign_report(conn, case_id, said, act, author, pen, at=now, flags=flags, room=room)
     if act.channel == "web":
         _give_back(seat, report.id)
     return report
@@ -197,7 +197,8 @@ def _give_back(seat: Seat, report_id: str) -> None:
     try:
         give_back(seat.services, report_id)
     except TelereadError as error:
-        log.warning("report %s waits to be given back: %s", report_id, error.code)
+        if error.code != "no_such_report":  # a second reading stays among readers
+            log.warning("report %s waits to be given back: %s", report_id, error.code)
 
 
 def _with_measurements(wanted: Asked, program: tuple[Measurement, ...], known: set[Measurement]) -> Said:

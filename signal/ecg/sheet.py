@@ -65,6 +65,8 @@ class SheetContent:
         statements: what was found, most urgent first.
         filters: what the device did to the signal, and whether ST may be judged from the print.
         doubtful: lead → what is wrong with it; drawn in grey with the word beside its name.
+        signed: who has signed the facts and statements, for the foot; empty where they are the program's, which the
+            sheet then calls unconfirmed.
         begins_s: where in the recording the first of these samples lies, for what is printed of the time.
         lasts_s: the recording's length, None when the samples are all of it.
     """
@@ -81,6 +83,7 @@ class SheetContent:
     language: str = "en"
     begins_s: float = 0.0
     lasts_s: float | None = None
+    signed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +385,8 @@ def _header(content: SheetContent) -> list[Item]:
         size = min(3.6, (_FACT_MM - 1.5 - 3.0 * _wide(label)) / _wide(value))
         items += [Text(left, y, label, 3.0, "faint"), Text(left + _FACT_MM, y, value, size, bold=True, anchor="end")]
     items += _statements(content)
+    if content.signed:
+        return items
     mark = word("unconfirmed", content.language)
     width = 68.0 if content.language == "zh" else 42.0
     right = x + GRID[2]
@@ -447,6 +452,6 @@ def _footer(content: SheetContent, scale: Scale, part: str, page: int, pages: in
     return [
         Text(GRID[0], y + 4.6, "   ".join(text for text in scales if text), 3.2, bold=True),
         Text(right, y + 4.6, paper, 3.0, "faint", anchor="end"),
-        Text(GRID[0], y + 9.0, word("aid", language), 2.9, "faint"),
+        Text(GRID[0], y + 9.0, content.signed or word("aid", language), 2.9, "faint"),
         Text(right, y + 9.0, "teleread", 2.9, "faint", anchor="end"),
     ]

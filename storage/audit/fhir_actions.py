@@ -48,6 +48,7 @@ MEANINGS: dict[str, Meaning] = {
     "claim": Meaning("update", _TREATMENT),
     "end_claim": Meaning("update", _TREATMENT),
     "assign": Meaning("update", _TREATMENT),
+    "prefetch": Meaning("read", _TREATMENT),
     "grade": Meaning("create", _TREATMENT),
     "notice_seen": Meaning("update", _TREATMENT),
     "form": Meaning("update", _TREATMENT),
@@ -59,10 +60,12 @@ MEANINGS: dict[str, Meaning] = {
     "read_back": Meaning("update", _TREATMENT),
     "own_critical": Meaning("update", _TREATMENT),
     "escalate_critical": Meaning("update", _TREATMENT),
+    "contact_key": Meaning("disclose", _SYSTEM),
     "contact_test": Meaning("update", _OPERATIONS),
     # leaving the alliance's hands
     "download": Meaning("disclose", _TREATMENT),
     "give_back": Meaning("disclose", _TREATMENT),
+    "export_report": Meaning("disclose", _TREATMENT),
     "export_raw": Meaning("disclose", _OPERATIONS),
     "export_audit": Meaning("read", _OPERATIONS),
     # patients

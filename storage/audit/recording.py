@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, String, Table, insert
+from sqlalchemy.sql.dml import ReturningInsert
 
 from teleread.storage.catalogue import schema
 
@@ -41,5 +43,9 @@ def record(
         kind = table.c[name].type
         if isinstance(kind, String) and kind.length is not None and len(value) > kind.length:
             raise ValueError(f"the audit event's {name} is too long")
-    row = insert(table).values(at=at, detail=dict(detail or {}), **values).returning(table.c.id)
-    return int(conn.execute(row).scalar_one())
+    return int(conn.execute(_insert(table), {**values, "at": at, "detail": dict(detail or {})}).scalar_one())
+
+
+@lru_cache(maxsize=8)
+def _insert(table: Table) -> ReturningInsert[Any]:
+    return insert(table).returning(table.c.id)

@@ -117,6 +117,7 @@ Index(
     postgresql_where=arrivals.c.case_id.is_(None),
 )
 Index("ix_arrivals_case_id", arrivals.c.case_id)
+Index("ix_arrivals_sha256", arrivals.c.sha256)  # the same bytes from another site
 Index("ix_arrivals_study_id", arrivals.c.study_id)
 Index(
     "ix_arrivals_landed",

@@ -17,10 +17,12 @@ from teleread.cli import (
     agents,
     audit,
     backup,
+    contacts,
     files,
     operations,
     patients,
     reading_room,
+    report,
     reproduce,
     restore,
     retention,
@@ -45,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         accounts,
         agents,
         patients,
+        report,
         reproduce,
         audit,
         vault,
@@ -53,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         restore,
         retention,
         reading_room,
+        contacts,
     ):
         module.add_commands(commands)
     return parser

@@ -197,6 +197,9 @@ def _table(settings: Settings, sign_ins: list[sample.SignIn], admin_password: st
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for who in sign_ins:
+        if who.pin is not None:
+            print(f"PIN for signing, {who.name}: {who.pin}")
     if any(who.password is None for who in sign_ins):
         print("forgotten: `.venv/bin/teleread account password NAME` makes a new one")
     if tls_wanted(settings):

@@ -17,6 +17,7 @@ from teleread.services import read_alliance
 from teleread.settings import Settings
 from teleread.storage.accounts import create_account
 from teleread.storage.catalogue.schema import accounts
+from teleread.storage.signing_keys import random_pin, set_pin
 from teleread.up.sample_room import ROOM
 
 PACS_PORT = 8422
@@ -129,6 +130,7 @@ class SignIn:
     name: str
     role: str
     password: str | None
+    pin: str | None = None  # a reader's, for signing
 
 
 def sample_folders(settings: Settings) -> Folders:
@@ -197,7 +199,11 @@ def make_accounts(services: Services) -> list[SignIn]:
                 continue
             password = secrets.token_urlsafe(9)
             create_account(conn, name, password, role, site_id, services.clock())
-            made.append(SignIn(name, role, password))
+        pin = None
+        if role in {"reader", "senior_reader"}:
+            pin = random_pin()
+            set_pin(services.catalogue, services.ring, name, pin, services.clock())
+        made.append(SignIn(name, role, password, pin))
     return made
 
 

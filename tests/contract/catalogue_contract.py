@@ -119,6 +119,33 @@ class DatabaseFixtures:
         database.close()
 
 
+A_REPORT = {
+    "id": "a" * 32,
+    "case_id": "c" * 32,
+    "version": 1,
+    "text": "Sinus rhythm.",
+    "critical": False,
+    "signed_by": "reader",
+    "signed_at": AT,
+}
+A_DELETION = {
+    "id": "d" * 32,
+    "pseudonym": "P",
+    "policy_id": "p",
+    "policy_version": "1",
+    "reason": "r",
+    "decided_by": "w",
+    "decided_at": AT,
+    "state": "begun",
+    "facts": {},
+}
+CHANGES_OF_A_REPORT = (
+    "UPDATE reports SET text = 'other'",
+    "UPDATE reports SET signature = NULL",
+    "DELETE FROM reports",
+)
+
+
 class CatalogueContract(DatabaseFixtures):
     """Transactions, waiting and migrations."""
 
@@ -393,3 +420,23 @@ class CatalogueContract(DatabaseFixtures):
         words: dict[str, Any] = {"actor": "a", "action": "b", "object_type": "c", "object_id": "d", field: "x" * 65}
         with pytest.raises(ValueError, match=field), database.write() as conn:
             audit.record(conn, at=AT, **words)
+
+    @pytest.mark.parametrize("change", CHANGES_OF_A_REPORT)
+    def test_a_signed_report_is_neither_changed_nor_removed(self, database: Database, change: str) -> None:
+        with database.write() as conn:
+            conn.execute(insert(schema.reports).values(**A_REPORT))
+        with pytest.raises(StorageError) as refused, database.write() as conn:
+            conn.execute(text(change))
+        assert refused.value.code == "catalogue_append_only"
+        with database.read() as conn:
+            assert conn.scalar(select(schema.reports.c.text)) == "Sinus rhythm."
+
+    def test_a_signed_report_goes_while_a_deletion_is_under_way_and_then_no_more(self, database: Database) -> None:
+        other = A_REPORT | {"id": "b" * 32, "version": 2}
+        with database.write() as conn:
+            conn.execute(insert(schema.reports), [A_REPORT, other])
+            conn.execute(insert(schema.deletions).values(**A_DELETION))
+            conn.execute(schema.reports.delete().where(schema.reports.c.version == 1))
+            conn.execute(schema.deletions.update().values(state="final"))
+        with pytest.raises(StorageError, match="catalogue_append_only"), database.write() as conn:
+            conn.execute(schema.reports.delete())

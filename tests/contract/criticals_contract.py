@@ -207,10 +207,10 @@ class CriticalsContract:
 
     def test_a_process_that_dies_while_it_sends_is_followed_by_another(self, ground: Room) -> None:
         self.raised(ground)
-        ground.loop._plan(ground.clock.now)
         with ground.catalogue.write() as conn:  # taken, and never finished
+            ground.loop._plan(conn, ground.clock.now)
             assert timers.take_due(conn, ground.clock.now, kinds=[SEND_TIMER], lease=SEND_LEASE)
-        ground.go(1.5)
+        ground.go(1)
         assert ground.sent.to("v1") == 0
         ground.go(1)
         assert ground.sent.to("v1") == 1

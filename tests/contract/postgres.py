@@ -27,6 +27,9 @@ _SETTINGS = {
 }
 
 
+_UNSAFE = ("fsync", "full_page_writes", "synchronous_commit")
+
+
 def postgres_programs() -> Path | None:
     """Folder of the newest installed server's programs."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
@@ -34,8 +37,11 @@ def postgres_programs() -> Path | None:
 
 
 @contextmanager
-def postgres_server() -> Iterator[Callable[[], str]]:
+def postgres_server(*, durable: bool = False) -> Iterator[Callable[[], str]]:
     """A running cluster until the block ends.
+
+    Args:
+        durable: what is committed is on the disk, as where it matters.
 
     Yields:
         a function that makes an empty database and returns its URL.
@@ -71,7 +77,8 @@ def postgres_server() -> Iterator[Callable[[], str]]:
         )
         port = _free_port()
         command = [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder)]
-        for name, value in _SETTINGS.items():
+        settings = _SETTINGS | (dict.fromkeys(_UNSAFE, "on") if durable else {})
+        for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
         with serving(command, "ready to accept connections", user=user):
             yield _maker(port)

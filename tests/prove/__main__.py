@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.prove import vault
+from tests.prove import claims, ladder, vault
 from tests.prove.api import api_calls
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
+from tests.prove.claims_machine import random_steps
+from tests.prove.criticals import nobody_silent
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
 from tests.prove.lines import LINES
 from tests.prove.mutations import MUTATED
@@ -75,6 +77,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     **EVERY_CALL,
     **BOUNDARY,
     **LINES,
+    "critical values, nobody silent": (500, nobody_silent),
     "audit mutations": (1_000, audit_mutations),
     "flipped bits": (2_000, flipped_bits),
     "killed backups": (90, killed_backups),
@@ -82,6 +85,10 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     "hours without a reader": (2_000, hours_without_a_reader),
     "two gigabytes through the store": (1, two_gigabytes),
     **{f"mutated {name}": (10_000, open_proof) for name, open_proof in MUTATED.items()},
+    "claims on SQLite": (3, claims.on_sqlite),
+    "claims on PostgreSQL": (3, claims.on_postgres),
+    "queue, random steps": (20, random_steps),
+    "ladder, watchers killed": (10, ladder.on_sqlite),
     "calls of every route": (None, api_calls),
     "vault, wrong joins": (vault.STEPS, vault.wrong_joins),
     "vault, export key alone": (10, vault.export_keys),

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -404,11 +404,14 @@ def _terms(pool: str | None, _at: datetime) -> Terms:
     return Terms("lead", "night") if pool == "all" else Terms()
 
 
-def run(url: str, examples: int, seed: int) -> None:
+def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> None:
     """So many stories of :data:`STEPS_EACH` steps.
 
+    Args:
+        shortest: look for the shortest story that breaks a promise, which takes long.
+
     Raises:
-        AssertionError: a promise was broken; Hypothesis prints the shortest story of it.
+        AssertionError: a promise was broken.
     """
     from hypothesis import seed as seeded
 
@@ -422,6 +425,8 @@ def run(url: str, examples: int, seed: int) -> None:
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink] if shortest else [Phase.generate],
+        report_multiple_bugs=False,
     )
     run_state_machine_as_test(seeded(seed)(machine), settings=chosen)
 

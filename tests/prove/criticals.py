@@ -40,7 +40,7 @@ SITES = 24
 DEAD = 0.3
 FASTER = 20.0
 """900 s of ladder are 45 s here."""
-PACE_S = 0.25
+PACE_S = 0.4
 READER = "reader"
 HERE = ("coordinator", "second-coordinator")
 _WEB = 2
@@ -157,6 +157,7 @@ def summary(made: Night) -> dict[str, Any]:
     alerts: list[float] = []
     late: list[float] = []
     outcomes: dict[str, int] = {}
+    worst: dict[str, float] = {}
     for case_id in made.raised:
         one, rows = rows_of(made, case_id)
         states[one.state] = states.get(one.state, 0) + 1
@@ -167,17 +168,24 @@ def summary(made: Night) -> dict[str, Any]:
             outcomes[f"{row.channel} {row.outcome}"] = outcomes.get(f"{row.channel} {row.outcome}", 0) + 1
             if row.tried_at is not None and row.step < 100:
                 late.append((row.tried_at - row.due_at).total_seconds())
+                worst[row.channel] = max(worst.get(row.channel, 0.0), late[-1])
     alerts.sort()
     late.sort()
     return {
         "criticals": len(made.raised),
         "states": states,
         "kills": made.kills,
-        "first_alert_s": {"median": alerts[len(alerts) // 2], "max": alerts[-1]},
+        "first_alert_s": {
+            "median": alerts[len(alerts) // 2],
+            "max": alerts[-1],
+            "over_5_s": sum(1 for one in alerts if one > 5),
+        },
         "step_after_its_time_s": {
             "median": late[len(late) // 2],
             "p99": late[int(len(late) * 0.99)],
             "max": late[-1],
+            "max_by_channel": worst,
+            "over_5_s": sum(1 for one in late if one > 5),
             "steps": len(late),
         },
         "outcomes": dict(sorted(outcomes.items())),

@@ -41,6 +41,13 @@ def open_first(page: Page) -> None:
     page.keyboard.press("Enter")
 
 
+def give_back(page: Page) -> None:
+    """Back from a case to the list: asked once, answered by Enter."""
+    page.keyboard.press("Escape")
+    page.locator("#release").wait_for()
+    page.keyboard.press("Enter")
+
+
 def test_from_the_clinic_to_the_reader_by_keyboard(seen: Watched, tmp_path: Path) -> None:
     page = seen.page
     page.goto(f"{seen.web.address}/sign-in")
@@ -69,7 +76,7 @@ def test_from_the_clinic_to_the_reader_by_keyboard(seen: Watched, tmp_path: Path
     page.locator("canvas[data-drawn]").wait_for()
     check(page)
     expect(page.locator(".who-strip")).to_contain_text("王小东")
-    page.keyboard.press("Escape")
+    give_back(page)
     page.locator("#worklist").wait_for()
     expect(page.locator("tr.is-urgent a.open")).to_be_focused()
 
@@ -112,7 +119,7 @@ def test_an_offset_of_the_device_leaves_the_curve_on_the_paper(english: Watched,
         signals = np.array(record.signals_mv)
         signals[1 if raised == "one lead" else slice(None)] += 15.0
         upload(nurse, write_wfdb(replace(record, signals_mv=signals), "offset"), urgent=True)
-    page.keyboard.press("Escape")
+    give_back(page)
     open_first(page)
     page.locator("canvas[data-drawn]").wait_for()
     page.keyboard.press("f")
@@ -132,7 +139,7 @@ def test_a_curve_that_leaves_the_paper_says_so(english: Watched) -> None:
     open_first(page)
     page.locator("canvas[data-drawn]").wait_for()
     page.locator("input[name=layout][value='12x1']").check(force=True)
-    expect(page.locator("canvas")).to_have_attribute("data-off-leads", "V1")
+    expect(page.locator("#trace")).to_have_attribute("data-off-leads", "V1")
 
 
 @pytest.mark.parametrize("condition", ["vt", "inferior_stemi", "lbbb"])
@@ -197,7 +204,7 @@ def test_newcomers_are_told_and_no_row_moves(english: Watched, clock: Clock) -> 
         before = page.locator("tr[data-case]").evaluate_all(ROWS)
         clock.advance(2)
         upload(nurse, {"a": named_ecg("Second^B", "2", seed=2)}, urgent=True)
-    expect(page.locator("#new")).to_have_text("1 new – show", timeout=15_000)
+    expect(page.locator("#new")).to_have_text("1 new, 1 urgent – show", timeout=15_000)
     assert page.locator("tr[data-case]").evaluate_all(ROWS) == before
     expect(page.locator("#count-urgent")).to_have_text("1")
     clock.advance(61)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
+from sqlalchemy import select
 
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.land import land
 from teleread.reading import claims
+from teleread.storage.catalogue.schema import audit_events, work_items
 from teleread.web import live
 from tests.conftest import Clock
 from tests.ui import axe
@@ -47,6 +49,12 @@ def quiet(seen: Watched) -> None:
     seen.complaints.clear()
 
 
+def on_list(seen: Watched, name: str = "reader") -> None:
+    """Sign in, and wait until the list answers to keys."""
+    seen.sign_in(name)
+    expect(seen.page.locator("a.open").first).to_be_focused()
+
+
 @pytest.fixture
 def two(chromium: Browser, web: Web) -> Iterator[tuple[Watched, Watched]]:
     """Two readers with a browser each."""
@@ -57,7 +65,7 @@ def two(chromium: Browser, web: Web) -> Iterator[tuple[Watched, Watched]]:
 def test_every_key_does_what_the_help_says(english: Watched, clock: Clock) -> None:
     page = english.page
     first, second, third = arrive(english.web, clock, n=3)
-    english.sign_in("reader")
+    on_list(english)
     links = page.locator("a.open")
     expect(links.nth(0)).to_be_focused()
     for key, n in (("j", 1), ("ArrowDown", 2), ("k", 1), ("ArrowUp", 0)):
@@ -106,11 +114,9 @@ def test_every_key_does_what_the_help_says(english: Watched, clock: Clock) -> No
 def test_two_who_claim_together_get_two_cases(two: tuple[Watched, Watched], clock: Clock) -> None:
     one, other = two
     first, second = arrive(one.web, clock, n=2)
-    one.sign_in("reader")
-    other.sign_in("senior")
+    on_list(one)
+    on_list(other, "senior")
     other.context.route("**/api/worklist/**", lambda route: route.abort())  # her list does not know yet
-    expect(one.page.locator("a.open").first).to_be_focused()
-    expect(other.page.locator("a.open").first).to_be_focused()
     one.page.keyboard.press("Enter")
     one.page.locator("#claim").wait_for()
     other.page.keyboard.press("Enter")
@@ -126,8 +132,7 @@ def test_who_comes_too_late_for_the_last_case_is_told_so_on_the_list(
 ) -> None:
     one, other = two
     arrive(one.web, clock)
-    other.sign_in("senior")
-    expect(other.page.locator("a.open").first).to_be_focused()
+    on_list(other, "senior")
     with one.web.signed_in("reader") as reader:
         reader.post("/claims/next")
     other.context.route("**/api/worklist/**", lambda route: route.abort())
@@ -139,8 +144,7 @@ def test_who_comes_too_late_for_the_last_case_is_told_so_on_the_list(
 def test_nothing_that_happens_moves_a_row_under_the_cursor(english: Watched, clock: Clock) -> None:
     page = english.page
     cases = arrive(english.web, clock, n=5)
-    english.sign_in("reader")
-    expect(page.locator("a.open").first).to_be_focused()
+    on_list(english)
     page.keyboard.press("j")
     before = page.locator("tr[data-case]").evaluate_all(PLACES)
     arrive(english.web, clock, "urgent")
@@ -163,7 +167,7 @@ def test_nothing_that_happens_moves_a_row_under_the_cursor(english: Watched, clo
 def test_the_row_under_the_mouse_does_not_move_either(english: Watched, clock: Clock) -> None:
     page = english.page
     arrive(english.web, clock, n=3)
-    english.sign_in("reader")
+    on_list(english)
     page.locator("tr[data-case]").nth(1).hover()
     page.keyboard.press("Escape")
     before = page.locator("tr[data-case]").evaluate_all(PLACES)
@@ -183,8 +187,7 @@ def test_a_list_that_renews_itself_under_the_cursor_would_be_caught(english: Wat
     assert "false &&" in broken
     page.route("**/js/worklist-live.js", lambda route: route.fulfill(body=broken, content_type="text/javascript"))
     arrive(english.web, clock, n=3)
-    english.sign_in("reader")
-    expect(page.locator("a.open").first).to_be_focused()
+    on_list(english)
     before = page.locator("tr[data-case]").evaluate_all(PLACES)
     arrive(english.web, clock, "urgent")
     expect(page.locator("tr.is-urgent")).to_have_count(1)
@@ -196,8 +199,7 @@ def test_a_cut_stream_leaves_the_list_asking_and_a_dead_line_is_told(english: Wa
     page = english.page
     page.route("**/api/worklist/live", lambda route: route.abort())
     arrive(english.web, clock)
-    english.sign_in("reader")
-    expect(page.locator("a.open").first).to_be_focused()
+    on_list(english)
     arrive(english.web, clock)
     expect(page.locator("#new")).to_have_text("1 new – show")  # by asking
     page.route("**/api/worklist/changes**", lambda route: route.abort())
@@ -208,7 +210,7 @@ def test_a_cut_stream_leaves_the_list_asking_and_a_dead_line_is_told(english: Wa
 def test_the_stream_is_what_makes_it_quick(english: Watched, clock: Clock) -> None:
     page = english.page
     arrive(english.web, clock)
-    english.sign_in("reader")
+    on_list(english)
     expect(page.locator("#list[data-live='1']")).to_have_count(1)
     page.keyboard.press("Escape")
     (urgent,) = arrive(english.web, clock, "urgent")
@@ -218,7 +220,7 @@ def test_the_stream_is_what_makes_it_quick(english: Watched, clock: Clock) -> No
 def test_a_claim_that_is_taken_away_is_said_at_once_and_typed_text_stays(english: Watched, clock: Clock) -> None:
     page = english.page
     (case,) = arrive(english.web, clock)
-    english.sign_in("reader")
+    on_list(english)
     page.keyboard.press("n")
     page.locator("#claim").wait_for()
     page.locator("#text").fill("Half a report")
@@ -233,7 +235,7 @@ def test_a_claim_that_is_taken_away_is_said_at_once_and_typed_text_stays(english
 def test_heartbeats_carry_a_claim_over_its_lease_and_end_with_the_page(english: Watched, clock: Clock) -> None:
     page = english.page
     (case,) = arrive(english.web, clock, "urgent")
-    english.sign_in("reader")
+    on_list(english)
     page.clock.install()
     page.keyboard.press("n")
     page.locator("#claim").wait_for()
@@ -253,7 +255,7 @@ def test_heartbeats_carry_a_claim_over_its_lease_and_end_with_the_page(english: 
 def test_after_signing_the_next_case_is_hers_unless_she_rests(english: Watched, clock: Clock) -> None:
     page = english.page
     _first, second, _third = arrive(english.web, clock, n=3)
-    english.sign_in("reader")
+    on_list(english)
     page.keyboard.press("n")
     page.locator("#text").fill("Read.")
     page.locator(".sign button.primary").press("Enter")
@@ -267,6 +269,36 @@ def test_after_signing_the_next_case_is_hers_unless_she_rests(english: Watched, 
     expect(page.locator("#claim")).to_have_count(0)
 
 
+def test_the_next_case_is_fetched_ahead_without_a_name_and_without_a_claim(english: Watched, clock: Clock) -> None:
+    page = english.page
+    with english.web.signed_in("nurse") as nurse:
+        for n in (1, 2):
+            upload(nurse, {"a": named_ecg(f"Name{n}^A", str(n), seed=n)})
+            clock.advance(1)
+    on_list(english)
+    page.keyboard.press("n")
+    with english.context.expect_event("response", lambda one: "/api/ahead/" in one.url and one.url.endswith("wave")):
+        page.locator("canvas[data-drawn]").wait_for()
+    first, second = (one for one in cases_in_order(english.web))
+    assert page.url.endswith(f"/cases/{first}")
+    with english.web.services.catalogue.read() as conn:
+        assert claims.current(conn, second, "reader", clock.now) is None
+        views = select(audit_events.c.object_id).where(audit_events.c.action == "view")
+        assert second not in set(conn.scalars(views))
+    page.locator("#text").fill("Read.")
+    with page.expect_response(re.compile(f"/api/recordings/{second}/wave")) as wave:
+        page.locator(".sign button.primary").press("Enter")
+    assert wave.value.from_service_worker
+    page.locator("canvas[data-drawn]").wait_for()
+    with english.web.services.catalogue.read() as conn:
+        assert second in set(conn.scalars(views))  # now it is seen
+
+
+def cases_in_order(web: Web) -> list[str]:
+    with web.services.catalogue.read() as conn:
+        return list(conn.scalars(select(work_items.c.case_id).order_by(work_items.c.arrived_at)))
+
+
 def test_the_list_in_both_languages(seen: Watched, clock: Clock) -> None:
     page = seen.page
     with seen.web.signed_in("nurse") as nurse:
@@ -274,7 +306,7 @@ def test_the_list_in_both_languages(seen: Watched, clock: Clock) -> None:
         clock.advance(400)
         upload(nurse, {"a": named_ecg("Wang^XiaoDong=王^小东", seed=2)})
     clock.advance(50)
-    seen.sign_in("reader")
+    on_list(seen)
     check(page)
     expect(page.locator(".due.late")).to_have_count(1)
     picture(page, "worklist")

@@ -95,8 +95,8 @@ def test_twin_timers_set_after_the_commit(ground: Room) -> None:
 def test_twin_lease_that_never_expires(ground: Room, lease: timedelta, caught: bool) -> None:
     """A process takes every message and dies: with a lease that ends, another one sends them."""
     raised = raise_some(ground)
-    ground.loop._plan(ground.clock.now)
     with ground.catalogue.write() as conn:
+        ground.loop._plan(conn, ground.clock.now)
         assert len(timers.take_due(conn, ground.clock.now, kinds=[SEND_TIMER], lease=lease)) == COUNT
     ground.go(910)
     assert any("never tried" in one for one in found(ground, raised)) is caught
@@ -105,16 +105,12 @@ def test_twin_lease_that_never_expires(ground: Room, lease: timedelta, caught: b
 class InsideTheTransaction(CriticalLoop):
     """The twin: what it takes it sends before it commits, one after the other."""
 
-    def _begin(self, now: Any) -> int:
-        with self._services.catalogue.write() as conn:
-            due = timers.take_due(conn, now, kinds=[SEND_TIMER], limit=64)
-            for timer in due:
-                one = critical_loop._sending(conn, timer, now)
-                if one is not None:
-                    began = self._services.clock()
-                    outcome = self._outcome(one, began)
-                    critical_loop._written(conn, one, outcome, began, self._services.clock())
-        return len(due)
+    def _take(self, conn: Any, now: Any, limit: int) -> list[Any]:
+        for one in super()._take(conn, now, limit):
+            began = self._services.clock()
+            outcome = self._outcome(one, began)
+            critical_loop._written(conn, one, outcome, began, self._services.clock())
+        return []
 
 
 def test_twin_sender_inside_the_transaction(ground: Room) -> None:

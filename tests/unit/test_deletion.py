@@ -173,9 +173,9 @@ def clinics_word(services: Services, site: str, text: str) -> None:
             now = services.clock()
             clinic.save_form(conn, arrival_id, Form(chest_pain="now", consent="no"), text, now)
             clinic.note_opening(conn, case_id, text, now)
-            conn.execute(update(schema.reports).where(schema.reports.c.case_id == case_id).values(critical=True))
             report_id = conn.scalar(select(schema.reports.c.id).where(schema.reports.c.case_id == case_id))
-            clinic.acknowledge(conn, str(report_id), site, text, now)
+            read = {"report_id": report_id, "site_id": site, "read_by": text, "read_at": now}
+            conn.execute(insert(schema.acknowledgements).values(**read))
 
 
 CLINICS = ("clinic_forms", "case_openings", "acknowledgements")
@@ -305,9 +305,9 @@ def test_a_deletion_that_condemns_after_its_rows_are_gone_is_caught(
     """The broken twin: killed between the two, it never finds the objects again."""
     real = deletion._remove_study
 
-    def rows_only(conn: Any, identifier: str, study: Any, found: Any, now: Any) -> None:
+    def rows_only(conn: Any, *more: Any) -> None:
         monkeypatch.setattr(deletion.sweeping, "condemn", lambda *_: [])
-        real(conn, identifier, study, found, now)
+        real(conn, *more)
         monkeypatch.undo()
 
     monkeypatch.setattr(deletion, "_remove_study", rows_only)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from io import BytesIO
 from typing import Any
 
+import pydicom
 import pytest
+from pydicom.uid import UID
 from sqlalchemy import Row, select, update
 
 from teleread.pipeline.clinic_word import raise_sent, save_form
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.land import land
+from teleread.pipeline.prepare import prepare
 from teleread.pipeline.route import AGAIN_AFTER, EVERY, Rerouting, placing, question_of
 from teleread.pipeline.services import Services
 from teleread.reading import claims, second
@@ -21,6 +25,7 @@ from teleread.reading.symptoms import Form
 from teleread.reading_room import ALL, Agreement, Pool, ReadingRoom, Route
 from teleread.storage.catalogue.schema import item_events, work_items
 from tests.conftest import Clock
+from tests.unit.test_pipeline_steps import arrive, sample
 
 SINCE = date(2026, 1, 1)
 TOMORROW = date(2026, 11, 2)
@@ -87,6 +92,28 @@ def test_a_new_case_has_its_pool_limit_and_place_and_the_steps_that_led_there(se
 def test_without_rules_a_case_goes_to_the_pool_of_all(services: Services) -> None:
     case_id, _ = send(services)
     assert item(services, case_id).pool == ALL
+
+
+def test_an_image_goes_by_its_body_part(services: Services) -> None:
+    ruled = with_rules(
+        services, Route("chest", "night", SINCE, modality=("CT",), body_part=("CHEST", "THORAX")), EVERYTHING
+    )
+    found: dict[str, Row[Any]] = {}
+    for part in ("CHEST", "HEAD"):
+        dataset = pydicom.dcmread(BytesIO(sample("CT_small.dcm")))
+        dataset.BodyPartExamined = part
+        dataset.StudyInstanceUID += f".{len(found)}"
+        dataset.SOPInstanceUID = UID(f"{dataset.SOPInstanceUID}.{len(found)}")
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        buffer = BytesIO()
+        dataset.save_as(buffer)
+        landed = arrive(ruled, {"a": buffer.getvalue()})
+        prepare(ruled, landed.arrival_id)
+        found[part] = item(services, enqueue(ruled, landed.arrival_id))
+    assert {part: (one.modality, one.body_part, one.pool) for part, one in found.items()} == {
+        "CHEST": ("CT", "CHEST", "night"),
+        "HEAD": ("CT", "HEAD", "ecg"),
+    }
 
 
 def test_the_clinics_question_takes_a_waiting_case_along(services: Services) -> None:

@@ -157,6 +157,7 @@ def test_matrix_of_roles_and_routes(web: Web) -> None:
                 question_id=NOBODYS_ID,
                 identifier=NOBODYS_ID,
                 item_id=NOBODYS_ID,
+                part="wave",
                 name="picture.png",
                 account="nobody",
                 number=0,

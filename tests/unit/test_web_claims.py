@@ -21,6 +21,7 @@ from teleread.reading_room import Licence, Pool, ReadingRoom, Route
 from teleread.storage.catalogue.schema import audit_events, work_items
 from teleread.web import next_case
 from tests.conftest import Clock
+from tests.signing import post_report
 from tests.ui.live import Web, named_ecg, running, upload
 from tests.unit.test_web_access import NOBODYS_ID
 from tests.unit.test_web_worklist import listed, queue
@@ -218,15 +219,15 @@ def test_breaking_what_is_no_case_finds_nothing(coordinator: httpx.Client) -> No
 def test_signing_leads_to_the_next_case_unless_the_reader_rests(web: Web, reader: httpx.Client, clock: Clock) -> None:
     first, second, third = queue(web, clock, 3)
     reader.post(f"/cases/{first}/claim")
-    assert led_to(reader.post(f"/cases/{first}/report", data={"text": "Read."})) == f"/cases/{second}?told=signed"
+    assert led_to(post_report(reader, f"/cases/{first}", {"text": "Read."})) == f"/cases/{second}?told=signed"
     assert owner(web, second) == ("IN PROGRESS", "reader")
     assert reader.post("/api/claims/pause", json={"on": True}).status_code == 204
-    assert led_to(reader.post(f"/cases/{second}/report", data={"text": "Read."})) == f"/cases/{second}?told=paused"
+    assert led_to(post_report(reader, f"/cases/{second}", {"text": "Read."})) == f"/cases/{second}?told=paused"
     assert owner(web, third) == ("SCHEDULED", None)
     assert "You rest" in reader.get("/worklist").text
     reader.post("/api/claims/pause", json={"on": False})
     reader.post(f"/cases/{third}/claim")
-    assert led_to(reader.post(f"/cases/{third}/report", data={"text": "Read."})) == f"/cases/{third}?told=signed_last"
+    assert led_to(post_report(reader, f"/cases/{third}", {"text": "Read."})) == f"/cases/{third}?told=signed_last"
 
 
 def test_the_sentence_is_one_of_ours(web: Web, reader: httpx.Client) -> None:

@@ -22,6 +22,7 @@ from teleread.storage.catalogue.schema import critical_steps, work_items
 from tests.conftest import Clock
 from tests.criticals import CONTACTS, Sent
 from tests.outside import webhook
+from tests.signing import sign_report
 from tests.ui.live import Web, named_ecg, running, upload
 
 NAME = "王小东"
@@ -193,7 +194,8 @@ def test_the_coordinator_writes_down_a_read_back(web: Web, raised: str, clock: C
 def test_a_signed_report_does_not_close_the_case(
     web: Web, nurse: httpx.Client, reader: httpx.Client, raised: str, case: str
 ) -> None:
-    reader.post(f"/cases/{case}/report", data={"text": "Inferior STEMI.", "critical": "1"})
+    with web.services.catalogue.write() as conn:
+        sign_report(conn, case, text="Inferior STEMI.", critical=True, at=web.services.clock())
     assert "This case is not closed." in reader.get(f"/cases/{case}").text
     nurse.post(f"/api/criticals/{raised}/acknowledge")
     assert "This case is not closed." not in reader.get(f"/cases/{case}").text

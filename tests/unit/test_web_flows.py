@@ -35,7 +35,7 @@ from tests.conftest import Clock
 from tests.criticals import CONTACTS
 from tests.signing import claim as claim_case
 from tests.signing import post_report
-from tests.ui.live import BROKEN_DICOM, HOSTILE, Web, named_ecg, running, upload, wfdb
+from tests.ui.live import BROKEN_DICOM, HOSTILE, PASSWORD, Web, named_ecg, running, upload, wfdb
 from tests.unit.test_web_access import routes
 
 
@@ -378,6 +378,16 @@ def reject_a_flag(web: Web, nurse: httpx.Client, reader: httpx.Client) -> None:
     assert answer.status_code == 200, answer.text
 
 
+def keep_and_fetch(nurse: httpx.Client, reader: httpx.Client, path: str, receipt: str) -> None:
+    """What belongs to a signed report: its files for the clinic, its document, and the reader's PIN."""
+    for address in (f"/api/receipts/{receipt}/report.pdf", f"/api/receipts/{receipt}/report.json"):
+        nurse.get(address)
+    reader.get(f"{path}/report.json")
+    assert (
+        reader.post("/account/pin", data={"pin": "314159", "again": "314159", "password": PASSWORD}).status_code == 303
+    )
+
+
 def tell_the_clinic(web: Web, reader: httpx.Client, path: str) -> None:
     """Raise something critical, take it, telephone; and test a contact."""
     case_id = path.rpartition("/")[2]
@@ -403,6 +413,7 @@ def test_every_declared_audit_event_is_written(
     reader.get(f"{path}/raw")
     reader.get(f"/api/recordings/{arrival}/wave")
     reject_a_flag(web, nurse, reader)
+    reader.get(f"/api/ahead/{arrival}/wave")
     claim = reader.post(f"/api/cases/{arrival}/claim").json()
     reader.post(f"{path}/release", data={"fence": claim["fence"], "reason": "interrupted"})
     with web.signed_in("coordinator") as coordinator:
@@ -412,6 +423,7 @@ def test_every_declared_audit_event_is_written(
     tell_the_clinic(web, reader, path)
     post_report(reader, path, {"text": "Read.", "critical": "1"})
     sweep_web(web.services)
+    keep_and_fetch(nurse, reader, path, receipt)
     for one in re.findall(r'href="(/receipts/[\w-]+)"', nurse.get("/upload").text):
         for report in re.findall(r'name="report" value="(\w+)"', nurse.get(one).text):
             nurse.post(f"{one}/read", data={"report": report})

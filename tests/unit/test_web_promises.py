@@ -173,7 +173,7 @@ def test_signing_twice_with_one_text_is_signing_once(nurse: httpx.Client, reader
     upload(nurse, {"a": named_ecg("A")})
     path = only_case(reader)
     answers = [post_report(reader, path, {"text": "Sinus rhythm. "}) for _ in range(2)]
-    assert [one.headers["location"] for one in answers] == [path, path]
+    assert [one.headers["location"].partition("?")[0] for one in answers] == [path, path]
     assert reader.get(path).text.count("Sinus rhythm.") == 1
 
 
@@ -315,7 +315,7 @@ def test_an_image_that_could_not_be_read_cannot_be_signed(web: Web, nurse: httpx
     page = reader.get(path).text
     assert "Not analysed" in page
     assert "Reports on images cannot be signed here." in page
-    assert "/report" not in page
+    assert f'action="{path}/report"' not in page
     assert post_report(reader, path, {"text": "Signed."}).status_code == 404
 
 

@@ -1,16 +1,24 @@
-"""Claims for the pages' scripts: heartbeats, a claim without leaving the list, and the reader's rest."""
+"""Claims for the pages' scripts: heartbeats, a claim without leaving the list, the reader's rest, and the samples of
+the case that is likely next.
+
+What is fetched ahead is no view: nobody may ever look at it. So it has an address and an audit event of its own
+(``prefetch``), holds samples without identity, and the view is recorded when the case's page is opened.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
+from fastapi import Path as InPath
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from teleread.reading import claims
+from teleread.reading import claims, desk
 from teleread.web import next_case
+from teleread.web.api import recordings
 from teleread.web.format import milliseconds
+from teleread.web.room import reach_of
 from teleread.web.security import Seat, allow
 
 router = APIRouter()
@@ -45,3 +53,21 @@ def pause(
     response = Response(status_code=204)
     next_case.pause(response, on=on, secure=request.url.scheme == "https")
     return response
+
+
+@router.get("/api/claims/ahead")
+def ahead(seat: Annotated[Seat, allow("reader", audit=None)]) -> JSONResponse:
+    """The recording of the case that this reader would get next; nothing is claimed."""
+    with seat.services.catalogue.read() as conn:
+        rows = desk.page(conn, desk.View(), reach_of(seat), limit=1).rows
+    return JSONResponse({"arrival_id": rows[0].arrival_id if rows and rows[0].modality == "ECG" else None})
+
+
+@router.get("/api/ahead/{arrival_id}/{part}")
+def prefetch(
+    seat: Annotated[Seat, allow("reader", audit="prefetch")],
+    arrival_id: str,
+    part: Annotated[str, InPath(pattern="^(display|wave)$")],
+) -> Response:
+    """As ``/api/recordings/{arrival_id}/{part}``, for a case that is not open yet."""
+    return (recordings.display if part == "display" else recordings.wave)(seat, arrival_id)

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from teleread.errors import InputRejected
-from teleread.reading import alarms, coverage, desk, oversight, rules
+from teleread.reading import alarms, coverage, desk, escalation, oversight, rules
 from teleread.reading.alarms import Alarm
 from teleread.reading.desk import View
 from teleread.reading.oversight import Duty, PoolState
@@ -109,7 +109,7 @@ def _answer(request: Request, seat: Seat, template: str, pool: str) -> Response:
         "board": found,
         "pool": pool,
         "names": pool_names(room, seat.language),
-        "targets": [one.id for one in rules.pools(room, now)] + [ALL],
+        "targets": [one for one in (ALL, *reversed([each.id for each in rules.pools(room, now)])) if one != pool],
         "gaps": coverage.gaps(room, now, _readers(seat)),
         "break_reasons": BREAK_REASONS,
         "assign_reasons": ASSIGN_REASONS,
@@ -124,7 +124,7 @@ def _read(conn: Connection, seat: Seat, room: ReadingRoom, pool: str) -> Board:
     readers = sorted(coverage.accounts_that_read(conn))
     ids = list(dict.fromkeys([*(one.id for one in rules.pools(room, now)), *rules.used_pools(room, now), ALL]))
     states = [oversight.pool_state(conn, one, now) for one in [*ids, None]]
-    rung = alarms.open_alarms(conn)
+    rung = _gravest(alarms.open_alarms(conn, limit=200))
     return Board(
         pools=tuple(one for one in states if one.pool is not None or _holds(one)),
         duty={one: oversight.duty(room, one, now, readers) for one in ids},
@@ -134,6 +134,17 @@ def _read(conn: Connection, seat: Seat, room: ReadingRoom, pool: str) -> Board:
         receipts=desk.receipts_of(conn, [one.subject for one in rung]),
         event=desk.newest_event(conn),
     )
+
+
+def _gravest(rung: list[Alarm]) -> list[Alarm]:
+    """Of the steps of one case's ladder the last: it says what to do now."""
+    ladder = list(escalation.LADDER)
+    last: dict[str, Alarm] = {}
+    for one in rung:
+        known = last.get(one.subject)
+        if one.kind in ladder and (known is None or ladder.index(one.kind) > ladder.index(known.kind)):
+            last[one.subject] = one
+    return [one for one in rung if one.kind not in ladder or last[one.subject] is one]
 
 
 def _holds(state: PoolState) -> bool:

@@ -113,8 +113,11 @@ document.addEventListener("keydown", (event) => {
     if (chosen) chosen.checked = true;
     return;
   }
-  if (target.closest("textarea, input, select, dialog")) return;
-  const act = { Escape: leave, c: () => take?.requestSubmit(), p: rest }[event.key];
+  if (target.closest("textarea, select, input:not([type=radio]):not([type=checkbox]), dialog")) {
+    if (event.key === "Escape") target.blur(); // the next one leads away
+    return;
+  }
+  const act = { Escape: leave, c: take ? () => take.requestSubmit() : undefined, p: rest }[event.key];
   if (act) {
     event.preventDefault();
     act();

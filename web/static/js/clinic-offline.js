@@ -3,11 +3,16 @@
 import { ask, Broken, heard } from "./clinic-line.js";
 
 const LOOK_EVERY_MS = 5000;
+const QUIET_MS = 2000;
 
-/** Have the page's shell kept. Nothing depends on it: elsewhere a page without a line stays open and is not reloaded. */
-export async function keepPage() {
+/**
+ * Have the page's shell kept. Nothing depends on it: elsewhere a page without a line stays open and is not reloaded.
+ * @param {() => boolean} isBusy whether something is on its way: a slow line is for that first
+ */
+export async function keepPage(isBusy) {
   if (!navigator.serviceWorker) return;
-  if (document.readyState !== "complete") await new Promise((resolve) => addEventListener("load", resolve, { once: true }));
+  do await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
+  while (isBusy());
   await navigator.serviceWorker.register("/clinic-worker.js", { scope: "/upload" }).catch(() => {});
 }
 

@@ -46,7 +46,7 @@ async function opened(event) {
     event.waitUntil(seen(answer).catch(() => {}));
     return answer;
   }
-  return (await keptShell()) ?? answer ?? asked;
+  return (await keptShell()) ?? answer ?? asked.catch(() => Response.error());
 }
 
 /** What is kept is made anew where it is no longer what would be given. */
@@ -74,12 +74,7 @@ async function keepShell() {
 async function file(request) {
   const kept = await (await caches.open(CACHE)).match(request, { ignoreVary: true });
   if (kept && !isStale) return kept;
-  try {
-    return await fetch(request);
-  } catch (error) {
-    if (kept) return kept;
-    throw error;
-  }
+  return fetch(request).catch(() => kept ?? Response.error());
 }
 
 const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms, null));

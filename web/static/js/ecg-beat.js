@@ -3,7 +3,7 @@
 import { Handle } from "./ecg-handle.js";
 import { measure } from "./ecg-intervals.js";
 import { ordered } from "./ecg-layout.js";
-import { label, sheet } from "./ecg-paper.js";
+import { ink, label, sheet } from "./ecg-paper.js";
 
 const LARGE = { speed: 100, gain: 20 }; // of all leads upon each other
 const SMALL = { speed: 25, gain: 10 }; // of each lead by itself
@@ -141,17 +141,17 @@ export class BeatView {
     const places = leads.map((one, n) => ({ ...one, x: LARGE_MM.width + Math.floor(n / 3) * wide, y: 22 + (n % 3) * 30 }));
     const { part } = this;
     const curves = [
-      { from: this.earlier, ink: "--earlier" },
-      { from: beat, ink: "--trace" },
+      { from: this.earlier, colour: "--earlier" },
+      { from: beat, colour: "--trace" },
     ];
-    for (const { from, ink } of curves) {
+    for (const { from, colour: name } of curves) {
       if (!from) continue;
-      context.lineWidth = 1.2 * dpr;
       for (const { lead, sign, x, y } of places) {
         const doubt = this.look.doubtful.has(lead) && from === beat;
-        context.strokeStyle = colour(doubt ? "--doubtful" : ink);
+        context.strokeStyle = colour(doubt ? "--doubtful" : name);
         const row = from.samples_uv[from.leads.indexOf(lead)];
         if (!row) continue;
+        context.lineWidth = 1.2 * dpr;
         // both beats at one R
         const late = (beat.r_index / beat.fs_hz - from.r_index / from.fs_hz) * SMALL.speed;
         curve(context, mm, row, from.fs_hz, x + 2 + late, y, sign * SMALL.gain, SMALL.speed);
@@ -160,6 +160,7 @@ export class BeatView {
         context.beginPath();
         context.rect(0, 0, (2 + (part.to - part.from) * this.speed) * mm, this.canvas.height);
         context.clip();
+        context.lineWidth = 1.2 * dpr;
         curve(context, mm, row, from.fs_hz, 2 + large, LARGE_MM.base, sign * LARGE.gain, this.speed);
         context.restore();
       }
@@ -202,7 +203,7 @@ export class BeatView {
  * @param {number} speed
  */
 function curve(context, mm, row, fs, left, base, gain, speed) {
-  context.beginPath();
-  row.forEach((uv, n) => context.lineTo((left + (n / fs) * speed) * mm, (base - (uv / 1000) * gain) * mm));
-  context.stroke();
+  const path = new Path2D();
+  row.forEach((uv, n) => path.lineTo((left + (n / fs) * speed) * mm, (base - (uv / 1000) * gain) * mm));
+  ink(context, path, context.lineWidth);
 }

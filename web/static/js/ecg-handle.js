@@ -70,7 +70,6 @@ export class Handle {
     else if (event.key === "Delete" && this.options.absent !== undefined) to = null;
     else return;
     event.preventDefault();
-    event.stopPropagation();
     this.options.move(to == null ? null : Math.min(max, Math.max(min, to)));
   }
 

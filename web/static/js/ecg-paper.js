@@ -82,18 +82,9 @@ export function sharp(at, width) {
 function grid(context, mm, every, colour, dpr) {
   const { width, height } = context.canvas;
   const line = Math.max(1, Math.round((every === 5 ? 1.2 : 0.8) * dpr));
-  context.beginPath();
-  context.lineWidth = line;
-  for (let x = 0; x * mm <= width; x += every) {
-    context.moveTo(sharp(x * mm, line), 0);
-    context.lineTo(sharp(x * mm, line), height);
-  }
-  for (let y = 0; y * mm <= height; y += every) {
-    context.moveTo(0, sharp(y * mm, line));
-    context.lineTo(width, sharp(y * mm, line));
-  }
-  context.strokeStyle = colour;
-  context.stroke();
+  context.fillStyle = colour;
+  for (let x = 0; x * mm <= width; x += every) context.fillRect(sharp(x * mm, line) - line / 2, 0, line, height);
+  for (let y = 0; y * mm <= height; y += every) context.fillRect(0, sharp(y * mm, line) - line / 2, width, line);
 }
 
 /**
@@ -143,8 +134,7 @@ function trace(context, mm, cell, recording, drawing, doubt) {
   const { samples, missing } = recording;
   const offset = lead * recording.n;
   const bottom = context.canvas.height;
-  context.beginPath();
-  context.lineWidth = 1.25 * drawing.dpr;
+  const path = new Path2D();
   let pen = false;
   let any = false;
   let off = false;
@@ -157,11 +147,12 @@ function trace(context, mm, cell, recording, drawing, doubt) {
     const x = origin + (n - first) * perSample;
     const y = zero - value * perStep;
     off ||= y < 0 || y > bottom || Math.abs(value) >= LARGEST_STEP;
-    if (pen) context.lineTo(x, y);
-    else context.moveTo(x, y);
+    if (pen) path.lineTo(x, y);
+    else path.moveTo(x, y);
     pen = any = true;
   }
-  context.stroke();
+  ink(context, path, 1.25 * drawing.dpr);
+  context.lineWidth = 1.25 * drawing.dpr;
   if (cell.x > PULSE_MM) {
     // where one lead ends and the next begins
     context.beginPath();
@@ -173,6 +164,24 @@ function trace(context, mm, cell, recording, drawing, doubt) {
   const room = (cell.to - cell.from) * drawing.speed * mm;
   name(context, cell.label, why, left + 1 * mm, base - 7.6 * mm, room - 2 * mm);
   return off;
+}
+
+/**
+ * A line of some width, drawn as lines of one pixel beside each other: without a graphics card a wide line of
+ * thousands of points takes a browser thirty times as long as one of a pixel.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Path2D} path
+ * @param {number} width device pixels
+ */
+export function ink(context, path, width) {
+  const count = Math.max(2, Math.round(width)); // one alone is grey where it lies between two pixels
+  context.lineWidth = 1;
+  for (let n = 0; n < count; n++) {
+    const aside = (width - 1) * (n / (count - 1) - 0.5);
+    context.translate(aside, aside);
+    context.stroke(path);
+    context.translate(-aside, -aside);
+  }
 }
 
 /**

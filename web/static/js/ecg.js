@@ -318,37 +318,39 @@ const keys = {
   m: () => showBeats(!beatsShown()),
   k: () => calipers.toggle(),
   e: () => calipers.marchOut(),
-  p: () => showEarlier({ "": "beside", beside: "over", over: "" }[beside] ?? ""),
+  h: () => showEarlier({ "": "beside", beside: "over", over: "" }[beside] ?? ""),
   x: rejectNext,
   ",": () => turn(-1),
   ".": () => turn(1),
   "?": () => help.showModal(),
 };
 
+// Escape closes what is open before it leads anywhere else
 addEventListener(
   "keydown",
   (event) => {
-    const target = /** @type {HTMLElement} */ (event.target);
+    if (event.key !== "Escape") return;
     if (document.querySelector("dialog[open]")) {
-      event.stopPropagation(); // a dialog's Escape closes the dialog alone
-      return;
-    }
-    if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
-    if (target.closest("textarea, select, input:not([type=radio]):not([type=checkbox]), [contenteditable]")) return;
-    if (event.key === "Escape" && (calipers.on || beatsShown())) {
+      event.stopPropagation();
+    } else if (calipers.on || beatsShown()) {
       event.stopPropagation();
       if (calipers.on) calipers.close();
       else showEarlier("").then(() => showBeats(false));
       paper.focus({ preventScroll: true });
-      return;
     }
-    const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    if (!act) return;
-    event.preventDefault();
-    act();
   },
   true,
 );
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+  const target = /** @type {HTMLElement} */ (event.target);
+  if (target.closest("textarea, select, input:not([type=radio]):not([type=checkbox]), dialog, [contenteditable]")) return;
+  const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
 
 function prepare() {
   const layouts = possible(source.known.leads);

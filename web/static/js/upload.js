@@ -177,7 +177,7 @@ for (const one of form.querySelectorAll(".scripted")) /** @type {HTMLElement} */
 /** @type {HTMLElement} */ (document.getElementById("plain")).hidden = true;
 input.required = false; // only a press before this script was there had to be stopped
 
-keepPage();
+keepPage(() => queue?.isUnsettled ?? true);
 if (page.dataset.shell) openedWithoutLine();
 Kept.open().then(async (kept) => {
   queue = new Queue(kept, page.dataset.site ?? "", changed);

@@ -138,6 +138,8 @@ def _queue() -> None:
             sqlite_where=sa.text("done_at IS NULL"),
             postgresql_where=sa.text("done_at IS NULL"),
         )
+    with op.batch_alter_table("arrivals", schema=None) as batch_op:
+        batch_op.create_index("ix_arrivals_sha256", ["sha256"], unique=False)
     with op.batch_alter_table("work_items", schema=None) as batch_op:
         batch_op.add_column(sa.Column("kind", sa.String(length=16), server_default="reading", nullable=False))
         batch_op.add_column(sa.Column("parent_id", sa.String(length=32), nullable=True))
