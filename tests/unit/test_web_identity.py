@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from teleread.pipeline.sweep import sweep_web
 from teleread.reading.corrections import count_open
-from teleread.storage.catalogue.schema import audit_events, identity_questions, notices, studies
+from teleread.storage.catalogue.schema import arrivals, audit_events, identity_questions, notices, studies
 from tests.conftest import Clock
 from tests.ecgs import ecg
 from tests.signing import post_report
@@ -42,10 +42,9 @@ def send(web: Web, account: str = "nurse", **more: Any) -> tuple[str, str]:
         answer = upload(client, {"a.dcm": ecg(**({"patient_id": "1001"} | more))})
         assert answer.status_code == 201, answer.text
         receipt = str(answer.json()["receipt"])
-    with web.signed_in("reader") as client:
-        listed = client.get("/worklist").text
-    found = re.findall(r'data-case="([0-9a-f]{32})".*?<td class="mono small">([-0-9A-Z]+)</td>', listed, re.DOTALL)
-    return receipt, next(case_id for case_id, number in found if number == receipt)
+    with web.services.catalogue.read() as conn:
+        case_id = conn.scalar(select(arrivals.c.case_id).where(arrivals.c.receipt == receipt))
+    return receipt, str(case_id)
 
 
 def act(client: httpx.Client, address: str, **fields: str) -> httpx.Response:
