@@ -43,8 +43,8 @@ from tests.two_tenants import (
 )
 from tests.ui.live import PASSWORD
 
-CALLS_EACH = 100
-"""Calls for each operation; times the number of operations more than 10,000."""
+CALLS_EACH, ROUNDS = 10, 10
+"""Calls of an operation at a time, and how often it is its turn: with a hundred operations 10,000 calls."""
 NEVER_ENDS = "/api/worklist/live"
 MISSING = "schemathesis is not installed"
 _NAMES = ("reason", "code", "password", "new", "again", "old", "next", "language", "pool", "n", "priority", "text", "x")
@@ -159,15 +159,15 @@ def called(services: Services, folder: Path) -> Iterator[Callers]:
 
 
 class _Proof:
-    """One operation for each number."""
+    """One operation's turn for each number."""
 
     def __init__(self, callers: Callers) -> None:
         self._callers = callers
         self._known = operations(callers.world)
-        self.count = len(self._known)
+        self.count = ROUNDS * len(self._known)
 
     def __call__(self, number: int) -> None:
-        route, operation = self._known[number]
+        route, operation = self._known[number % len(self._known)]
         try_operation(self._callers, route, operation, number, CALLS_EACH)
         print(f"{self._callers.n_calls} calls, {dict(sorted(self._callers.statuses.items()))}", flush=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,14 +30,14 @@ ENGLISH = re.compile(r"[A-Za-z][a-z]{2,}(?:[ ,.'’-]+[A-Za-z]{2,}){2,}")
 """Three words of letters in a row: a sentence that nobody has translated."""
 WORDS = """() => { const found = []; const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) { const at = walk.currentNode.parentElement;
-    if (at && !at.closest('script, style, template, textarea, [lang]:not(html), [translate=no]'))
+    if (at && !at.closest('script, style, template, textarea, code, .mono, [lang]:not(html)'))
       found.push(walk.currentNode.textContent.trim()); }
   for (const one of document.querySelectorAll('[title], [aria-label], [placeholder], [alt]'))
     for (const name of ['title', 'aria-label', 'placeholder', 'alt']) found.push(one.getAttribute(name) || '');
   found.push(document.title); return found.filter(one => one); }"""
 SAID_BY_PEOPLE = (
-    *("Signed words", "Typed words", "wrong label", "Contact a", "Contact b", "reader-b", "senior-b"),
-    *("Village Clinic", "Township Clinic", "Lead Hospital", "Other Clinic"),
+    *("wrong label", "Contact a", "Contact b", "reader-b", "senior-b"),
+    *("Village Clinic", "Township Clinic", "Lead Hospital", "Other Clinic", "Mortara Instrument, Inc."),
 )
 """What people wrote and what is called so: it stands as it is in every language."""
 
@@ -87,6 +88,8 @@ def untranslated(seen: Watched, people: list[str]) -> list[str]:
     """Texts of a Chinese page that are English sentences."""
     found = []
     for text in seen.page.evaluate(WORDS):
+        if any(one in text for side in ("a", "b") for one in (f"Signed words of {side}", f"Typed words of {side}")):
+            continue  # a signed document in the language of whoever signed it
         plain = text
         for known in (*SAID_BY_PEOPLE, *people):
             plain = plain.replace(known, "·")
@@ -103,9 +106,13 @@ def look(seen: Watched, path: str, language: str, people: list[str]) -> list[str
     assert answer.status == 200, path
     seen.page.wait_for_load_state("load")
     if seen.page.locator("canvas#trace").count():
-        seen.page.locator("canvas[data-drawn]").wait_for()
-    check(seen.page)
+        seen.page.locator("canvas[data-drawn]").wait_for(timeout=120_000)
     found = [f"{path}: {one}" for one in violations(seen.page)]
+    try:
+        check(seen.page)
+    except AssertionError as error:  # told with the others
+        at = list(traceback.walk_tb(error.__traceback__))[-1]
+        found.append(f"{path}: line {at[1]} of check: {error}")
     if language == "zh":
         found += [f"{path}: in English: {one}" for one in untranslated(seen, people)]
     picture(seen.page, f"page-{path.strip('/').replace('/', '-')[:40]}")
@@ -130,7 +137,7 @@ def test_every_page_of_every_role_is_fit_for_everybody(chromium: Browser, world:
             for path in pages(world, role):
                 found += look(seen, path, language, people)
                 opened.add(path)
-    assert found == []
+    assert not found, "\n".join(found)
     assert len(opened) > 20, sorted(opened)
 
 
