@@ -87,7 +87,7 @@ class Place:
         case = enqueue(services, landed.arrival_id)
         with services.catalogue.write() as conn:
             report = sign_report(
-                conn, case, text=f"阅片 {site}", critical=True, signed_by="reader", channel="web", at=self.clock()
+                conn, case, text=f"阅片 {site}", critical=False, signed_by="reader", channel="web", at=self.clock()
             )
         fact["report"] = (report.id, report.text)
         return landed.arrival_id

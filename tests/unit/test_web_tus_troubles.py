@@ -289,7 +289,7 @@ def test_what_is_called_urgent_while_it_is_being_landed_is_urgent(
 
 
 def test_a_landing_that_looks_at_no_mark_would_be_caught(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_spool, "_raised", lambda upload, place: upload)
+    monkeypatch.setattr(server_spool.Spool, "_raised", lambda self, upload: upload)
     assert _raised_while_landing(services, monkeypatch, "before the receipt") == "routine"
 
 
