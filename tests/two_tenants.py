@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from sqlalchemy import select, update
 
+from teleread.pipeline.route import Rerouting
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
 from teleread.reading import claims, critical_rows, criticals, drafts
@@ -131,6 +132,7 @@ def two_tenants(services: Services, folder: Path, **options: Any) -> Iterator[Wo
         for side in world.sides.values():
             _read(world, side)
         sweep_web(own)
+        Rerouting(own)()  # second readings wait for their pool, and are everybody's until then
         for side in world.sides.values():
             _know(world, side)
         yield world

@@ -35,14 +35,16 @@ def take(seat: Seat, case_id: str) -> Claim:
 
     Raises:
         NotFound: there is no such case.
-        NotLicensed: it is for readers with another licence.
-        Conflict: as :func:`teleread.reading.claims.claim_case`.
+        Conflict: as :func:`teleread.reading.claims.claim_case`, also for readers with another licence.
     """
     services = seat.services
     with services.catalogue.write() as conn:
         if not desk.standing(conn, [case_id]):
             raise NotFound()
-        check_access(conn, seat, "case", case_id)
+        try:
+            check_access(conn, seat, "case", case_id)
+        except NotLicensed as error:
+            raise Conflict("case_not_yours", "This case is for other readers.") from error
         reach, now = reach_of(seat), services.clock()
         if break_glass.holds(conn, seat.name, case_id, now):
             # opened with a reason: the pool that it waits in counts as hers for this case
@@ -54,8 +56,6 @@ def take_or_next(seat: Seat, case_id: str) -> str:
     """Claim a case, or the next one where somebody else was faster; returns where to go."""
     try:
         return f"/cases/{take(seat, case_id).case_id}"
-    except NotLicensed:
-        return "/worklist?told=case_not_yours"
     except Conflict as error:
         if error.code not in TAKEN:
             return f"/worklist?told={error.code}"

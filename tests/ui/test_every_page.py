@@ -106,7 +106,7 @@ def look(seen: Watched, path: str, language: str, people: list[str]) -> list[str
     assert answer.status == 200, path
     seen.page.wait_for_load_state("load")
     if seen.page.locator("canvas#trace").count():
-        seen.page.locator("canvas[data-drawn]").wait_for(timeout=120_000)
+        seen.page.locator("canvas#trace[data-drawn]").wait_for(timeout=120_000)
     found = [f"{path}: {one}" for one in violations(seen.page)]
     try:
         check(seen.page)
