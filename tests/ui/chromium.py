@@ -105,7 +105,8 @@ def check(page: Page) -> None:
     """What holds on every page."""
     page.wait_for_load_state("load")  # a form's answer is there before its styles are
     assert page.evaluate(UNLABELLED) == []
-    assert page.evaluate(SMALL) == []
+    small = page.evaluate(SMALL)
+    assert small == [], small
     assert page.evaluate(WITHOUT_CAPTION) == []
     assert not page.evaluate(WIDER_THAN_SCREEN)
     assert page.locator("h1").count() == 1
