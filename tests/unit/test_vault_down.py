@@ -20,6 +20,7 @@ from teleread.pipeline.land import land
 from teleread.pipeline.notes import notes_of, read_note
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
+from teleread.settings import load_settings
 from teleread.storage.catalogue.schema import studies
 from teleread.storage.objects import FileBlobs
 from teleread.storage.vault import Identity, KeyRing, Vault
@@ -45,14 +46,10 @@ def test_a_process_starts_and_lands_without_the_vault(
     tmp_path: Path, alliance: Alliance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell, "read_alliance", lambda _settings: alliance)
-    settings = SimpleNamespace(
-        catalogue_url=f"sqlite:///{tmp_path / 'c.db'}",
-        vault_url="postgresql+psycopg://nobody@127.0.0.1:1/none",
-        key_file=tmp_path / "keys" / "ring",
-        store_url=f"file://{tmp_path / 'store'}",
-        home=tmp_path,
+    settings = load_settings(
+        {"TELEREAD_HOME": str(tmp_path), "TELEREAD_VAULT_URL": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
     )
-    with closing(shell.open_services(cast(Any, settings))) as services:
+    with closing(shell.open_services(settings)) as services:
         assert arrive(services)
         with pytest.raises(StorageError) as failed:
             services.vault.enroll(Identity("village", "1001"), services.clock())
@@ -165,19 +162,7 @@ def test_a_vault_that_is_gone_is_not_made_anew_empty(
 ) -> None:
     monkeypatch.setattr(shell, "read_alliance", lambda _settings: alliance)
     path = tmp_path / "vault" / "vault.db"
-    settings = cast(
-        Any,
-        SimpleNamespace(
-            catalogue_url=f"sqlite:///{tmp_path / 'c.db'}",
-            vault_url=f"sqlite:///{path}",
-            key_file=tmp_path / "keys" / "ring",
-            store_url=f"file://{tmp_path / 'store'}",
-            home=tmp_path,
-            parse_workers=1,
-            parse_memory_mb=1024,
-            parse_timeout_s=20,
-        ),
-    )
+    settings = load_settings({"TELEREAD_HOME": str(tmp_path), "TELEREAD_VAULT_URL": f"sqlite:///{path}"})
     with closing(shell.open_services(settings)) as services:  # the very first start makes it
         prepare(services, arrive(services))
     kept = path.read_bytes()

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from teleread.alliance import EcgRules
 from teleread.ingest.formats import write_wfdb
 from teleread.pipeline.services import Services
-from teleread.reading import claims, flag_verdicts, persons, worklist
+from teleread.reading import claims, desk, flag_verdicts, persons, worklist
 from teleread.signal.ecg import simulate
 from teleread.signal.ecg.sheet import GRID, PAPER_MM
 from teleread.storage.catalogue.schema import audit_events, patients
@@ -53,7 +53,7 @@ def send(web: Web, files: dict[str, bytes], account: str = "nurse") -> str:
 
 def claimed(web: Web, case_id: str, who: str = "reader") -> dict[str, str]:
     with web.services.catalogue.write() as conn:
-        claim = claims.claim_case(conn, case_id, claims.Reach(who, ()), web.services.clock())
+        claim = claims.claim_case(conn, case_id, claims.Reach(who, desk.pools_of(conn, case_id)), web.services.clock())
     return {"item_id": claim.item_id, "fence": str(claim.fence)}
 
 
