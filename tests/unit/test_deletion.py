@@ -128,8 +128,12 @@ def put_back(services: Services, old: dict[str, list[dict[str, Any]]]) -> None:
     tables = [table for table in schema.metadata.sorted_tables if table.name not in keep]
     with services.catalogue.write() as conn:
         # a restore makes the tables anew; here what keeps signed reports stands aside
-        (kept,) = conn.scalars(text("SELECT sql FROM sqlite_master WHERE name = 'reports_stay'"))
-        conn.execute(text("DROP TRIGGER reports_stay"))
+        if services.catalogue.is_sqlite:
+            (kept,) = conn.scalars(text("SELECT sql FROM sqlite_master WHERE name = 'reports_stay'"))
+            aside = "DROP TRIGGER reports_stay"
+        else:
+            aside, kept = (f"ALTER TABLE reports {act} TRIGGER reports_stay" for act in ("DISABLE", "ENABLE"))
+        conn.execute(text(aside))
         for table in reversed(tables):
             conn.execute(table.delete())
         conn.execute(text(kept))
