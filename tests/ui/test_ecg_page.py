@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from teleread.ingest.formats import write_wfdb
 from teleread.reading import claims, flag_verdicts, worklist
 from teleread.reading.tracing import Tracings
+from teleread.reading_room import ALL
 from teleread.signal.ecg import simulate
 from teleread.signal.ecg.axes import axes
 from teleread.signal.ecg.intervals import QTC
@@ -391,7 +392,7 @@ def test_one_key_rejects_a_flag_and_takes_that_back(english: Watched) -> None:
     page.keyboard.press("x")
     expect(page.locator("#flag-said")).to_contain_text("Take the case first")
     with web.services.catalogue.write() as conn:
-        claim = claims.claim_case(conn, case, claims.Reach("reader", ()), web.services.clock())
+        claim = claims.claim_case(conn, case, claims.Reach("reader", (ALL,)), web.services.clock())
     page.evaluate("c => Object.assign(document.getElementById('case').dataset, c)", vars_of(claim))
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("x")

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from teleread.pipeline.sweep import sweep_web
 from tests.conftest import Clock
 from tests.ecgs import ecg
+from tests.signing import PIN, give_pin
 from tests.ui.chromium import Watched, check, picture
 from tests.ui.live import upload
 
@@ -59,8 +60,10 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     assert page.locator("#worklist tbody tr").first.get_attribute("class") == "is-urgent"
     check(page)
     picture(page, "worklist")
+    give_pin(web.services)
     page.goto(f"{web.address}{row.locator('a.open').get_attribute('href')}")
-    page.locator("canvas[data-drawn]").wait_for()
+    press(page, "#take button")
+    page.locator("canvas[data-drawn]").first.wait_for()
     expect(page.locator(".who-strip .correcting")).to_contain_text(mark)
     expect(page.locator(".sign .correcting")).to_contain_text(mark)
     check(page)
@@ -70,7 +73,9 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     assert box["y"] < 768  # the tracing is still in view
     page.locator("#text").focus()
     page.keyboard.type("ST elevation in II, III, aVF.")
-    press(page, ".sign button")
+    press(page, "#sign")
+    page.locator("#pin").fill(PIN)
+    page.keyboard.press("Enter")
     expect(page.locator(".report-text")).to_contain_text("ST elevation")
     sweep_web(web.services)
 

@@ -16,7 +16,7 @@ from teleread.pipeline.sweep import sweep_web
 from teleread.reading.worklist import list_items
 from teleread.signal.ecg import simulate
 from tests.conftest import Clock
-from tests.signing import post_report
+from tests.signing import PIN, give_pin, post_report
 from tests.ui.chromium import Watched, check, watched
 from tests.ui.live import BROKEN_DICOM, Web, named_ecg, upload, wfdb
 
@@ -151,7 +151,7 @@ def test_a_report_is_written_and_signed_without_scrolling(seen: Watched, conditi
     open_first(page)
     page.locator("canvas[data-drawn]").wait_for()
     check(page)
-    for part in ("#text", ".sign button"):
+    for part in ("#text", "#sign"):
         box = page.locator(part).bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= 768, part
@@ -229,11 +229,11 @@ def test_the_receipt_follows_the_report(english: Watched, clock: Clock) -> None:
         with english.web.services.catalogue.read() as conn:
             (item,) = list_items(conn)
         post_report(reader, f"/cases/{item.case_id}", {"text": "Sinus rhythm."})
-        expect(page.locator(".state-now")).to_have_text("read", timeout=25_000)
+        expect(page.locator(".state-now")).to_have_text("report received", timeout=25_000)
 
         clock.advance(5)
         sweep_web(english.web.services)
-        expect(page.locator(".report-text")).to_have_text("Sinus rhythm.", timeout=25_000)
+        expect(page.locator(".report-text")).to_contain_text("Sinus rhythm.", timeout=25_000)
 
 
 def test_long_recordings_are_turned_page_by_page(english: Watched) -> None:
@@ -268,10 +268,13 @@ def test_an_unreadable_case_is_closed_by_a_report(english: Watched) -> None:
     page = english.page
     with english.web.signed_in("nurse") as nurse:
         upload(nurse, {"a": BROKEN_DICOM})
+    give_pin(english.web.services)
     english.sign_in("reader")
     open_first(page)
     page.locator("#text").fill("Unreadable; the clinic was called and records again.")
-    page.locator("form.sign button").press("Enter")
+    page.locator("#sign").press("Enter")
+    page.locator("#pin").fill(PIN)
+    page.keyboard.press("Enter")
     expect(page.locator(".report-text")).to_contain_text("Unreadable")
     page.locator("nav a").first.press("Enter")
     expect(page.locator(".empty")).to_be_visible()
@@ -367,7 +370,7 @@ def test_the_red_banner_hides_neither_sign_nor_image(seen: Watched, clock: Clock
         upload(nurse, {"a": named_ecg("Second^B", "2", seed=2)}, urgent=True)
     clock.advance(61)
     expect(page.locator("#alarm")).to_be_visible(timeout=15_000)
-    for part in (".sign button",) if kind == "ecg" else ("#slide", "#stage"):
+    for part in ("#sign",) if kind == "ecg" else ("#slide", "#stage"):
         assert not page.evaluate(COVERED, part), part
     if kind == "image":  # without any scrolling
         page.evaluate("scrollTo(0, 0)")
