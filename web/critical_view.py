@@ -70,7 +70,9 @@ class Banner:
 
     def wanted(self) -> bool:
         """Whether this seat's pages show the banner at all."""
-        return self._seat is not None and self._seat.role in ON_DUTY
+        if self._seat is None or self._seat.account is None or self._seat.account.factor_owed:
+            return False
+        return self._seat.role in ON_DUTY
 
     def shown(self) -> list[Shown]:
         """The oldest first; nothing where the catalogue does not answer, because no page fails for its banner."""

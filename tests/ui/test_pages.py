@@ -272,6 +272,7 @@ def test_an_unreadable_case_is_closed_by_a_report(english: Watched) -> None:
     english.sign_in("reader")
     open_first(page)
     page.locator("#text").fill("Unreadable; the clinic was called and records again.")
+    page.wait_for_load_state("load")  # before, a press signs without the dialog, and is told that the PIN is missing
     page.locator("#sign").press("Enter")
     page.locator("#pin").fill(PIN)
     page.keyboard.press("Enter")
