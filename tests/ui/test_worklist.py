@@ -16,6 +16,7 @@ from teleread.reading import claims
 from teleread.storage.catalogue.schema import audit_events, work_items
 from teleread.web import live
 from tests.conftest import Clock
+from tests.signing import PIN, give_pin
 from tests.ui import axe
 from tests.ui.chromium import Watched, check, picture, watched
 from tests.ui.live import Web, named_ecg, upload
@@ -255,16 +256,20 @@ def test_heartbeats_carry_a_claim_over_its_lease_and_end_with_the_page(english: 
 def test_after_signing_the_next_case_is_hers_unless_she_rests(english: Watched, clock: Clock) -> None:
     page = english.page
     _first, second, _third = arrive(english.web, clock, n=3)
+    give_pin(english.web.services)
     on_list(english)
     page.keyboard.press("n")
-    page.locator("#text").fill("Read.")
-    page.locator(".sign button.primary").press("Enter")
     page.locator("#claim").wait_for()
-    assert page.url.endswith(f"/cases/{second}?told=signed")
+    page.wait_for_load_state("load")
+    page.locator("#text").fill("Read.")
+    page.locator("#sign").press("Enter")
+    page.locator("#pin").fill(PIN)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/cases/{second}?told=signed")
     page.keyboard.press("p")
     expect(page.locator("#paused")).to_be_visible()
     page.locator("#text").fill("Read too.")
-    page.locator(".sign button.primary").press("Enter")
+    page.locator("#sign").press("Enter")  # the PIN holds for ten minutes
     expect(page.locator("#told")).to_contain_text("You rest")
     expect(page.locator("#claim")).to_have_count(0)
 
@@ -275,10 +280,11 @@ def test_the_next_case_is_fetched_ahead_without_a_name_and_without_a_claim(engli
         for n in (1, 2):
             upload(nurse, {"a": named_ecg(f"Name{n}^A", str(n), seed=n)})
             clock.advance(1)
+    give_pin(english.web.services)
     on_list(english)
     page.keyboard.press("n")
     with english.context.expect_event("response", lambda one: "/api/ahead/" in one.url and one.url.endswith("wave")):
-        page.locator("canvas[data-drawn]").wait_for()
+        page.locator("canvas[data-drawn]").first.wait_for()
     first, second = (one for one in cases_in_order(english.web))
     assert page.url.endswith(f"/cases/{first}")
     with english.web.services.catalogue.read() as conn:
@@ -286,10 +292,11 @@ def test_the_next_case_is_fetched_ahead_without_a_name_and_without_a_claim(engli
         views = select(audit_events.c.object_id).where(audit_events.c.action == "view")
         assert second not in set(conn.scalars(views))
     page.locator("#text").fill("Read.")
-    with page.expect_response(re.compile(f"/api/recordings/{second}/wave")) as wave:
-        page.locator(".sign button.primary").press("Enter")
-    assert wave.value.from_service_worker
-    page.locator("canvas[data-drawn]").wait_for()
+    page.locator("#sign").press("Enter")
+    page.locator("#pin").fill(PIN)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/cases/{second}?told=signed")
+    page.locator("canvas[data-drawn]").first.wait_for()
     with english.web.services.catalogue.read() as conn:
         assert second in set(conn.scalars(views))  # now it is seen
 
