@@ -201,6 +201,7 @@ def test_newcomers_are_told_and_no_row_moves(english: Watched, clock: Clock) -> 
     with english.web.signed_in("nurse") as nurse:
         upload(nurse, {"a": named_ecg("First^A", seed=1)})
         english.sign_in("reader")
+        page.wait_for_load_state("load")  # rows stand where they stay once the styles are there
         before = page.locator("tr[data-case]").evaluate_all(ROWS)
         clock.advance(2)
         upload(nurse, {"a": named_ecg("Second^B", "2", seed=2)}, urgent=True)
