@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from teleread.errors import Conflict, StorageError
 from teleread.reading import claims
@@ -120,10 +120,14 @@ class Claimer:
     def _aimed(self, lost: Claim) -> Claim:
         """A token that was lost: for its own work item, the one that its case has now, or one that another reads."""
         luck = self._random.random()
+        items = schema.work_items.c
         if luck < 0.3:
             return lost
+        return self._moved_to(lost, items.case_id == lost.case_id if luck < 0.5 else items.claimed_by != self._who)
+
+    def _moved_to(self, lost: Claim, wanted: ColumnElement[bool]) -> Claim:
+        """The token shown for a work item that somebody reads."""
         items = schema.work_items.c
-        wanted = items.case_id == lost.case_id if luck < 0.5 else items.claimed_by != self._who
         with self._database.read() as conn:
             row = conn.execute(
                 select(items.id, items.case_id).where(wanted, items.state == "IN PROGRESS").limit(1)

@@ -103,9 +103,11 @@ def _fences(events: Iterable[Event]) -> Iterable[str]:
             yield f"case {one.case_id}: token {one.fence} of {one.event} was never given"
 
 
-def _acts(events: Iterable[Event], beliefs: Iterable[Belief]) -> Iterable[str]:
+def _acts(events: Sequence[Event], beliefs: Iterable[Belief]) -> Iterable[str]:
     claimed = {(one.item_id, one.who, one.fence) for one in events if one.event == "claimed"}
     completed = {(one.item_id, one.who, one.fence) for one in events if one.event == "completed"}
+    for item_id, who, fence in completed - claimed:
+        yield f"{who} read {item_id} with {fence}, and had never been given it"
     for one in beliefs:
         token = one.item_id, one.who, one.fence
         if one.what == "claimed" and token not in claimed:

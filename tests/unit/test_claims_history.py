@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from teleread.reading import claims
+from teleread.storage.catalogue import schema
 from teleread.storage.catalogue.schema import work_items
 from tests.prove.claims import Claimer, Trial, run
 
@@ -53,12 +54,13 @@ def test_a_broken_twin_is_caught(
     trial: Callable[[int], Trial], monkeypatch: pytest.MonkeyPatch, name: str, twin: Any
 ) -> None:
     class Bold(Claimer):
-        """Goes on whatever it meets."""
+        """Ends what others read, as soon as it has lost a token."""
 
         def _work(self, mine: claims.Claim) -> None:
             super()._work(mine)
             if self._lost:
-                self._sign(self._aimed(self._random.choice(self._lost)), stale=True)
+                others = schema.work_items.c.claimed_by != self._who
+                self._sign(self._moved_to(self._random.choice(self._lost), others), stale=True)
 
     monkeypatch.setattr(claims, name, twin)
     assert run(trial(0), Bold)
