@@ -283,7 +283,7 @@ def test_the_next_case_is_fetched_ahead_without_a_name_and_without_a_claim(engli
     give_pin(english.web.services)
     on_list(english)
     page.keyboard.press("n")
-    with english.context.expect_event("response", lambda one: "/api/ahead/" in one.url and one.url.endswith("wave")):
+    with english.context.expect_event("response", lambda one: "/api/ahead/" in one.url and one.url.endswith("window")):
         page.locator("canvas[data-drawn]").first.wait_for()
     first, second = (one for one in cases_in_order(english.web))
     assert page.url.endswith(f"/cases/{first}")
@@ -294,8 +294,9 @@ def test_the_next_case_is_fetched_ahead_without_a_name_and_without_a_claim(engli
     page.locator("#text").fill("Read.")
     page.locator("#sign").press("Enter")
     page.locator("#pin").fill(PIN)
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"**/cases/{second}?told=signed")
+    with page.expect_response(re.compile(f"/api/recordings/{second}/window")) as window:
+        page.keyboard.press("Enter")
+    assert window.value.from_service_worker
     page.locator("canvas[data-drawn]").first.wait_for()
     with english.web.services.catalogue.read() as conn:
         assert second in set(conn.scalars(views))  # now it is seen

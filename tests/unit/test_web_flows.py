@@ -413,7 +413,7 @@ def test_every_declared_audit_event_is_written(
     reader.get(f"{path}/raw")
     reader.get(f"/api/recordings/{arrival}/wave")
     reject_a_flag(web, nurse, reader)
-    reader.get(f"/api/ahead/{arrival}/wave")
+    reader.get(f"/api/ahead/{arrival}/window")
     claim = reader.post(f"/api/cases/{arrival}/claim").json()
     reader.post(f"{path}/release", data={"fence": claim["fence"], "reason": "interrupted"})
     with web.signed_in("coordinator") as coordinator:

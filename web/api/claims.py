@@ -10,13 +10,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
-from fastapi import Path as InPath
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from teleread.reading import claims, desk
 from teleread.web import next_case
-from teleread.web.api import recordings
 from teleread.web.format import milliseconds
 from teleread.web.room import reach_of
 from teleread.web.security import Seat, allow
@@ -61,13 +59,3 @@ def ahead(seat: Annotated[Seat, allow("reader", audit=None)]) -> JSONResponse:
     with seat.services.catalogue.read() as conn:
         rows = desk.page(conn, desk.View(), reach_of(seat), limit=1).rows
     return JSONResponse({"arrival_id": rows[0].arrival_id if rows and rows[0].modality == "ECG" else None})
-
-
-@router.get("/api/ahead/{arrival_id}/{part}")
-def prefetch(
-    seat: Annotated[Seat, allow("reader", audit="prefetch")],
-    arrival_id: str,
-    part: Annotated[str, InPath(pattern="^(display|wave)$")],
-) -> Response:
-    """As ``/api/recordings/{arrival_id}/{part}``, for a case that is not open yet."""
-    return (recordings.display if part == "display" else recordings.wave)(seat, arrival_id)

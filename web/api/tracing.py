@@ -16,7 +16,7 @@ from teleread.alliance import EcgRules
 from teleread.errors import Conflict
 from teleread.reading import corrections, earlier, persons, worklist
 from teleread.reading.persons import Prior
-from teleread.reading.tracing import Keys, Tracings
+from teleread.reading.tracing import WINDOW_S, Keys, Tracings
 from teleread.reading.tracing_sheet import PAGE_S, Setting, tracing_pdf
 from teleread.reading.worklist import WorkItem
 from teleread.signal.ecg.views import View
@@ -53,6 +53,21 @@ def window(
     keys = _keys(request, seat, arrival_id)
     found = _tracings(request).window(keys, start, n, shown)
     return Response(found.to_bytes(), media_type="application/octet-stream")
+
+
+@router.get("/api/ahead/{arrival_id}/window")
+def ahead(request: Request, seat: Annotated[Seat, allow("reader", audit="prefetch")], arrival_id: str) -> Response:
+    """What the page of a case asks for first, for a case that is not open yet. ``Content-Location`` says how it will
+    ask. 404 where it asks for pages of a long recording.
+    """
+    keys = view(seat, lambda conn: keys_of(conn, arrival_id), "arrival", arrival_id).value
+    display = _tracings(request).head(keys).display
+    n_samples = int(display["n_samples"])
+    if n_samples > WINDOW_S * display["fs_hz"]:
+        raise NotFound()
+    found = _tracings(request).window(keys, 0, n_samples, "diagnostic")
+    place = f"/api/recordings/{arrival_id}/window?start=0&n={n_samples}&view=diagnostic"
+    return Response(found.to_bytes(), media_type="application/octet-stream", headers={"content-location": place})
 
 
 @router.get("/api/recordings/{arrival_id}/beat")

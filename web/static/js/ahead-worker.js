@@ -2,7 +2,7 @@
 // alone: nothing of a case is written to this machine's disk. Samples without a name; names never come this way.
 
 const KEPT_MS = 5 * 60000;
-const OURS = /^\/api\/recordings\/([0-9a-f]{32})\/(display|wave)$/;
+const ARRIVAL = /^[0-9a-f]{32}$/;
 
 /** @type {Map<string, {at: number, response: Response}>} by the address that the case's page asks for */
 const kept = new Map();
@@ -13,10 +13,10 @@ worker.addEventListener("activate", (/** @type {any} */ event) => event.waitUnti
 
 worker.addEventListener("fetch", (/** @type {any} */ event) => {
   if (event.request.method !== "GET") return;
-  const path = new URL(event.request.url).pathname;
-  const found = OURS.test(path) ? kept.get(path) : undefined;
+  const { pathname, search } = new URL(event.request.url);
+  const found = kept.get(pathname + search);
   if (!found) return;
-  kept.delete(path);
+  kept.delete(pathname + search);
   if (Date.now() - found.at < KEPT_MS) event.respondWith(found.response);
 });
 
@@ -24,11 +24,10 @@ worker.addEventListener("message", (/** @type {any} */ event) => event.waitUntil
 
 /** @param {string} arrival of the case that is likely next; empty: none */
 async function prepare(arrival) {
-  const wanted = arrival ? ["display", "wave"].map((part) => `/api/recordings/${arrival}/${part}`) : [];
-  for (const path of [...kept.keys()]) if (!wanted.includes(path)) kept.delete(path);
-  for (const path of wanted) {
-    if (kept.has(path) || !OURS.test(path)) continue;
-    const response = await fetch(path.replace("/api/recordings/", "/api/ahead/"), { credentials: "same-origin" });
-    if (response.ok) kept.set(path, { at: Date.now(), response });
-  }
+  const ours = `/api/recordings/${arrival}/`;
+  for (const place of [...kept.keys()]) if (!arrival || !place.startsWith(ours)) kept.delete(place);
+  if (kept.size || !ARRIVAL.test(arrival)) return;
+  const response = await fetch(`/api/ahead/${arrival}/window`, { credentials: "same-origin" });
+  const place = response.headers.get("content-location"); // how the case's page will ask for it
+  if (response.ok && place) kept.set(place, { at: Date.now(), response });
 }
