@@ -101,6 +101,12 @@ def watched(started: Browser, web: Web, language: str = "zh", *, scheme: str = "
     assert found.complaints == [], found.complaints
 
 
+def opened(page: Page, selector: str) -> None:
+    """Wait until a page shows something, and its scripts hear what is pressed."""
+    page.locator(selector).first.wait_for()
+    page.wait_for_load_state("load")
+
+
 def check(page: Page) -> None:
     """What holds on every page."""
     page.wait_for_load_state("load")  # a form's answer is there before its styles are

@@ -18,7 +18,7 @@ from teleread.storage.catalogue.schema import work_items
 from tests.conftest import Clock
 from tests.criticals import CONTACTS, Sent
 from tests.ui.axe import violations
-from tests.ui.chromium import LANGUAGES, Watched, check, picture, watched
+from tests.ui.chromium import LANGUAGES, Watched, check, opened, picture, watched
 from tests.ui.live import Web, running, upload, wfdb
 
 pytestmark = pytest.mark.peers
@@ -54,7 +54,7 @@ def test_one_key_at_the_reader_one_press_at_the_clinic(chromium: Browser, web: W
         clinic.sign_in("nurse")
         reading.sign_in("reader")
         reading.page.goto(f"{web.address}/cases/{case_id}")
-        reading.page.locator("canvas[data-drawn]").wait_for()
+        opened(reading.page, "canvas[data-drawn]")
         reading.page.locator("#text").press("!")  # typed into the report it is a letter
         expect(reading.page.locator("#text")).to_have_value("!")
         reading.page.locator("#main").focus()
@@ -106,7 +106,7 @@ def look(seen: Watched, name: str, path: str, scheme: str) -> None:
     seen.context.add_cookies([{"name": "teleread_session", "value": token, "url": seen.web.address}])
     seen.page.goto(f"{seen.web.address}{path}")
     if path.startswith("/cases/"):
-        seen.page.locator("canvas[data-drawn]").wait_for()
+        opened(seen.page, "canvas[data-drawn]")
     check(seen.page)
     assert violations(seen.page) == [], path
     picture(seen.page, f"critical-{name}-{path.strip('/').split('/')[0]}-{scheme}")

@@ -25,7 +25,7 @@ from teleread.signal.ecg.sheet import ORDERS
 from teleread.web.api.tracing import keys_of
 from tests.ecgs import ecg
 from tests.ui import axe
-from tests.ui.chromium import LANGUAGES, Watched, check, picture, watched
+from tests.ui.chromium import LANGUAGES, Watched, check, opened, picture, watched
 from tests.ui.live import Web, upload, wfdb
 
 pytestmark = pytest.mark.peers
@@ -53,7 +53,7 @@ def calibration() -> dict[str, bytes]:
 
 def show(page: Page, web: Web, case_id: str) -> None:
     page.goto(f"{web.address}/cases/{case_id}")
-    page.locator("#trace[data-drawn]").wait_for()
+    opened(page, "#trace[data-drawn]")
 
 
 def open_case(seen: Watched, case_id: str) -> Page:
@@ -459,7 +459,7 @@ def test_the_screen_is_calibrated_with_a_card_and_keys(english: Watched) -> None
     page.keyboard.press("Enter")
     expect(page.locator("#screen-words")).to_be_hidden()
     page.reload()
-    page.locator("#trace[data-drawn]").wait_for()
+    opened(page, "#trace[data-drawn]")
     assert float(page.locator("#trace").get_attribute("data-px-per-mm") or 0) == pytest.approx(4.11)
     page.locator("#screen-open").press("Enter")
     page.locator("#screen-forget").press("Enter")

@@ -12,7 +12,7 @@ from teleread.pipeline.sweep import sweep_web
 from tests.conftest import Clock
 from tests.ecgs import ecg
 from tests.signing import PIN, give_pin
-from tests.ui.chromium import Watched, check, picture
+from tests.ui.chromium import Watched, check, opened, picture
 from tests.ui.live import upload
 
 pytestmark = pytest.mark.peers
@@ -63,7 +63,7 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     give_pin(web.services)
     page.goto(f"{web.address}{row.locator('a.open').get_attribute('href')}")
     press(page, "#take button")
-    page.locator("canvas[data-drawn]").first.wait_for()
+    opened(page, "canvas[data-drawn]")
     expect(page.locator(".who-strip .correcting")).to_contain_text(mark)
     expect(page.locator(".sign .correcting")).to_contain_text(mark)
     check(page)

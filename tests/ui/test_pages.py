@@ -17,7 +17,7 @@ from teleread.reading.worklist import list_items
 from teleread.signal.ecg import simulate
 from tests.conftest import Clock
 from tests.signing import PIN, give_pin, post_report
-from tests.ui.chromium import Watched, check, watched
+from tests.ui.chromium import Watched, check, opened, watched
 from tests.ui.live import BROKEN_DICOM, Web, named_ecg, upload, wfdb
 
 pytestmark = pytest.mark.peers
@@ -73,11 +73,11 @@ def test_from_the_clinic_to_the_reader_by_keyboard(seen: Watched, tmp_path: Path
     expect(row).to_contain_text(receipt)
     expect(row.locator("a.open")).to_be_focused()
     page.keyboard.press("Enter")
-    page.locator("canvas[data-drawn]").wait_for()
+    opened(page, "canvas[data-drawn]")
     check(page)
     expect(page.locator(".who-strip")).to_contain_text("王小东")
     give_back(page)
-    page.locator("#worklist").wait_for()
+    opened(page, "#worklist")
     expect(page.locator("tr.is-urgent a.open")).to_be_focused()
 
 
@@ -87,7 +87,7 @@ def test_the_paper_is_true_to_scale_and_not_blank(english: Watched) -> None:
         upload(nurse, wfdb("inferior_stemi"))
     english.sign_in("reader")
     open_first(page)
-    page.locator("canvas[data-drawn]").wait_for()
+    opened(page, "canvas[data-drawn]")
     ink = page.evaluate(INK)
     assert ink["dark"] > 3000
     assert ink["pink"] > 20_000
@@ -111,7 +111,7 @@ def test_an_offset_of_the_device_leaves_the_curve_on_the_paper(english: Watched,
         upload(nurse, write_wfdb(record, "plain"))
         english.sign_in("reader")
         open_first(page)
-        page.locator("canvas[data-drawn]").wait_for()
+        opened(page, "canvas[data-drawn]")
         page.keyboard.press("f")  # as recorded: a filter takes the offset away
         expect(page.locator("#trace")).to_have_attribute("data-view", "raw")
         plain = page.evaluate(INK)["dark"]
@@ -121,7 +121,7 @@ def test_an_offset_of_the_device_leaves_the_curve_on_the_paper(english: Watched,
         upload(nurse, write_wfdb(replace(record, signals_mv=signals), "offset"), urgent=True)
     give_back(page)
     open_first(page)
-    page.locator("canvas[data-drawn]").wait_for()
+    opened(page, "canvas[data-drawn]")
     page.keyboard.press("f")
     expect(page.locator("#trace")).to_have_attribute("data-view", "raw")
     assert page.evaluate(INK)["dark"] > 0.95 * plain
@@ -137,7 +137,7 @@ def test_a_curve_that_leaves_the_paper_says_so(english: Watched) -> None:
         upload(nurse, write_wfdb(replace(record, signals_mv=signals), "wild"))
     english.sign_in("reader")
     open_first(page)
-    page.locator("canvas[data-drawn]").wait_for()
+    opened(page, "canvas[data-drawn]")
     page.locator("input[name=layout][value='12x1']").check(force=True)
     expect(page.locator("#trace")).to_have_attribute("data-off-leads", "V1")
 
@@ -149,7 +149,7 @@ def test_a_report_is_written_and_signed_without_scrolling(seen: Watched, conditi
         upload(nurse, wfdb(condition, 3))
     seen.sign_in("reader")
     open_first(page)
-    page.locator("canvas[data-drawn]").wait_for()
+    opened(page, "canvas[data-drawn]")
     check(page)
     for part in ("#text", "#sign"):
         box = page.locator(part).bounding_box()
@@ -244,7 +244,7 @@ def test_long_recordings_are_turned_page_by_page(english: Watched) -> None:
         upload(nurse, write_wfdb(record, "long"))
     english.sign_in("reader")
     open_first(page)
-    page.locator("canvas[data-drawn]").wait_for()
+    opened(page, "canvas[data-drawn]")
     expect(page.locator("#span")).to_have_text("0–10 s / 25 s")
     page.locator("#later").press("Enter")
     expect(page.locator("#span")).to_have_text("10–20 s / 25 s")
@@ -259,7 +259,7 @@ def test_the_trace_stands_out_on_dark_paper(chromium: Browser, web: Web) -> None
     with watched(chromium, web, "en", scheme="dark") as dark:
         dark.sign_in("reader")
         open_first(dark.page)
-        dark.page.locator("canvas[data-drawn]").wait_for()
+        opened(dark.page, "canvas[data-drawn]")
         paper, bright = dark.page.evaluate(DARK_INK)
         assert paper > 100_000
         assert bright > 3000
@@ -290,7 +290,7 @@ def test_images_are_leafed_through_by_keyboard(seen: Watched) -> None:
         assert upload(nurse, {"a": Path(source).read_bytes()}).status_code == 201
     seen.sign_in("reader")
     open_first(page)
-    page.locator("#stage img").wait_for()
+    opened(page, "#stage img")
     check(page)
     assert page.locator("#stage img").evaluate("i => i.decode().then(() => i.naturalWidth)") > 0
     expect(page.locator("form[action$=report]")).to_have_count(0)
@@ -310,7 +310,7 @@ def test_what_could_not_be_read_and_the_engineers_page(seen: Watched) -> None:
     seen.context.clear_cookies()
     seen.sign_in("reader")
     open_first(page)
-    page.locator(".not-analysed").wait_for()
+    opened(page, ".not-analysed")
     check(page)
     with page.expect_download() as download:
         page.locator("a[download]").click()
@@ -339,7 +339,7 @@ def test_the_caption_says_which_seconds_are_in_view(english: Watched) -> None:
         upload(nurse, wfdb())
     english.sign_in("reader")
     open_first(page)
-    page.locator("canvas[data-drawn]").wait_for()
+    opened(page, "canvas[data-drawn]")
     expect(page.locator("#scale")).to_have_text("25 mm/s · 10 mm/mV · 0–10 s")
     page.locator("input[name=speed][value='50']").check(force=True)
     caption = re.compile(r"seconds (\d+\.\d)–(\d+\.\d) of 0–10 s in view")

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.signing import PIN, claim, give_pin
 from tests.ui.axe import violations
-from tests.ui.chromium import Watched, check
+from tests.ui.chromium import Watched, check, opened
 from tests.ui.live import named_ecg, upload, wfdb
 
 pytestmark = pytest.mark.peers
@@ -38,7 +38,7 @@ def to_first_case(seen: Watched, *, files: dict[str, bytes], urgent: bool = Fals
         (path,) = re.findall(r'href="(/cases/\w+)"', reader.get("/worklist").text)[:1]
     claim(seen.web.services, path.rpartition("/")[2])
     seen.page.goto(f"{seen.web.address}{path}")
-    seen.page.locator("canvas[data-drawn]").wait_for()
+    opened(seen.page, "canvas[data-drawn]")
     return path
 
 
@@ -53,7 +53,7 @@ def test_a_normal_ecg_takes_at_most_twelve_keys_from_the_list_to_the_signature(e
     keys.press("c")
     expect(page.locator("tr.is-mine")).to_be_visible()
     keys.press("Enter")
-    page.locator("#report").wait_for()
+    opened(page, "#report")
     expect(page.locator("#macros li").first).to_be_attached()
     keys.press("d")
     expect(page.locator("#macros")).to_be_visible()
@@ -89,7 +89,7 @@ def test_the_draft_survives_the_page_and_nothing_of_it_the_case(english: Watched
     page.locator("#pin").fill(PIN)
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(rf"/cases/(?!{path.rpartition('/')[2]})"))
-    page.locator("#report").wait_for()
+    opened(page, "#report")
     expect(page.locator("#text")).to_have_value("")
     expect(page.locator("#chosen li")).to_have_count(0)
     expect(page.locator("#critical")).not_to_be_checked()

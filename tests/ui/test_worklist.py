@@ -18,7 +18,7 @@ from teleread.web import live
 from tests.conftest import Clock
 from tests.signing import PIN, give_pin
 from tests.ui import axe
-from tests.ui.chromium import Watched, check, picture, watched
+from tests.ui.chromium import Watched, check, opened, picture, watched
 from tests.ui.live import Web, named_ecg, upload
 
 pytestmark = pytest.mark.peers
@@ -95,19 +95,19 @@ def test_every_key_does_what_the_help_says(english: Watched, clock: Clock) -> No
     expect(page.locator("tr[data-case]")).to_have_count(3)  # without the one that was taken
     page.keyboard.press("r")
     page.keyboard.press("n")  # back to what is hers
-    page.locator("#claim").wait_for()
+    opened(page, "#claim")
     assert page.url.endswith(f"/cases/{second}?told=still_yours")
     page.keyboard.press("Escape")
     page.locator("#release").wait_for()
     page.keyboard.press("5")
     expect(page.locator("input[value=shift_end]")).to_be_checked()
     page.keyboard.press("Enter")
-    page.locator("#worklist").wait_for()
+    opened(page, "#worklist")
     expect(page.locator("#told")).to_contain_text("Handed over")
     expect(page.locator(f"tr[data-case='{second}'] a.open")).to_be_focused()  # where she was
     page.keyboard.press("k")
     page.keyboard.press("Enter")  # takes and opens
-    page.locator("#claim").wait_for()
+    opened(page, "#claim")
     assert page.url.endswith(f"/cases/{first}")
     assert third
 
@@ -119,9 +119,9 @@ def test_two_who_claim_together_get_two_cases(two: tuple[Watched, Watched], cloc
     on_list(other, "senior")
     other.context.route("**/api/worklist/**", lambda route: route.abort())  # her list does not know yet
     one.page.keyboard.press("Enter")
-    one.page.locator("#claim").wait_for()
+    opened(one.page, "#claim")
     other.page.keyboard.press("Enter")
-    other.page.locator("#claim").wait_for()
+    opened(other.page, "#claim")
     assert one.page.url.endswith(f"/cases/{first}")
     assert other.page.url.endswith(f"/cases/{second}?told=taken")
     expect(other.page.locator("#told")).to_contain_text("Somebody else was a moment faster")
@@ -223,7 +223,7 @@ def test_a_claim_that_is_taken_away_is_said_at_once_and_typed_text_stays(english
     (case,) = arrive(english.web, clock)
     on_list(english)
     page.keyboard.press("n")
-    page.locator("#claim").wait_for()
+    opened(page, "#claim")
     page.locator("#text").fill("Half a report")
     with english.web.signed_in("coordinator") as coordinator:
         answer = coordinator.post(f"/cases/{case}/break", data={"reason": "no_answer"})
@@ -239,7 +239,7 @@ def test_heartbeats_carry_a_claim_over_its_lease_and_end_with_the_page(english: 
     on_list(english)
     page.clock.install()
     page.keyboard.press("n")
-    page.locator("#claim").wait_for()
+    opened(page, "#claim")
     clock.advance(100)
     with page.expect_response(re.compile("heartbeat")) as beat:
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -259,7 +259,7 @@ def test_after_signing_the_next_case_is_hers_unless_she_rests(english: Watched, 
     give_pin(english.web.services)
     on_list(english)
     page.keyboard.press("n")
-    page.locator("#claim").wait_for()
+    opened(page, "#claim")
     page.wait_for_load_state("load")
     page.locator("#text").fill("Read.")
     page.locator("#sign").press("Enter")
@@ -284,7 +284,7 @@ def test_the_next_case_is_fetched_ahead_without_a_name_and_without_a_claim(engli
     on_list(english)
     page.keyboard.press("n")
     with english.context.expect_event("response", lambda one: "/api/ahead/" in one.url and one.url.endswith("window")):
-        page.locator("canvas[data-drawn]").first.wait_for()
+        opened(page, "canvas[data-drawn]")
     first, second = (one for one in cases_in_order(english.web))
     assert page.url.endswith(f"/cases/{first}")
     with english.web.services.catalogue.read() as conn:
@@ -297,7 +297,7 @@ def test_the_next_case_is_fetched_ahead_without_a_name_and_without_a_claim(engli
     with page.expect_response(re.compile(f"/api/recordings/{second}/window")) as window:
         page.keyboard.press("Enter")
     assert window.value.from_service_worker
-    page.locator("canvas[data-drawn]").first.wait_for()
+    opened(page, "canvas[data-drawn]")
     with english.web.services.catalogue.read() as conn:
         assert second in set(conn.scalars(views))  # now it is seen
 
@@ -320,7 +320,7 @@ def test_the_list_in_both_languages(seen: Watched, clock: Clock) -> None:
     picture(page, "worklist")
     assert axe.violations(page) == []
     page.keyboard.press("n")
-    page.locator("#claim").wait_for()
+    opened(page, "#claim")
     check(page)
     page.keyboard.press("Escape")
     page.locator("#release").wait_for()
