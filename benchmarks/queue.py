@@ -5,6 +5,8 @@
 Eight processes claim as fast as they can, in rounds by turns with the same number that claim by bare SQL with the same
 audit insert; another process reads pages of 50 at random depths as a reader of two pools, forwards and backwards.
 PostgreSQL is a cluster of its own from Debian's package; both databases write what is committed to the disk.
+Beside the rates stands what one claim costs the processor, client and database together: a busy machine changes that
+less.
 ``--explain`` prints the plans instead.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import sys
 import tempfile
@@ -24,9 +27,10 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import psutil
 from sqlalchemy import Connection, event, text
 
-from teleread.reading import claims, worklist
+from teleread.reading import claims, desk
 from teleread.reading.claims import Reach
 from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import work_items
@@ -78,6 +82,8 @@ class Figures:
     page_p50: float
     page_p99: float
     page_idle_p99: float
+    ours_cpu_ms: float
+    bare_cpu_ms: float
 
 
 def fill(database: Database, items: int) -> None:
@@ -109,20 +115,26 @@ def claim(database: Database, who: str) -> bool:
 
 
 def claim_bare(database: Database, who: str) -> bool:
-    """One claim by SQL alone, with the same audit insert and no other."""
-    lock = "" if database.is_sqlite else "FOR UPDATE SKIP LOCKED"
+    """One claim by SQL alone, as one would write it who knows the indexes, with the same audit insert and no other."""
+    mark, lock, front = ("?", "", 1) if database.is_sqlite else ("%s", "FOR UPDATE SKIP LOCKED", 8)
+    fronts = " UNION ALL ".join(
+        f"""SELECT * FROM (SELECT id FROM work_items WHERE state = 'SCHEDULED' AND pool = '{pool}'
+        ORDER BY band, order_at, id LIMIT {front}) AS {pool}"""
+        for pool in POOLS
+    )
     with database.write() as conn:
         cursor = conn.connection.cursor()
-        mark = "?" if database.is_sqlite else "%s"
         at = str(NOW.replace(tzinfo=None)) if database.is_sqlite else NOW
         until = str((NOW + timedelta(minutes=15)).replace(tzinfo=None)) if database.is_sqlite else NOW
         cursor.execute(
             f"""UPDATE work_items SET state = 'IN PROGRESS', fence = fence + 1, claimed_by = {mark},
             claimed_at = {mark}, lease_until = {mark} WHERE id = (SELECT id FROM work_items WHERE state = 'SCHEDULED'
-            AND pool IN ('ecg', 'ct') ORDER BY band, order_at, id LIMIT 1 {lock}) RETURNING case_id, fence""",
+            AND id IN ({fronts}) ORDER BY band, order_at, id LIMIT 1 {lock}) RETURNING case_id, fence""",
             (who, at, until),
         )
         row = cursor.fetchone()
+        if row is None:
+            return False  # others have just taken all that it looked at
         cursor.execute(
             f"""INSERT INTO audit_events (at, actor, action, object_type, object_id, detail)
             VALUES ({mark}, {mark}, 'claim', 'case', {mark}, {mark}) RETURNING id""",
@@ -138,7 +150,7 @@ def read_page(database: Database, random: Random, items: int) -> None:
     cursor = (0 if i % 5000 == 0 else 1, BEGAN + timedelta(seconds=i), "")
     where: dict[str, Any] = {"after": cursor} if random.random() < 0.5 else {"before": cursor}
     with database.read() as conn:
-        worklist.list_items(conn, reach=Reach("reader", POOLS), limit=PAGE, **where)
+        desk.page(conn, desk.View(), Reach("reader", POOLS), limit=PAGE, **where)
 
 
 def in_children(n: int, work: Callable[[int], Any]) -> list[Any]:
@@ -180,6 +192,27 @@ def one_round(url: str, act: Callable[[Database, str], bool], claimers: int, sec
     return sum(rates), pages
 
 
+def cost_ms(url: str, act: Callable[[Database, str], bool], n: int = 1000) -> float:
+    """Processor time of one claim, the database's with it."""
+
+    def work(_number: int) -> None:
+        database = Database(url)
+        for _ in range(n):
+            act(database, "reader")
+        database.close()
+
+    begun = _spent_s()
+    in_children(1, work)
+    time.sleep(0.2)  # until the database's process has gone, and is counted with its parent
+    return (_spent_s() - begun) * 1000 / n
+
+
+def _spent_s() -> float:
+    """Processor time of this process's children, those that have ended and those that run."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime + sum(sum(one.cpu_times()[:4]) for one in psutil.Process().children(True))
+
+
 def _pages(database: Database, seconds: float, items: int) -> list[float]:
     random = Random(os.getpid())
     for _ in range(20):
@@ -200,12 +233,14 @@ def measure(url: str, items: int, claimers: int, seconds: float) -> Figures:
     fill(database, items)
     print(f"  {items} cases in {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
     database.close()
-    ours, bare, pages = [], [], []
+    ours, bare, pages, ours_cpu, bare_cpu = [], [], [], [], []
     for _ in range(ROUNDS):
         rate, read = one_round(url, claim, claimers, seconds, items)
         ours.append(rate)
         pages += read
         bare.append(one_round(url, claim_bare, claimers, seconds, items)[0])
+        ours_cpu.append(cost_ms(url, claim))
+        bare_cpu.append(cost_ms(url, claim_bare))
         print(f"  claims/s {ours[-1]:.0f}, by SQL alone {bare[-1]:.0f}", file=sys.stderr, flush=True)
     (idle,) = in_children(1, lambda _number: _pages(Database(url), seconds, items))
     pages.sort()
@@ -216,6 +251,8 @@ def measure(url: str, items: int, claimers: int, seconds: float) -> Figures:
         statistics.median(pages),
         pages[int(len(pages) * 0.99)],
         sorted(idle)[int(len(idle) * 0.99)],
+        statistics.median(ours_cpu),
+        statistics.median(bare_cpu),
     )
 
 
@@ -240,13 +277,12 @@ def explain(url: str, items: int) -> None:
 
 
 def _acts(conn: Connection) -> None:
-    at = BEGAN + timedelta(seconds=400_000)
-    worklist.list_items(conn, reach=Reach("reader", POOLS), after=(1, at, ""))
-    worklist.list_items(conn, reach=Reach("reader", POOLS), before=(1, at, ""))
-    worklist.list_items(conn, after=(1, at, ""), site_ids=["site7"])
-    worklist.counts(conn, reach=Reach("reader", POOLS))
-    worklist.facets(conn)
-    claims.claim_next(conn, Reach("reader", POOLS), NOW)
+    at, reach = BEGAN + timedelta(seconds=400_000), Reach("reader", POOLS)
+    desk.page(conn, desk.View(), reach, after=(1, at, ""))
+    desk.page(conn, desk.View(), reach, before=(1, at, ""))
+    desk.page(conn, desk.View(site="site7"), None, after=(1, at, ""))
+    desk.tally(conn, desk.View(), reach)
+    claims.claim_next(conn, reach, NOW)
 
 
 @contextmanager
@@ -288,7 +324,8 @@ def _show(name: str, got: Figures, *, as_json: bool) -> None:
         print(json.dumps({"database": name, **{key: getattr(got, key) for key in Figures.__dataclass_fields__}}))
         return
     print(
-        f"{name}: {got.ours:.0f} claims/s, {got.bare:.0f} by SQL alone ({got.bare / got.ours:.2f} times); "
+        f"{name}: {got.ours:.0f} claims/s, {got.bare:.0f} by SQL alone ({got.bare / got.ours:.2f} times); processor "
+        f"{got.ours_cpu_ms:.2f} ms a claim, {got.bare_cpu_ms:.2f} ms ({got.ours_cpu_ms / got.bare_cpu_ms:.2f} times); "
         f"page of {PAGE} at any depth, median {got.page_p50:.1f} ms, p99 {got.page_p99:.1f} ms of {got.pages} "
         f"({got.page_idle_p99:.1f} ms when nobody claims)"
     )

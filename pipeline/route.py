@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, func, select, update
 from teleread.alliance import Priority
 from teleread.pipeline.services import Services
 from teleread.reading import history, queue, routing
-from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, past
+from teleread.reading.order import IN_PROGRESS, KEY, WAITING, WHOLE, Cursor, past
 from teleread.reading.routing import Routed, facts_of
 from teleread.reading.rules import in_force
 from teleread.reading.symptoms import Form
@@ -159,7 +159,7 @@ class Rerouting:
         """Go on with the walk where the last round stopped; rows only ever move towards the part that is done."""
         ends, moved = time.monotonic() + _ROUND_S, 0
         while time.monotonic() < ends:
-            page = select(work_items).where(WAITING).order_by(*KEY).limit(_PAGE)
+            page = select(work_items).where(WAITING, WHOLE).order_by(*KEY).limit(_PAGE)
             if self._cursor is not None:
                 page = page.where(past(self._cursor))
             with self._services.catalogue.read() as conn:

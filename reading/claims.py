@@ -18,10 +18,10 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, 
 from teleread.errors import Conflict
 from teleread.reading import escalation, history, ups
 from teleread.reading.history import item_id_of, note_event
-from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Reach, Shape, asked, head, keep_plan, within
+from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Reach, Shape, asked, head_ids, keep_plan, within
 from teleread.reading.queue import URGENT_LEASE, is_set_aside, lock_latest
 from teleread.storage import audit
-from teleread.storage.catalogue.schema import work_items
+from teleread.storage.catalogue.schema import item_events, work_items
 
 __all__ = [
     "BREAK_REASONS",
@@ -58,6 +58,7 @@ BREAK_REASONS = ("reader_absent", "needed_elsewhere", "asked_by_reader", "other"
 """Why a coordinator takes a case from its reader."""
 
 _LOOK_AT = (8, 128, 4096)  # rows from the front of each pool, until one is found that nobody else is taking
+_ALONE = (1,)  # where only one writes at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,9 @@ def claim_next(conn: Connection, reach: Reach, at: datetime) -> Claim | None:
     Two who ask at once get two cases.
     """
     keep_plan(conn)
-    for n in _LOOK_AT:
+    for n in _ALONE if conn.dialect.name == "sqlite" else _LOOK_AT:
         shape, values = asked(limit=n, reach=reach)
-        taken = _take(conn, _take_first(shape), values, reach.who, at)
+        taken = _take(conn, _take_first(shape, _at_once(conn)), values, reach.who, at)
         if taken is not None:
             return taken
     return None
@@ -117,7 +118,7 @@ def claim_case(conn: Connection, case_id: str, reach: Reach, at: datetime) -> Cl
         item_id = item.id
     if conn.execute(select(work_items.c.id).where(work_items.c.id == item_id, within(reach))).first() is None:
         raise Conflict("case_not_yours", "This case is for other readers.")
-    taken = _take(conn, _TAKE_ONE, {"this": item_id}, reach.who, at)
+    taken = _take(conn, _take_one(_at_once(conn)), {"this": item_id}, reach.who, at)
     if taken is None:
         raise Conflict("case_not_open", "Somebody else has just taken this case.")
     return taken
@@ -275,34 +276,50 @@ def newest(conn: Connection, case_ids: Sequence[str]) -> dict[str, Row[Any]]:
     return {row.case_id: row for row in rows}
 
 
-def _taking(this: ColumnElement[bool]) -> Any:
+def _at_once(conn: Connection) -> bool:
+    """Whether a claim and its event can be one statement, which spares a round trip."""
+    return conn.dialect.name == "postgresql"
+
+
+def _taking(this: ColumnElement[bool], at_once: bool) -> Any:
     """The statement that claims a waiting work item: built once, with all its values as parameters."""
     until = case((work_items.c.band == 0, _given("urgent_until")), else_=_given("until"))
-    claimed = {"state": literal_column("'IN PROGRESS'"), "fence": work_items.c.fence + literal_column("1")}
+    claimed = {"state": literal_column(f"'{_CLAIMED}'"), "fence": work_items.c.fence + literal_column("1")}
     claimed |= {"claimed_by": bindparam("who"), "claimed_at": _given("now"), "lease_until": until}
-    columns = [work_items.c[name] for name in _TAKEN]
-    return update(work_items).where(this, WAITING).values(**claimed).returning(*columns)
+    taking = update(work_items).where(this, WAITING).values(**claimed).returning(*_TAKEN)
+    if not at_once:
+        return taking
+    taken = taking.cte("taken")
+    event = {"case_id": taken.c.case_id, "item_id": taken.c.id, "at": _given("now"), "who": bindparam("who")}
+    event |= {name: literal_column(f"'{word}'") for name, word in _EVENT.items()} | {"fence": taken.c.fence}
+    noting = insert(item_events).from_select(list(event), select(*event.values()))
+    return select(taken).add_cte(noting.cte("noted"))
 
 
 def _given(name: str) -> Any:
     return bindparam(name, type_=work_items.c.lease_until.type)
 
 
-_TAKEN = ("id", "case_id", "fence", "lease_until", "band", "arrived_at", "due_at")
-_TAKE_ONE = _taking(work_items.c.id == bindparam("this"))
+_CLAIMED = ups.after("SCHEDULED", "claimed")
+_EVENT = {"event": "claimed", "from_state": "SCHEDULED", "to_state": _CLAIMED, "detail": "{}"}
+_TAKEN = [work_items.c[name] for name in ("id", "case_id", "fence", "lease_until", "band", "arrived_at", "due_at")]
+
+
+@lru_cache(maxsize=2)
+def _take_one(at_once: bool) -> Any:
+    return _taking(work_items.c.id == bindparam("this"), at_once)
 
 
 @lru_cache(maxsize=256)
-def _take_first(shape: Shape) -> Any:
-    front = head(shape).subquery()
+def _take_first(shape: Shape, at_once: bool) -> Any:
     first = (
         select(work_items.c.id)
-        .where(WAITING, work_items.c.id.in_(select(front.c.id)))
+        .where(WAITING, work_items.c.id.in_(head_ids(shape)))
         .order_by(*KEY)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
-    return _taking(work_items.c.id == first.scalar_subquery())
+    return _taking(work_items.c.id == first.scalar_subquery(), at_once)
 
 
 def _take(conn: Connection, taking: Any, values: Mapping[str, Any], who: str, at: datetime) -> Claim | None:
@@ -311,7 +328,8 @@ def _take(conn: Connection, taking: Any, values: Mapping[str, Any], who: str, at
     row = conn.execute(taking, {**values, **until, "who": who, "now": at}).one_or_none()
     if row is None:
         return None
-    history.note(conn, row.case_id, row.id, "claimed", "SCHEDULED", who, at, row.fence)
+    if not _at_once(conn):
+        history.note(conn, row.case_id, row.id, "claimed", "SCHEDULED", who, at, row.fence)
     if escalation.may_have_alarms(row.band, row.arrived_at, row.due_at, at):
         escalation.hush(conn, row.id, who, at)
     escalation.begin_reading(conn, row.id, urgent=row.band == 0, since=at)

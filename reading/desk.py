@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     Select,
     and_,
     exists,
@@ -26,7 +28,19 @@ from sqlalchemy import (
 )
 
 from teleread.reading.corrections import is_under_correction
-from teleread.reading.order import IN_PROGRESS, KEY, WAITING, Cursor, Reach, allowed, past, within
+from teleread.reading.order import (
+    IN_PROGRESS,
+    KEY,
+    WAITING,
+    WHOLE,
+    Cursor,
+    Reach,
+    allowed,
+    given,
+    keep_plan,
+    past_given,
+    within,
+)
 from teleread.storage.catalogue.schema import arrivals, drafts, item_events, recordings, studies, work_items
 
 Show = Literal["waiting", "mine", "all", "read"]
@@ -147,9 +161,13 @@ def page(
         before: the first row of the page behind; the page that ends just before it.
     """
     backwards = before is not None
-    found = _ids(conn, view, reach, after if before is None else before, limit + 1, backwards=backwards)
-    more = len(found) > limit
-    rows = rows_of(conn, found[:limit])
+    beside = after if before is None else before
+    keep_plan(conn)
+    found = conn.execute(_page(view, reach, beside is not None, backwards, limit + 1), given(beside))
+    rows = [_row(row._mapping) for row in found]
+    more = len(rows) > limit
+    if more:
+        del rows[0 if backwards else -1]
     return Page(tuple(rows), before=more if backwards else after is not None, after=True if backwards else more)
 
 
@@ -258,16 +276,19 @@ def unclaimed_urgent(conn: Connection, reach: Reach | None, until: datetime, lim
     return [Unclaimed(**row._mapping) for row in found]
 
 
-def _ids(
-    conn: Connection, view: View, reach: Reach | None, beside: Cursor | None, limit: int, *, backwards: bool
-) -> list[str]:
-    """Ids of the next rows, nearest to ``beside`` first."""
-    conditions = [] if beside is None else [past(beside, backwards=backwards)]
-    query = _narrowed(view, reach, list(KEY), limit, *conditions, backwards=backwards)
-    ordered = query.order_by(
-        *(literal_column(f"{name}{' DESC' if backwards else ''}") for name in ("band", "order_at", "id"))
-    )
-    return [row.id for row in conn.execute(ordered.limit(limit))]
+@lru_cache(maxsize=256)
+def _page(view: View, reach: Reach | None, beside: bool, backwards: bool, limit: int) -> Select[Any]:
+    """The next rows beside a cursor, whose values are given with it: to build this takes longer than to answer it."""
+    conditions = [past_given(backwards=backwards)] if beside else []
+    fronts = _narrowed(view, reach, list(KEY), limit, *conditions, backwards=backwards).subquery()
+    order = (fronts.c.band, fronts.c.order_at, fronts.c.id)
+    ordered = select(fronts.c.id).order_by(*(column.desc() if backwards else column for column in order))
+    return _shown().where(_ITEMS.id.in_(ordered.limit(_constant(limit)))).order_by(*KEY)
+
+
+def _constant(limit: int) -> ColumnElement[int]:
+    """A limit that a plan may reckon with, which is kept for any value of what is asked for."""
+    return literal_column(str(int(limit)), Integer)
 
 
 def _narrowed(
@@ -293,7 +314,8 @@ def _narrowed(
         for pool in [_within(view, reach)] if by_others else _pools(view, reach):
             for modality in _modalities(view.modality):
                 front = select(*columns).where(state, pool, modality, *common).order_by(*order)
-                fronts.append(front.limit(limit) if not facts else _looked_through(front, facts, columns, limit))
+                front = front.limit(_constant(limit)) if not facts else _looked_through(front, facts, columns, limit)
+                fronts.append(front)
     parts = [select(front.subquery()) for front in fronts]
     whole = parts[0] if len(parts) == 1 else union_all(*parts)
     return select(whole.subquery())
@@ -301,9 +323,9 @@ def _narrowed(
 
 def _looked_through(front: Select[Any], facts: list[ColumnElement[bool]], columns: Sequence[Any], limit: int) -> Any:
     """Those of a list's first rows that fit facts which have no index."""
-    nearest = front.with_only_columns(_ITEMS.id).limit(LOOKED_THROUGH).subquery()
+    nearest = front.with_only_columns(_ITEMS.id).limit(_constant(LOOKED_THROUGH)).subquery()
     found = select(*columns).where(_ITEMS.id.in_(select(nearest.c.id)), *facts)
-    return found.order_by(*front._order_by_clauses).limit(limit)
+    return found.order_by(*front._order_by_clauses).limit(_constant(limit))
 
 
 def _facts(view: View) -> list[ColumnElement[bool]]:
@@ -337,7 +359,7 @@ def _allowed(view: View, reach: Reach | None) -> list[ColumnElement[bool]]:
 def _pools(view: View, reach: Reach | None) -> list[ColumnElement[bool]]:
     """One condition for each list that must be looked at; no row fulfils two of them."""
     if view.show == "mine" or (reach is None and view.pool is None):
-        return [true() if view.pool is None else _ITEMS.pool == view.pool]
+        return [WHOLE if view.pool is None else _ITEMS.pool == view.pool]
     mine = set() if reach is None else set(reach.pools)
     if view.pool is not None:
         if reach is not None and view.pool not in mine:

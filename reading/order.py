@@ -14,24 +14,33 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    CompoundSelect,
     Connection,
     Integer,
     Select,
+    Subquery,
     and_,
     bindparam,
     literal,
     literal_column,
     or_,
     select,
-    true,
     tuple_,
     union,
+    union_all,
 )
 
 from teleread.storage.catalogue.schema import work_items
 
 WAITING: ColumnElement[bool] = work_items.c.state == literal_column("'SCHEDULED'")
 """Said as a constant: an index on part of a table is used only where the query visibly stays within that part."""
+
+WHOLE: ColumnElement[bool] = work_items.c.seq > literal_column("0")
+"""True always, and said only of what waits for whomever: the whole list's own index is for that alone.
+
+For one pool that index looks cheaper to PostgreSQL than the pool's own where the pool is a frequent one or not known
+yet; and then all is walked through that waits for others and is nearer the front.
+"""
 
 IN_PROGRESS: ColumnElement[bool] = work_items.c.state == literal_column("'IN PROGRESS'")
 
@@ -73,8 +82,19 @@ def of_modality(modality: str) -> ColumnElement[bool]:
 
 def past(cursor: Cursor, *, backwards: bool = False) -> ColumnElement[bool]:
     """The condition of what stands behind a row, or before it."""
-    given = (literal(value, column.type) for value, column in zip(cursor, KEY, strict=True))
-    return _past(tuple_(*given), backwards=backwards)
+    parts = (literal(value, column.type) for value, column in zip(cursor, KEY, strict=True))
+    return _past(tuple_(*parts), backwards=backwards)
+
+
+def past_given(*, backwards: bool = False) -> ColumnElement[bool]:
+    """As :func:`past`, for any row: the values of :func:`given` go with the statement."""
+    parts = (bindparam(f"past_{column.name}", type_=column.type) for column in KEY)
+    return _past(tuple_(*parts), backwards=backwards)
+
+
+def given(cursor: Cursor | None) -> dict[str, Any]:
+    """The values of :func:`past_given`."""
+    return {} if cursor is None else dict(zip((f"past_{column.name}" for column in KEY), cursor, strict=True))
 
 
 class Shape(NamedTuple):
@@ -113,9 +133,7 @@ def asked(
         values |= {f"site_{i}": site_id for i, site_id in enumerate(site_ids)}
     if modality is not None:
         values["of_modality"] = modality
-    if cursor is not None:
-        values |= dict(zip(("past_band", "past_order_at", "past_id"), cursor, strict=True))
-    return shape, values
+    return shape, values | given(cursor)
 
 
 @lru_cache(maxsize=256)
@@ -125,6 +143,22 @@ def head(shape: Shape) -> Select[Any]:
     Not more than ``most`` of each index, so there may be more rows than that; each stands once. The values are
     those of :func:`asked`.
     """
+    heads = _heads(shape, (*KEY, work_items.c.rank))
+    if not heads:
+        return select(*KEY, work_items.c.rank).where(literal_column("1 = 0"))
+    if len(heads) == 1:
+        return select(heads[0])
+    # a union that keeps each row once: one may stand in its own pool and in an overflow pool
+    return select(union(*(select(one) for one in heads)).subquery())
+
+
+@lru_cache(maxsize=256)
+def head_ids(shape: Shape) -> CompoundSelect[Any]:
+    """As :func:`head`, the ids alone; one may come twice."""
+    return union_all(*(select(one) for one in _heads(shape, (work_items.c.id,))))
+
+
+def _heads(shape: Shape, columns: Sequence[ColumnElement[Any]]) -> list[Subquery]:
     pools = [bindparam(f"pool_{i}", type_=work_items.c.pool.type) for i in range(shape.pools or 0)]
     conditions = [WAITING]
     if shape.sites is not None:
@@ -132,7 +166,7 @@ def head(shape: Shape) -> Select[Any]:
     elif shape.modality is not None:
         parts = _modality_arms(shape.modality, bindparam("of_modality"))
     else:
-        parts = [true()] if shape.pools is None else _pool_arms(pools)
+        parts = [WHOLE] if shape.pools is None else _pool_arms(pools)
     if shape.pools is not None:
         who = bindparam("for_whom", type_=work_items.c.not_for.type)
         conditions.append(or_(work_items.c.not_for.is_(None), work_items.c.not_for != who))
@@ -141,9 +175,10 @@ def head(shape: Shape) -> Select[Any]:
     if shape.sites is not None and shape.modality is not None:
         conditions.append(or_(*_modality_arms(shape.modality, bindparam("of_modality"))))
     if shape.place:
-        given = (bindparam(f"past_{column.name}", type_=column.type) for column in KEY)
-        conditions.append(_past(tuple_(*given), backwards=shape.backwards))
-    return _merged(parts, conditions, most(shape), backwards=shape.backwards)
+        conditions.append(past_given(backwards=shape.backwards))
+    order = [column.desc() for column in KEY] if shape.backwards else list(KEY)
+    found = select(*columns).where(*conditions).order_by(*order).limit(most(shape))
+    return [found.where(part).subquery() for part in parts]
 
 
 def most(shape: Shape) -> ColumnElement[int]:
@@ -160,20 +195,6 @@ def keep_plan(conn: Connection) -> None:
         conn.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
 
 
-def _merged(
-    parts: list[ColumnElement[bool]], conditions: list[ColumnElement[bool]], limit: Any, *, backwards: bool
-) -> Select[Any]:
-    order = [column.desc() for column in KEY] if backwards else list(KEY)
-    columns = (*KEY, work_items.c.rank)
-    heads = [select(*columns).where(part, *conditions).order_by(*order).limit(limit).subquery() for part in parts]
-    if not heads:
-        return select(*columns).where(literal_column("1 = 0"))
-    if len(heads) == 1:
-        return select(heads[0])
-    # a union that keeps each row once: one may stand in its own pool and in an overflow pool
-    return select(union(*(select(one) for one in heads)).subquery())
-
-
 def _pool_arms(pools: Sequence[ColumnElement[Any]]) -> list[ColumnElement[bool]]:
     """Conditions that together say what is within reach, each the beginning of one index."""
     columns = work_items.c.pool, work_items.c.overflow_pool
@@ -187,7 +208,7 @@ def _modality_arms(is_ecg: bool, modality: Any) -> list[ColumnElement[bool]]:
     return same
 
 
-def _past(given: Any, *, backwards: bool) -> ColumnElement[bool]:
+def _past(place: Any, *, backwards: bool) -> ColumnElement[bool]:
     key: Any = tuple_(*KEY)
-    behind: ColumnElement[bool] = key < given if backwards else key > given
+    behind: ColumnElement[bool] = key < place if backwards else key > place
     return behind

@@ -322,8 +322,8 @@ Index(
     work_items.c.band,
     work_items.c.order_at,
     work_items.c.id,
-    sqlite_where=text("state = 'SCHEDULED'"),
-    postgresql_where=text("state = 'SCHEDULED'"),
+    sqlite_where=text("state = 'SCHEDULED' AND seq > 0"),
+    postgresql_where=text("state = 'SCHEDULED' AND seq > 0"),
 )
 Index(
     "ix_work_items_pool",
