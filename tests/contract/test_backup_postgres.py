@@ -34,9 +34,11 @@ from teleread.storage.vault import KeyRing, Vault
 from tests.backups import Small, land_one, rows_of, small_on_files, wrong_with
 from tests.conftest import Clock, SharedPool
 from tests.contract.postgres import postgres_server
-from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
+from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer
 from tests.system import wait_for
 from tests.unit.test_deletion import *  # noqa: F403
+from tests.unit.test_deletion_final import *  # noqa: F403
+from tests.unit.test_deletion_killed import *  # noqa: F403
 from tests.unit.test_pipeline_steps import arrive, sample
 from tests.unit.test_restore_drill import *  # noqa: F403
 
@@ -54,12 +56,6 @@ def postgres() -> Iterator[Callable[[], str]]:
 @pytest.fixture
 def new_url(postgres: Callable[[], str]) -> Callable[[], str]:
     return postgres
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneServer]:
-    with rclone_server(tmp_path_factory.mktemp("rclone")) as running:
-        yield running
 
 
 @pytest.fixture

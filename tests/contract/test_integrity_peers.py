@@ -22,25 +22,14 @@ from teleread.storage.objects.s3 import S3Blobs
 from teleread.storage.vault import KeyRing, Vault
 from tests.conftest import Clock, SharedPool
 from tests.contract.integrity_contract import *  # noqa: F403
-from tests.contract.postgres import postgres_server
-from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
+from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer
+from tests.contract.reconcile_contract import *  # noqa: F403
+from tests.contract.scrub_contract import *  # noqa: F403
 from tests.contract.sweeping_contract import *  # noqa: F403
 from tests.contract.sweeping_contract import AT, row
 from tests.system import wait_for
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture(scope="module")
-def new_url() -> Iterator[Callable[[], str]]:
-    with postgres_server() as make:
-        yield make
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneServer]:
-    with rclone_server(tmp_path_factory.mktemp("rclone")) as running:
-        yield running
 
 
 @pytest.fixture

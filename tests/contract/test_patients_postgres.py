@@ -20,7 +20,6 @@ from teleread.storage.catalogue.schema import identity_corrections, notices
 from teleread.storage.objects import FileBlobs, SealedStore
 from teleread.storage.vault import Enrolled, KeyRing, Vault
 from tests.conftest import Clock, SharedPool
-from tests.contract.postgres import postgres_server
 from tests.unit import correcting
 from tests.unit import test_patients as unit_patients
 from tests.unit.test_identity_corrections import *  # noqa: F403
@@ -30,12 +29,6 @@ from tests.unit.test_identity_corrections_told import *  # noqa: F403
 from tests.unit.test_patients import *  # noqa: F403
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture(scope="module")
-def new_url() -> Iterator[Callable[[], str]]:
-    with postgres_server() as make:
-        yield make
 
 
 @pytest.fixture

@@ -15,25 +15,12 @@ from teleread.storage.objects import SealedStore
 from teleread.storage.objects.s3 import S3Blobs
 from teleread.storage.vault import KeyRing, Vault
 from tests.conftest import Clock, SharedPool
-from tests.contract.postgres import postgres_server
-from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
+from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer
 from tests.unit.test_consent import *  # noqa: F403
 from tests.unit.test_pipeline_pull import *  # noqa: F403
 from tests.unit.test_pipeline_steps import *  # noqa: F403
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture(scope="module")
-def new_url() -> Iterator[Callable[[], str]]:
-    with postgres_server() as make:
-        yield make
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneServer]:
-    with rclone_server(tmp_path_factory.mktemp("rclone")) as running:
-        yield running
 
 
 @pytest.fixture

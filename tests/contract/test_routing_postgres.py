@@ -14,7 +14,6 @@ from teleread.storage.catalogue.database import Database
 from teleread.storage.objects import FileBlobs, SealedStore
 from teleread.storage.vault import KeyRing, Vault
 from tests.conftest import Clock, SharedPool
-from tests.contract.postgres import postgres_server
 from tests.unit.test_explain import *  # noqa: F403
 from tests.unit.test_pipeline_route import *  # noqa: F403
 from tests.unit.test_reading_coverage import (  # noqa: F401
@@ -22,12 +21,6 @@ from tests.unit.test_reading_coverage import (  # noqa: F401
 )
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture(scope="module")
-def new_url() -> Iterator[Callable[[], str]]:
-    with postgres_server() as make:
-        yield make
 
 
 @pytest.fixture

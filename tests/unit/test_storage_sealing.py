@@ -22,7 +22,8 @@ from teleread.storage.objects.reader import chunks_of
 from teleread.storage.objects.sealing import CHUNK_BYTES, HEADER_BYTES, SEALED_CHUNK_BYTES
 from teleread.storage.objects.streams import blocks, bytes_left
 from tests.contract.keys import TestKeys
-from tests.contract.object_store_contract import ObjectStoreContract, Unseekable, pattern
+from tests.contract.object_store_contract import ObjectStoreContract
+from tests.contract.stored_objects import Unseekable, pattern
 from tests.prove.objects import damaged_objects
 
 ROOT = hashlib.sha256(b"one").hexdigest()

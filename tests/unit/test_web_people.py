@@ -15,16 +15,9 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from sqlalchemy import select
 
 from teleread.errors import Conflict
-from teleread.pipeline.services import Services
 from teleread.storage import accounts, people
 from teleread.storage.catalogue import schema
-from tests.ui.live import PASSWORD, Web, running
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
+from tests.ui.live import PASSWORD, Web
 
 
 def code_of(secret: str, at: float) -> str:
