@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
@@ -262,16 +262,7 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
             once=once,
         )
         same_recordings.ask_whose(conn, arrival, prepared.same, pseudonym=whose.pseudonym, at=now)
-    state = "prepared"
-    if (failure := facts["failure"]) is not None:
-        state = "quarantined"
-        _quarantine(conn, services, arrival.id, failure["code"], failure["safe_message"])
-    else:
-        conn.execute(
-            update(quarantine)
-            .where(quarantine.c.arrival_id == arrival.id, quarantine.c.resolved_at.is_(None))
-            .values(resolved_at=now)
-        )
+    state = _settle(conn, services, arrival.id, facts["failure"], now)
     conn.execute(
         update(arrivals)
         .where(arrivals.c.id == arrival.id)
@@ -288,6 +279,21 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
         detail=detail,
     )
     return state
+
+
+def _settle(
+    conn: Connection, services: Services, arrival_id: str, failure: dict[str, str] | None, now: datetime
+) -> str:
+    """Into quarantine or out of it; gives the arrival's state."""
+    if failure is not None:
+        _quarantine(conn, services, arrival_id, failure["code"], failure["safe_message"])
+        return "quarantined"
+    conn.execute(
+        update(quarantine)
+        .where(quarantine.c.arrival_id == arrival_id, quarantine.c.resolved_at.is_(None))
+        .values(resolved_at=now)
+    )
+    return "prepared"
 
 
 def _set_aside(services: Services, arrival_id: str, code: str, safe_message: str) -> str:
