@@ -60,7 +60,7 @@ def test_the_header_is_laid_out_as_it_is_documented() -> None:
     assert AESGCM(INTAKE[1]).decrypt(packed[52:64], packed[64:112], packed[:52]) == RANDOM[:32]
     assert packed[112:124] == RANDOM[52:64]
     header = sealing.unpack_header(packed, "a")
-    assert sealing.pack_header(header) == packed
+    assert (header.wrap_nonce, header.wrapped, header.salt) == (packed[52:64], packed[64:112], packed[112:])
     assert sealing.unwrap(header, INTAKE[1], "a") == sealing.new_data_key(ROOT, RANDOM)
 
 
