@@ -13,7 +13,7 @@ from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects import SealedStore
 from teleread.storage.vault import KeyRing, Vault
-from tests.conftest import Clock, SharedPool
+from tests.conftest import Clock, services_of
 from tests.contract.ceph import ACCESS_KEY, SECRET_KEY, CephServer
 from tests.contract.integrity_contract import (
     test_a_landing_that_was_cut_short_behind_its_note_is_an_arrival,
@@ -71,14 +71,6 @@ def store(ceph: CephServer, vault: Vault) -> Iterator[SealedStore]:
 def services(
     database: Database, store: SealedStore, vault: Vault, alliance: Alliance, clock: Clock, pool: BoundedPool
 ) -> Iterator[Services]:
-    opened = Services(
-        alliance=alliance,
-        catalogue=database,
-        store=store,
-        ring=vault.ring,
-        vault=vault,
-        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
-        clock=clock,
-    )
+    opened = services_of(database, vault, store, alliance, clock, pool)
     yield opened
     opened.close()

@@ -20,7 +20,7 @@ from teleread.storage.catalogue.schema import objects
 from teleread.storage.objects import SealedStore
 from teleread.storage.objects.s3 import S3Blobs
 from teleread.storage.vault import KeyRing, Vault
-from tests.conftest import Clock, SharedPool
+from tests.conftest import Clock, services_of
 from tests.contract.integrity_contract import *  # noqa: F403
 from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer
 from tests.contract.reconcile_contract import *  # noqa: F403
@@ -60,22 +60,9 @@ def store(s3: RcloneServer, vault: Vault, tmp_path: Path) -> Iterator[SealedStor
 
 @pytest.fixture
 def services(
-    database: Database,
-    store: SealedStore,
-    vault: Vault,
-    alliance: Alliance,
-    clock: Clock,
-    pool: BoundedPool,
+    database: Database, store: SealedStore, vault: Vault, alliance: Alliance, clock: Clock, pool: BoundedPool
 ) -> Iterator[Services]:
-    opened = Services(
-        alliance=alliance,
-        catalogue=database,
-        store=store,
-        ring=vault.ring,
-        vault=vault,
-        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
-        clock=clock,
-    )
+    opened = services_of(database, vault, store, alliance, clock, pool)
     yield opened
     opened.close()
 

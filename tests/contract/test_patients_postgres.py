@@ -15,11 +15,9 @@ from teleread.pipeline.identity_corrections import correct, open_correction
 from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import Services
 from teleread.reading.persons import person_of
-from teleread.storage.catalogue.database import Database
 from teleread.storage.catalogue.schema import identity_corrections, notices
-from teleread.storage.objects import FileBlobs, SealedStore
-from teleread.storage.vault import Enrolled, KeyRing, Vault
-from tests.conftest import Clock, SharedPool
+from teleread.storage.vault import Enrolled
+from tests.conftest import Clock, services_on
 from tests.unit import correcting
 from tests.unit import test_patients as unit_patients
 from tests.unit.test_identity_corrections import *  # noqa: F403
@@ -35,21 +33,8 @@ pytestmark = pytest.mark.peers
 def services(
     new_url: Callable[[], str], alliance: Alliance, clock: Clock, pool: BoundedPool, tmp_path: Path
 ) -> Iterator[Services]:
-    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
-    catalogue, vault = Database(new_url()), Vault(new_url(), ring)
-    catalogue.migrate()
-    vault.migrate()
-    opened = Services(
-        alliance=alliance,
-        catalogue=catalogue,
-        store=SealedStore(FileBlobs(tmp_path / "objects"), vault.keys),
-        ring=ring,
-        vault=vault,
-        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
-        clock=clock,
-    )
-    yield opened
-    opened.close()
+    with services_on((new_url(), new_url()), tmp_path, alliance, clock, pool) as opened:
+        yield opened
 
 
 def together(*acts: Callable[[], object]) -> list[BaseException]:

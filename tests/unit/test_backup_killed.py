@@ -12,7 +12,7 @@ from teleread.storage.backup.folder import finished
 from teleread.storage.backup.make import make_backup
 from teleread.storage.backup.restore import note_restored, restore_backup
 from tests.backups import Small, land_one, wrong_with
-from tests.prove.backups import prove_one
+from tests.prove.backups import STEPS, prove_one
 from tests.unit.backing_up import folder, lose, small  # noqa: F401
 
 
@@ -26,21 +26,8 @@ def _steps(small: Small, folder: Path) -> list[str]:
     return seen
 
 
-STEPS = [
-    "row_begun",
-    "catalogue_dumped",
-    "vault_dumped",
-    "objects_copied",
-    "ring_kept",
-    "manifest_written",
-    "copies_removed",
-    "thinned",
-    "row_made",
-]
-
-
 def test_the_steps_are_those_that_the_kills_go_through(small: Small, folder: Path) -> None:
-    assert _steps(small, folder) == STEPS
+    assert _steps(small, folder) == list(STEPS)
 
 
 @pytest.mark.parametrize("killed_at", STEPS)
