@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 
 from teleread.signal.ecg import STANDARD_LEADS
-from teleread.signal.ecg.sheet import SheetContent
+from teleread.signal.ecg.sheet_layout import SheetContent
 from teleread.signal.ecg.sheet_page import Page, Polyline, Text
 
 FS = 500.0

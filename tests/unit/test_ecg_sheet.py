@@ -12,7 +12,8 @@ from PIL import Image
 
 from teleread.reading.sheet_files import DPI, pdf_files, png_files, svg_files
 from teleread.signal.ecg import STANDARD_LEADS, analyse, simulate
-from teleread.signal.ecg.sheet import GRID, LAYOUTS, PAPER_MM, Scale, draw_sheet
+from teleread.signal.ecg.sheet import Scale, draw_sheet
+from teleread.signal.ecg.sheet_layout import GRID, LAYOUTS, PAPER_MM
 from teleread.signal.ecg.sheet_page import Polyline
 from teleread.signal.ecg.sheet_text import sheet_content
 from teleread.signal.ecg.sheet_words import word

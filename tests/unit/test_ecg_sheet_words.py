@@ -20,7 +20,8 @@ from teleread.signal.ecg.flag_types import ST_REASONS, Flag, NotJudged
 from teleread.signal.ecg.flags import load_profile, profile_names
 from teleread.signal.ecg.rhythm import FINDING_CODES, SPAN_CODES
 from teleread.signal.ecg.serial import Change
-from teleread.signal.ecg.sheet import SheetContent, Statement, draw_sheet, wrapped
+from teleread.signal.ecg.sheet import draw_sheet, wrapped
+from teleread.signal.ecg.sheet_layout import SheetContent, Statement
 from teleread.signal.ecg.sheet_page import Page, Polyline, Text
 from teleread.signal.ecg.sheet_text import change_line, facts, filter_text, flag_line, main_changes, sheet_content
 from teleread.signal.ecg.sheet_words import WORDS, word

@@ -17,7 +17,7 @@ from teleread.alliance import EcgRules
 from teleread.ingest.formats import write_wfdb
 from teleread.reading import claims, desk, flag_verdicts, persons, worklist
 from teleread.signal.ecg import simulate
-from teleread.signal.ecg.sheet import GRID, PAPER_MM
+from teleread.signal.ecg.sheet_layout import GRID, PAPER_MM
 from teleread.storage.catalogue.schema import audit_events, patients
 from teleread.web.api import tracing as tracing_api
 from tests.conftest import Clock
