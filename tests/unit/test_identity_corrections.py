@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.data import get_testdata_file
 from sqlalchemy import select
 
 from teleread.errors import AccessDenied, Conflict, InputRejected, StorageError
 from teleread.pipeline import give_back as give_back_module
 from teleread.pipeline import identity_corrections
+from teleread.pipeline.batches import retry_quarantined
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.give_back import give_back
 from teleread.pipeline.identity_corrections import (
@@ -247,27 +249,23 @@ def test_a_question_about_the_old_number_is_closed_when_the_earlier_case_left_it
         assert [one.code for one in open_questions(conn)] == ([] if corrected else ["same_id_soon"])
 
 
+def land_image(services: Services, name: str) -> Landed:
+    path = get_testdata_file(name)
+    assert isinstance(path, str)
+    files = {"a": Path(path).read_bytes()}
+    return land(services, site_id="village", source="web", files=files, clinic_priority="routine", actor="nurse")
+
+
 def test_the_later_instances_of_a_corrected_study_follow_it(services: Services) -> None:
-    from pydicom.data import get_testdata_file
-
-    def image(name: str) -> Landed:
-        path = get_testdata_file(name)
-        assert isinstance(path, str)
-        landed = land(
-            services,
-            site_id="village",
-            source="web",
-            files={"a": Path(path).read_bytes()},
-            clinic_priority="routine",
-            actor="nurse",
-        )
+    def image(name: str) -> str:
+        landed = land_image(services, name)
         prepare(services, landed.arrival_id)
-        return landed
+        return enqueue(services, landed.arrival_id)
 
-    case_id = enqueue(services, image("MR_small.dcm").arrival_id)
+    case_id = image("MR_small.dcm")
     open_correction(services, case_id, reason="x", who="reader")
     correct(services, case_id, identity=NAMED, who="reader")
-    assert enqueue(services, image("MR_small_RLE.dcm").arrival_id) == case_id
+    assert image("MR_small_RLE.dcm") == case_id
     assert name_of(services, case_id) == "Zhao Min"
     with services.catalogue.read() as conn:
         assert [one.code for one in open_questions(conn)] == []
@@ -276,20 +274,7 @@ def test_the_later_instances_of_a_corrected_study_follow_it(services: Services) 
 def test_a_correction_goes_along_when_what_could_not_be_read_joins_its_study(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pydicom.data import get_testdata_file
-
-    from teleread.pipeline.batches import retry_quarantined
-
-    path = get_testdata_file("MR_small.dcm")
-    assert isinstance(path, str)
-    landed = land(
-        services,
-        site_id="village",
-        source="web",
-        files={"a": Path(path).read_bytes()},
-        clinic_priority="routine",
-        actor="nurse",
-    )
+    landed = land_image(services, "MR_small.dcm")
 
     def reject(*_args: Any, **_more: Any) -> None:
         raise InputRejected("analysis_timeout", "It took too long.")
