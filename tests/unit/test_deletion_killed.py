@@ -102,14 +102,14 @@ def test_a_deletion_that_condemns_after_its_rows_are_gone_is_caught(
     services: Services, due: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broken twin: killed between the two, it never finds the objects again."""
-    real = deletion._remove_study
+    real = deletion.remove_study
 
     def rows_only(conn: Any, *more: Any) -> None:
         monkeypatch.setattr(deletion.sweeping, "condemn", lambda *_: [])
         real(conn, *more)
         monkeypatch.undo()
 
-    monkeypatch.setattr(deletion, "_remove_study", rows_only)
+    monkeypatch.setattr(deletion, "remove_study", rows_only)
     (identifier,) = begin(services, due["ecg"], LAW, who=WHO, reason="over")
 
     def step(name: str) -> None:
