@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from teleread.alliance import EcgRules, Priority
 from teleread.errors import Conflict
@@ -34,29 +34,7 @@ def enqueue(services: Services, arrival_id: str) -> str:
     if (case_id := _join(services, arrival_id)) is not None:
         return case_id
     with services.catalogue.write() as conn:
-        row = conn.execute(
-            select(
-                arrivals,
-                studies.c.modality,
-                studies.c.patient_pseudonym,
-                studies.c.patient_sex,
-                studies.c.patient_age_years,
-                studies.c.body_part,
-                clinic_forms.c.chest_pain,
-                clinic_forms.c.pressure,
-                recordings.c.quality_acceptable,
-                recordings.c.heart_rate_bpm,
-                recordings.c.flags,
-            )
-            .outerjoin(studies, studies.c.id == arrivals.c.study_id)
-            .outerjoin(recordings, recordings.c.arrival_id == arrivals.c.id)
-            .outerjoin(clinic_forms, clinic_forms.c.arrival_id == arrivals.c.id)
-            .where(arrivals.c.id == arrival_id)
-            # whoever prepares, raises or queues the same arrival now goes before us or after us
-            .with_for_update(of=arrivals)
-        ).one_or_none()
-        if row is None:
-            raise Conflict("no_such_arrival", "No arrival has this id.")
+        row = _locked(conn, arrival_id)
         facts = _facts(row)
         decision = decide(
             cast(Priority, row.clinic_priority),
@@ -89,6 +67,34 @@ def enqueue(services: Services, arrival_id: str) -> str:
                 detail={"priority": decision.priority},
             )
     return facts.case_id
+
+
+def _locked(conn: Connection, arrival_id: str) -> Row[Any]:
+    """The arrival with all that decides about its place in the queue."""
+    row: Row[Any] | None = conn.execute(
+        select(
+            arrivals,
+            studies.c.modality,
+            studies.c.patient_pseudonym,
+            studies.c.patient_sex,
+            studies.c.patient_age_years,
+            studies.c.body_part,
+            clinic_forms.c.chest_pain,
+            clinic_forms.c.pressure,
+            recordings.c.quality_acceptable,
+            recordings.c.heart_rate_bpm,
+            recordings.c.flags,
+        )
+        .outerjoin(studies, studies.c.id == arrivals.c.study_id)
+        .outerjoin(recordings, recordings.c.arrival_id == arrivals.c.id)
+        .outerjoin(clinic_forms, clinic_forms.c.arrival_id == arrivals.c.id)
+        .where(arrivals.c.id == arrival_id)
+        # whoever prepares, raises or queues the same arrival now goes before us or after us
+        .with_for_update(of=arrivals)
+    ).one_or_none()
+    if row is None:
+        raise Conflict("no_such_arrival", "No arrival has this id.")
+    return row
 
 
 def _join(services: Services, arrival_id: str) -> str | None:

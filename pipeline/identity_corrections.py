@@ -7,49 +7,28 @@ everyone who acknowledged is told, at the beginning and at the end. A signed rep
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, or_, select, update
 
 from teleread.errors import AccessDenied, Conflict, InputRejected, TelereadError
+from teleread.pipeline.correction_moves import Whose, arrivals_of, drop_export_copies, move_case
 from teleread.pipeline.correction_notes import CorrectionNote, correction_notes, note_correction, noted_at
-from teleread.pipeline.deletion import refuse_deleted
-from teleread.pipeline.identifiers import derived_id, uid_from
 from teleread.pipeline.key_holders import disown_left as disown_left  # part of the daily round
 from teleread.pipeline.key_holders import settle_keys
-from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import Services
 from teleread.reading import corrections, notices, persons, questions
 from teleread.reading.corrections import HELD, RECALL, Correction
 from teleread.storage import audit
-from teleread.storage.catalogue.schema import (
-    arrivals,
-    deliveries,
-    derived,
-    identity_corrections,
-    objects,
-    reports,
-    studies,
-    work_items,
-)
-from teleread.storage.vault import Enrolled, Identity
+from teleread.storage.catalogue.schema import arrivals, deliveries, identity_corrections, reports
+from teleread.storage.vault import Identity
 
 CORRECTED, CONFIRMED = "identity_corrected", "identity_confirmed"
 _LOST = "corrected after the backup: name the patient again"
 _AT_ONCE = 500
 _PUSHED = ("dicom", "folder")  # channels over which a report has left; a page shows what holds now
-
-
-@dataclass(frozen=True, slots=True)
-class _Whose:
-    """The patient who was named, as the catalogue may know it."""
-
-    enrolled: Enrolled
-    sex: str | None
-    birth_date: date | None
 
 
 def open_correction(services: Services, case_id: str, *, reason: str, who: str, site_id: str | None = None) -> str:
@@ -143,7 +122,7 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
     with services.catalogue.read() as conn:
         current = _current(conn, case_id)
         before = notices.viewers(conn, corrections.family(conn, case_id))
-        rows = _arrivals(conn, case_id)
+        rows = arrivals_of(conn, case_id)
     if site_id is not None and current.site_id != site_id:
         raise AccessDenied("not_found", "There is nothing here.")
     if not any(row.study_id for row in rows):
@@ -166,8 +145,8 @@ def correct(services: Services, case_id: str, *, identity: Identity, who: str, s
                     conn,
                     [{"pseudonym": pseudonym, "site_id": current.site_id, "first_seen_at": now, "identified": True}],
                 )
-                _move(conn, case_id, whose, now)
-                _drop_export_copies(conn, [row.id for row in rows])
+                move_case(conn, case_id, whose, now)
+                drop_export_copies(conn, [row.id for row in rows])
                 recall = _give_again(conn, corrections.family(conn, case_id))
             _close(conn, current, outcome, pseudonym, who, now, before)
             if recall:
@@ -279,76 +258,14 @@ def _ask_name(conn: Connection, current: Correction, arrival_id: str, pseudonym:
 
 def _enroll(
     services: Services, identity: Identity, case_id: str, rows: list[Row[Any]], who: str, at: datetime
-) -> _Whose:
+) -> Whose:
     # the objects' keys go to the patient whose they are: they live and die with that entry
     keys = [services.store.data_key(row.sha256) for row in rows]
     enrolled = services.vault.enroll(identity, at=at, data_keys=keys, arrival_id=rows[0].id, typed=True)
     # the vault may know more of this patient than was typed; of the former one nothing may stay
     joined = services.vault.join([enrolled.pseudonym], who=who, why="correct_identity", case_ids=[case_id], at=at)
     known = joined.get(enrolled.pseudonym, identity)
-    return _Whose(enrolled, identity.sex or known.sex, identity.birth_date or known.birth_date)
-
-
-def _move(conn: Connection, case_id: str, whose: _Whose, at: datetime) -> None:
-    """Make the case, and the study that it stands in, the named patient's."""
-    refuse_deleted(conn, whose.enrolled.pseudonym)
-    for study_id in sorted({row.study_id for row in _arrivals(conn, case_id) if row.study_id is not None}):
-        _move_study(conn, case_id, study_id, whose, at)
-
-
-def _move_study(conn: Connection, case_id: str, study_id: str, whose: _Whose, at: datetime) -> None:
-    study = conn.execute(select(studies).where(studies.c.id == study_id).with_for_update()).one()
-    ours = or_(arrivals.c.case_id == case_id, arrivals.c.id == case_id)
-    shared = select(arrivals.c.id).where(arrivals.c.study_id == study_id, ~ours)
-    values = {
-        "patient_pseudonym": whose.enrolled.pseudonym,
-        "patient_sex": whose.sex if whose.sex in {"M", "F", "O"} else None,
-        "patient_age_years": _age(whose.birth_date, study.acquired_at),
-    }
-    if case_id != study_id and conn.execute(shared.limit(1)).first() is not None:
-        # another case's recording lies in the same study, and nobody has looked whose that is
-        study_id = _part(conn, study, case_id, values, at)
-        conn.execute(update(arrivals).where(ours).values(study_id=study_id))
-        conn.execute(update(work_items).where(work_items.c.case_id == case_id).values(study_id=study_id))
-    else:
-        conn.execute(update(studies).where(studies.c.id == study_id).values(**values))
-    conn.execute(
-        update(work_items)
-        .where(or_(work_items.c.case_id == case_id, work_items.c.study_id == study_id))
-        .values(**values)
-    )
-    arrival = conn.execute(
-        select(arrivals.c.id, arrivals.c.site_id).where(ours).order_by(arrivals.c.arrived_at, arrivals.c.id).limit(1)
-    ).one()
-    note_patient(
-        conn,
-        # a name that was typed otherwise is asked about by itself, once for all studies of the case
-        enrolled=replace(whose.enrolled, changed=tuple(one for one in whose.enrolled.changed if one != "name")),
-        identified=True,
-        arrival_id=arrival.id,
-        site_id=arrival.site_id,
-        study_id=study_id,
-        acquired_at=study.acquired_at,
-        at=at,
-    )
-
-
-def _part(conn: Connection, study: Row[Any], case_id: str, values: dict[str, Any], at: datetime) -> str:
-    uid = uid_from("corrected study", study.id, case_id)
-    key = derived_id("study", study.site_id, uid)
-    own = {"id": key, "study_uid": uid, "created_at": at, **values}
-    if conn.execute(select(studies.c.id).where(studies.c.id == key)).first() is None:
-        conn.execute(insert(studies).values(**{**study._mapping, **own}))
-    else:
-        conn.execute(update(studies).where(studies.c.id == key).values(**values))
-    return key
-
-
-def _age(birth_date: date | None, acquired_at: datetime | None) -> float | None:
-    if birth_date is None or acquired_at is None:
-        return None
-    days = (acquired_at.date() - birth_date).days
-    return round(days / 365.25, 1) if 0 <= days <= 130 * 366 else None
+    return Whose(enrolled, identity.sex or known.sex, identity.birth_date or known.birth_date)
 
 
 def _close(
@@ -377,20 +294,6 @@ def _close(
     names |= notices.signers(conn, cases) | notices.viewers(conn, cases, before).accounts | {current.opened_by}
     code = CORRECTED if outcome == "corrected" else CONFIRMED
     notices.tell(conn, current.case_id, code, names - {who}, current.site_id, at)
-
-
-def _drop_export_copies(conn: Connection, arrival_ids: list[str]) -> None:
-    """A copy made for export stands under the other patient's project pseudonym, so it counts no more.
-
-    Its bytes are an orphan then, which the sweeper removes.
-    """
-    for arrival_id in arrival_ids:
-        query = select(derived.c.object_key).where(
-            derived.c.arrival_id == arrival_id, derived.c.name.startswith("pseudonymised.")
-        )
-        keys = list(conn.scalars(query))
-        conn.execute(delete(derived).where(derived.c.arrival_id == arrival_id, derived.c.object_key.in_(keys)))
-        conn.execute(delete(objects).where(objects.c.key.in_(keys)))
 
 
 def _give_again(conn: Connection, cases: list[str]) -> bool:
@@ -428,12 +331,6 @@ def _given_back(conn: Connection, cases: list[str], channels: tuple[str, ...] = 
         .limit(1)
     )
     return conn.scalar(query)
-
-
-def _arrivals(conn: Connection, case_id: str) -> list[Row[Any]]:
-    query = select(arrivals.c.id, arrivals.c.sha256, arrivals.c.study_id)
-    ours = or_(arrivals.c.case_id == case_id, arrivals.c.id == case_id)
-    return list(conn.execute(query.where(ours).order_by(arrivals.c.arrived_at, arrivals.c.id)))
 
 
 def _locked(conn: Connection, case_id: str, site_id: str | None) -> Row[Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from teleread.errors import Conflict, InputRejected, StorageError
 from teleread.ingest.bounded import Product
@@ -262,16 +262,7 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
             once=once,
         )
         same_recordings.ask_whose(conn, arrival, prepared.same, pseudonym=whose.pseudonym, at=now)
-    state = "prepared"
-    if (failure := facts["failure"]) is not None:
-        state = "quarantined"
-        _quarantine(conn, services, arrival.id, failure["code"], failure["safe_message"])
-    else:
-        conn.execute(
-            update(quarantine)
-            .where(quarantine.c.arrival_id == arrival.id, quarantine.c.resolved_at.is_(None))
-            .values(resolved_at=now)
-        )
+    state = _settle(conn, arrival.id, facts["failure"], now)
     conn.execute(
         update(arrivals)
         .where(arrivals.c.id == arrival.id)
@@ -290,11 +281,24 @@ def _record(conn: Connection, services: Services, arrival: Row[Any], prepared: _
     return state
 
 
+def _settle(conn: Connection, arrival_id: str, failure: dict[str, str] | None, now: datetime) -> str:
+    """Into quarantine or out of it; gives the arrival's state."""
+    if failure is not None:
+        records.quarantine_arrival(conn, arrival_id, failure["code"], failure["safe_message"], now)
+        return "quarantined"
+    conn.execute(
+        update(quarantine)
+        .where(quarantine.c.arrival_id == arrival_id, quarantine.c.resolved_at.is_(None))
+        .values(resolved_at=now)
+    )
+    return "prepared"
+
+
 def _set_aside(services: Services, arrival_id: str, code: str, safe_message: str) -> str:
     with services.catalogue.write() as conn:
         if (state := _locked_state(conn, arrival_id)) != "landed":
             return state
-        _quarantine(conn, services, arrival_id, code, safe_message)
+        records.quarantine_arrival(conn, arrival_id, code, safe_message, services.clock())
     return "quarantined"
 
 
@@ -302,27 +306,3 @@ def _locked_state(conn: Connection, arrival_id: str) -> str:
     """The state as it is now: another process may have prepared the arrival while we did, and was first."""
     query = select(arrivals.c.state).where(arrivals.c.id == arrival_id).with_for_update()
     return str(conn.execute(query).scalar_one())
-
-
-def _quarantine(conn: Connection, services: Services, arrival_id: str, code: str, safe_message: str) -> None:
-    now = services.clock()
-    conn.execute(delete(quarantine).where(quarantine.c.arrival_id == arrival_id))
-    conn.execute(
-        quarantine.insert().values(
-            arrival_id=arrival_id, code=code, safe_message=safe_message, quarantined_at=now, resolved_at=None
-        )
-    )
-    conn.execute(
-        update(arrivals)
-        .where(arrivals.c.id == arrival_id)
-        .values(state="quarantined", prepared_at=now, attempts=arrivals.c.attempts + 1)
-    )
-    audit.record(
-        conn,
-        at=now,
-        actor="teleread",
-        action="quarantine",
-        object_type="arrival",
-        object_id=arrival_id,
-        detail={"code": code},
-    )

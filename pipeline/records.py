@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
 from teleread.pipeline.adopt import object_row
 from teleread.pipeline.identifiers import derived_id, uid_from
 from teleread.pipeline.products import Lineage, made_with
 from teleread.pipeline.services import PIPELINE_VERSION
 from teleread.reading import indicators
+from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import (
     arrivals,
@@ -19,6 +20,7 @@ from teleread.storage.catalogue.schema import (
     derived,
     instances,
     objects,
+    quarantine,
     recordings,
     series,
     studies,
@@ -167,3 +169,26 @@ def put_derived(
 def put_object(conn: Connection, item: StoredObject, now: datetime) -> None:
     """The row of a stored object; one that is there stays."""
     insert_missing(conn, objects, [object_row(item, now)], ["key"])
+
+
+def quarantine_arrival(
+    conn: Connection, arrival_id: str, code: str, safe_message: str, at: datetime, *where: ColumnElement[bool]
+) -> None:
+    """Note why an arrival cannot be read; its state follows where ``where`` holds too."""
+    conn.execute(delete(quarantine).where(quarantine.c.arrival_id == arrival_id))
+    row = {"arrival_id": arrival_id, "code": code, "safe_message": safe_message, "quarantined_at": at}
+    conn.execute(insert(quarantine).values(**row))
+    conn.execute(
+        update(arrivals)
+        .where(arrivals.c.id == arrival_id, *where)
+        .values(state="quarantined", prepared_at=at, attempts=arrivals.c.attempts + 1)
+    )
+    audit.record(
+        conn,
+        at=at,
+        actor="teleread",
+        action="quarantine",
+        object_type="arrival",
+        object_id=arrival_id,
+        detail={"code": code},
+    )

@@ -22,7 +22,8 @@ from teleread.reading.report_sheet import Printed
 from teleread.reading.reports import Report
 from teleread.reading.sheet_files import pdf_files
 from teleread.signal.ecg.record import Filters
-from teleread.signal.ecg.sheet import SheetContent, Statement, draw_sheet
+from teleread.signal.ecg.sheet import draw_sheet
+from teleread.signal.ecg.sheet_layout import SheetContent, Statement
 from teleread.signal.ecg.sheet_text import filter_text
 from teleread.storage.catalogue.lookups import derived_key
 from teleread.storage.catalogue.schema import arrivals, studies

@@ -6,9 +6,10 @@ import time
 from datetime import datetime
 from typing import BinaryIO
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from teleread.errors import StorageError
+from teleread.pipeline import records
 from teleread.pipeline.services import Services
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import arrivals, objects, quarantine, swept_objects
@@ -35,23 +36,7 @@ def set_aside(conn: Connection, key: str, code: str, now: datetime) -> list[str]
     waiting = select(arrivals.c.id).where(arrivals.c.object_key == key, arrivals.c.id.not_in(told))
     found = list(conn.scalars(waiting.with_for_update()))
     for identifier in found:
-        conn.execute(delete(quarantine).where(quarantine.c.arrival_id == identifier))
-        row = {"arrival_id": identifier, "code": code, "safe_message": _SENTENCES[code], "quarantined_at": now}
-        conn.execute(insert(quarantine).values(**row))
-        conn.execute(
-            update(arrivals)
-            .where(arrivals.c.id == identifier, arrivals.c.state == "landed")
-            .values(state="quarantined", prepared_at=now, attempts=arrivals.c.attempts + 1)
-        )
-        audit.record(
-            conn,
-            at=now,
-            actor="teleread",
-            action="quarantine",
-            object_type="arrival",
-            object_id=identifier,
-            detail={"code": code},
-        )
+        records.quarantine_arrival(conn, identifier, code, _SENTENCES[code], now, arrivals.c.state == "landed")
     return found
 
 

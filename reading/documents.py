@@ -137,17 +137,6 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
-    """A document with what was signed of it."""
-
-    document: bytes
-    sha256: str
-    signature: bytes
-    key_id: str
-    algorithm: str
-
-
-@dataclass(frozen=True, slots=True)
 class Bundle:
     """One version of a report with all that is needed to check it without us."""
 

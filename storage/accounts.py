@@ -118,19 +118,10 @@ def add_account(
     return Account(name, role, site_id)
 
 
-def set_password(conn: Connection, name: str, password: str, at: datetime, *, actor: str = "system") -> None:
-    """Give the account another password and end all its sessions.
-
-    Raises:
-        InputRejected: ``account_unknown``, ``bad_password``.
-    """
-    set_hash(conn, name, _hash(password), at, actor=actor)
-
-
 def set_hash(
     conn: Connection, name: str, password_hash: str, at: datetime, *, actor: str, keep: str | None = None
 ) -> None:
-    """As :func:`set_password`, with a password hashed outside of the transaction.
+    """Give the account another password, hashed outside of the transaction, and end its sessions.
 
     Args:
         keep: token of the session that goes on, of who changes the own password.
@@ -205,12 +196,6 @@ def open_session(
         )
     )
     return token
-
-
-def session_account(conn: Connection, token: str, at: datetime) -> Account | None:
-    """Whose session this is; None when it is unknown or has ended."""
-    found = session_of(conn, token, at)
-    return None if found is None else found.account
 
 
 def session_of(conn: Connection, token: str, at: datetime) -> Session | None:

@@ -67,12 +67,6 @@ def require(conn: Connection, name: str) -> None:
         raise InputRejected("account_unknown", "there is no account of this name")
 
 
-def display_names(conn: Connection, names: list[str]) -> dict[str, str]:
-    """What a person is called on pages and reports: the display name, else the account's."""
-    rows = conn.execute(select(accounts.c.name, accounts.c.display_name).where(accounts.c.name.in_(names)))
-    return {name: name for name in names} | {row.name: row.display_name or row.name for row in rows}
-
-
 def set_role(conn: Connection, name: str, role: str, site_id: str | None, actor: str, at: datetime) -> None:
     """Give an account another role; its sessions end.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from teleread.alliance import Alliance, Connection, Lead, Site
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
-from teleread.storage.objects import FileBlobs, SealedStore
+from teleread.storage.objects import Blobs, FileBlobs, SealedStore
 from teleread.storage.vault import KeyRing, Vault
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,23 +116,57 @@ class SharedPool:
         """Left open for the next test."""
 
 
-@pytest.fixture
-def services(tmp_path: Path, alliance: Alliance, clock: Clock, pool: BoundedPool) -> Iterator[Services]:
-    """Real services on SQLite and the file system."""
-    catalogue = Database(f"sqlite:///{tmp_path / 'catalogue.db'}")
-    catalogue.migrate()
-    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
-    vault = Vault(f"sqlite:///{tmp_path / 'vault.db'}", ring)
-    vault.migrate()
-    opened = Services(
+def services_of(
+    catalogue: Database,
+    vault: Vault,
+    store: SealedStore,
+    alliance: Alliance,
+    clock: Clock,
+    pool: BoundedPool,
+    spool_folder: Path | None = None,
+) -> Services:
+    """Services on these parts, with the session's pool."""
+    return Services(
         alliance=alliance,
         catalogue=catalogue,
-        store=SealedStore(FileBlobs(tmp_path / "objects"), vault.keys),
-        ring=ring,
+        store=store,
+        ring=vault.ring,
         vault=vault,
         make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
         clock=clock,
-        spool_folder=tmp_path / "spool",
+        spool_folder=spool_folder,
     )
+
+
+@contextmanager
+def services_on(
+    urls: tuple[str, str],
+    home: Path,
+    alliance: Alliance,
+    clock: Clock,
+    pool: BoundedPool,
+    *,
+    blobs: Blobs | None = None,
+    spool: bool = False,
+) -> Iterator[Services]:
+    """Real services on two empty databases; key ring, and objects unless ``blobs`` are given, lie under ``home``.
+
+    Args:
+        urls: of the catalogue and of the vault.
+    """
+    catalogue = Database(urls[0])
+    catalogue.migrate()
+    vault = Vault(urls[1], KeyRing.open(home / "keys.json", clock=clock))
+    vault.migrate()
+    store = SealedStore(FileBlobs(home / "objects") if blobs is None else blobs, vault.keys)
+    opened = services_of(catalogue, vault, store, alliance, clock, pool, home / "spool" if spool else None)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def services(tmp_path: Path, alliance: Alliance, clock: Clock, pool: BoundedPool) -> Iterator[Services]:
+    """Real services on SQLite and the file system."""
+    urls = f"sqlite:///{tmp_path / 'catalogue.db'}", f"sqlite:///{tmp_path / 'vault.db'}"
+    with services_on(urls, tmp_path, alliance, clock, pool, spool=True) as opened:
+        yield opened

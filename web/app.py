@@ -61,6 +61,39 @@ SWEEP_EVERY = timedelta(seconds=5)
 FRAMES_AT_ONCE = 1
 UPLOAD_LIMIT_BYTES = 64 << 20
 UPLOADS_AT_ONCE = 12  # whole uploads in memory; more wait on disk
+_ROUTED = (
+    signin,
+    account,
+    people,
+    audit,
+    break_glass,
+    indicators,
+    worklist,
+    cases,
+    reports,
+    reports_api,
+    claims,
+    clinic,
+    offline,
+    coordinator,
+    engineer,
+    explain,
+    identity,
+    criticals,
+    worklist_api,
+    criticals_api,
+    claims_api,
+    live_api,
+    recordings,
+    tracing,
+    flags,
+    frames,
+    upload,
+    forms,
+    tus,
+    agents,
+    health,
+)
 
 
 def create_app(
@@ -79,30 +112,44 @@ def create_app(
     Raises:
         Misconfigured: ``route_without_guard``: a route does not say who may use it.
     """
+    app = FastAPI(title="teleread", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
+    app.state.upload_limit_bytes = upload_limit_bytes
+    app.state.rounds = None if sweep_every is None else Rounds(services, sweep_every)
+    app.state.agents_authority = agents_authority
+    _give_state(app, services)
+    errors.install(app)
+    for module in _ROUTED:
+        app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
+    app.add_middleware(Compressed)
+    app.add_middleware(HardenedHeaders)
+    require_declarations(app)
+    return app
 
-    rounds = None if sweep_every is None else Rounds(services, sweep_every)
 
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        # the parser processes start here, so that the first upload does not wait for them
-        await run_in_threadpool(_start_parsers, services)
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    rounds: Rounds | None = app.state.rounds
+    # the parser processes start here, so that the first upload does not wait for them
+    await run_in_threadpool(_start_parsers, services)
+    if rounds is not None:
+        rounds.start()
+    try:
+        yield
+    finally:
         if rounds is not None:
-            rounds.start()
-        try:
-            yield
-        finally:
-            if rounds is not None:
-                await rounds.stop()
-            await run_in_threadpool(agents.note_the_rest, app.state.enrol_failures, services)
-            app.state.lane.shutdown(cancel_futures=True)
+            await rounds.stop()
+        await run_in_threadpool(agents.note_the_rest, app.state.enrol_failures, services)
+        app.state.lane.shutdown(cancel_futures=True)
 
-    app = FastAPI(title="teleread", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+
+def _give_state(app: FastAPI, services: Services) -> None:
+    """What requests share: services, limits and slots."""
     app.state.services = services
     app.state.renderer = Renderer(services.alliance, services.clock)
     app.state.sign_in_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
-    app.state.rounds = rounds
     app.state.feed = feed_of(services)
-    app.state.agents_authority = agents_authority
     app.state.second_factor_limiter = RateLimiter(accounts.ATTEMPTS, accounts.ATTEMPTS_WITHIN)
     app.state.agents_trust = AgentsTrust()
     app.state.enrol_failures = Tally(ATTEMPT_WINDOW)
@@ -111,51 +158,10 @@ def create_app(
     app.state.frame_slots = asyncio.Semaphore(FRAMES_AT_ONCE)
     app.state.looks = Lately(AUDIT_EVERY)
     app.state.tracings = Tracings(services.store)
-    app.state.upload_limit_bytes = upload_limit_bytes
     app.state.lane = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload")
     app.state.spool = None if services.spool_folder is None else Spool(services.spool_folder)
     app.state.passages = {}
     app.state.upload_slots = asyncio.Semaphore(UPLOADS_AT_ONCE)
-    errors.install(app)
-    for module in (
-        signin,
-        account,
-        people,
-        audit,
-        break_glass,
-        indicators,
-        worklist,
-        cases,
-        reports,
-        reports_api,
-        claims,
-        clinic,
-        offline,
-        coordinator,
-        engineer,
-        explain,
-        identity,
-        criticals,
-        worklist_api,
-        criticals_api,
-        claims_api,
-        live_api,
-        recordings,
-        tracing,
-        flags,
-        frames,
-        upload,
-        forms,
-        tus,
-        agents,
-        health,
-    ):
-        app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=STATIC_FOLDER), name="static")
-    app.add_middleware(Compressed)
-    app.add_middleware(HardenedHeaders)
-    require_declarations(app)
-    return app
 
 
 def create_default_app() -> FastAPI:

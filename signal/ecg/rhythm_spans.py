@@ -264,9 +264,3 @@ def joined(spans: Spans) -> Spans:
         else:
             out.append((a, b, code))
     return out
-
-
-def beats_per_code(code: Indices, wanted: int) -> list[tuple[int, int]]:
-    """Runs of one code, first beat and one after the last."""
-    starts, stops = run_lengths(code == wanted)
-    return [(int(a), int(b)) for a, b in zip(starts, stops, strict=True)]

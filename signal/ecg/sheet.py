@@ -9,93 +9,29 @@ said to be off scale.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from teleread.signal.ecg.record import STANDARD_LEADS
+from teleread.signal.ecg.sheet_layout import (
+    GRID,
+    LINE_S,
+    PAPER_MM,
+    Cell,
+    SheetContent,
+    Statement,
+    cut,
+    last_second,
+    planned,
+)
 from teleread.signal.ecg.sheet_page import Box, Item, Page, Points, Polyline, Segments, Text
 from teleread.signal.ecg.sheet_words import word
 
-LAYOUTS = ("auto", "3x4", "3x4+3", "6x2", "12x1", "strips")
-"""``3x4`` has one rhythm strip (II), ``3x4+3`` three (V1, II, V5), ``6x2`` one; ``strips`` is every lead in 10 s
-lines, one below the other. ``auto``: 3x4 for a 12-lead recording, further leads on extra pages, else strips."""
-
-PAPER_MM = (297.0, 210.0)
-GRID = (13.5, 46.0, 270.0, 150.0)  # x, y, width, height: whole squares of 5 mm
 _PULSE_MM = 10.0  # kept free at the left of each row for the calibration pulse
 _ASIDE_MM = 163.0  # where the statements begin
 _FACT_MM = 44.0  # width of a measurement, its label included
-_LINE_S = 10.0
 _LINE_MM = GRID[2] - 2 * _PULSE_MM  # of traces
-_MOST_PAGES = 12
-
-ORDERS: Mapping[str, tuple[tuple[str, int], ...]] = MappingProxyType(
-    {
-        "standard": tuple((lead, 1) for lead in STANDARD_LEADS),
-        # Cabrera: the frontal plane in its order, aVR turned round (AHA/ACC/HRS 2007)
-        "cabrera": (
-            *(("aVL", 1), ("I", 1), ("aVR", -1), ("II", 1), ("aVF", 1), ("III", 1)),
-            *((lead, 1) for lead in STANDARD_LEADS[6:]),
-        ),
-    }
-)
-"""The twelve leads in the order in which they are drawn, each with its sign."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One line beside the measurements; ``alert`` for what must not be missed, ``strong`` for the worst of that."""
-
-    text: str
-    alert: bool = False
-    strong: bool = True
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SheetContent:
-    """Everything that a sheet shows, already in the reader's language.
-
-    Args:
-        signals_mv: shape (n_leads, n), NaN where missing.
-        person: lines about the patient, empty when the sheet is not to say who it is.
-        facts: (label, value) of measurements.
-        statements: what was found, most urgent first.
-        filters: what the device did to the signal, and whether ST may be judged from the print.
-        doubtful: lead → what is wrong with it; drawn in grey with the word beside its name.
-        signed: who has signed the facts and statements, for the foot; empty where they are the program's, which the
-            sheet then calls unconfirmed.
-        begins_s: where in the recording the first of these samples lies, for what is printed of the time.
-        lasts_s: the recording's length, None when the samples are all of it.
-    """
-
-    signals_mv: Points
-    leads: tuple[str, ...]
-    fs_hz: float
-    title: str
-    person: tuple[str, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
-    statements: tuple[Statement, ...] = ()
-    filters: str = ""
-    doubtful: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    language: str = "en"
-    begins_s: float = 0.0
-    lasts_s: float | None = None
-    signed: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """One lead over a span of time, in one row."""
-
-    lead: int
-    row: int
-    left_mm: float  # from the start of the row's traces
-    start_s: float
-    seconds: float
-    sign: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +62,13 @@ def draw_sheet(
     Raises:
         ValueError: an unknown layout or order, or one whose leads the recording does not have.
     """
-    plans = _cut(_plan(content, layout, start_s, order, rhythm), _LINE_MM / scale.speed)
+    plans = cut(planned(content, layout, start_s, order, rhythm), _LINE_MM / scale.speed)
     pages = []
     for number, (rows, cells) in enumerate(plans, 1):
         items = [*_grid(), *_traces(content, rows, cells, scale)]
         items += _header(content) + _footer(content, scale, _shown(content, cells), number, len(plans))
         if number == len(plans):
-            items += _goes_on(content, _end(content, plans))
+            items += _goes_on(content, last_second(content, plans))
         pages.append(Page(*PAPER_MM, tuple(items)))
     return tuple(pages)
 
@@ -143,117 +79,18 @@ def drawn_until(content: SheetContent, layout: str = "auto", *, start_s: float =
     Raises:
         ValueError: as ``draw_sheet``.
     """
-    return _end(content, _plan(content, layout, start_s))
+    return last_second(content, planned(content, layout, start_s))
 
 
-_Plan = tuple[int, list[_Cell]]
-
-
-def _cut(plans: Sequence[_Plan], line_s: float) -> list[_Plan]:
-    """The plans on pages that hold ``line_s`` seconds side by side."""
-    if line_s >= _LINE_S:
-        return list(plans)
-    pages: list[_Plan] = []
-    for rows, cells in plans:
-        for number in range(int(np.ceil(_LINE_S / line_s - 1e-9))):
-            left, right = number * line_s, (number + 1) * line_s
-            parts = []
-            for cell in cells:
-                begin, end = max(cell.left_mm, left), min(cell.left_mm + cell.seconds, right)
-                if end > begin:
-                    start = cell.start_s + begin - cell.left_mm
-                    parts.append(replace(cell, left_mm=begin - left, start_s=start, seconds=end - begin))
-            pages.append((rows, parts))
-    return pages
-
-
-def _plan(
-    content: SheetContent,
-    layout: str,
-    start_s: float,
-    order: str = "standard",
-    rhythm: Sequence[str] | None = None,
-) -> list[_Plan]:
-    """(number of rows, cells) of each page."""
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}")
-    if order not in ORDERS:
-        raise ValueError(f"order must be one of {', '.join(ORDERS)}")
-    twelve = all(lead in content.leads for lead in STANDARD_LEADS)
-    if layout == "auto":
-        layout = "3x4" if twelve else "strips"
-    if layout == "strips":
-        return _strips(content, range(len(content.leads)), start_s)
-    if not twelve:
-        raise ValueError(f"layout {layout} needs the twelve standard leads")
-    rest = [k for k, lead in enumerate(content.leads) if lead not in STANDARD_LEADS]
-    strips = _RHYTHM[layout] if rhythm is None else tuple(rhythm)
-    if not set(strips) <= set(content.leads):
-        raise ValueError("the recording has not every lead of the rhythm strips")
-    return [_standard(content, layout, start_s, order, strips), *(_ten_seconds(rest, start_s) if rest else [])]
-
-
-_RHYTHM: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"3x4": ("II",), "3x4+3": ("V1", "II", "V5"), "6x2": ("II",), "12x1": ()}
-)
-
-
-def _standard(content: SheetContent, layout: str, start_s: float, order: str, strips: Sequence[str]) -> _Plan:
-    rows = {"3x4": 3, "3x4+3": 3, "6x2": 6, "12x1": 12}[layout]
-    seconds = _LINE_S / (12 // rows)
-    cells = []
-    for k, (lead, sign) in enumerate(ORDERS[order]):
-        column, row = divmod(k, rows)
-        start = start_s + column * seconds
-        cells.append(_Cell(content.leads.index(lead), row, column * seconds, start, seconds, sign))
-    for k, lead in enumerate(strips):
-        cells.append(_Cell(content.leads.index(lead), rows + k, 0.0, start_s, _LINE_S))
-    return rows + len(strips), cells
-
-
-def _ten_seconds(leads: Sequence[int], start_s: float, per_page: int = 6) -> list[_Plan]:
-    """The same ten seconds of further leads, one per row."""
-    pages = [leads[k : k + per_page] for k in range(0, len(leads), per_page)]
-    return [
-        (max(3, len(page)), [_Cell(lead, row, 0.0, start_s, _LINE_S) for row, lead in enumerate(page)])
-        for page in pages
-    ]
-
-
-def _strips(content: SheetContent, leads: Sequence[int], start_s: float) -> list[_Plan]:
-    """All leads, line after line of ten seconds, to the end of the recording or of the paper."""
-    duration = content.signals_mv.shape[1] / content.fs_hz
-    lines = max(1, int(np.ceil((duration - start_s) / _LINE_S - 1e-9)))
-    if len(leads) > 6:
-        return _ten_seconds(leads, start_s)
-    together = max(1, len(leads))
-    systems = max(1, (5 if together == 1 else 6) // together)
-    pages: list[_Plan] = []
-    for first in range(0, min(lines, systems * _MOST_PAGES), systems):
-        cells = []
-        for line in range(first, min(lines, first + systems)):
-            row = (line - first) * together
-            start = start_s + line * _LINE_S
-            cells += [_Cell(lead, row + k, 0.0, start, _LINE_S) for k, lead in enumerate(leads)]
-        pages.append((max(3, min(lines, systems) * together), cells))
-    return pages
-
-
-def _shown(content: SheetContent, cells: Sequence[_Cell]) -> str:
+def _shown(content: SheetContent, cells: Sequence[Cell]) -> str:
     start = content.begins_s + min((cell.start_s for cell in cells), default=0.0)
-    end = content.begins_s + _end(content, [(0, list(cells))])
+    end = content.begins_s + last_second(content, [(0, list(cells))])
     return word("part", content.language, start=f"{start:g}", end=f"{end:g}", all=f"{_lasts(content):.1f}")
 
 
 def _lasts(content: SheetContent) -> float:
     """Seconds of the whole recording."""
     return content.signals_mv.shape[1] / content.fs_hz if content.lasts_s is None else content.lasts_s
-
-
-def _end(content: SheetContent, plans: Sequence[_Plan]) -> float:
-    """The last second drawn."""
-    duration: float = content.signals_mv.shape[1] / content.fs_hz
-    return min(duration, max((cell.start_s + cell.seconds for _, cells in plans for cell in cells), default=0.0))
 
 
 def _goes_on(content: SheetContent, end_s: float) -> Iterator[Item]:
@@ -274,7 +111,7 @@ def _grid() -> Iterator[Item]:
         yield Segments(np.vstack([upright, level]), pen, pen)
 
 
-def _traces(content: SheetContent, rows: int, cells: Sequence[_Cell], scale: Scale) -> Iterator[Item]:
+def _traces(content: SheetContent, rows: int, cells: Sequence[Cell], scale: Scale) -> Iterator[Item]:
     levels = [_level(lead) for lead in content.signals_mv]
     for row in sorted({cell.row for cell in cells}):
         yield _pulse(_baseline(row, rows), scale)
@@ -300,7 +137,7 @@ def _level(lead: Points) -> float:
     return float(np.median(seen)) if seen.size else 0.0
 
 
-def _onto_paper(content: SheetContent, cell: _Cell, rows: int, level: float, scale: Scale) -> float:
+def _onto_paper(content: SheetContent, cell: Cell, rows: int, level: float, scale: Scale) -> float:
     """The level in mV that brings the whole cell onto the paper, by at most half a row; the given one where none does
     or none is needed."""
     _, ys = _heights(content, cell, _baseline(cell.row, rows), level, scale)
@@ -321,7 +158,7 @@ def _pulse(base: float, scale: Scale) -> Polyline:
     return Polyline(np.array([(left + x, base + y) for x, y in corners], dtype=np.float64), "pulse", "pulse")
 
 
-def _name(content: SheetContent, cell: _Cell, rows: int, scale: Scale, *, beyond: bool) -> Iterator[Item]:
+def _name(content: SheetContent, cell: Cell, rows: int, scale: Scale, *, beyond: bool) -> Iterator[Item]:
     """The lead's name, what is wrong with it and, beside it, whether the trace leaves the paper."""
     lead, base = content.leads[cell.lead], _baseline(cell.row, rows)
     x = GRID[0] + _PULSE_MM + cell.left_mm * scale.speed
@@ -331,7 +168,7 @@ def _name(content: SheetContent, cell: _Cell, rows: int, scale: Scale, *, beyond
     parts = [
         lead if cell.sign > 0 else f"-{lead}",
         fault,
-        f"{cell.start_s:g} s" if cell.seconds == _LINE_S and cell.start_s > 0 else "",
+        f"{cell.start_s:g} s" if cell.seconds == LINE_S and cell.start_s > 0 else "",
     ]
     above = min(10.6, 0.42 * GRID[3] / rows)
     text = " · ".join(part for part in parts if part)
@@ -341,7 +178,7 @@ def _name(content: SheetContent, cell: _Cell, rows: int, scale: Scale, *, beyond
         yield Text(behind, base - above, word("clipped", content.language), 2.8, "alert", halo=True)
 
 
-def _trace(content: SheetContent, cell: _Cell, base: float, level: float, scale: Scale) -> Iterator[Item]:
+def _trace(content: SheetContent, cell: Cell, base: float, level: float, scale: Scale) -> Iterator[Item]:
     """The lead's samples within the cell, one line per stretch without a missing sample."""
     lead, low, high = content.leads[cell.lead], GRID[1], GRID[1] + GRID[3]
     lo, ys = _heights(content, cell, base, level, scale)
@@ -354,7 +191,7 @@ def _trace(content: SheetContent, cell: _Cell, base: float, level: float, scale:
             yield Polyline(np.column_stack([xs[start:stop], ys[start:stop]]), pen, f"trace:{lead}")
 
 
-def _heights(content: SheetContent, cell: _Cell, base: float, level: float, scale: Scale) -> tuple[int, Points]:
+def _heights(content: SheetContent, cell: Cell, base: float, level: float, scale: Scale) -> tuple[int, Points]:
     """(first sample, heights in mm of the cell's samples)."""
     fs = content.fs_hz
     lo = max(0, int(np.ceil(cell.start_s * fs - 1e-9)))
@@ -362,7 +199,7 @@ def _heights(content: SheetContent, cell: _Cell, base: float, level: float, scal
     return lo, base - cell.sign * (content.signals_mv[cell.lead, lo:hi] - level) * scale.gain
 
 
-def _beyond(content: SheetContent, cell: _Cell, rows: int, level: float, scale: Scale) -> bool:
+def _beyond(content: SheetContent, cell: Cell, rows: int, level: float, scale: Scale) -> bool:
     """Whether a sample of the cell lies off the paper."""
     _, ys = _heights(content, cell, _baseline(cell.row, rows), level, scale)
     with np.errstate(invalid="ignore"):

@@ -14,7 +14,7 @@ from teleread.signal.ecg.filters import AppliedFilters
 from teleread.signal.ecg.flag_types import ST_REASONS
 from teleread.signal.ecg.record import STANDARD_LEADS, EcgRecord, Filters
 from teleread.signal.ecg.serial import Change
-from teleread.signal.ecg.sheet import SheetContent, Statement
+from teleread.signal.ecg.sheet_layout import SheetContent, Statement
 from teleread.signal.ecg.sheet_words import word
 
 _NOT_OF_THE_SIGNAL = frozenset({"limb_reversal", "precordial_swap", "low_amplitude"})

@@ -72,14 +72,7 @@ def simulate(
         ValueError: an unknown condition, a lead that is not a chest lead, or a setting out of range.
     """
     plan = plan_of(condition)
-    if lead not in STANDARD_LEADS[6:]:
-        raise ValueError("only a chest electrode can be off alone")
-    if not (100 <= fs_hz <= 2000 and 2 <= duration_s <= 3600):
-        raise ValueError("100 to 2000 Hz and 2 to 3600 s")
-    if not noise >= 0 or mains_hz not in (50.0, 60.0):
-        raise ValueError("noise from 0, mains of 50 or 60 Hz")
-    if any(name not in EXTRA_LEADS for name in extra_leads):
-        raise ValueError(f"extra leads are {', '.join(EXTRA_LEADS)}")
+    _check_recorder(fs_hz, duration_s, lead, noise, mains_hz, extra_leads)
     check(settings)
     key, extra = [seed, zlib.crc32(condition.encode())], tuple(extra_leads)
     n = round(duration_s * fs_hz)
@@ -105,3 +98,16 @@ def simulate(
     # a fault may have cut or thinned the recording
     truth = truth_of(condition, score, anatomy, heart.p_s, record.signals_mv.shape[1], record.fs_hz, found)
     return record, truth
+
+
+def _check_recorder(
+    fs_hz: float, duration_s: float, lead: str, noise: float, mains_hz: float, extra_leads: Sequence[str]
+) -> None:
+    if lead not in STANDARD_LEADS[6:]:
+        raise ValueError("only a chest electrode can be off alone")
+    if not (100 <= fs_hz <= 2000 and 2 <= duration_s <= 3600):
+        raise ValueError("100 to 2000 Hz and 2 to 3600 s")
+    if not noise >= 0 or mains_hz not in (50.0, 60.0):
+        raise ValueError("noise from 0, mains of 50 or 60 Hz")
+    if any(name not in EXTRA_LEADS for name in extra_leads):
+        raise ValueError(f"extra leads are {', '.join(EXTRA_LEADS)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, MetaData, TextClause
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import DateTime, TypeDecorator
 
@@ -42,3 +42,10 @@ def serial(name: str = "id") -> Column[Any]:
     """A number that the database gives."""
     # SQLite numbers rows by itself only for a plain INTEGER primary key
     return Column(name, BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+
+def partial_index(
+    name: str, *columns: Column[Any], where: ColumnElement[bool] | TextClause, unique: bool = False
+) -> Index:
+    """An index of those rows alone for which ``where`` holds, in every database."""
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, Boolean, Column, ForeignKey, Index, String, Table, Text
 
-from teleread.storage.catalogue.columns import UtcDateTime, metadata, serial
+from teleread.storage.catalogue.columns import UtcDateTime, metadata, partial_index, serial
 
 # A patient is what one issuer calls so. Who it is stands in the vault under the same pseudonym.
 patients = Table(
@@ -31,13 +31,12 @@ patient_links = Table(
     Column("unlinked_at", UtcDateTime),
     Column("unlinked_reason", Text),
 )
-Index(
+partial_index(
     "uq_patient_links_standing",
     patient_links.c.pseudonym,
     patient_links.c.other_pseudonym,
     unique=True,
-    sqlite_where=patient_links.c.unlinked_at.is_(None),
-    postgresql_where=patient_links.c.unlinked_at.is_(None),
+    where=patient_links.c.unlinked_at.is_(None),
 )
 Index("ix_patient_links_other", patient_links.c.other_pseudonym)
 
@@ -58,11 +57,8 @@ identity_questions = Table(
     Column("answer", String(16)),  # same | different | noted
     Column("reason", Text),
 )
-Index(
-    "ix_identity_questions_open",
-    identity_questions.c.asked_at,
-    sqlite_where=identity_questions.c.answered_at.is_(None),
-    postgresql_where=identity_questions.c.answered_at.is_(None),
+partial_index(
+    "ix_identity_questions_open", identity_questions.c.asked_at, where=identity_questions.c.answered_at.is_(None)
 )
 Index("ix_identity_questions_pseudonym", identity_questions.c.pseudonym)
 
@@ -81,12 +77,11 @@ identity_corrections = Table(
     Column("closed_at", UtcDateTime),
     Column("outcome", String(16)),  # corrected | confirmed
 )
-Index(
+partial_index(
     "uq_identity_corrections_open",
     identity_corrections.c.case_id,
     unique=True,
-    sqlite_where=identity_corrections.c.closed_at.is_(None),
-    postgresql_where=identity_corrections.c.closed_at.is_(None),
+    where=identity_corrections.c.closed_at.is_(None),
 )
 
 # Told to one account, or to every account of a site, until somebody there has seen it.
@@ -102,13 +97,7 @@ notices = Table(
     Column("seen_at", UtcDateTime),
     Column("seen_by", String(64)),
 )
-Index(
-    "ix_notices_unseen",
-    notices.c.account,
-    notices.c.site_id,
-    sqlite_where=notices.c.seen_at.is_(None),
-    postgresql_where=notices.c.seen_at.is_(None),
-)
+partial_index("ix_notices_unseen", notices.c.account, notices.c.site_id, where=notices.c.seen_at.is_(None))
 
 # What a retention rule needs to know of a stay or a visit, beyond the studies themselves.
 encounters = Table(

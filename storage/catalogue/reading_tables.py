@@ -1,6 +1,6 @@
-"""The catalogue's tables of the reading room: who has a case, what is said of it, who has been told.
+"""The catalogue's tables of the reading room: what happens to a case, what is said of it, who has been told.
 
-The columns of ``work_items`` and ``reports`` themselves stand in ``schema.py``.
+The columns of ``work_items`` and ``reports`` themselves stand in ``work_tables.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from teleread.storage.catalogue.columns import UtcDateTime, metadata, serial
+from teleread.storage.catalogue.columns import UtcDateTime, metadata, partial_index, serial
 
 # Everything that happened to a work item, in the transaction in which it happened. Indicators are computed from these.
 item_events = Table(
@@ -61,12 +61,7 @@ timers = Table(
     Column("outcome", String(32)),
     UniqueConstraint("kind", "subject"),
 )
-Index(
-    "ix_timers_due",
-    timers.c.due_at,
-    sqlite_where=timers.c.done_at.is_(None),
-    postgresql_where=timers.c.done_at.is_(None),
-)
+partial_index("ix_timers_due", timers.c.due_at, where=timers.c.done_at.is_(None))
 
 # What people on duty must notice: raised once, open until it is cleared.
 alarms = Table(
@@ -83,14 +78,7 @@ alarms = Table(
     Column("owner", String(64)),  # the person who has it, where the alarm names one
     Column("detail", JSON, nullable=False),
 )
-Index(
-    "uq_alarms_open",
-    alarms.c.kind,
-    alarms.c.subject,
-    unique=True,
-    sqlite_where=alarms.c.cleared_at.is_(None),
-    postgresql_where=alarms.c.cleared_at.is_(None),
-)
+partial_index("uq_alarms_open", alarms.c.kind, alarms.c.subject, unique=True, where=alarms.c.cleared_at.is_(None))
 Index("ix_alarms_raised_at", alarms.c.raised_at)
 
 # What a reader has typed and not signed: one for each case, kept for whoever claims it next.
@@ -133,22 +121,6 @@ discrepancies = Table(
     Column("seen_at", UtcDateTime),  # by the first reader
 )
 
-# Keys that reports are signed with. The private part opens with its owner's PIN alone.
-signing_keys = Table(
-    "signing_keys",
-    metadata,
-    Column("id", String(32), primary_key=True),  # hash of the public part
-    Column("account", ForeignKey("accounts.name"), nullable=False),
-    Column("algorithm", String(16), nullable=False),  # ed25519
-    Column("public_key", Text, nullable=False),  # base64
-    Column("sealed_private", Text, nullable=False),
-    Column("made_at", UtcDateTime, nullable=False),
-    Column("ended_at", UtcDateTime),  # signs no longer; what it has signed stays good
-    Column("wrong_pins", Integer, nullable=False, server_default="0"),
-    Column("locked_until", UtcDateTime),
-)
-Index("ix_signing_keys_account", signing_keys.c.account)
-
 # A critical value on its way to a named person at the clinic.
 criticals = Table(
     "criticals",
@@ -175,12 +147,7 @@ criticals = Table(
 )
 Index("ix_criticals_case_id", criticals.c.case_id)
 Index("ix_criticals_found_at", criticals.c.found_at)
-Index(
-    "ix_criticals_open",
-    criticals.c.site_id,
-    sqlite_where=criticals.c.ended_at.is_(None),
-    postgresql_where=criticals.c.ended_at.is_(None),
-)
+partial_index("ix_criticals_open", criticals.c.site_id, where=criticals.c.ended_at.is_(None))
 
 # Each way in which somebody was told of a critical value, and what came of it.
 critical_steps = Table(
@@ -208,21 +175,6 @@ contact_tests = Table(
     Column("tested_by", String(64), nullable=False),
 )
 Index("ix_contact_tests_contact", contact_tests.c.contact, contact_tests.c.tested_at)
-
-# Access that no role gives, taken with a reason, for a while, and looked at afterwards.
-break_glass = Table(
-    "break_glass",
-    metadata,
-    serial(),
-    Column("account", String(64), nullable=False),
-    Column("case_id", String(32), nullable=False),
-    Column("reason", String(32), nullable=False),  # a code
-    Column("begun_at", UtcDateTime, nullable=False),
-    Column("ends_at", UtcDateTime, nullable=False),
-    Column("reviewed_by", String(64)),
-    Column("reviewed_at", UtcDateTime),
-)
-Index("ix_break_glass_account", break_glass.c.account, break_glass.c.case_id)
 
 # Facts for the indicators that no work item's event holds, written with the act.
 indicator_events = Table(

@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -243,11 +244,11 @@ class SealedStore:
     def _opened(self, key: str) -> tuple[BinaryIO, bytes]:
         """The object's sealed stream, standing behind the header, and its content key."""
         file = self.blobs.open(key)
-        try:
-            return file, self._content_key(key, self._seen(key, file.read(HEADER_BYTES)))
-        except BaseException:
-            file.close()
-            raise
+        with ExitStack() as failing:
+            failing.callback(file.close)
+            content_key = self._content_key(key, self._seen(key, file.read(HEADER_BYTES)))
+            failing.pop_all()
+        return file, content_key
 
     def _seen(self, key: str, stored: bytes) -> Header:
         """The header at the start of the stored bytes, remembered where it is a raw object's."""

@@ -65,12 +65,6 @@ def make_header(data_key: DataKey, intake: tuple[bytes, bytes], random: bytes) -
     return packed + zlib.crc32(packed).to_bytes(4, "big")
 
 
-def pack_header(header: Header) -> bytes:
-    """The 128 bytes of a header."""
-    start = _authenticated(header.root_sha256, header.intake_id, header.data_key_id)
-    return b"".join((start, header.wrap_nonce, header.wrapped, header.salt))
-
-
 def unpack_header(stored: bytes, key: str) -> Header:
     """Read the header off the start of an object's sealed bytes.
 

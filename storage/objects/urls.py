@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +96,8 @@ def _open_s3(parts: SplitResult, port: int | None, remember: Path | None, clock:
         region=options.get("region", ["us-east-1"])[0],
     )
     memory, name = Remembered(remember, clock=clock), blobs.wire.url
-    try:
+    with ExitStack() as failing:
+        failing.callback(blobs.close)
         enforced = memory.recall(name)
         if enforced is None or not set(Capabilities(enforced).missing()) <= accepted:
             blobs.ensure_bucket()
@@ -104,9 +106,7 @@ def _open_s3(parts: SplitResult, port: int | None, remember: Path | None, clock:
             enforced = found.enforced
             memory.keep(name, enforced)
         blobs.rely_on(enforced)
-    except BaseException:
-        blobs.close()
-        raise
+        failing.pop_all()
     return blobs
 
 

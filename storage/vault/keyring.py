@@ -331,10 +331,9 @@ class KeyRing:
             finally:
                 if old is not None:
                     os.close(old)
-        except BaseException:
+        finally:
             with contextlib.suppress(OSError):
-                draft.unlink()
-            raise
+                draft.unlink()  # gone already, unless something failed
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

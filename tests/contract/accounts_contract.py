@@ -145,13 +145,13 @@ class AccountsContract(DatabaseFixtures):
         with database.write() as conn:
             token = accounts.open_session(conn, reader, AT, timedelta(hours=8))
         with database.write() as conn:
-            accounts.set_password(conn, "reader1", "battery staple", AT)
+            accounts.set_hash(conn, "reader1", accounts.hash_password("battery staple"), AT, actor="system")
         with database.read() as conn:
-            assert accounts.session_account(conn, token, AT) is None
+            assert accounts.session_of(conn, token, AT) is None
         assert accounts.sign_in(database, "reader1", "correct horse", AT) is None
         assert accounts.sign_in(database, "reader1", "battery staple", AT) == reader
         with pytest.raises(InputRejected) as refused, database.write() as conn:
-            accounts.set_password(conn, "nobody", "battery staple", AT)
+            accounts.set_hash(conn, "nobody", accounts.hash_password("battery staple"), AT, actor="system")
         assert refused.value.code == "account_unknown"
 
     def test_a_session_lasts_as_long_as_said(self, database: Database) -> None:
@@ -164,10 +164,12 @@ class AccountsContract(DatabaseFixtures):
             accounts.close_session(conn, "unknown")
         almost = AT + timedelta(hours=8, microseconds=-1)
         with database.read() as conn:
-            assert accounts.session_account(conn, tokens[0], almost) == accounts.Account("nurse1", "uploader", "H1")
-            assert accounts.session_account(conn, tokens[1], AT) is None
-            assert accounts.session_account(conn, tokens[0], AT + timedelta(hours=8)) is None
-            assert accounts.session_account(conn, "\ud800", AT) is None
+            session = accounts.session_of(conn, tokens[0], almost)
+            assert session is not None
+            assert session.account == accounts.Account("nurse1", "uploader", "H1")
+            assert accounts.session_of(conn, tokens[1], AT) is None
+            assert accounts.session_of(conn, tokens[0], AT + timedelta(hours=8)) is None
+            assert accounts.session_of(conn, "\ud800", AT) is None
         with database.write() as conn:
             accounts.open_session(conn, nurse, AT + timedelta(hours=8, minutes=30), timedelta(hours=1))
         with database.read() as conn:

@@ -18,7 +18,8 @@ from teleread.storage.objects.creating import Creator
 from teleread.storage.objects.listing import entries, uploads
 from teleread.storage.objects.s3 import S3Blobs
 from tests.contract.keys import TestKeys
-from tests.contract.object_store_contract import MIB, ObjectStoreContract, at_once, pattern
+from tests.contract.object_store_contract import ObjectStoreContract
+from tests.contract.stored_objects import MIB, at_once, pattern
 
 LARGE = 17 * MIB  # more than is kept in memory, and more than one part
 _numbers = count(1)

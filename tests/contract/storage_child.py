@@ -100,7 +100,7 @@ def race(root: str, size: str) -> None:
 
 def big(root: str, size: str) -> None:
     """Put so many bytes from a stream and read them; say the largest memory (KB) before and after."""
-    from tests.contract.object_store_contract import Trickle
+    from tests.contract.stored_objects import Trickle
 
     objects = SealedStore(FileBlobs(Path(root)), shared_keys())
     objects.put_raw(Trickle(1 << 20))  # type: ignore[arg-type]

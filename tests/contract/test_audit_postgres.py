@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -13,17 +13,10 @@ from sqlalchemy import make_url, text
 from teleread.errors import StorageError
 from teleread.storage.catalogue.database import Database
 from tests.contract.audit_contract import DETAIL, AuditContract, act, links, seal, verdict
-from tests.contract.postgres import postgres_server
 from tests.prove.attacks import ATTACKS, World
 from tests.prove.audit import examine, make_world, real_verdict
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture(scope="module")
-def new_url() -> Iterator[Callable[[], str]]:
-    with postgres_server() as make:
-        yield make
 
 
 class TestAuditOnPostgres(AuditContract):

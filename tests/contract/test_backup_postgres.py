@@ -24,19 +24,19 @@ from teleread.pipeline.services import Services
 from teleread.storage.backup.make import make_backup
 from teleread.storage.backup.restore import restore_backup
 from teleread.storage.catalogue import schema, sweeping
-from teleread.storage.catalogue.database import Database
-from teleread.storage.objects import FileBlobs, SealedStore
+from teleread.storage.objects import FileBlobs
 from teleread.storage.objects.probe import ACCEPTABLE
 from teleread.storage.objects.protocol import Blobs
 from teleread.storage.objects.raw import raw_key
 from teleread.storage.objects.urls import open_blobs
-from teleread.storage.vault import KeyRing, Vault
 from tests.backups import Small, land_one, rows_of, small_on_files, wrong_with
-from tests.conftest import Clock, SharedPool
+from tests.conftest import Clock, services_on
 from tests.contract.postgres import postgres_server
-from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
+from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer
 from tests.system import wait_for
 from tests.unit.test_deletion import *  # noqa: F403
+from tests.unit.test_deletion_final import *  # noqa: F403
+from tests.unit.test_deletion_killed import *  # noqa: F403
 from tests.unit.test_pipeline_steps import arrive, sample
 from tests.unit.test_restore_drill import *  # noqa: F403
 
@@ -54,12 +54,6 @@ def postgres() -> Iterator[Callable[[], str]]:
 @pytest.fixture
 def new_url(postgres: Callable[[], str]) -> Callable[[], str]:
     return postgres
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneServer]:
-    with rclone_server(tmp_path_factory.mktemp("rclone")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -92,22 +86,8 @@ def services(
     pool: BoundedPool,
     tmp_path: Path,
 ) -> Iterator[Services]:
-    catalogue = Database(new_url())
-    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
-    vault = Vault(new_url(), ring)
-    catalogue.migrate()
-    vault.migrate()
-    opened = Services(
-        alliance=alliance,
-        catalogue=catalogue,
-        store=SealedStore(new_blobs(), vault.keys),
-        ring=ring,
-        vault=vault,
-        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
-        clock=clock,
-    )
-    yield opened
-    opened.close()
+    with services_on((new_url(), new_url()), tmp_path, alliance, clock, pool, blobs=new_blobs()) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize("into", ["postgresql", "sqlite"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,22 +16,10 @@ from teleread.storage.vault import KeyRing, Vault
 from teleread.storage.vault.database import VaultDatabase
 from teleread.storage.vault.entries import Entries
 from tests.contract.accounts_contract import AccountsContract
-from tests.contract.catalogue_contract import (
-    AT,
-    CatalogueContract,
-    add_object,
-    object_keys,
-)
-from tests.contract.postgres import postgres_server
+from tests.contract.catalogue_contract import AT, CatalogueContract, add_object, object_keys
 from tests.contract.vault_contract import VaultContract
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture(scope="module")
-def new_url() -> Iterator[Callable[[], str]]:
-    with postgres_server() as make:
-        yield make
 
 
 class TestCatalogueOnPostgres(CatalogueContract):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,15 +9,8 @@ import pytest
 from teleread.reading import indicators
 from teleread.storage.catalogue.database import Database
 from tests.contract.indicators_contract import CHINA, History, IndicatorsContract, anew, running
-from tests.contract.postgres import postgres_server
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture(scope="module")
-def new_url() -> Iterator[Callable[[], str]]:
-    with postgres_server() as make:
-        yield make
 
 
 class TestIndicatorsOnPostgres(IndicatorsContract):

@@ -13,18 +13,22 @@ from teleread.pipeline.services import Services
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects import SealedStore
 from teleread.storage.vault import KeyRing, Vault
-from tests.conftest import Clock, SharedPool
+from tests.conftest import Clock, services_of
 from tests.contract.ceph import ACCESS_KEY, SECRET_KEY, CephServer
 from tests.contract.integrity_contract import (
     test_a_landing_that_was_cut_short_behind_its_note_is_an_arrival,
-    test_a_lost_derived_object_is_made_again_and_the_case_keeps_its_place,
-    test_an_emptied_catalogue_catches_up_from_the_store,
-    test_an_object_that_a_row_names_and_the_store_has_not_is_named,
     test_only_orphans_are_removed_and_only_old_ones,
     test_the_walk_goes_on_from_where_it_stands,
-    test_what_the_scrub_found_is_mended_by_reconcile,
+)
+from tests.contract.reconcile_contract import (
+    test_a_lost_derived_object_is_made_again_and_the_case_keeps_its_place,
+    test_an_emptied_catalogue_catches_up_from_the_store,
 )
 from tests.contract.s3_contract import new_blobs
+from tests.contract.scrub_contract import (
+    test_an_object_that_a_row_names_and_the_store_has_not_is_named,
+    test_what_the_scrub_found_is_mended_by_reconcile,
+)
 from tests.contract.sweeping_contract import test_in_no_order_of_steps_does_a_row_name_a_removed_object
 
 __all__ = [
@@ -67,14 +71,6 @@ def store(ceph: CephServer, vault: Vault) -> Iterator[SealedStore]:
 def services(
     database: Database, store: SealedStore, vault: Vault, alliance: Alliance, clock: Clock, pool: BoundedPool
 ) -> Iterator[Services]:
-    opened = Services(
-        alliance=alliance,
-        catalogue=database,
-        store=store,
-        ring=vault.ring,
-        vault=vault,
-        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
-        clock=clock,
-    )
+    opened = services_of(database, vault, store, alliance, clock, pool)
     yield opened
     opened.close()

@@ -20,27 +20,16 @@ from teleread.storage.catalogue.schema import objects
 from teleread.storage.objects import SealedStore
 from teleread.storage.objects.s3 import S3Blobs
 from teleread.storage.vault import KeyRing, Vault
-from tests.conftest import Clock, SharedPool
+from tests.conftest import Clock, services_of
 from tests.contract.integrity_contract import *  # noqa: F403
-from tests.contract.postgres import postgres_server
-from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
+from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer
+from tests.contract.reconcile_contract import *  # noqa: F403
+from tests.contract.scrub_contract import *  # noqa: F403
 from tests.contract.sweeping_contract import *  # noqa: F403
 from tests.contract.sweeping_contract import AT, row
 from tests.system import wait_for
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture(scope="module")
-def new_url() -> Iterator[Callable[[], str]]:
-    with postgres_server() as make:
-        yield make
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneServer]:
-    with rclone_server(tmp_path_factory.mktemp("rclone")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -71,22 +60,9 @@ def store(s3: RcloneServer, vault: Vault, tmp_path: Path) -> Iterator[SealedStor
 
 @pytest.fixture
 def services(
-    database: Database,
-    store: SealedStore,
-    vault: Vault,
-    alliance: Alliance,
-    clock: Clock,
-    pool: BoundedPool,
+    database: Database, store: SealedStore, vault: Vault, alliance: Alliance, clock: Clock, pool: BoundedPool
 ) -> Iterator[Services]:
-    opened = Services(
-        alliance=alliance,
-        catalogue=database,
-        store=store,
-        ring=vault.ring,
-        vault=vault,
-        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
-        clock=clock,
-    )
+    opened = services_of(database, vault, store, alliance, clock, pool)
     yield opened
     opened.close()
 

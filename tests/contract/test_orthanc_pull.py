@@ -19,7 +19,7 @@ from teleread.ingest.reports_out import OutgoingReport, basic_text_sr, store_sr
 from teleread.ingest.sources.base import PullResult, PullStopped, SourceItem
 from teleread.ingest.sources.dicom import DicomSource
 from teleread.ingest.sources.dimse import associate
-from teleread.ingest.sources.memory import MemoryLedger
+from tests.ledger import MemoryLedger
 
 pytest_plugins = ["tests.contract.orthanc"]
 pytestmark = pytest.mark.peers

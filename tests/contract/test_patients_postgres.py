@@ -15,44 +15,26 @@ from teleread.pipeline.identity_corrections import correct, open_correction
 from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import Services
 from teleread.reading.persons import person_of
-from teleread.storage.catalogue.database import Database
-from teleread.storage.objects import FileBlobs, SealedStore
-from teleread.storage.vault import Enrolled, KeyRing, Vault
-from tests.conftest import Clock, SharedPool
-from tests.contract.postgres import postgres_server
-from tests.unit import test_identity_corrections as unit_corrections
+from teleread.storage.catalogue.schema import identity_corrections, notices
+from teleread.storage.vault import Enrolled
+from tests.conftest import Clock, services_on
+from tests.unit import correcting
 from tests.unit import test_patients as unit_patients
 from tests.unit.test_identity_corrections import *  # noqa: F403
+from tests.unit.test_identity_corrections_keys import *  # noqa: F403
+from tests.unit.test_identity_corrections_names import *  # noqa: F403
+from tests.unit.test_identity_corrections_told import *  # noqa: F403
 from tests.unit.test_patients import *  # noqa: F403
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture(scope="module")
-def new_url() -> Iterator[Callable[[], str]]:
-    with postgres_server() as make:
-        yield make
 
 
 @pytest.fixture
 def services(
     new_url: Callable[[], str], alliance: Alliance, clock: Clock, pool: BoundedPool, tmp_path: Path
 ) -> Iterator[Services]:
-    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
-    catalogue, vault = Database(new_url()), Vault(new_url(), ring)
-    catalogue.migrate()
-    vault.migrate()
-    opened = Services(
-        alliance=alliance,
-        catalogue=catalogue,
-        store=SealedStore(FileBlobs(tmp_path / "objects"), vault.keys),
-        ring=ring,
-        vault=vault,
-        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
-        clock=clock,
-    )
-    yield opened
-    opened.close()
+    with services_on((new_url(), new_url()), tmp_path, alliance, clock, pool) as opened:
+        yield opened
 
 
 def together(*acts: Callable[[], object]) -> list[BaseException]:
@@ -104,16 +86,16 @@ def test_two_first_studies_of_one_person_at_the_same_moment_are_linked(services:
 
 
 def test_two_who_open_and_two_who_close_make_one_correction(services: Services) -> None:
-    unit_corrections.people(services, "reader", "nurse")
-    case_id = unit_corrections.arrive(services).arrival_id
+    correcting.people(services, "reader", "nurse")
+    case_id = correcting.arrive(services).arrival_id
     opened = [
         lambda who=who: open_correction(services, case_id, reason="x", who=who) for who in ("one", "two", "three")
     ]
     assert together(*opened) == []
     with services.catalogue.read() as conn:
-        assert len(conn.execute(select(unit_corrections.corrections_table)).all()) == 1
-        assert len(conn.execute(select(unit_corrections.notices_table)).all()) == 1  # to the site, once
-    named = [lambda: correct(services, case_id, identity=unit_corrections.NAMED, who="reader") for _ in range(3)]
+        assert len(conn.execute(select(identity_corrections)).all()) == 1
+        assert len(conn.execute(select(notices)).all()) == 1  # to the site, once
+    named = [lambda: correct(services, case_id, identity=correcting.NAMED, who="reader") for _ in range(3)]
     raised = together(*named)
     assert [getattr(error, "code", error) for error in raised] == ["no_open_correction"] * 2
-    assert unit_corrections.name_of(services, case_id) == "Zhao Min"
+    assert correcting.name_of(services, case_id) == "Zhao Min"

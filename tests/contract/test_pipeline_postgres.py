@@ -10,13 +10,9 @@ import pytest
 from teleread.alliance import Alliance
 from teleread.ingest.bounded import BoundedPool
 from teleread.pipeline.services import Services
-from teleread.storage.catalogue.database import Database
-from teleread.storage.objects import SealedStore
 from teleread.storage.objects.s3 import S3Blobs
-from teleread.storage.vault import KeyRing, Vault
-from tests.conftest import Clock, SharedPool
-from tests.contract.postgres import postgres_server
-from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
+from tests.conftest import Clock, services_on
+from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer
 from tests.unit.test_consent import *  # noqa: F403
 from tests.unit.test_pipeline_pull import *  # noqa: F403
 from tests.unit.test_pipeline_steps import *  # noqa: F403
@@ -24,37 +20,11 @@ from tests.unit.test_pipeline_steps import *  # noqa: F403
 pytestmark = pytest.mark.peers
 
 
-@pytest.fixture(scope="module")
-def new_url() -> Iterator[Callable[[], str]]:
-    with postgres_server() as make:
-        yield make
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RcloneServer]:
-    with rclone_server(tmp_path_factory.mktemp("rclone")) as running:
-        yield running
-
-
 @pytest.fixture
 def services(
     new_url: Callable[[], str], s3: RcloneServer, alliance: Alliance, clock: Clock, pool: BoundedPool, tmp_path: Path
 ) -> Iterator[Services]:
-    catalogue = Database(new_url())
-    ring = KeyRing.open(tmp_path / "keys.json", clock=clock)
-    vault = Vault(new_url(), ring)
-    catalogue.migrate()
-    vault.migrate()
     blobs = S3Blobs(s3.endpoint, tmp_path.name.replace("_", "-")[:60], ACCESS_KEY, SECRET_KEY, secure=False)
     blobs.ensure_bucket()
-    opened = Services(
-        alliance=alliance,
-        catalogue=catalogue,
-        store=SealedStore(blobs, vault.keys),
-        ring=ring,
-        vault=vault,
-        make_pool=lambda: SharedPool(pool),  # type: ignore[arg-type,return-value]
-        clock=clock,
-    )
-    yield opened
-    opened.close()
+    with services_on((new_url(), new_url()), tmp_path, alliance, clock, pool, blobs=blobs) as opened:
+        yield opened

@@ -22,8 +22,8 @@ from teleread.storage.objects.probe import NEEDED, probe, require
 from teleread.storage.objects.s3 import S3Blobs
 from tests.contract.ceph import ACCESS_KEY, SECRET_KEY, CephServer
 from tests.contract.keys import TestKeys
-from tests.contract.object_store_contract import MIB, Trickle, at_once, peak_bytes
 from tests.contract.s3_contract import S3Contract, new_blobs, publish
+from tests.contract.stored_objects import MIB, Trickle, at_once, peak_bytes
 
 pytestmark = pytest.mark.peers
 

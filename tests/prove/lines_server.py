@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from tests.fault.forge import Forge, forge
 from tests.fault.uploads import expected
 from tests.fault.world import Ground, ground
+from tests.prove.faults import Counted
 
 
 class UploadDeaths:
@@ -46,17 +46,6 @@ class UploadDeaths:
 
     def _run(self, world: Any, **options: Any) -> Any:
         return self._forge.run("upload_run", world=world.as_json(), twin=self._twin, **options)
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """A proof that knows for how many numbers it must hold."""
-
-    count: int
-    prove: Callable[[int], object]
-
-    def __call__(self, number: int) -> None:
-        self.prove(number)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from teleread.storage.objects import FileBlobs, SealedStore
 from teleread.storage.objects.sealing import CHUNK_BYTES, HEADER_BYTES, SEALED_CHUNK_BYTES
 from tests.contract import storage_child
 from tests.contract.keys import TestKeys
-from tests.contract.object_store_contract import forge, says
+from tests.contract.stored_objects import forge, says
 
 SIZES = (0, 1, 100, CHUNK_BYTES, CHUNK_BYTES + 1, *(n * CHUNK_BYTES for n in (2, 3, 4, 5)))
 TWO_GIGABYTES = 2 << 30

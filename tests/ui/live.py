@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,9 @@ from teleread.pipeline.services import Services
 from teleread.signal.ecg import simulate
 from teleread.storage import accounts
 from teleread.storage.catalogue.schema import sessions
+from teleread.web import serving
 from teleread.web.app import create_app
+from teleread.web.certificates import Identity
 from tests.ecgs import from_another_moment
 
 PASSWORD = "correct horse"
@@ -87,7 +90,24 @@ def running(services: Services, **options: Any) -> Iterator[Web]:
         for name, (role, site) in ACCOUNTS.items():
             accounts.create_account(conn, name, PASSWORD, role, site, services.clock())
     app = create_app(services, **({"sweep_every": None} | options))
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="none", server_header=False)
+    with serving_on(app, server_header=False) as port:
+        yield Web(services, app, f"http://127.0.0.1:{port}")
+
+
+@contextmanager
+def over_tls(app: Any, own: Identity, authority: Identity) -> Iterator[int]:
+    """Serve as ``teleread serve`` does where agents and persons share a port; gives the port."""
+    with serving_on(app, harden=True, **serving.tls_options(own, authority)) as port:
+        yield port
+
+
+@contextmanager
+def serving_on(app: Any, *, harden: bool = False, **options: Any) -> Iterator[int]:
+    """Serve on a free port of this machine, which is given, until the block ends."""
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="none", **options)
+    if harden:
+        config.load()
+        serving.harden(config)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -97,8 +117,7 @@ def running(services: Services, **options: Any) -> Iterator[Web]:
             assert thread.is_alive()
             assert time.monotonic() < deadline
             thread.join(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield Web(services, app, f"http://127.0.0.1:{port}")
+        yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
         thread.join(20)
@@ -131,3 +150,8 @@ def upload(client: httpx.Client, files: Mapping[str, bytes], *, urgent: bool = F
     """Send files as the page does."""
     parts = [("file", (name, data)) for name, data in files.items()]
     return client.post("/api/upload", files=parts, data={"urgent": "1" if urgent else "0"})
+
+
+def case_paths(reader: httpx.Client, query: str = "") -> list[str]:
+    """Where the cases of the worklist open, in its order."""
+    return re.findall(r'class="open" href="(/cases/\w+)"', reader.get(f"/worklist{query}").text)

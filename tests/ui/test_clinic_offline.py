@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, Page, expect
 from teleread.testing.line import BadLine, Faults
 from teleread.web.pages import offline
 from tests.ui.chromium import ARGUMENTS, LANGUAGES, Watched, check, find_chromium, picture, watched
+from tests.ui.clinic import BROKEN, choose, count, runs, sound
 from tests.ui.live import Web, named_ecg
-from tests.ui.test_clinic_page import BROKEN, choose, count, ecg, line, runs, sound  # noqa: F401
 
 pytestmark = pytest.mark.peers
 
@@ -33,7 +33,7 @@ CONTROLLED = """async () => { const {active} = await navigator.serviceWorker.rea
 
 
 @pytest.fixture(params=list(LANGUAGES))
-def village(request: pytest.FixtureRequest, chromium: Browser, web: Web, line: BadLine) -> Iterator[Watched]:  # noqa: F811
+def village(request: pytest.FixtureRequest, chromium: Browser, web: Web, line: BadLine) -> Iterator[Watched]:
     """A page in each language, over a line that the test may break."""
     with watched(chromium, replace(web, address=f"http://127.0.0.1:{line.port}"), request.param) as found:
         yield found
@@ -54,8 +54,8 @@ def kept(page: Page) -> dict[str, Any]:
 
 def test_a_reload_without_a_line_opens_the_page_and_goes_on_by_itself(
     village: Watched,
-    line: BadLine,  # noqa: F811
-    ecg: Path,  # noqa: F811
+    line: BadLine,
+    ecg: Path,
     tmp_path: Path,
 ) -> None:
     page, services = signed_in(village), village.web.services
@@ -96,7 +96,7 @@ def test_a_reload_without_a_line_opens_the_page_and_goes_on_by_itself(
     expect(page.locator(".who")).to_contain_text("nurse")
 
 
-def test_without_the_worker_a_reload_without_a_line_opens_nothing(village: Watched, line: BadLine) -> None:  # noqa: F811
+def test_without_the_worker_a_reload_without_a_line_opens_nothing(village: Watched, line: BadLine) -> None:
     page = signed_in(village)
     page.evaluate("async () => { for (const key of await caches.keys()) await caches.delete(key); }")
     line.close()
@@ -104,7 +104,7 @@ def test_without_the_worker_a_reload_without_a_line_opens_nothing(village: Watch
         page.reload()
 
 
-def test_a_line_that_is_dead_without_a_word_opens_the_page_as_well(village: Watched, line: BadLine) -> None:  # noqa: F811
+def test_a_line_that_is_dead_without_a_word_opens_the_page_as_well(village: Watched, line: BadLine) -> None:
     page = signed_in(village)
     line.faults = Faults(bytes_per_s=1.0)
     line.cut()
@@ -116,7 +116,7 @@ def test_a_line_that_is_dead_without_a_word_opens_the_page_as_well(village: Watc
     expect(page.locator("#line")).to_be_hidden(timeout=60_000)
 
 
-def test_only_static_files_and_a_shell_without_a_name_are_kept(village: Watched, ecg: Path) -> None:  # noqa: F811
+def test_only_static_files_and_a_shell_without_a_name_are_kept(village: Watched, ecg: Path) -> None:
     page = signed_in(village)
     card = choose(page, ecg)
     expect(card.locator(".couch .name")).to_be_visible()
@@ -133,8 +133,8 @@ def test_only_static_files_and_a_shell_without_a_name_are_kept(village: Watched,
 
 def test_signing_out_takes_along_what_is_kept_and_leaves_what_is_not_sent(
     village: Watched,
-    line: BadLine,  # noqa: F811
-    ecg: Path,  # noqa: F811
+    line: BadLine,
+    ecg: Path,
 ) -> None:
     page = signed_in(village)
     choose(page, ecg).locator(".card-pause").click()
@@ -149,8 +149,8 @@ def test_signing_out_takes_along_what_is_kept_and_leaves_what_is_not_sent(
 
 def test_the_next_nurse_of_another_clinic_sees_nothing_of_the_first(
     village: Watched,
-    line: BadLine,  # noqa: F811
-    ecg: Path,  # noqa: F811
+    line: BadLine,
+    ecg: Path,
 ) -> None:
     page = signed_in(village)
     assert 'data-site="village"' in kept(page)["/upload/shell"]
@@ -187,7 +187,7 @@ def test_a_new_version_of_any_file_takes_over(village: Watched, monkeypatch: pyt
     assert set(kept(page)) == {*offline.FILES, "/upload/shell"}
 
 
-def test_where_no_worker_can_be_all_is_as_without_one(chromium: Browser, web: Web, ecg: Path) -> None:  # noqa: F811
+def test_where_no_worker_can_be_all_is_as_without_one(chromium: Browser, web: Web, ecg: Path) -> None:
     port = web.address.rpartition(":")[2]
     place = f"http://clinic.test:{port}"  # plain HTTP, and not this machine by its name
     rules = [*ARGUMENTS, "--host-resolver-rules=MAP clinic.test 127.0.0.1"]
@@ -206,7 +206,7 @@ def test_where_no_worker_can_be_all_is_as_without_one(chromium: Browser, web: We
         elsewhere.close()
 
 
-def test_other_pages_and_answers_pass_by_the_worker(village: Watched, line: BadLine) -> None:  # noqa: F811
+def test_other_pages_and_answers_pass_by_the_worker(village: Watched, line: BadLine) -> None:
     page = signed_in(village)
     page.goto(f"{village.web.address}/identity")
     check(page)

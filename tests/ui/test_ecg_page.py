@@ -21,7 +21,7 @@ from teleread.reading_room import ALL
 from teleread.signal.ecg import simulate
 from teleread.signal.ecg.axes import axes
 from teleread.signal.ecg.intervals import QTC
-from teleread.signal.ecg.sheet import ORDERS
+from teleread.signal.ecg.sheet_layout import ORDERS
 from teleread.web.api.tracing import keys_of
 from tests.ecgs import ecg
 from tests.ui import axe

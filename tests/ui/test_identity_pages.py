@@ -33,12 +33,13 @@ def leave(seen: Watched) -> None:
     seen.context.clear_cookies()
 
 
-def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, clock: Clock) -> None:
+def word(page: Page, words: dict[str, str]) -> str:
+    """In the page's language."""
+    return words[str(page.locator("html").get_attribute("lang"))]
+
+
+def doubts_whose_it_is(seen: Watched, receipt: str) -> None:
     page, web = seen.page, seen.web
-    with web.signed_in("nurse") as nurse:
-        receipt = str(upload(nurse, {"a.dcm": ecg(patient_id="1001")}, urgent=True).json()["receipt"])
-        clock.advance(20)
-        upload(nurse, {"b.dcm": ecg(patient_id="1001", seed=1, at="20261101100400", born="19620403")})
     seen.sign_in("nurse")
     page.goto(f"{web.address}/receipts/{receipt}")
     check(page)
@@ -47,15 +48,16 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     page.locator("#correct-reason").focus()
     page.keyboard.type("贴错标签")
     page.keyboard.press("Enter")
-    mark = MARK[str(page.locator("html").get_attribute("lang"))]
-    expect(page.locator("#status .notice").first).to_contain_text(mark)
+    expect(page.locator("#status .notice").first).to_contain_text(word(page, MARK))
     check(page)
     picture(page, "receipt")
 
-    leave(seen)
+
+def reads_and_signs_meanwhile(seen: Watched, receipt: str) -> None:
+    page, web = seen.page, seen.web
     seen.sign_in("reader")
     row = page.locator("tr.is-urgent")
-    expect(row).to_contain_text(mark)
+    expect(row).to_contain_text(word(page, MARK))
     expect(row).to_contain_text(receipt)
     assert page.locator("#worklist tbody tr").first.get_attribute("class") == "is-urgent"
     check(page)
@@ -64,8 +66,8 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     page.goto(f"{web.address}{row.locator('a.open').get_attribute('href')}")
     press(page, "#take button")
     opened(page, "canvas[data-drawn]")
-    expect(page.locator(".who-strip .correcting")).to_contain_text(mark)
-    expect(page.locator(".sign .correcting")).to_contain_text(mark)
+    expect(page.locator(".who-strip .correcting")).to_contain_text(word(page, MARK))
+    expect(page.locator(".sign .correcting")).to_contain_text(word(page, MARK))
     check(page)
     picture(page, "case")
     box = page.locator("#paper").bounding_box()
@@ -79,6 +81,9 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     expect(page).to_have_url(re.compile("told=signed"))
     sweep_web(web.services)
 
+
+def answers_a_question(seen: Watched, receipt: str) -> None:
+    page, web = seen.page, seen.web
     page.goto(f"{web.address}/identity")
     expect(page.locator("#corrections")).to_contain_text(receipt)
     expect(page.locator(".question")).to_have_count(2)
@@ -91,7 +96,9 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     page.keyboard.press("Enter")
     expect(page.locator(".question")).to_have_count(1)
 
-    leave(seen)
+
+def names_the_right_patient(seen: Watched, receipt: str) -> None:
+    page, web = seen.page, seen.web
     seen.sign_in("nurse")
     page.goto(f"{web.address}/receipts/{receipt}")
     expect(page.locator("#status")).not_to_contain_text("ST elevation")
@@ -103,15 +110,16 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     picture(page, "receipt-naming")
     press(page, ".correct button[value=correct]")
     expect(page.locator(".couch .name")).to_contain_text("赵敏")
-    corrected = CORRECTED[str(page.locator("html").get_attribute("lang"))]
-    expect(page.locator(".couch .state")).to_contain_text(corrected)
+    expect(page.locator(".couch .state")).to_contain_text(word(page, CORRECTED))
     check(page)
     picture(page, "receipt-corrected")
     sweep_web(web.services)
     expect(page.locator("#status")).to_contain_text("ST elevation")
-    expect(page.locator("main")).not_to_contain_text(mark)
+    expect(page.locator("main")).not_to_contain_text(word(page, MARK))
 
-    leave(seen)
+
+def is_told(seen: Watched, receipt: str) -> None:
+    page, web = seen.page, seen.web
     seen.sign_in("reader")
     page.goto(f"{web.address}/identity")
     notice = page.locator("#notices .told").first
@@ -122,9 +130,25 @@ def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, cloc
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("#notices$"))
     page.goto(f"{web.address}{case}")
-    expect(page.locator("main")).to_contain_text(corrected)
+    expect(page.locator("main")).to_contain_text(word(page, CORRECTED))
     check(page)
     picture(page, "case-corrected")
+
+
+def test_a_correction_by_keyboard_from_the_clinic_to_the_end(seen: Watched, clock: Clock) -> None:
+    web = seen.web
+    with web.signed_in("nurse") as nurse:
+        receipt = str(upload(nurse, {"a.dcm": ecg(patient_id="1001")}, urgent=True).json()["receipt"])
+        clock.advance(20)
+        upload(nurse, {"b.dcm": ecg(patient_id="1001", seed=1, at="20261101100400", born="19620403")})
+    doubts_whose_it_is(seen, receipt)
+    leave(seen)
+    reads_and_signs_meanwhile(seen, receipt)
+    answers_a_question(seen, receipt)
+    leave(seen)
+    names_the_right_patient(seen, receipt)
+    leave(seen)
+    is_told(seen, receipt)
 
 
 def test_the_engineers_page_counts_and_shows_conflicts(seen: Watched) -> None:

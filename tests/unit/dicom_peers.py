@@ -29,8 +29,8 @@ from teleread.ingest.sources.dicom_query import (
     TRANSFER_SYNTAXES,
     USUAL_CLASSES,
 )
-from teleread.ingest.sources.memory import MemoryLedger
 from teleread.sample.pacs import Pacs
+from tests.ledger import MemoryLedger
 
 SHIPPED = Path(pydicom.data.__file__).parent / "test_files"
 CT, MR, ECG, JPEG_2000 = "CT_small.dcm", "MR_small.dcm", "waveform_ecg.dcm", "examples_jpeg2k.dcm"

@@ -24,13 +24,7 @@ from teleread.pipeline.services import Services
 from teleread.signal.ecg import simulate
 from teleread.storage.catalogue.schema import arrivals, audit_events
 from teleread.testing.line import BadLine, Faults
-from tests.ui.live import PASSWORD, Web, running
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
+from tests.ui.live import PASSWORD, Web
 
 
 @pytest.fixture

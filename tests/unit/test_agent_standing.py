@@ -37,6 +37,7 @@ from teleread.web import certificates
 from tests.conftest import Clock
 from tests.ui.live import Web, running
 from tests.unit.test_agents import SITE, invitation, invited, secure
+from tests.unit.test_own_certificate import greets
 
 Tls = tuple[int, certificates.Identity]
 
@@ -194,8 +195,8 @@ def test_a_pc_whose_clock_is_wrong_by_years_sends_all_the_same(tmp_path: Path) -
     strict = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     strict.check_hostname = False
     strict.load_verify_locations(identity.certificate)
-    assert not _shakes_hands(identity, strict), "the twin: time is checked"
-    assert _shakes_hands(identity, home._trusting(identity.certificate))
+    assert not greets(identity, strict), "the twin: time is checked"
+    assert greets(identity, home._trusting(identity.certificate))
 
 
 def test_a_certificate_that_an_authority_signed_is_trusted_by_its_fingerprint(tmp_path: Path) -> None:
@@ -203,25 +204,8 @@ def test_a_certificate_that_an_authority_signed_is_trusted_by_its_fingerprint(tm
     strict = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     strict.check_hostname = False
     strict.load_verify_locations(identity.certificate)
-    assert not _shakes_hands(identity, strict), "the twin: the whole chain is asked for"
-    assert _shakes_hands(identity, home._trusting(identity.certificate))
-
-
-def _shakes_hands(identity: certificates.Identity, client: ssl.SSLContext) -> bool:
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(identity.certificate, identity.key)
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ends = [client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)]
-    try:
-        for _ in range(4):
-            for end in ends:
-                try:
-                    end.do_handshake()
-                except ssl.SSLWantReadError:
-                    continue
-    except ssl.SSLError:
-        return False
-    return ends[0].version() is not None
+    assert not greets(identity, strict), "the twin: the whole chain is asked for"
+    assert greets(identity, home._trusting(identity.certificate))
 
 
 def _signed_by_an_authority(folder: Path) -> certificates.Identity:

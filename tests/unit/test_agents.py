@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,16 +10,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from teleread.agent import home
 from teleread.agent.lead import Lead, LineBroken, Refused
 from teleread.errors import AccessDenied, InputRejected
 from teleread.pipeline.services import Services
 from teleread.storage import agents
-from teleread.web import certificates, serving
+from teleread.web import certificates
 from teleread.web.app import create_app
 from tests.conftest import Clock
+from tests.ui.live import over_tls
 
 SITE = "village"
 
@@ -39,22 +37,8 @@ def secure(services: Services, folder: Path, *, renew: bool = True) -> Iterator[
     authority = certificates.agents_authority(folder, now)
     app = create_app(services, sweep_every=None, agents_authority=authority)
     app.state.agents_trust = certificates.AgentsTrust(own.authority)
-    options = serving.tls_options(own, authority)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="none", **options)
-    config.load()
-    serving.harden(config)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        ends = time.monotonic() + 20
-        while not server.started:
-            assert time.monotonic() < ends
-            thread.join(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1], own
-    finally:
-        server.should_exit = True
-        thread.join(20)
+    with over_tls(app, own, authority) as port:
+        yield port, own
 
 
 @pytest.fixture

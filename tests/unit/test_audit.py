@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,6 @@ from tests.prove.attacks import ATTACKS, BY_ANCHOR, KEY, NOW, World
 from tests.prove.audit import examine, real_verdict, sqlite_world
 
 COUNT = 2 * len(ATTACKS)
-
-
-@pytest.fixture
-def new_url(tmp_path: Path) -> Callable[[], str]:
-    numbers = count(1)
-    return lambda: f"sqlite:///{tmp_path}/{next(numbers)}/catalogue.sqlite"
 
 
 @pytest.fixture(scope="module")

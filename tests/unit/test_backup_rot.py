@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,21 +17,10 @@ from teleread.storage.backup.restore import restore_backup
 from teleread.storage.catalogue.schema import swept_objects
 from teleread.storage.objects.sealed import SealedStore
 from teleread.storage.vault.keyring import KeyRing
-from tests.backups import RingKeys, Small, land_one, small_on_files, wrong_with
+from tests.backups import RingKeys, Small, land_one, wrong_with
+from tests.unit.backing_up import folder, small  # noqa: F401
 
 FORGED = "99990101t000000z-000000"
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Small]:
-    made = small_on_files(tmp_path / "home")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "backups"
 
 
 def _lose(small: Small) -> None:

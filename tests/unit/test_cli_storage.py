@@ -11,7 +11,7 @@ import pytest
 from teleread.cli import main
 from teleread.pipeline.services import Services
 from teleread.storage.objects.raw import raw_key
-from tests.contract.integrity_contract import arrive, files, flip, through
+from tests.contract.integrity import arrive, files, flip, through
 
 Run = Callable[..., tuple[int, list[str]]]
 

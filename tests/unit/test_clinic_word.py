@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -21,7 +20,7 @@ from teleread.storage.catalogue.schema import acknowledgements, arrivals, audit_
 from teleread.web.electrodes import PLACES, marked
 from tests.conftest import Clock
 from tests.signing import post_report
-from tests.ui.live import Web, named_ecg, running, upload, wfdb
+from tests.ui.live import Web, named_ecg, upload, wfdb
 
 ANSWERS = {
     "chest_pain": "now",
@@ -31,24 +30,6 @@ ANSWERS = {
     "drug_aspirin": "1",
     "consent": "yes",
 }
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
-
-
-@pytest.fixture
-def nurse(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("nurse") as client:
-        yield client
-
-
-@pytest.fixture
-def reader(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("reader") as client:
-        yield client
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from teleread.cli.ecg_report import _rhythm, finding_text
 from teleread.cli.ecg_summary import WIDTH, summary
 from teleread.ingest.formats import write_wfdb
 from teleread.signal.ecg import REMEDIES, EcgRecord, Patient, simulate
-from teleread.signal.ecg.sheet import LAYOUTS
+from teleread.signal.ecg.sheet_layout import LAYOUTS
 from teleread.signal.ecg.sheet_words import WORDS
 
 Run = Callable[..., tuple[int, str, str]]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from teleread.signal.ecg.flag_types import Flag
-from teleread.signal.ecg.sheet import GRID, SheetContent, draw_sheet
+from teleread.signal.ecg.sheet import draw_sheet
+from teleread.signal.ecg.sheet_layout import GRID, SheetContent
 from teleread.signal.ecg.sheet_page import Page, Polyline, Text
 from teleread.signal.ecg.sheet_text import flag_line
 

@@ -14,12 +14,12 @@ from teleread.ingest.formats.format import Source
 from teleread.ingest.formats.registry import FORMATS
 from tests.prove.mutations import mutate
 from tests.unit import mfer_files, scp_files
+from tests.unit.scp_waves import MEASUREMENTS, wave
 from tests.unit.test_formats_contec import ROWS as CONTEC_ROWS
 from tests.unit.test_formats_contec import contec
 from tests.unit.test_formats_healforce import WORDS, healforce
 from tests.unit.test_formats_ishne import ishne
 from tests.unit.test_formats_mfer import ROWS as MFER_ROWS
-from tests.unit.test_formats_scp import MEASUREMENTS, wave
 
 
 def _compressed_scp() -> bytes:

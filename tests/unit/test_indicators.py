@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
-from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -16,12 +13,6 @@ from teleread.reading.indicators import EMPTY, LIMITS_MS, Cell, Key, shift_of
 from tests.contract.indicators_contract import IndicatorsContract
 
 KEY = Key("turnaround", "2026-03-01", "village", "ecg", "night", "urgent")
-
-
-@pytest.fixture
-def new_url(tmp_path: Path) -> Callable[[], str]:
-    numbers = count(1)
-    return lambda: f"sqlite:///{tmp_path}/{next(numbers)}/catalogue.sqlite"
 
 
 class TestIndicatorsOnSqlite(IndicatorsContract):

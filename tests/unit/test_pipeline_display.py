@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -20,15 +18,9 @@ from teleread.pipeline.derive import derive
 from teleread.pipeline.services import Services
 from teleread.signal.ecg import EcgRecord, simulate
 from tests.ecgs import ecg
-from tests.ui.live import Web, running, upload, wfdb
+from tests.ui.live import Web, case_paths, upload, wfdb
 
 OPTIONS = {"issuer": "a", "utc_offset_minutes": 480}
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
 
 
 def record() -> EcgRecord:
@@ -115,7 +107,7 @@ def test_a_reader_sees_the_tracing_of_what_could_not_be_analysed(web: Web, monke
     assert sent["verdict"]["failure_code"] == "analysis_failed"
     assert "The tracing is shown" in receipt.text
     with web.signed_in("reader") as reader:
-        (path,) = re.findall(r'class="open" href="(/cases/\w+)"', reader.get("/worklist").text)
+        (path,) = case_paths(reader)
         page = reader.get(path)
         display = reader.get(f"/api/recordings/{path.rpartition('/')[2]}/display")
     assert page.status_code == 200

@@ -17,7 +17,7 @@ from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_all
 from teleread.storage.catalogue import schema, sweeping
 from teleread.storage.objects.raw import put_raw, raw_key
-from tests.contract.integrity_contract import arrive, ct, files, later, state, through
+from tests.contract.integrity import arrive, ct, files, later, state, through
 from tests.signing import sign_report
 
 

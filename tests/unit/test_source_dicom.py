@@ -29,8 +29,8 @@ from teleread.ingest.sources.dicom_query import (
     Series,
 )
 from teleread.ingest.sources.dimse import associate
-from teleread.ingest.sources.memory import MemoryLedger
 from teleread.sample.pacs import Pacs
+from tests.ledger import MemoryLedger
 from tests.unit.dicom_peers import (  # noqa: F401 - fixtures
     CT,
     ECG,

@@ -22,9 +22,9 @@ from teleread.ingest.sources import dimse
 from teleread.ingest.sources.base import LedgerRow, PullResult, PullStopped
 from teleread.ingest.sources.dicom import DicomSource
 from teleread.ingest.sources.dimse import echo
-from teleread.ingest.sources.memory import MemoryLedger
 from teleread.ingest.sources.wire import Wire
 from teleread.sample.pacs import Pacs
+from tests.ledger import MemoryLedger
 from tests.unit.dicom_peers import (  # noqa: F401 - fixtures
     CT,
     ECG,

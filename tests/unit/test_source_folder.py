@@ -20,8 +20,8 @@ from teleread.ingest.sources import folder_scan
 from teleread.ingest.sources.base import PullResult, PullStopped, SourceItem
 from teleread.ingest.sources.folder import FolderSource, Group, _Pull
 from teleread.ingest.sources.folder_scan import Changed, Stamp, read_unchanged, scan
-from teleread.ingest.sources.memory import MemoryLedger
 from teleread.signal.ecg import simulate
+from tests.ledger import MemoryLedger
 
 DICOM = (Path(pydicom.data.__file__).parent / "test_files" / "CT_small.dcm").read_bytes()
 OTHER_DICOM = (Path(pydicom.data.__file__).parent / "test_files" / "MR_small.dcm").read_bytes()

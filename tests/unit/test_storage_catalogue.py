@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,19 +16,8 @@ from teleread.storage.catalogue.migrate import CATALOGUE
 from teleread.storage.vault import KeyRing, Vault
 from tests.conftest import Clock
 from tests.contract.accounts_contract import AccountsContract
-from tests.contract.catalogue_contract import (
-    CatalogueContract,
-    add_object,
-    an_object,
-    object_keys,
-)
+from tests.contract.catalogue_contract import CatalogueContract, add_object, an_object, object_keys
 from tests.contract.vault_contract import VaultContract
-
-
-@pytest.fixture
-def new_url(tmp_path: Path) -> Callable[[], str]:
-    numbers = count(1)
-    return lambda: f"sqlite:///{tmp_path}/{next(numbers)}/catalogue.sqlite"
 
 
 class TestCatalogueOnSqlite(CatalogueContract):

@@ -18,7 +18,8 @@ from teleread.errors import StorageError
 from teleread.storage.objects import FileBlobs, SealedStore, StoredObject, check_raw, raw_key
 from tests.contract import storage_child
 from tests.contract.keys import TestKeys, shared_keys
-from tests.contract.object_store_contract import MIB, ObjectStoreContract, Trickle, at_once, peak_bytes
+from tests.contract.object_store_contract import ObjectStoreContract
+from tests.contract.stored_objects import MIB, Trickle, at_once, peak_bytes
 
 OBJECTS = storage_child.OBJECTS
 

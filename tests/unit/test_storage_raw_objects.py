@@ -23,7 +23,7 @@ from teleread.storage.objects import (
     raw_root,
 )
 from tests.contract.keys import TestKeys
-from tests.contract.object_store_contract import Trickle
+from tests.contract.stored_objects import Trickle
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ from teleread.storage.objects.probe import NEEDED
 from teleread.storage.objects.s3 import S3Blobs
 from teleread.storage.objects.signing import Signer
 from tests.contract.keys import TestKeys
-from tests.contract.object_store_contract import MIB
 from tests.contract.rclone import ACCESS_KEY, SECRET_KEY, RcloneServer, rclone_server
 from tests.contract.s3_contract import S3Contract, new_blobs, publish
+from tests.contract.stored_objects import MIB
 
 STRONG = frozenset({*NEEDED, ETAG_MD5})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -22,7 +21,7 @@ from teleread.web.app import create_app
 from teleread.web.pages import offline
 from teleread.web.security import ROLES, SESSION_COOKIE, Seat, allow, guards
 from tests.conftest import Clock
-from tests.ui.live import ACCOUNTS, PASSWORD, Web, running, upload, wfdb
+from tests.ui.live import ACCOUNTS, PASSWORD, Web, upload, wfdb
 
 NAME_OF_ROLE = {
     "uploader": "nurse",
@@ -34,12 +33,6 @@ NAME_OF_ROLE = {
     "administrator": "administrator",
 }
 NOBODYS_ID = "0" * 32
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
 
 
 @pytest.mark.parametrize(("name", "home"), [("nurse", "/upload"), ("reader", "/worklist"), ("engineer", "/engineer")])

@@ -28,18 +28,6 @@ from tests.unit.test_web_worklist import listed, queue
 
 
 @pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
-
-
-@pytest.fixture
-def reader(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("reader") as client:
-        yield client
-
-
-@pytest.fixture
 def senior(web: Web) -> Iterator[httpx.Client]:
     with web.signed_in("senior") as client:
         yield client

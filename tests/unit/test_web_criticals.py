@@ -36,18 +36,6 @@ def web(services: Services) -> Iterator[Web]:
 
 
 @pytest.fixture
-def nurse(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("nurse") as client:
-        yield client
-
-
-@pytest.fixture
-def reader(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("reader") as client:
-        yield client
-
-
-@pytest.fixture
 def case(web: Web, nurse: httpx.Client) -> str:
     """A village's urgent ECG, claimed by the reader."""
     upload(nurse, {"a.dcm": named_ecg("Wang^XiaoDong=王^小东")}, urgent=True)

@@ -4,40 +4,19 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
 import numpy as np
-import pytest
 from PIL import Image
 
 from teleread.ingest.formats.aecg_write import write_aecg
-from teleread.pipeline.services import Services
 from teleread.web.problems import find
 from tests.format_files import FILES, recording
 from tests.signing import post_report
-from tests.ui.live import Web, running, upload
+from tests.ui.live import upload
 
 PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
-
-
-@pytest.fixture
-def nurse(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("nurse") as client:
-        yield client
-
-
-@pytest.fixture
-def reader(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("reader") as client:
-        yield client
 
 
 def cases(reader: httpx.Client) -> list[str]:

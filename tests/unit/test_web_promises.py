@@ -32,32 +32,14 @@ from teleread.web import texts, viewing
 from teleread.web.i18n import load_translations
 from tests.conftest import Clock
 from tests.signing import post_report, ready
-from tests.ui.live import BROKEN_DICOM, Web, named_ecg, running, upload, wfdb
+from tests.ui.live import BROKEN_DICOM, Web, case_paths, named_ecg, running, upload, wfdb
 
 TELEPHONE = '<span class="tel">0571-0</span>'  # the alliance's, large
 
 
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
-
-
-@pytest.fixture
-def nurse(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("nurse") as client:
-        yield client
-
-
-@pytest.fixture
-def reader(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("reader") as client:
-        yield client
-
-
 def only_case(reader: httpx.Client) -> str:
-    (path,) = re.findall(r'class="open" href="(/cases/\w+)"', reader.get("/worklist").text)
-    return str(path)
+    (path,) = case_paths(reader)
+    return path
 
 
 def stop_writing(monkeypatch: pytest.MonkeyPatch, code: str = "catalogue_full") -> None:

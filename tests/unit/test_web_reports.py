@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -12,36 +11,17 @@ import pytest
 from sqlalchemy import select, update
 
 from teleread.cli import report as report_cli
-from teleread.pipeline.services import Services
 from teleread.reading.documents import check_all, read_file
 from teleread.storage import signing_keys
 from teleread.storage.catalogue.schema import audit_events, sessions, work_items
 from tests.conftest import Clock
 from tests.signing import PIN, post_report, ready
-from tests.ui.live import PASSWORD, Web, named_ecg, running, upload, wfdb
+from tests.ui.live import PASSWORD, Web, named_ecg, upload, wfdb
 
 
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signing_keys, "_MEMORY_KIB", 64)
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
-
-
-@pytest.fixture
-def nurse(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("nurse") as client:
-        yield client
-
-
-@pytest.fixture
-def reader(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("reader") as client:
-        yield client
 
 
 def sent(nurse: httpx.Client, reader: httpx.Client, files: dict[str, bytes] | None = None) -> tuple[str, str]:

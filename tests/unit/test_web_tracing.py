@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -16,31 +15,18 @@ from sqlalchemy import select
 
 from teleread.alliance import EcgRules
 from teleread.ingest.formats import write_wfdb
-from teleread.pipeline.services import Services
 from teleread.reading import claims, desk, flag_verdicts, persons, worklist
 from teleread.signal.ecg import simulate
-from teleread.signal.ecg.sheet import GRID, PAPER_MM
+from teleread.signal.ecg.sheet_layout import GRID, PAPER_MM
 from teleread.storage.catalogue.schema import audit_events, patients
 from teleread.web.api import tracing as tracing_api
 from tests.conftest import Clock
 from tests.ecgs import ecg
-from tests.ui.live import Web, running, upload, wfdb
-from tests.unit.test_ecg_sheet import pdf_page
+from tests.ui.live import Web, upload, wfdb
+from tests.unit.sheets import pdf_page
 
 NOBODYS_ID = "0" * 32
 TENTH = 0.1
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
-
-
-@pytest.fixture
-def reader(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("reader") as client:
-        yield client
 
 
 def send(web: Web, files: dict[str, bytes], account: str = "nurse") -> str:

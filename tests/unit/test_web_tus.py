@@ -9,7 +9,6 @@ import os
 import socket
 import time
 import zipfile
-from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -22,22 +21,10 @@ from teleread.pipeline.spool import KEEP, KEEP_SETTLED, Spool
 from teleread.pipeline.uploads import finish_left
 from teleread.storage.catalogue.schema import arrivals
 from tests.conftest import Clock
-from tests.ui.live import Web, named_ecg, running, wfdb
+from tests.ui.live import Web, named_ecg, wfdb
 
 TUS = {"Tus-Resumable": "1.0.0"}
 BYTES = {**TUS, "Content-Type": "application/offset+octet-stream"}
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
-
-
-@pytest.fixture
-def nurse(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("nurse") as client:
-        yield client
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import hashlib
 import io
 import random
 import ssl
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from sqlalchemy import select
 
 from teleread.agent import home
@@ -29,10 +27,10 @@ from teleread.pipeline import uploads
 from teleread.pipeline.services import Services
 from teleread.storage import agents
 from teleread.storage.catalogue.schema import arrivals
-from teleread.web import certificates, serving
+from teleread.web import certificates
 from teleread.web.app import create_app
 from tests.conftest import Clock
-from tests.ui.live import Web, named_ecg, running, wfdb
+from tests.ui.live import Web, named_ecg, over_tls, running, wfdb
 
 SITE = "village"
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -203,22 +201,10 @@ def secure(services: Services, folder: Path, years: int) -> Iterator[str]:
     own = certificates.own_identity(folder / "own", "0.0.0.0", services.clock() + timedelta(days=365 * years))
     authority = certificates.agents_authority(folder / "agents", services.clock())
     app = create_app(services, sweep_every=None, agents_authority=authority)
-    options = serving.tls_options(own, authority)
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical", ws="none", **options)
-    config.load()
-    serving.harden(config)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        wait_until(lambda: server.started)
-        port = server.servers[0].sockets[0].getsockname()[1]
+    with over_tls(app, own, authority) as port:
         with services.catalogue.write() as conn:
             code = agents.invite(conn, SITE, "a", services.clock(), actor="engineer")
         yield f"{code}@127.0.0.1:{port}#{own.fingerprint}"
-    finally:
-        server.should_exit = True
-        thread.join(20)
 
 
 @pytest.mark.parametrize("years", [-40, 20])

@@ -27,13 +27,7 @@ from teleread.storage.catalogue.schema import arrivals
 from teleread.testing.line import BadLine, Faults
 from tests.prove.lines_archives import archives
 from tests.prove.lines_hostile import Door, besiege, besieged, judge, mutated, race, send
-from tests.ui.live import Web, named_ecg, running
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
+from tests.ui.live import Web, named_ecg
 
 
 @pytest.fixture

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.land import land
-from teleread.pipeline.services import Services
 from teleread.web.pages.worklist import parse_cursor, write_cursor
 from tests.conftest import Clock
-from tests.ui.live import Web, running
-
-
-@pytest.fixture
-def web(services: Services) -> Iterator[Web]:
-    with running(services) as started:
-        yield started
-
-
-@pytest.fixture
-def reader(web: Web) -> Iterator[httpx.Client]:
-    with web.signed_in("reader") as client:
-        yield client
+from tests.ui.live import Web
 
 
 def queue(web: Web, clock: Clock, n: int, priority: str = "routine", site: str = "village") -> list[str]:

@@ -11,6 +11,28 @@ down_revision = None
 
 def upgrade() -> None:
     """Bring the tables here."""
+    _accounts()
+    _audit_events()
+    _objects()
+    _pull_ledger()
+    _reports()
+    _sign_in_attempts()
+    _site_messages()
+    _site_status()
+    _studies()
+    _arrivals()
+    _deliveries()
+    _series()
+    _sessions()
+    _conflicts()
+    _derived()
+    _instances()
+    _quarantine()
+    _recordings()
+    _work_items()
+
+
+def _accounts() -> None:
     op.create_table(
         "accounts",
         sa.Column("name", sa.String(length=64), nullable=False),
@@ -20,6 +42,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_accounts")),
     )
+
+
+def _audit_events() -> None:
     op.create_table(
         "audit_events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -31,6 +56,9 @@ def upgrade() -> None:
         sa.Column("detail", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_events")),
     )
+
+
+def _objects() -> None:
     op.create_table(
         "objects",
         sa.Column("key", sa.String(length=200), nullable=False),
@@ -39,6 +67,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_objects")),
     )
+
+
+def _pull_ledger() -> None:
     op.create_table(
         "pull_ledger",
         sa.Column("site_id", sa.String(length=32), nullable=False),
@@ -49,6 +80,9 @@ def upgrade() -> None:
         sa.Column("refused_code", sa.String(length=64), nullable=True),
         sa.PrimaryKeyConstraint("site_id", "item", name=op.f("pk_pull_ledger")),
     )
+
+
+def _reports() -> None:
     op.create_table(
         "reports",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -61,6 +95,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reports")),
         sa.UniqueConstraint("case_id", "version", name=op.f("uq_reports_case_id_version")),
     )
+
+
+def _sign_in_attempts() -> None:
     op.create_table(
         "sign_in_attempts",
         sa.Column("name_sha256", sa.String(length=64), nullable=False),
@@ -68,6 +105,9 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("name_sha256", name=op.f("pk_sign_in_attempts")),
     )
+
+
+def _site_messages() -> None:
     op.create_table(
         "site_messages",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -88,6 +128,9 @@ def upgrade() -> None:
         sqlite_where=sa.text("closed_at IS NULL"),
         postgresql_where=sa.text("closed_at IS NULL"),
     )
+
+
+def _site_status() -> None:
     op.create_table(
         "site_status",
         sa.Column("site_id", sa.String(length=32), nullable=False),
@@ -104,6 +147,9 @@ def upgrade() -> None:
         sa.Column("unrecognised", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("site_id", name=op.f("pk_site_status")),
     )
+
+
+def _studies() -> None:
     op.create_table(
         "studies",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -119,6 +165,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_studies")),
         sa.UniqueConstraint("site_id", "study_uid", name=op.f("uq_studies_site_id_study_uid")),
     )
+
+
+def _arrivals() -> None:
     op.create_table(
         "arrivals",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -159,6 +208,9 @@ def upgrade() -> None:
         sqlite_where=sa.text("case_id IS NULL"),
         postgresql_where=sa.text("case_id IS NULL"),
     )
+
+
+def _deliveries() -> None:
     op.create_table(
         "deliveries",
         sa.Column("report_id", sa.String(length=32), nullable=False),
@@ -171,6 +223,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["report_id"], ["reports.id"], name=op.f("fk_deliveries_report_id")),
         sa.PrimaryKeyConstraint("report_id", name=op.f("pk_deliveries")),
     )
+
+
+def _series() -> None:
     op.create_table(
         "series",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -182,6 +237,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_series")),
         sa.UniqueConstraint("study_id", "series_uid", name=op.f("uq_series_study_id_series_uid")),
     )
+
+
+def _sessions() -> None:
     op.create_table(
         "sessions",
         sa.Column("token_sha256", sa.String(length=64), nullable=False),
@@ -191,6 +249,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account"], ["accounts.name"], name=op.f("fk_sessions_account")),
         sa.PrimaryKeyConstraint("token_sha256", name=op.f("pk_sessions")),
     )
+
+
+def _conflicts() -> None:
     op.create_table(
         "conflicts",
         sa.Column("arrival_id", sa.String(length=32), nullable=False),
@@ -201,6 +262,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["other_arrival_id"], ["arrivals.id"], name=op.f("fk_conflicts_other_arrival_id")),
         sa.PrimaryKeyConstraint("arrival_id", name=op.f("pk_conflicts")),
     )
+
+
+def _derived() -> None:
     op.create_table(
         "derived",
         sa.Column("arrival_id", sa.String(length=32), nullable=False),
@@ -213,6 +277,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["object_key"], ["objects.key"], name=op.f("fk_derived_object_key")),
         sa.PrimaryKeyConstraint("arrival_id", "name", "code_version", name=op.f("pk_derived")),
     )
+
+
+def _instances() -> None:
     op.create_table(
         "instances",
         sa.Column("arrival_id", sa.String(length=32), nullable=False),
@@ -229,6 +296,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_instances_series", "instances", ["series_id"], unique=False)
     op.create_index("ix_instances_sop_uid", "instances", ["sop_uid"], unique=False)
+
+
+def _quarantine() -> None:
     op.create_table(
         "quarantine",
         sa.Column("arrival_id", sa.String(length=32), nullable=False),
@@ -239,6 +309,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["arrival_id"], ["arrivals.id"], name=op.f("fk_quarantine_arrival_id")),
         sa.PrimaryKeyConstraint("arrival_id", name=op.f("pk_quarantine")),
     )
+
+
+def _recordings() -> None:
     op.create_table(
         "recordings",
         sa.Column("arrival_id", sa.String(length=32), nullable=False),
@@ -252,6 +325,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["arrival_id"], ["arrivals.id"], name=op.f("fk_recordings_arrival_id")),
         sa.PrimaryKeyConstraint("arrival_id", name=op.f("pk_recordings")),
     )
+
+
+def _work_items() -> None:
     op.create_table(
         "work_items",
         sa.Column("id", sa.String(length=32), nullable=False),

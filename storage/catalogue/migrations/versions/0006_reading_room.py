@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from alembic.operations import BatchOperations
 
 from teleread.storage.catalogue import report_triggers_1
 from teleread.storage.catalogue.migrate import let_older_run
@@ -17,13 +18,20 @@ def upgrade() -> None:
     let_older_run("catalogue_readers", "0001")
     _people()
     _queue()
-    _reports()
-    _criticals()
+    _documents()
+    _critical_loop()
     # those that wait keep their order until they are routed, which gives them their time
     op.execute("UPDATE work_items SET band = CASE WHEN rank = 0 THEN 0 ELSE 1 END, order_at = arrived_at")
 
 
 def _people() -> None:
+    _break_glass()
+    _signing_keys()
+    _accounts()
+    _sessions()
+
+
+def _break_glass() -> None:
     op.create_table(
         "break_glass",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -38,6 +46,9 @@ def _people() -> None:
     )
     with op.batch_alter_table("break_glass", schema=None) as batch_op:
         batch_op.create_index("ix_break_glass_account", ["account", "case_id"], unique=False)
+
+
+def _signing_keys() -> None:
     op.create_table(
         "signing_keys",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -54,6 +65,9 @@ def _people() -> None:
     )
     with op.batch_alter_table("signing_keys", schema=None) as batch_op:
         batch_op.create_index("ix_signing_keys_account", ["account"], unique=False)
+
+
+def _accounts() -> None:
     with op.batch_alter_table("accounts", schema=None) as batch_op:
         batch_op.add_column(sa.Column("display_name", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True))
@@ -61,6 +75,9 @@ def _people() -> None:
         batch_op.add_column(sa.Column("locked_until", sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("second_factor", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("second_factor_step", sa.Integer(), nullable=True))
+
+
+def _sessions() -> None:
     with op.batch_alter_table("sessions", schema=None) as batch_op:
         batch_op.add_column(sa.Column("seen_at", sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("second_factor_at", sa.DateTime(timezone=True), nullable=True))
@@ -69,6 +86,14 @@ def _people() -> None:
 
 
 def _queue() -> None:
+    _alarms()
+    _item_events()
+    _timers()
+    _arrivals_index()
+    _work_items()
+
+
+def _alarms() -> None:
     op.create_table(
         "alarms",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -92,6 +117,9 @@ def _queue() -> None:
             sqlite_where=sa.text("cleared_at IS NULL"),
             postgresql_where=sa.text("cleared_at IS NULL"),
         )
+
+
+def _item_events() -> None:
     op.create_table(
         "item_events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -117,6 +145,9 @@ def _queue() -> None:
             sqlite_where=sa.text("folded = 0"),
             postgresql_where=sa.text("NOT folded"),
         )
+
+
+def _timers() -> None:
     op.create_table(
         "timers",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -138,98 +169,83 @@ def _queue() -> None:
             sqlite_where=sa.text("done_at IS NULL"),
             postgresql_where=sa.text("done_at IS NULL"),
         )
+
+
+def _arrivals_index() -> None:
     with op.batch_alter_table("arrivals", schema=None) as batch_op:
         batch_op.create_index("ix_arrivals_sha256", ["sha256"], unique=False)
+
+
+def _work_items() -> None:
     with op.batch_alter_table("work_items", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("kind", sa.String(length=16), server_default="reading", nullable=False))
-        batch_op.add_column(sa.Column("parent_id", sa.String(length=32), nullable=True))
-        batch_op.add_column(sa.Column("band", sa.Integer(), server_default="0", nullable=False))
-        batch_op.add_column(
-            sa.Column("order_at", sa.DateTime(timezone=True), server_default="1970-01-01 00:00:00", nullable=False)
-        )
-        batch_op.add_column(sa.Column("due_at", sa.DateTime(timezone=True), nullable=True))
-        batch_op.add_column(sa.Column("pool", sa.String(length=32), nullable=True))
-        batch_op.add_column(sa.Column("overflow_pool", sa.String(length=32), nullable=True))
-        batch_op.add_column(sa.Column("body_part", sa.String(length=16), nullable=True))
-        batch_op.add_column(sa.Column("question", sa.String(length=32), nullable=True))
-        batch_op.add_column(sa.Column("not_for", sa.String(length=64), nullable=True))
-        batch_op.add_column(sa.Column("fence", sa.Integer(), server_default="0", nullable=False))
-        batch_op.add_column(sa.Column("claimed_by", sa.String(length=64), nullable=True))
-        batch_op.add_column(sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
-        batch_op.add_column(sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True))
-        batch_op.add_column(sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True))
-        batch_op.add_column(sa.Column("end_reason", sa.String(length=32), nullable=True))
-        batch_op.drop_index(batch_op.f("ix_work_items_list"), sqlite_where=sa.text("state = 'SCHEDULED'"))
-        batch_op.create_index("ix_work_items_claimed_by", ["claimed_by", "state"], unique=False)
+        _add_work_item_columns(batch_op)
+        _renew_work_item_indexes(batch_op)
+
+
+def _add_work_item_columns(batch_op: BatchOperations) -> None:
+    batch_op.add_column(sa.Column("kind", sa.String(length=16), server_default="reading", nullable=False))
+    batch_op.add_column(sa.Column("parent_id", sa.String(length=32), nullable=True))
+    batch_op.add_column(sa.Column("band", sa.Integer(), server_default="0", nullable=False))
+    batch_op.add_column(
+        sa.Column("order_at", sa.DateTime(timezone=True), server_default="1970-01-01 00:00:00", nullable=False)
+    )
+    batch_op.add_column(sa.Column("due_at", sa.DateTime(timezone=True), nullable=True))
+    batch_op.add_column(sa.Column("pool", sa.String(length=32), nullable=True))
+    batch_op.add_column(sa.Column("overflow_pool", sa.String(length=32), nullable=True))
+    batch_op.add_column(sa.Column("body_part", sa.String(length=16), nullable=True))
+    batch_op.add_column(sa.Column("question", sa.String(length=32), nullable=True))
+    batch_op.add_column(sa.Column("not_for", sa.String(length=64), nullable=True))
+    batch_op.add_column(sa.Column("fence", sa.Integer(), server_default="0", nullable=False))
+    batch_op.add_column(sa.Column("claimed_by", sa.String(length=64), nullable=True))
+    batch_op.add_column(sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True))
+    batch_op.add_column(sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True))
+    batch_op.add_column(sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True))
+    batch_op.add_column(sa.Column("end_reason", sa.String(length=32), nullable=True))
+
+
+def _renew_work_item_indexes(batch_op: BatchOperations) -> None:
+    waiting = "state = 'SCHEDULED'"
+    order = ["band", "order_at", "id"]
+    batch_op.drop_index(batch_op.f("ix_work_items_list"), sqlite_where=sa.text(waiting))
+    batch_op.create_index("ix_work_items_claimed_by", ["claimed_by", "state"], unique=False)
+    for name, columns, where in (
+        ("parent_id", ["parent_id"], "parent_id IS NOT NULL"),
+        ("leases", ["lease_until"], "state = 'IN PROGRESS'"),
+        ("pool", ["pool", *order], waiting),
+        ("queue", order, waiting),
+        ("pool_modality", ["pool", "modality", *order], waiting),
+        ("pool_priority", ["pool", "priority", *order], waiting),
+        ("modality", ["modality", *order], waiting),
+        ("overflow", ["overflow_pool", *order], f"{waiting} AND overflow_pool IS NOT NULL"),
+        ("site", ["site_id", *order], waiting),
+        ("unrouted", order, f"{waiting} AND pool IS NULL"),
+    ):
         batch_op.create_index(
-            "ix_work_items_parent_id",
-            ["parent_id"],
+            f"ix_work_items_{name}",
+            columns,
             unique=False,
-            sqlite_where=sa.text("parent_id IS NOT NULL"),
-            postgresql_where=sa.text("parent_id IS NOT NULL"),
-        )
-        batch_op.create_index(
-            "ix_work_items_leases",
-            ["lease_until"],
-            unique=False,
-            sqlite_where=sa.text("state = 'IN PROGRESS'"),
-            postgresql_where=sa.text("state = 'IN PROGRESS'"),
-        )
-        batch_op.create_index(
-            "ix_work_items_pool",
-            ["pool", "band", "order_at", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'SCHEDULED'"),
-            postgresql_where=sa.text("state = 'SCHEDULED'"),
-        )
-        batch_op.create_index(
-            "ix_work_items_queue",
-            ["band", "order_at", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'SCHEDULED'"),
-            postgresql_where=sa.text("state = 'SCHEDULED'"),
-        )
-        for name in ("modality", "priority"):
-            batch_op.create_index(
-                f"ix_work_items_pool_{name}",
-                ["pool", name, "band", "order_at", "id"],
-                unique=False,
-                sqlite_where=sa.text("state = 'SCHEDULED'"),
-                postgresql_where=sa.text("state = 'SCHEDULED'"),
-            )
-        batch_op.create_index(
-            "ix_work_items_modality",
-            ["modality", "band", "order_at", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'SCHEDULED'"),
-            postgresql_where=sa.text("state = 'SCHEDULED'"),
-        )
-        batch_op.create_index(
-            "ix_work_items_overflow",
-            ["overflow_pool", "band", "order_at", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'SCHEDULED' AND overflow_pool IS NOT NULL"),
-            postgresql_where=sa.text("state = 'SCHEDULED' AND overflow_pool IS NOT NULL"),
-        )
-        batch_op.create_index(
-            "ix_work_items_site",
-            ["site_id", "band", "order_at", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'SCHEDULED'"),
-            postgresql_where=sa.text("state = 'SCHEDULED'"),
-        )
-        batch_op.create_index(
-            "ix_work_items_unrouted",
-            ["band", "order_at", "id"],
-            unique=False,
-            sqlite_where=sa.text("state = 'SCHEDULED' AND pool IS NULL"),
-            postgresql_where=sa.text("state = 'SCHEDULED' AND pool IS NULL"),
+            sqlite_where=sa.text(where),
+            postgresql_where=sa.text(where),
         )
 
 
-def _reports() -> None:
+def _documents() -> None:
+    _arrivals_sender()
+    _drafts()
+    _flag_verdicts()
+    _indicator_events()
+    _indicator_cells()
+    _discrepancies()
+    _reports()
+    report_triggers_1.install()
+
+
+def _arrivals_sender() -> None:
     with op.batch_alter_table("arrivals", schema=None) as batch_op:
         batch_op.add_column(sa.Column("sent_by", sa.String(length=64), nullable=True))
+
+
+def _drafts() -> None:
     op.create_table(
         "drafts",
         sa.Column("case_id", sa.String(length=32), nullable=False),
@@ -241,6 +257,9 @@ def _reports() -> None:
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("case_id", name=op.f("pk_drafts")),
     )
+
+
+def _flag_verdicts() -> None:
     op.create_table(
         "flag_verdicts",
         sa.Column("case_id", sa.String(length=32), nullable=False),
@@ -252,6 +271,9 @@ def _reports() -> None:
         sa.Column("said_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("case_id", "flag", name=op.f("pk_flag_verdicts")),
     )
+
+
+def _indicator_events() -> None:
     op.create_table(
         "indicator_events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -274,6 +296,9 @@ def _reports() -> None:
             sqlite_where=sa.text("folded = 0"),
             postgresql_where=sa.text("NOT folded"),
         )
+
+
+def _indicator_cells() -> None:
     op.create_table(
         "indicator_cells",
         sa.Column("name", sa.String(length=32), nullable=False),
@@ -287,6 +312,9 @@ def _reports() -> None:
         sa.Column("buckets", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("name", "day", "site_id", "pool", "shift", "label", name=op.f("pk_indicator_cells")),
     )
+
+
+def _discrepancies() -> None:
     op.create_table(
         "discrepancies",
         sa.Column("item_id", sa.String(length=32), nullable=False),
@@ -300,6 +328,9 @@ def _reports() -> None:
         sa.ForeignKeyConstraint(["report_id"], ["reports.id"], name=op.f("fk_discrepancies_report_id")),
         sa.PrimaryKeyConstraint("item_id", name=op.f("pk_discrepancies")),
     )
+
+
+def _reports() -> None:
     with op.batch_alter_table("reports", schema=None) as batch_op:
         batch_op.add_column(sa.Column("kind", sa.String(length=12), server_default="final", nullable=False))
         batch_op.add_column(sa.Column("item_id", sa.String(length=32), nullable=True))
@@ -308,10 +339,15 @@ def _reports() -> None:
         batch_op.add_column(sa.Column("sha256", sa.String(length=64), nullable=True))
         batch_op.add_column(sa.Column("signature", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("key_id", sa.String(length=32), nullable=True))
-    report_triggers_1.install()
 
 
-def _criticals() -> None:
+def _critical_loop() -> None:
+    _contact_tests()
+    _criticals()
+    _critical_steps()
+
+
+def _contact_tests() -> None:
     op.create_table(
         "contact_tests",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -324,6 +360,9 @@ def _criticals() -> None:
     )
     with op.batch_alter_table("contact_tests", schema=None) as batch_op:
         batch_op.create_index("ix_contact_tests_contact", ["contact", "tested_at"], unique=False)
+
+
+def _criticals() -> None:
     op.create_table(
         "criticals",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -357,6 +396,9 @@ def _criticals() -> None:
             sqlite_where=sa.text("ended_at IS NULL"),
             postgresql_where=sa.text("ended_at IS NULL"),
         )
+
+
+def _critical_steps() -> None:
     op.create_table(
         "critical_steps",
         sa.Column("critical_id", sa.String(length=32), nullable=False),

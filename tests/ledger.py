@@ -1,4 +1,4 @@
-"""A ledger in memory: for one pull by hand, and the double that tests use."""
+"""A ledger in memory, for pulls that nobody goes on with."""
 
 from __future__ import annotations
 
