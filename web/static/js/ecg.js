@@ -5,7 +5,7 @@ import { baselines, shifted } from "./ecg-baseline.js";
 import { BeatView } from "./ecg-beat.js";
 import { Calipers } from "./ecg-calipers.js";
 import { Earlier } from "./ecg-earlier.js";
-import { rejectNext } from "./ecg-flags.js";
+import { because, rejectNext } from "./ecg-flags.js";
 import { arrange, inView, isTwelve, PAGE_S, possible } from "./ecg-layout.js";
 import { Measurements } from "./ecg-measurements.js";
 import { draw } from "./ecg-paper.js";
@@ -320,6 +320,7 @@ const keys = {
   e: () => calipers.marchOut(),
   h: () => showEarlier({ "": "beside", beside: "over", over: "" }[beside] ?? ""),
   x: rejectNext,
+  ...Object.fromEntries([1, 2, 3, 4, 5].map((n) => [n, () => because(n)])),
   ",": () => turn(-1),
   ".": () => turn(1),
   "?": () => help.showModal(),
