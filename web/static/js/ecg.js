@@ -12,6 +12,7 @@ import { draw } from "./ecg-paper.js";
 import { printing } from "./ecg-print.js";
 import { calibrated, calibration, pxPerMm } from "./ecg-screen.js";
 import { Source } from "./ecg-source.js";
+import { heard } from "./keys.js";
 
 const PREFERENCES = "teleread.ecg"; // how this browser's reader likes to see any tracing; nothing of a case
 const KEPT = ["layout", "order", "rhythm", "formula"];
@@ -344,7 +345,7 @@ addEventListener(
 );
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+  if (!heard(event)) return;
   const target = /** @type {HTMLElement} */ (event.target);
   if (target.closest("textarea, select, input:not([type=radio]):not([type=checkbox]), dialog, [contenteditable]")) return;
   const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];

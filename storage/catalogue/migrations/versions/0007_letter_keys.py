@@ -1,0 +1,18 @@
+"""Accounts whose keys of one letter are switched off."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from teleread.storage.catalogue.migrate import let_older_run
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """Bring the tables here."""
+    let_older_run("catalogue_readers", "0001")
+    with op.batch_alter_table("accounts", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("letter_keys_off", sa.Boolean(), nullable=True))
