@@ -382,6 +382,7 @@ Index(
     postgresql_where=work_items.c.parent_id.is_not(None),
 )
 Index("ix_work_items_claimed_by", work_items.c.claimed_by, work_items.c.state)
+Index("ix_work_items_patient", work_items.c.patient_pseudonym)
 # what is rare in a pool is found without walking all that waits there
 for _name in ("modality", "priority"):
     Index(

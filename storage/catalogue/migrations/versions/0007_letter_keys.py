@@ -1,4 +1,4 @@
-"""Accounts whose keys of one letter are switched off."""
+"""Accounts whose keys of one letter are switched off; a patient's cases are found without looking at all others."""
 
 from __future__ import annotations
 
@@ -16,3 +16,5 @@ def upgrade() -> None:
     let_older_run("catalogue_readers", "0001")
     with op.batch_alter_table("accounts", schema=None) as batch_op:
         batch_op.add_column(sa.Column("letter_keys_off", sa.Boolean(), nullable=True))
+    with op.batch_alter_table("work_items", schema=None) as batch_op:
+        batch_op.create_index("ix_work_items_patient", ["patient_pseudonym"], unique=False)
