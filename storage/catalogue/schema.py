@@ -383,6 +383,13 @@ Index(
 )
 Index("ix_work_items_claimed_by", work_items.c.claimed_by, work_items.c.state)
 Index("ix_work_items_patient", work_items.c.patient_pseudonym)
+Index(
+    "ix_work_items_completed",
+    work_items.c.claimed_by,
+    work_items.c.ended_at,
+    sqlite_where=text("state = 'COMPLETED'"),
+    postgresql_where=text("state = 'COMPLETED'"),
+)
 # what is rare in a pool is found without walking all that waits there
 for _name in ("modality", "priority"):
     Index(

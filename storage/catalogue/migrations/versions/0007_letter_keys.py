@@ -1,4 +1,4 @@
-"""Accounts whose keys of one letter are switched off; a patient's cases are found without looking at all others."""
+"""Accounts whose keys of one letter are switched off; indexes of a patient's cases and of what a reader has signed."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("letter_keys_off", sa.Boolean(), nullable=True))
     with op.batch_alter_table("work_items", schema=None) as batch_op:
         batch_op.create_index("ix_work_items_patient", ["patient_pseudonym"], unique=False)
+        batch_op.create_index(
+            "ix_work_items_completed",
+            ["claimed_by", "ended_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'COMPLETED'"),
+            postgresql_where=sa.text("state = 'COMPLETED'"),
+        )
