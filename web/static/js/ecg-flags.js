@@ -58,7 +58,11 @@ function mark(item, verdict, reason) {
   const words = item.querySelector(".verdict");
   const because = /** @type {HTMLElement | null | undefined} */ (why?.querySelector(`[data-reason="${reason}"]`))?.dataset.words;
   if (words) words.textContent = isRejected ? [said?.dataset.mark, because].filter(Boolean).join(" · ") : "";
-  if (why) why.hidden = !isRejected || reason !== "";
+  if (!why) return;
+  why.hidden = !isRejected || reason !== "";
+  if (why.hidden) return;
+  item.append(why);
+  why.scrollIntoView({ block: "nearest" }); // the report's panel covers the end of the column
 }
 
 /** The flag that has the focus, else the first that nobody has rejected. */
