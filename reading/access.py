@@ -5,13 +5,18 @@ she has taken access to with a reason. What nobody has routed yet is everybody's
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from teleread.errors import AccessDenied
 from teleread.reading import break_glass, eligibility, persons
-from teleread.reading_room import ReadingRoom
+from teleread.reading.paging import Seen
+from teleread.reading_room import ALL, ReadingRoom
 from teleread.storage.catalogue.schema import arrivals, reports, studies, work_items
+
+_NAMED_NOWHERE = "?"
+"""No pool has this id: what was routed to one that the rules do not name any more."""
 
 
 class NotLicensed(AccessDenied):
@@ -42,6 +47,35 @@ def may_see(conn: Connection, room: ReadingRoom, account: str, role: str, case_i
         or _signed(conn, account, case_id)
         or break_glass.holds(conn, account, case_id, at)
     )
+
+
+def visible(room: ReadingRoom, account: str, at: datetime) -> Seen:
+    """What :func:`may_see` says to one of :data:`eligibility.READING_ROLES`, as a condition of a query."""
+    items, signed = work_items.alias("seen_items"), reports.alias("seen_reports")
+    named = {ALL, *(one.id for one in room.pools), *(one.pool for one in room.routes)}
+    named |= {pool for one in room.licences for pool in one.pool}
+    licensed = [pool for pool in sorted(named) if eligibility.is_licensed(room, account, pool, at)]
+    of_others = eligibility.is_licensed(room, account, _NAMED_NOWHERE, at)
+
+    def within(pool: ColumnElement[Any]) -> ColumnElement[bool]:
+        gone = and_(pool.is_not(None), pool.not_in(sorted(named)))
+        return or_(pool.in_(licensed), gone) if of_others else pool.in_(licensed)
+
+    hers = or_(
+        items.c.pool.is_(None), within(items.c.pool), within(items.c.overflow_pool), items.c.claimed_by == account
+    )
+
+    def seen(case_id: ColumnElement[Any]) -> ColumnElement[bool]:
+        of_case = select(items.c.id).where(items.c.case_id == case_id).correlate_except(items)
+        by_her = signed.c.case_id == case_id, signed.c.signed_by == account
+        return or_(
+            ~of_case.exists(),
+            of_case.where(hers).exists(),
+            select(signed.c.id).where(*by_her).correlate_except(signed).exists(),
+            break_glass.held(account, case_id, at),
+        )
+
+    return seen
 
 
 def check(conn: Connection, room: ReadingRoom, account: str, role: str, case_id: str, at: datetime) -> None:

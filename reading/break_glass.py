@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from teleread.errors import Conflict, InputRejected
 from teleread.reading import alarms
@@ -63,6 +64,13 @@ def take(conn: Connection, account: str, case_id: str, reason: str, at: datetime
 def holds(conn: Connection, account: str, case_id: str, at: datetime) -> bool:
     """Whether somebody has taken access to a case, and it has not ended."""
     return _holding(conn, account, case_id, at) is not None
+
+
+def held(account: str, case_id: ColumnElement[Any], at: datetime) -> ColumnElement[bool]:
+    """The same as :func:`holds`, as a condition on the case whose id is in a column."""
+    taken = break_glass.alias("taken")
+    mine = taken.c.account == account, taken.c.case_id == case_id, taken.c.ends_at > at
+    return select(taken.c.id).where(*mine).correlate_except(taken).exists()
 
 
 def unreviewed(conn: Connection, limit: int = 100) -> list[Taken]:

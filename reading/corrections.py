@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Row, func, insert, or_, select, update
 
+from teleread.reading.paging import Place, Seen, behind
 from teleread.storage.catalogue.schema import arrivals, identity_corrections, studies, work_items
 
 HELD = "identity_under_correction"
@@ -59,11 +60,27 @@ def open_correction(conn: Connection, case_id: str) -> Correction | None:
     return None if row is None else Correction(**row._mapping)
 
 
-def open_corrections(conn: Connection, *, site_id: str | None = None, limit: int = 50) -> list[Correction]:
-    """The cases under correction, the oldest first; of one site or of all."""
+def open_corrections(
+    conn: Connection,
+    *,
+    site_id: str | None = None,
+    seen: Seen | None = None,
+    after: Place | None = None,
+    limit: int = 50,
+) -> list[Correction]:
+    """The cases under correction, the oldest first; of one site or of all.
+
+    Args:
+        seen: only those that may be seen.
+        after: the last one of the page before.
+    """
     query = _open()
     if site_id is not None:
         query = query.where(work_items.c.site_id == site_id)
+    if seen is not None:
+        query = query.where(seen(identity_corrections.c.case_id))
+    if after is not None:
+        query = query.where(behind(identity_corrections.c.opened_at, identity_corrections.c.id, after))
     query = query.order_by(identity_corrections.c.opened_at, identity_corrections.c.id).limit(limit)
     return [Correction(**row._mapping) for row in conn.execute(query)]
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import Connection, Row, select
 
-from teleread.reading import eligibility, routing, rules
+from teleread.errors import Misconfigured
+from teleread.reading import eligibility, flag_verdicts, routing, rules
 from teleread.reading.routing import RoutingFacts, Step, facts_of, steps_of
 from teleread.reading_room import ReadingRoom
+from teleread.signal.ecg.flag_profile import load_profile
 from teleread.storage.catalogue.schema import accounts, alarms, arrivals, item_events, timers, work_items
 
 _KEPT = 200  # of the newest events, timers and alarms
@@ -58,7 +61,8 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """One event in the history of the case's work items."""
+    """One event in the history of the case's work items; or what a reader says of a flag as it stands, under
+    ``flag_rejected`` and ``flag_confirmed``, with the flag's code and the reason, if one was given."""
 
     at: datetime
     item_id: str
@@ -130,7 +134,7 @@ def explain(conn: Connection, room: ReadingRoom, case_or_receipt: str, at: datet
     now = routing.route(room, facts, at)
     of_case = select(work_items.c.id).where(work_items.c.case_id == item.case_id)
     subjects = [*conn.scalars(of_case), item.case_id]
-    history = _history(conn, item.case_id)
+    history = _history(conn, item)
     routed = next((one for one in reversed(history) if one.event == "routed" and "steps" in one.detail), None)
     return Explanation(
         case_id=item.case_id,
@@ -217,11 +221,35 @@ def _standing(item: Row[Any]) -> Standing:
     return Standing(item_id=item.id, reasons=tuple(item.reasons), **values)
 
 
-def _history(conn: Connection, case_id: str) -> tuple[Happened, ...]:
-    query = select(item_events).where(item_events.c.case_id == case_id).order_by(item_events.c.id.desc()).limit(_KEPT)
+def _history(conn: Connection, item: Row[Any]) -> tuple[Happened, ...]:
+    query = (
+        select(item_events).where(item_events.c.case_id == item.case_id).order_by(item_events.c.id.desc()).limit(_KEPT)
+    )
     names = Happened.__dataclass_fields__
     rows = conn.execute(query).all()
-    return tuple(Happened(**{name: getattr(row, name) for name in names}) for row in reversed(rows))
+    events = [Happened(**{name: getattr(row, name) for name in names}) for row in reversed(rows)]
+    return tuple(sorted([*events, *_said_of_flags(conn, item)], key=lambda one: one.at))
+
+
+def _said_of_flags(conn: Connection, item: Row[Any]) -> list[Happened]:
+    """One event for each thing that was flagged, however many rules say it."""
+    found: dict[tuple[str, datetime], Happened] = {}
+    for one in flag_verdicts.of_case(conn, item.case_id).values():
+        code = _flagged(one.flag.partition(":")[0])
+        detail = {"flag": code} | ({"reason": one.reason} if one.reason else {})
+        event = f"flag_{one.verdict}"
+        found[code, one.said_at] = Happened(one.said_at, item.id, event, one.said_by, item.state, item.state, detail)
+    return [found[place] for place in sorted(found)]
+
+
+@lru_cache(maxsize=256)
+def _flagged(rule_id: str) -> str:
+    """What a rule flags, by its code; the rule itself where nobody knows it any more."""
+    try:
+        rules_of = load_profile(rule_id.partition(".")[0]).rules
+    except Misconfigured:
+        return rule_id
+    return next((rule.code for rule in rules_of if rule.rule_id == rule_id), rule_id)
 
 
 def _timers(conn: Connection, subjects: list[str]) -> tuple[Timer, ...]:

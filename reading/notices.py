@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
 
+from teleread.reading.paging import Place, behind
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import (
     accounts,
@@ -104,8 +105,14 @@ def tell(conn: Connection, case_id: str, code: str, names: Iterable[str], site_i
         conn.execute(insert(notices), [row | common for row in rows])
 
 
-def unseen(conn: Connection, account: str, site_id: str | None, limit: int = 50) -> list[Notice]:
-    """What this account has not seen yet, of its own or of its site, the newest first; the same twice is one."""
+def unseen(
+    conn: Connection, account: str, site_id: str | None, limit: int = 50, *, after: Place | None = None
+) -> list[Notice]:
+    """What this account has not seen yet, of its own or of its site, the newest first; the same twice is one.
+
+    Args:
+        after: the last one of the page before.
+    """
     latest = (
         select(func.max(work_items.c.seq))
         .where(work_items.c.case_id == notices.c.case_id)
@@ -129,6 +136,9 @@ def unseen(conn: Connection, account: str, site_id: str | None, limit: int = 50)
         .order_by(func.max(notices.c.created_at).desc(), func.max(notices.c.id).desc())
         .limit(limit)
     )
+    if after is not None:
+        newest = func.max(notices.c.created_at), func.max(notices.c.id)
+        query = query.having(behind(*newest, after, newest_first=True))
     return [Notice(**row._mapping) for row in conn.execute(query)]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, insert, or_, select, text, update
 
 from teleread.errors import Conflict, InputRejected
+from teleread.reading.paging import Place, Seen, behind
 from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import (
@@ -26,6 +27,7 @@ from teleread.storage.catalogue.schema import (
     patient_links,
     patients,
     studies,
+    work_items,
 )
 
 # an id that so many share is a placeholder, not a person; it also bounds every walk over links
@@ -59,6 +61,7 @@ class Link:
     reason: str
     linked_by: str
     linked_at: datetime
+    id: int
 
 
 def person_of(conn: Connection, pseudonym: str) -> frozenset[str]:
@@ -185,13 +188,32 @@ def unlink(conn: Connection, one: str, other: str, *, reason: str, who: str, at:
     _record(conn, at, who, "unlink", less, greater, {})
 
 
-def standing_links(conn: Connection, pseudonyms: Iterable[str] | None = None, limit: int = 50) -> list[Link]:
-    """Links that stand, the newest first; of the given patients, or of all."""
+def standing_links(
+    conn: Connection,
+    pseudonyms: Iterable[str] | None = None,
+    limit: int = 50,
+    *,
+    seen: Seen | None = None,
+    after: Place | None = None,
+) -> list[Link]:
+    """Links that stand, the newest first; of the given patients, or of all.
+
+    Args:
+        seen: only of patients of whose cases one may be seen, or who have none.
+        after: the last one of the page before.
+    """
     query = select(*(patient_links.c[name] for name in Link.__dataclass_fields__))
     query = query.where(patient_links.c.unlinked_at.is_(None))
     if pseudonyms is not None:
         these = list(pseudonyms)
         query = query.where(or_(patient_links.c.pseudonym.in_(these), patient_links.c.other_pseudonym.in_(these)))
+    if seen is not None:
+        theirs = work_items.alias("of_two")
+        both = theirs.c.patient_pseudonym.in_([patient_links.c.pseudonym, patient_links.c.other_pseudonym])
+        cases = select(theirs.c.id).where(both).correlate(patient_links)
+        query = query.where(or_(~cases.exists(), cases.where(seen(theirs.c.case_id)).exists()))
+    if after is not None:
+        query = query.where(behind(patient_links.c.linked_at, patient_links.c.id, after, newest_first=True))
     query = query.order_by(patient_links.c.linked_at.desc(), patient_links.c.id.desc()).limit(limit)
     return [Link(**row._mapping) for row in conn.execute(query)]
 

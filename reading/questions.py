@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
+from teleread.reading.paging import Place, Seen, behind
 from teleread.reading.persons import person_of
 from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
@@ -94,15 +95,33 @@ def ask(
     return True
 
 
-def open_questions(conn: Connection, *, site_id: str | None = None, limit: int = 50) -> list[Question]:
+_OTHER = arrivals.alias("other_arrivals")
+
+
+def open_questions(
+    conn: Connection,
+    *,
+    site_id: str | None = None,
+    seen: Seen | None = None,
+    after: Place | None = None,
+    limit: int = 50,
+) -> list[Question]:
     """Unanswered questions, the oldest first.
 
     Args:
         site_id: only what this site may decide by itself: about patients and recordings of its own.
+        seen: only about cases of which one may be seen, or about none.
+        after: the last one of the page before.
     """
     query = _questions().where(identity_questions.c.answered_at.is_(None))
     if site_id is not None:
         query = query.where(_own(site_id))
+    if seen is not None:
+        one, other = arrivals.c.case_id, _OTHER.c.case_id
+        about = [and_(case.is_not(None), seen(case)) for case in (one, other)]
+        query = query.where(or_(and_(one.is_(None), other.is_(None)), *about))
+    if after is not None:
+        query = query.where(behind(identity_questions.c.asked_at, identity_questions.c.id, after))
     query = query.order_by(identity_questions.c.asked_at, identity_questions.c.id).limit(limit)
     return [Question(**row._mapping) for row in conn.execute(query)]
 
@@ -200,7 +219,7 @@ def _own(site_id: str) -> ColumnElement[bool]:
 
 
 def _questions() -> Any:
-    other = arrivals.alias("other_arrivals")
+    other = _OTHER
     study, other_study = studies, studies.alias("other_studies")
     named = {"receipt", "case_id", "acquired_at", "other_receipt", "other_case_id", "other_acquired_at"}
     columns = [identity_questions.c[name] for name in Question.__dataclass_fields__ if name not in named]

@@ -66,6 +66,7 @@ class Account:
     role: str
     site_id: str | None
     factor_owed: bool = False  # the session still lacks its second factor, and is good for giving it alone
+    letter_keys: bool = True  # whether pages act on keys of one letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,7 @@ def session_of(conn: Connection, token: str, at: datetime) -> Session | None:
             accounts.c.role,
             accounts.c.site_id,
             accounts.c.second_factor,
+            accounts.c.letter_keys_off,
             sessions.c.created_at,
             sessions.c.seen_at,
             sessions.c.second_factor_at,
@@ -221,7 +223,7 @@ def session_of(conn: Connection, token: str, at: datetime) -> Session | None:
         return None
     needs = row.second_factor is not None or row.role in SECOND_FACTOR_ROLES
     owed = needs and row.second_factor_at is None
-    return Session(Account(row.name, row.role, row.site_id, owed), seen_at)
+    return Session(Account(row.name, row.role, row.site_id, owed, not row.letter_keys_off), seen_at)
 
 
 def touch_session(conn: Connection, token: str, at: datetime) -> None:
@@ -242,6 +244,12 @@ def close_other_sessions(conn: Connection, name: str, token: str | None) -> int:
 def session_key(token: str) -> str:
     """What a session is found by in the catalogue: the hash of its token."""
     return _sha256(token)
+
+
+def set_letter_keys(conn: Connection, name: str, *, on: bool) -> None:
+    """Whether pages act on keys of one letter for an account, from its next page on."""
+    accounts = schema.accounts
+    conn.execute(update(accounts).where(accounts.c.name == name).values(letter_keys_off=not on))
 
 
 def close_session(conn: Connection, token: str) -> None:

@@ -18,7 +18,7 @@ from teleread.reading.reports import LIFE, Report, Stage
 from teleread.reading.statements import Statement, lexicon
 from teleread.storage import signing_keys
 from teleread.storage.catalogue.schema import accounts
-from teleread.web import case_tracing
+from teleread.web import case_tracing, readings
 from teleread.web.i18n import N_
 from teleread.web.security import Seat
 
@@ -94,7 +94,8 @@ def read(
     holding, addenda = reports.in_force(versions)
     stage = reports.stage_of(versions)
     flags = raised(analysis, rules)
-    open_flags = flag_verdicts.unrejected(flags, flag_verdicts.of_case(conn, case_id))
+    judged = [flag for flag in flags if not readings.st_unjudged(flag)]
+    open_flags = flag_verdicts.unrejected(judged, flag_verdicts.of_case(conn, case_id))
     rhythms = [] if analysis is None else [one["code"] for one in analysis.get("rhythm", ())]
     rhythms += [] if analysis is None else [one["code"] for one in analysis.get("rhythm_findings", ())]
     return ReportView(

@@ -10,7 +10,7 @@ from teleread.alliance import Site
 from teleread.reading.explain import Explanation, Happened, Reader, in_words, pool_name
 from teleread.reading.routing import Check, Step
 from teleread.reading_room import ALL, ReadingRoom
-from teleread.web import texts
+from teleread.web import readings, texts
 from teleread.web.i18n import N_
 from teleread.web.texts import Translate
 
@@ -48,6 +48,8 @@ EVENTS = {
     "expired": N_("given back: its reader's heartbeats stopped"),
     "handed_over": N_("handed over at the end of a shift"),
     "withdrawn": N_("withdrawn"),
+    "flag_rejected": N_("flag rejected"),
+    "flag_confirmed": N_("flag confirmed"),
 }
 
 STEPS = {
@@ -166,6 +168,10 @@ class Words:
             return self.pool(str(found["pool"]))
         if happened.event == "raised":
             return self._of(texts.PRIORITIES, str(found.get("priority", "")))
+        if happened.event in {"flag_rejected", "flag_confirmed"}:
+            words = [self._of(readings.FLAGS, str(found["flag"]))]
+            words += [self._of(texts.FLAG_REASONS, str(found["reason"]))] if "reason" in found else []
+            return " – ".join(words)
         return str(found.get("reason") or found.get("step") or found.get("alarm") or "")
 
     def step(self, kind: str) -> str:

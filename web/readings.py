@@ -16,6 +16,7 @@ from teleread.web.i18n import N_
 SHOWN_BESIDE = ("pr_ms", "qrs_duration_ms", "qt_ms", "qtc_ms", "qrs_axis_deg")
 """The measurements that stand beside the trace; all the others stand below it."""
 
+WIDE_HZ = (0.05, 150.0)
 SPANS_SHOWN = 20
 LONG_S = 30.0
 """A recording that is longer has its rhythms with their times."""
@@ -111,7 +112,7 @@ FLAGS = {
 }
 
 FLAG_NOTES = {
-    "filter_unknown": N_("the recorded band is unknown: ST may be wrong"),
+    "filter_unknown": N_("the recorded band is unknown: ST not judged, limits reached all the same"),
     "limb_reversal": N_("limb electrodes may be exchanged"),
     "precordial_swap": N_("chest electrodes may be exchanged"),
     "atrial_flutter": N_("flutter waves may look like ST"),
@@ -334,11 +335,18 @@ def _unjudged(skipped: Iterable[Mapping[str, Any]]) -> tuple[Unjudged, ...]:
 def st_doubt(analysis: Mapping[str, Any], filters: Mapping[str, Any]) -> str:
     """What there is to say of ST beside the trace: ``filter_narrow``, ``filter_unknown`` or nothing.
 
-    ``filter_narrow``: rules on ST were left out because the recorded band is known to be narrower than ST needs it,
-    0.05 to 150 Hz (AHA/ACC/HRS 2007, doi:10.1161/CIRCULATIONAHA.106.180200), and no flag on ST stands beside it.
+    ``filter_narrow``: the recorded band, or what the program could see of it, is narrower than ST needs it, 0.05 to
+    150 Hz (AHA/ACC/HRS 2007, doi:10.1161/CIRCULATIONAHA.106.180200). ``filter_unknown``: the file does not say it.
+    Either way ST is not judged; a flag of an unknown band says only that a limit was reached.
     """
-    reasons = {one["reason"] for one in analysis.get("not_judged", ())}
-    if "filter_narrow" in reasons:
-        return "" if any(flag["code"].startswith("st_") for flag in analysis["flags"]) else "filter_narrow"
-    unknown = filters.get("high_pass_hz") is None or filters.get("low_pass_hz") is None
-    return "filter_unknown" if unknown else ""
+    high, low = filters.get("high_pass_hz"), filters.get("low_pass_hz")
+    if any(one["reason"] == "filter_narrow" for one in analysis.get("not_judged", ())):
+        return "filter_narrow"
+    if high is None or low is None:
+        return "filter_unknown"
+    return "" if high <= WIDE_HZ[0] and low >= WIDE_HZ[1] else "filter_narrow"
+
+
+def st_unjudged(flag: Mapping[str, Any]) -> bool:
+    """Whether a flag is on ST of an unknown band: a limit was reached, and nothing is suggested of it."""
+    return "filter_unknown" in flag.get("notes", ())

@@ -49,6 +49,7 @@ _TABLES = {
     "alarm_todo": texts.ALARMS_TODO,
     "release_reason": texts.RELEASE_REASONS,
     "break_reason": texts.BREAK_REASONS,
+    "flag_reason": texts.FLAG_REASONS,
     "assign_reason": texts.ASSIGN_REASONS,
     "chest_pain": texts.CHEST_PAIN,
     "onset": texts.ONSET,

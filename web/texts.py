@@ -126,6 +126,15 @@ RELEASE_REASONS = {
 }
 """Why a reader gives a case back; each has a key, by its place."""
 
+FLAG_REASONS = {
+    "artefact": N_("artefact"),
+    "misread": N_("measured wrongly"),
+    "known": N_("known before"),
+    "not_for_patient": N_("not for this patient"),
+    "other": N_("other"),
+}
+"""Why a reader rejects a flag; none need be given, and each has a key, by its place."""
+
 BREAK_REASONS = {
     "no_answer": N_("The reader does not answer"),
     "urgent_waits": N_("The reader is needed for something more urgent"),

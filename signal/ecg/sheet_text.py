@@ -61,8 +61,8 @@ def sheet_content(
 def filter_text(filters: Filters, language: str, not_judged: Sequence[Mapping[str, Any]] = ()) -> str:
     """What the device did to the signal, and what that means for ST.
 
-    ST was not judged only where a rule says so (``filter_narrow`` among ``not_judged``). An unknown band is judged all
-    the same, and may be wrong.
+    ST is judged where the band is known and as wide as ST needs it. Flags on ST of an unknown band stand all the same,
+    because they only ever raise a priority; they say that a limit was reached, and no more.
     """
     high, low = filters.high_pass_hz, filters.low_pass_hz
     known = [] if high is None and low is None else [f"{word('device_filter', language)} {_band(filters)}"]
@@ -72,7 +72,7 @@ def filter_text(filters: Filters, language: str, not_judged: Sequence[Mapping[st
     if high is None or low is None:
         return " · ".join([*known, word("st_unsure", language)])
     wide = high <= 0.05 and low >= 150.0
-    return " · ".join(known if wide else [*known, word("st_narrow", language)])
+    return " · ".join(known if wide else [*known, word("st_not_judged", language)])
 
 
 def display_text(applied: AppliedFilters, language: str, *, st: bool) -> str:
@@ -144,7 +144,7 @@ def _doubts(flags: Sequence[Mapping[str, Any]], language: str) -> list[str]:
     notes = dict.fromkeys(note for flag in flags for note in flag.get("notes", ()))
     what = ", ".join(word(name, language).lower() for name in assumed)
     first = [word("assumed", language, what=what)] if assumed else []
-    return first + [word(note, language) for note in notes]
+    return first + [word("st_reached" if note == "filter_unknown" else note, language) for note in notes]
 
 
 def change_line(change: Change, language: str, *, short: bool = False) -> str:

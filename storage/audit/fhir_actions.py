@@ -123,6 +123,7 @@ MEANINGS: dict[str, Meaning] = {
     "second_factor_failed": Meaning("login", failed=True),
     "begin_second_factor": Meaning("update", _SYSTEM),
     "reset_second_factor": Meaning("update", _SYSTEM),
+    "set_letter_keys": Meaning("update", _SYSTEM),
     "list_people": Meaning("read", _SYSTEM),
     "read_audit": Meaning("query", _OPERATIONS),
     "make_signing_key": Meaning("create", _SYSTEM),

@@ -20,6 +20,7 @@ accounts = Table(
     Column("locked_until", UtcDateTime),
     Column("second_factor", Text),  # sealed; absent: none
     Column("second_factor_step", Integer),  # the last one taken, which is good once
+    Column("letter_keys_off", Boolean),  # pages act on no key of one letter; absent: they do
 )
 
 sessions = Table(

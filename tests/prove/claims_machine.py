@@ -72,8 +72,9 @@ class Waiting:
     not_for: str | None = None
     aside: str | None = None  # the case whose reading it waits for
     opinion_of: str | None = None
+    late_due: float = 0.0  # when this work item must be told late: at 80 %, or at once where it began later
     late_told: bool = False
-    steps: dict[str, float] = field(default_factory=dict)  # of this work item: due and not seen done
+    steps: dict[str, float] = field(default_factory=dict)  # of this work item, with their times
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -89,6 +90,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.cases: dict[str, Waiting] = {}
         self.old: list[Token] = []
+        self.told: dict[tuple[str, str], float] = {}  # which alarms there must be, and since when; from the model alone
         self.n = 0
 
     @contextmanager
@@ -120,7 +122,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.n += 1
         key = put(self.conn, f"case {self.n}", priority, self.at, pool=pool)  # type: ignore[arg-type]
         late_at = self.now + 0.8 * 60 * LIMIT_MIN[priority]
-        self.cases[key] = Waiting(pool, priority, self.now, late_at)
+        self.cases[key] = Waiting(pool, priority, self.now, late_at, late_due=late_at)
         self._waits(self.cases[key])
 
     @rule(who=st.sampled_from(sorted(READERS)))
@@ -247,7 +249,9 @@ class QueueMachine(RuleBasedStateMachine):
         assert not asked
         parent = self.cases[token.case_id]
         late_at = self.now + 0.8 * 60 * LIMIT_MIN[parent.priority]
-        child = Waiting("all", parent.priority, self.now, late_at, not_for=token.who, opinion_of=token.case_id)
+        child = Waiting(
+            "all", parent.priority, self.now, late_at, late_due=late_at, not_for=token.who, opinion_of=token.case_id
+        )
         self.cases[key] = child
         self._waits(child)
         if waits:
@@ -301,8 +305,19 @@ class QueueMachine(RuleBasedStateMachine):
             item_id = self._item_id(key, case)
             for kind, due in case.steps.items():
                 assert self.now < due + SOON_S or (item_id, kind) in raised, f"{kind} was due at {due}"
-            told = case.late_told or case.aside is not None
-            assert told or self.now < case.late_at + SOON_S or (item_id, "late") in raised, "80 % was missed"
+            told = case.aside is not None or self.now < case.late_due + SOON_S
+            assert told or (item_id, "late") in raised, "80 % was missed"
+
+    @invariant()
+    def alarms_are_those_that_must_be_each_from_its_time_on(self) -> None:
+        """None is missing, none came late, and none was raised that nobody asked for."""
+        table = schema.alarms.c
+        rows = self.conn.execute(select(table.subject, table.kind, table.raised_at))
+        raised = {(row.subject, row.kind): (row.raised_at - AT).total_seconds() for row in rows}
+        for what, since in self.told.items():
+            assert what in raised, f"{what} was due by {since} and was never told"
+            assert raised[what] == since, f"{what} was told at {raised[what]} instead of {since}"
+        assert raised.keys() == self.told.keys(), "an alarm that nothing asked for"
 
     @invariant()
     def no_transition_is_illegal(self) -> None:
@@ -327,17 +342,21 @@ class QueueMachine(RuleBasedStateMachine):
             late = case.late_at <= self.now and case.state == "SCHEDULED"
             over = case.steps.get("overflow", self.now + 1) <= self.now and case.priority == "urgent"
             case.overflow |= opens and (late or over)
-            case.late_told |= (
-                case.late_at <= self.now
-                and case.state in {"SCHEDULED", "IN PROGRESS"}
-                and bool(
-                    {(self._item_id(key, one), "late") for key, one in self.cases.items() if one is case}
-                    & self._raised()
-                )
-            )
+        for key, case in self.cases.items():
+            item_id = self._item_id(key, case)
+            for kind, due in case.steps.items():
+                if due <= self.now:
+                    self.told.setdefault((item_id, kind), self.now)
+            if self._waits_for_late(case) and case.late_due <= self.now:
+                case.late_told = True
+                self.told[item_id, "late"] = self.now
+
+    def _waits_for_late(self, case: Waiting) -> bool:
+        return not case.late_told and case.state in {"SCHEDULED", "IN PROGRESS"}
 
     def _next_due(self) -> float | None:
-        due = [time for case in self.cases.values() for time in (*case.steps.values(), case.late_at) if time > self.now]
+        due = [time for case in self.cases.values() for time in case.steps.values() if time > self.now]
+        due += [case.late_due for case in self.cases.values() if self._waits_for_late(case)]
         due += [case.until for case in self.cases.values() if case.state == "IN PROGRESS" and case.until > self.now]
         return min(due, default=None)
 
@@ -373,8 +392,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def _returned(self, case: Waiting) -> None:
         case.item += 1
-        case.late_at = max(case.late_at, self.now) if case.late_told else case.late_at
-        case.late_told = False
+        case.late_due, case.late_told = max(case.late_at, self.now), False
         self._waits(case)
 
     def _read(self, key: str) -> None:
@@ -391,6 +409,7 @@ class QueueMachine(RuleBasedStateMachine):
             return
         case.priority = priority
         case.late_at = min(case.late_at, self.now + 0.8 * 60 * LIMIT_MIN[priority])
+        case.late_due = min(case.late_due, case.late_at)
         if case.aside is not None:
             self._lifted(self.cases[case.aside], priority)
         elif priority == "urgent" and case.state == "SCHEDULED":

@@ -32,6 +32,10 @@ SMALL = """() => [...document.querySelectorAll('a, button, select, input, textar
   .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
   .filter(([_, r]) => r.width < 24 || r.height < 24).map(([h, r]) => `${h} ${r.width}×${r.height}`)"""
 # inline links in a table's or a sentence's text are exempt (2.5.8), but ours are large anyway
+HUGE = """() => [...document.querySelectorAll('main svg:not(.trace)')]
+  .map(e => [e.parentElement.outerHTML.slice(0, 80), e.getBoundingClientRect()])
+  .filter(([_, r]) => r.width > 96).map(([h, r]) => `${h} ${r.width}`)"""
+"""Marks beside words whose style sheet is not there."""
 WITHOUT_CAPTION = "() => [...document.querySelectorAll('table')].filter(t => !t.caption).map(t => t.outerHTML)"
 WIDER_THAN_SCREEN = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
@@ -113,6 +117,7 @@ def check(page: Page) -> None:
     assert page.evaluate(UNLABELLED) == []
     small = page.evaluate(SMALL)
     assert small == [], small
+    assert page.evaluate(HUGE) == []
     assert page.evaluate(WITHOUT_CAPTION) == []
     assert not page.evaluate(WIDER_THAN_SCREEN)
     assert page.locator("h1").count() == 1

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import select
 
 from teleread.ingest.formats import write_wfdb
 from teleread.reading import claims, flag_verdicts, worklist
@@ -22,6 +23,7 @@ from teleread.signal.ecg import simulate
 from teleread.signal.ecg.axes import axes
 from teleread.signal.ecg.intervals import QTC
 from teleread.signal.ecg.sheet_layout import ORDERS
+from teleread.storage.catalogue.schema import audit_events
 from teleread.web.api.tracing import keys_of
 from tests.ecgs import ecg
 from tests.ui import axe
@@ -391,8 +393,7 @@ def test_one_key_rejects_a_flag_and_takes_that_back(english: Watched) -> None:
     page = open_case(english, case)
     page.keyboard.press("x")
     expect(page.locator("#flag-said")).to_contain_text("Take the case first")
-    with web.services.catalogue.write() as conn:
-        claim = claims.claim_case(conn, case, claims.Reach("reader", (ALL,)), web.services.clock())
+    claim = claimed(web, case)
     page.evaluate("c => Object.assign(document.getElementById('case').dataset, c)", vars_of(claim))
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("x")
@@ -407,6 +408,36 @@ def test_one_key_rejects_a_flag_and_takes_that_back(english: Watched) -> None:
     evidence = page.locator(".evidence")
     expect(evidence).to_contain_text("II 0.2, aVF 0.28, III 0.37 mV")
     expect(evidence).to_contain_text("Fourth Universal Definition of Myocardial Infarction (2018), doi:10.1161")
+
+
+def test_a_further_key_says_why_a_flag_is_rejected_and_none_is_needed(english: Watched) -> None:
+    web, case = english.web, send(english.web, wfdb("inferior_stemi", 3))
+    claim = claimed(web, case)
+    page = open_case(english, case)
+    page.evaluate("c => Object.assign(document.getElementById('case').dataset, c)", vars_of(claim))
+    page.keyboard.press("1")  # of nothing
+    page.keyboard.press("x")
+    first, why = page.locator("li[data-flag]").first, page.locator("#flag-why")
+    expect(first).to_have_class(re.compile("is-rejected"))
+    expect(why).to_be_visible()
+    with web.services.catalogue.read() as conn:
+        assert {one.reason for one in flag_verdicts.of_case(conn, case).values()} == {None}
+    page.keyboard.press("x")
+    expect(why).to_be_hidden()
+    page.keyboard.type("x2")  # as fast as that
+    expect(first.locator(".verdict")).to_have_text("rejected · measured wrongly")
+    expect(why).to_be_hidden()
+    with web.services.catalogue.read() as conn:
+        assert {one.reason for one in flag_verdicts.of_case(conn, case).values()} == {"misread"}
+        told = conn.scalars(select(audit_events.c.detail).where(audit_events.c.action == "flag_verdict")).all()
+    assert "misread" in str(told[-1])
+    show(page, web, case)
+    expect(first.locator(".verdict")).to_have_text("rejected · measured wrongly")
+
+
+def claimed(web: Web, case: str) -> claims.Claim:
+    with web.services.catalogue.write() as conn:
+        return claims.claim_case(conn, case, claims.Reach("reader", (ALL,)), web.services.clock())
 
 
 def vars_of(claim: claims.Claim) -> dict[str, str]:

@@ -12,10 +12,12 @@ from playwright.sync_api import expect
 
 from teleread.pipeline.counting import count_events
 from tests.ui.axe import violations
-from tests.ui.chromium import Watched
+from tests.ui.chromium import Watched, check
 from tests.ui.live import PASSWORD, named_ecg, upload
 
 pytestmark = pytest.mark.peers
+
+CUT_OFF = "() => [...document.querySelectorAll('.table-wrap')].filter(e => e.scrollWidth > e.clientWidth).length"
 
 
 def give_second_factor(seen: Watched) -> None:
@@ -67,10 +69,13 @@ def test_the_other_pages_break_no_rule(seen: Watched) -> None:
     for place in ("/audit", "/break-glass", "/account"):
         page.goto(f"{seen.web.address}{place}")
         expect(page.locator("h1")).to_be_visible()
+        check(page)
         assert violations(page) == []
     page.locator("header form[action='/sign-out'] button").click()
     seen.sign_in("senior")
     for place in (f"{path}/break-glass", "/indicators"):
         page.goto(f"{seen.web.address}{place}")
         expect(page.locator("h1")).to_be_visible()
+        check(page)
+        assert page.evaluate(CUT_OFF) == 0
         assert violations(page) == []

@@ -208,13 +208,14 @@ NARROW = [skipped("st_elevation_inferior", "filter_narrow")]
     [
         (0.05, 150.0, [], [], ""),
         (0.5, 40.0, NARROW, [], "filter_narrow"),
-        (0.5, 40.0, NARROW, [stored("st_depression_diffuse")], ""),
+        (0.5, 40.0, NARROW, [stored("st_depression_diffuse")], "filter_narrow"),
+        (0.5, 40.0, [], [], "filter_narrow"),
         (None, 150.0, [], [], "filter_unknown"),
         (None, None, [], [stored("st_elevation_inferior")], "filter_unknown"),
         (0.05, 150.0, [skipped("st_elevation_inferior", "lbbb")], [], ""),
     ],
 )
-def test_st_is_doubted_where_its_rules_were_left_out_or_the_band_is_unknown(
+def test_st_is_not_judged_where_its_rules_were_left_out_or_the_band_is_narrow_or_unknown(
     low: float | None, high: float | None, not_judged: list[Any], flags: list[Any], doubt: str
 ) -> None:
     analysis = analysed(not_judged=not_judged, flags=flags)

@@ -58,32 +58,32 @@ NARROW = ({"reason": "filter_narrow"},)
         (
             Filters(0.5, 40.0),
             (),
-            "device filter 0.5–40 Hz · narrow band: ST may be wrong",
-            "设备滤波 0.5–40 Hz · 记录频带过窄:ST 可能有误",
+            "device filter 0.5–40 Hz · ST not judged",
+            "设备滤波 0.5–40 Hz · 未判断 ST 段",
         ),
         (
             Filters(0.05, None),
             (),
-            "device filter 0.05–? Hz · recorded band unknown: ST may be wrong",
-            "设备滤波 0.05–? Hz · 记录频带不详:ST 可能有误",
+            "device filter 0.05–? Hz · recorded band unknown: ST not judged",
+            "设备滤波 0.05–? Hz · 记录频带不详:未判断 ST 段",
         ),
-        (Filters(), (), "recorded band unknown: ST may be wrong", "记录频带不详:ST 可能有误"),
+        (Filters(), (), "recorded band unknown: ST not judged", "记录频带不详:未判断 ST 段"),
         (Filters(), NARROW, "device filter unknown · ST not judged", "设备滤波不详 · 未判断 ST 段"),
     ],
 )
-def test_st_is_said_to_be_not_judged_only_where_a_rule_left_it_out(
+def test_st_is_not_judged_where_the_band_is_narrow_or_unknown(
     band: Filters, skipped: Sequence[Any], text: str, chinese: str
 ) -> None:
     assert filter_text(band, "en", skipped) == text
     assert filter_text(band, "zh", skipped) == chinese
 
 
-def test_a_critical_st_flag_never_stands_beside_st_not_judged() -> None:
+def test_a_critical_st_flag_of_an_unknown_band_says_that_a_limit_was_reached_and_no_more() -> None:
     record = replace(simulate("inferior_stemi", 3)[0], filters=Filters())
     said = [s.text for s in of(record).statements] + texts(draw_sheet(of(record))[0])
     assert any(text.startswith("CRITICAL · ST elevation, inferior") for text in said)
-    assert not any("ST not judged" in text for text in said)
-    assert any("recorded band unknown: ST may be wrong" in text for text in said)
+    assert "recorded band unknown: ST not judged, limits reached" in "; ".join(said)
+    assert any(text.startswith("25 mm/s") and "recorded band unknown: ST not judged" in text for text in said)
 
 
 def test_a_poor_lead_is_grey_and_says_why() -> None:
@@ -152,7 +152,7 @@ FLAG = Flag(
 def test_flags_stand_first_with_value_limit_and_what_was_assumed() -> None:
     assert flag_line(FLAG.to_json(), "en") == (
         "ST elevation, inferior: II +0.21, III +0.24 mV (limit 0.10); "
-        "unknown: age, most sensitive limit used; device filter unknown"
+        "unknown: age, most sensitive limit used; recorded band unknown: ST not judged, limits reached"
     )
     assert flag_line(FLAG.to_json(), "en", doubts=False).endswith("(limit 0.10)")
     low = replace(FLAG, code="st_depression_posterior", evidence=(("V2", 0.07), ("V2", 0.2)), assumed=(), notes=())
@@ -170,7 +170,10 @@ def test_one_thing_flagged_by_two_rules_is_said_once_and_no_flag_is_not_normal()
     twice = of(record, flags=[FLAG.to_json(), replace(FLAG, rule_id="x.y").to_json()])
     assert sum("inferior" in s.text for s in twice.statements) == 1
     assert twice.statements[0].alert
-    assert twice.statements[1].text == "unknown: age, most sensitive limit used; device filter unknown"
+    assert (
+        twice.statements[1].text
+        == "unknown: age, most sensitive limit used; recorded band unknown: ST not judged, limits reached"
+    )
     assert of(record, flags=[]).statements[0] == Statement("No flag. That does not mean normal.")
 
 

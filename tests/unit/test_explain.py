@@ -14,7 +14,7 @@ import pytest
 from teleread.cli import main
 from teleread.cli import reading_room as commands
 from teleread.pipeline.services import Services
-from teleread.reading import claims, coverage
+from teleread.reading import claims, coverage, flag_verdicts
 from teleread.reading.explain import Explanation, explain
 from teleread.reading_room import Agreement, Licence, Pool, ReadingRoom, Route, Shift
 from teleread.storage import accounts
@@ -117,6 +117,28 @@ def test_it_tells_the_history_timers_and_alarms_and_what_the_rules_of_now_would_
     assert {"unclaimed", "late", "unsigned"} <= {one.kind for one in found.timers}
     assert (found.standing.pool, found.now_pool) == ("ecg", "partner")
     assert found.alarms == ()
+
+
+def test_what_a_reader_said_of_a_flag_is_in_the_history_once_with_the_reason(web: Web, clock: Clock) -> None:
+    case_id, _ = send(web.services)
+    about = [{"rule_id": rule, "version": "1", "lead": "III"} for rule in ("udmi-2018.inferior", "gone.rule")]
+    about.append({"rule_id": "teleread-patterns.inferior-lvh", "version": "1", "lead": "II"})
+    with web.services.catalogue.write() as conn:
+        flag_verdicts.say(conn, case_id, about, verdict="rejected", reason="artefact", who="reader", at=clock.now)
+    said = [one for one in explained(web.services, case_id).history if one.event.startswith("flag_")]
+    assert [(one.event, one.who, one.detail) for one in said] == [
+        ("flag_rejected", "reader", {"flag": "gone.rule", "reason": "artefact"}),
+        ("flag_rejected", "reader", {"flag": "st_elevation_inferior", "reason": "artefact"}),
+    ]
+    with web.signed_in("engineer") as engineer:
+        page = engineer.get(f"/cases/{case_id}/explain").text
+    assert "flag rejected" in page
+    assert "ST elevation, inferior – artefact" in page
+    with web.services.catalogue.write() as conn:
+        flag_verdicts.say(conn, case_id, about[:1], verdict="open", reason=None, who="reader", at=clock.now)
+        flag_verdicts.say(conn, case_id, about[1:], verdict="rejected", reason=None, who="reader", at=clock.now)
+    said = [one for one in explained(web.services, case_id).history if one.event.startswith("flag_")]
+    assert all("reason" not in one.detail for one in said)
 
 
 def test_there_is_none_for_an_unknown_number(web: Web) -> None:

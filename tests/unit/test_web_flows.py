@@ -113,6 +113,7 @@ def look_after_people(web: Web, path: str) -> None:
     with web.signed_in("senior") as senior:
         senior.post(f"{path}/break-glass", data={"reason": "emergency"})
         senior.post("/account/sessions/end")
+        senior.post("/account/keys", data={"letters": "off"})
         senior.post("/second-factor/begin")
         (secret,) = re.findall(r'class="secret mono">([A-Z2-7 ]+)<', senior.get("/second-factor").text)
         key, at = base64.b32decode(secret.replace(" ", "")), int(web.services.clock().timestamp())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,7 +12,10 @@ import pytest
 from sqlalchemy import select, update
 
 from teleread.cli import report as report_cli
+from teleread.ingest.formats.writers import write_ecg
 from teleread.reading.documents import check_all, read_file
+from teleread.signal.ecg import simulate
+from teleread.signal.ecg.record import Filters
 from teleread.storage import signing_keys
 from teleread.storage.catalogue.schema import audit_events, sessions, work_items
 from tests.conftest import Clock
@@ -177,6 +181,24 @@ def test_a_flag_that_nobody_answered_refuses_the_report(web: Web, nurse: httpx.C
     assert post_report(reader, path, {"statements": "inferior_mi_acute"}).status_code == 303
     with web.services.catalogue.read() as conn:
         assert conn.scalar(select(work_items.c.state).order_by(work_items.c.seq.desc())) == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    "filters", [Filters(0.05, 150.0), Filters(), Filters(0.05, None)], ids=["known", "none", "half"]
+)
+def test_st_of_an_unknown_band_is_not_judged_and_nothing_is_suggested_of_it(
+    nurse: httpx.Client, reader: httpx.Client, filters: Filters
+) -> None:
+    record = replace(simulate("inferior_stemi", 1)[0], filters=filters)
+    _receipt, path = sent(nurse, reader, dict(write_ecg(record, "dicom", "ecg")))
+    ready(reader, path)
+    shown, known = reader.get(path).text, filters.low_pass_hz is not None
+    assert "ST elevation, inferior" in shown, "what raises the priority is never hidden"
+    assert ('data-code="inferior_mi_acute"' in shown) is known
+    assert ("recorded band unknown: ST not judged" in shown) is not known
+    assert ("the recorded band is unknown: ST not judged, limits reached all the same" in shown) is not known
+    refused = post_report(reader, path, {"text": "Nothing."})
+    assert refused.status_code == 422, "whoever suggested nothing still asks for an answer"
 
 
 def test_the_statements_can_be_searched_and_name_what_they_exclude(reader: httpx.Client) -> None:

@@ -54,6 +54,16 @@ def end_others(request: Request, seat: Annotated[Seat, allow(*ROLES, audit="end_
     return RedirectResponse("/account?done=sessions", 303)
 
 
+@router.post("/account/keys")
+def letter_keys(seat: Annotated[Seat, allow(*ROLES, audit="set_letter_keys")], fields: Fields) -> Response:
+    """Switch the keys of one letter off or on, in every browser of this account."""
+    on = fields.get("letters") != "off"
+    with seat.services.catalogue.write() as conn:
+        accounts.set_letter_keys(conn, seat.name, on=on)
+        seat.record(conn, "account", seat.name, {"on": on})
+    return RedirectResponse(f"/account?done={'keys_on' if on else 'keys_off'}", 303)
+
+
 @router.get("/second-factor")
 def factor(request: Request, seat: Annotated[Seat, allow(*ROLES, audit=None, half=True)]) -> Response:
     """Give the code, or make a second factor."""

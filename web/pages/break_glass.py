@@ -47,7 +47,8 @@ def unreviewed(
     """What nobody has looked at yet."""
     with seat.services.catalogue.read() as conn:
         found = break_glass.unreviewed(conn)
-    return page(request, seat, "break_glass_review.html", taken=found)
+        cases = {one.case_id: worklist.get_case(conn, one.case_id) for one in found}
+    return page(request, seat, "break_glass_review.html", taken=found, cases=cases)
 
 
 @router.post("/break-glass/{number}/seen")

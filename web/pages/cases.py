@@ -38,7 +38,7 @@ from teleread.web.errors import NotFound
 from teleread.web.pages.worklist import wanted
 from teleread.web.render import page
 from teleread.web.security import Seat, allow, token_of
-from teleread.web.texts import RELEASE_REASONS
+from teleread.web.texts import FLAG_REASONS, RELEASE_REASONS
 from teleread.web.viewing import check_access, view
 
 router = APIRouter()
@@ -100,6 +100,7 @@ def show(
             "filters": filters,
             "reading": readings.reading(analysis, rules),
             "lead_columns": list(readings.LEAD_COLUMNS.values()),
+            "flag_reasons": FLAG_REASONS,
             "st_doubt": readings.st_doubt(analysis, filters),
             "tracing": case_tracing.read(
                 seat,

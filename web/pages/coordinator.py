@@ -15,9 +15,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from teleread.errors import InputRejected
-from teleread.reading import alarms, coverage, desk, escalation, oversight, rules
+from teleread.reading import alarms, coverage, desk, escalation, on_shift, oversight, rules
 from teleread.reading.alarms import Alarm
 from teleread.reading.desk import View
+from teleread.reading.on_shift import ShiftState
 from teleread.reading.oversight import Duty, PoolState
 from teleread.reading_room import ALL, ReadingRoom
 from teleread.web.limits import small_body
@@ -26,6 +27,7 @@ from teleread.web.room import pool_names
 from teleread.web.security import Seat, allow
 from teleread.web.texts import ASSIGN_REASONS, BREAK_REASONS
 from teleread.web.viewing import view
+from teleread.web.worklist_view import lateness
 
 router = APIRouter()
 
@@ -39,6 +41,7 @@ class Board:
 
     pools: tuple[PoolState, ...]
     duty: dict[str, Duty]
+    shifts: tuple[ShiftState, ...]
     reading: tuple[desk.Row, ...]
     waiting: tuple[desk.Row, ...]  # of the pool that is looked into
     alarms: tuple[Alarm, ...]
@@ -115,6 +118,7 @@ def _answer(request: Request, seat: Seat, template: str, pool: str) -> Response:
         "assign_reasons": ASSIGN_REASONS,
         "unrecorded": not viewed.recorded,
         "used": used,
+        "lateness": lateness,
     }
     return page(request, seat, template, **values)
 
@@ -124,9 +128,11 @@ def _read(conn: Connection, seat: Seat, room: ReadingRoom, pool: str) -> Board:
     readers = sorted(coverage.accounts_that_read(conn))
     ids = list(dict.fromkeys([*(one.id for one in rules.pools(room, now)), *rules.used_pools(room, now), ALL]))
     states = [oversight.pool_state(conn, one, now) for one in [*ids, None]]
+    shifts = on_shift.shift_states(conn, on_shift.spans_now(room, ids, now, readers), now)
     rung = _gravest(alarms.open_alarms(conn, limit=200))
     return Board(
         pools=tuple(one for one in states if one.pool is not None or _holds(one)),
+        shifts=tuple(filter(on_shift.worth_showing, shifts)),
         duty={one: oversight.duty(room, one, now, readers) for one in ids},
         reading=desk.page(conn, View("read"), None, limit=ROWS).rows,
         waiting=desk.page(conn, View(pool=pool), None, limit=ROWS).rows if pool else (),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import Annotated
+from datetime import date, timedelta
+from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from sqlalchemy import Connection, select
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -21,11 +21,13 @@ from teleread.reading.access import NotLicensed
 from teleread.reading.corrections import Correction
 from teleread.reading.eligibility import READING_ROLES
 from teleread.reading.notices import Notice
+from teleread.reading.paging import Place
 from teleread.reading.persons import Link
 from teleread.reading.questions import Question
 from teleread.storage.catalogue.schema import work_items
 from teleread.storage.vault import Identity
 from teleread.web.errors import NotFound
+from teleread.web.format import EPOCH
 from teleread.web.identity import look_up
 from teleread.web.limits import small_form
 from teleread.web.render import page
@@ -36,6 +38,10 @@ router = APIRouter()
 
 Fields = Annotated[dict[str, str], Depends(small_form)]
 _LARGEST_NUMBER = 2**62
+ROWS = 50
+_LISTS = ("notices", "corrections", "questions", "links")
+_MOST_DIGITS = 17
+_Row = TypeVar("_Row")
 _MOST_CASES = 50  # of two patients that are looked through for one that a reader may see
 
 
@@ -49,18 +55,36 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class _Lists:
+    """One page of each list; ``further`` names the lists that go on, with the last row's place for the address."""
+
     notices: list[Notice]
     corrections: list[Correction]
     questions: list[Question]
     links: list[Link]
+    further: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """Behind which row of each list its page begins, as the address says it; empty: at the first."""
+
+    notices: Annotated[str, Query(max_length=64)] = ""
+    corrections: Annotated[str, Query(max_length=64)] = ""
+    questions: Annotated[str, Query(max_length=64)] = ""
+    links: Annotated[str, Query(max_length=64)] = ""
 
 
 @router.get("/identity")
-def show(request: Request, seat: Annotated[Seat, allow("reader", "uploader", audit="list")]) -> Response:
+def show(
+    request: Request,
+    seat: Annotated[Seat, allow("reader", "uploader", audit="list")],
+    after: Annotated[After, Depends()],
+) -> Response:
     """A clinic sees its own site's; a reader those of the cases that she may see."""
     site_id = _own_site(seat)
+    places = {name: _place(getattr(after, name), name) for name in _LISTS if getattr(after, name)}
     with seat.services.catalogue.write() as conn:
-        lists = _read(conn, seat, site_id)
+        lists = _read(conn, seat, site_id, places)
         seat.record(conn, "identity", "all", {"questions": len(lists.questions), "links": len(lists.links)})
     people, answered = look_up(seat, _pseudonyms(lists), "identity", _cases(lists))
     said = {one.id: _said(one, people) for one in lists.questions}
@@ -72,6 +96,8 @@ def show(request: Request, seat: Annotated[Seat, allow("reader", "uploader", aud
         corrections=lists.corrections,
         questions=lists.questions,
         links=lists.links,
+        further=lists.further,
+        later=tuple(places),
         people=people,
         said=said,
         vault_answered=answered,
@@ -163,15 +189,48 @@ def _act(seat: Seat, case_id: str, fields: Mapping[str, str], site_id: str | Non
         raise InputRejected("request_invalid", "The form does not say what to do.")
 
 
-def _read(conn: Connection, seat: Seat, site_id: str | None) -> _Lists:
-    asked = questions.open_questions(conn, site_id=site_id)
-    links = [] if site_id else persons.standing_links(conn)
+def _read(conn: Connection, seat: Seat, site_id: str | None, places: Mapping[str, Place]) -> _Lists:
+    """A clinic's lists are its own; of a reader's each row is about a case that she may see, or about none."""
+    services, n, cut = seat.services, ROWS + 1, _Cut()
+    seen = access.visible(services.room, seat.name, services.clock()) if seat.role in READING_ROLES else None
+    told = notices.unseen(conn, seat.name, site_id, n, after=places.get("notices"))
+    opened = corrections.open_corrections(conn, site_id=site_id, seen=seen, after=places.get("corrections"), limit=n)
+    asked = questions.open_questions(conn, site_id=site_id, seen=seen, after=places.get("questions"), limit=n)
+    linked = [] if site_id else persons.standing_links(conn, limit=n, seen=seen, after=places.get("links"))
     return _Lists(
-        notices.unseen(conn, seat.name, site_id),
-        [one for one in corrections.open_corrections(conn, site_id=site_id) if _sees_one(conn, seat, one.case_id)],
-        [one for one in asked if _sees_one(conn, seat, one.case_id, one.other_case_id)],
-        [one for one in links if _sees_one(conn, seat, *_cases_of(conn, (one.pseudonym, one.other_pseudonym)))],
+        cut(told, "notices", lambda one: (one.created_at, one.id)),
+        cut(opened, "corrections", lambda one: (one.opened_at, one.id)),
+        cut(asked, "questions", lambda one: (one.asked_at, one.id)),
+        cut(linked, "links", lambda one: (one.linked_at, one.id)),
+        cut.further,
     )
+
+
+class _Cut:
+    """Cuts lists to a page, and knows where those go on that were longer."""
+
+    def __init__(self) -> None:
+        self.further: dict[str, str] = {}
+
+    def __call__(self, rows: list[_Row], name: str, place_of: Callable[[_Row], Place]) -> list[_Row]:
+        if len(rows) > ROWS:
+            at, key = place_of(rows[ROWS - 1])
+            self.further[name] = f"{(at - EPOCH) // timedelta(microseconds=1)}.{key}"
+        return rows[:ROWS]
+
+
+def _place(text: str, name: str) -> Place:
+    """A row's place out of the address.
+
+    Raises:
+        InputRejected: ``request_invalid``.
+    """
+    micros, _, key = text.partition(".")
+    numbered = name in {"notices", "links"}
+    digits = [micros, *([key] if numbered else [])]
+    if not (key and all(one.isascii() and one.isdigit() and len(one) <= _MOST_DIGITS for one in digits)):
+        raise InputRejected("request_invalid", "This page of the list does not exist.")
+    return EPOCH + timedelta(microseconds=int(micros)), int(key) if numbered else key
 
 
 def _sees_one(conn: Connection, seat: Seat, *case_ids: str | None) -> bool:

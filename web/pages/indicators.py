@@ -15,6 +15,7 @@ from teleread.reading import indicators
 from teleread.reading.indicators import Cell, Key
 from teleread.web.errors import NotFound
 from teleread.web.render import page
+from teleread.web.room import pool_names
 from teleread.web.security import Seat, allow, is_on_this_machine, public
 
 router = APIRouter()
@@ -49,6 +50,7 @@ def show(
         faults_by_operator=tables.shares(found, "operator_upload_fault", "operator_upload", by="label"),
         counted=[line for name in ("discrepancy", "flag", "claim_ended") for line in tables.lines(found, name, by="")],
         backlog=backlog,
+        names=pool_names(seat.services.room, seat.language),
         sees_operators=seat.role in {"senior_reader", "coordinator"},
     )
 

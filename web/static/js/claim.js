@@ -5,6 +5,7 @@
 // nobody touches it there, so its heartbeats end by themselves, as those of a sleeping machine do.
 
 import { fill, serverNow } from "./clock.js";
+import { heard } from "./keys.js";
 
 const BEAT_MS = 20000;
 const IDLE_MS = { urgent: 4 * 60000, other: 10 * 60000 };
@@ -105,7 +106,7 @@ async function rest() {
 
 document.addEventListener("keydown", (event) => {
   touched();
-  if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (!heard(event)) return;
   const target = /** @type {HTMLElement} */ (event.target);
   if (dialog?.open) {
     const reasons = /** @type {NodeListOf<HTMLInputElement>} */ (dialog.querySelectorAll("input[name=reason]"));

@@ -3,6 +3,7 @@
 
 /* global VERSION, FILES */
 
+const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
 const CACHE = `teleread-${VERSION}`;
 const PAGE = "/upload";
 const SHELL = "/upload/shell";
@@ -10,24 +11,24 @@ const PATIENCE_MS = 8000; // a line that is dead without a word
 const BROKEN = new Set([502, 503, 504]); // a proxy's answer where the line behind it is broken
 let isStale = false; // the reading centre has other files than these: they are asked for until the next worker is here
 
-addEventListener("install", (event) => event.waitUntil(install()));
-addEventListener("activate", (event) => event.waitUntil(activate()));
+worker.addEventListener("install", (event) => event.waitUntil(install()));
+worker.addEventListener("activate", (event) => event.waitUntil(activate()));
 
 async function install() {
   const cache = await caches.open(CACHE);
   await cache.addAll(FILES);
   await keepShell().catch(() => {});
-  await skipWaiting();
+  await worker.skipWaiting();
 }
 
 async function activate() {
   for (const key of await caches.keys()) {
     if (key.startsWith("teleread-") && key !== CACHE) await caches.delete(key);
   }
-  await clients.claim();
+  await worker.clients.claim();
 }
 
-addEventListener("fetch", (event) => {
+worker.addEventListener("fetch", (event) => {
   const { request } = event;
   const { origin, pathname, search } = new URL(request.url);
   if (request.method !== "GET" || origin !== location.origin) return;
@@ -38,7 +39,7 @@ addEventListener("fetch", (event) => {
   }
 });
 
-/** The page from the reading centre; its shell where that does not answer. */
+/** The page from the reading centre; its shell where that does not answer. @param {FetchEvent} event */
 async function opened(event) {
   const asked = fetch(event.request);
   const answer = await Promise.race([asked.catch(() => null), after(PATIENCE_MS)]);
@@ -49,7 +50,7 @@ async function opened(event) {
   return (await keptShell()) ?? answer ?? asked.catch(() => Response.error());
 }
 
-/** What is kept is made anew where it is no longer what would be given. */
+/** What is kept is made anew where it is no longer what would be given. @param {Response} answer */
 async function seen(answer) {
   const mark = answer.headers.get("Teleread-Shell");
   if (!mark) return; // a sign-in page
@@ -71,10 +72,12 @@ async function keepShell() {
   await (await caches.open(CACHE)).put(SHELL, new Response(await answer.blob(), { headers }));
 }
 
+/** @param {Request} request */
 async function file(request) {
   const kept = await (await caches.open(CACHE)).match(request, { ignoreVary: true });
   if (kept && !isStale) return kept;
   return fetch(request).catch(() => kept ?? Response.error());
 }
 
+/** @param {number} ms @returns {Promise<null>} */
 const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms, null));

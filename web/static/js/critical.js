@@ -1,6 +1,8 @@
 // On every page of everybody on duty: asks every few seconds for critical results that nobody has acknowledged, sounds
 // at the clinic, and takes the press that answers. One key raises one on a claimed case.
 
+import { heard } from "./keys.js";
+
 const EVERY_MS = 2500;
 const WAIT_MS = 8000;
 const LOST_AFTER_MS = 20_000;
@@ -110,7 +112,7 @@ function key(event) {
   allowSound();
   const target = /** @type {HTMLElement} */ (event.target);
   const form = /** @type {HTMLFormElement | null} */ (document.getElementById("raise-critical"));
-  if (event.key !== "!" || event.ctrlKey || event.altKey || event.metaKey || event.repeat || !form) return;
+  if (event.key !== "!" || !heard(event) || event.repeat || !form) return;
   if (target.closest("textarea, input:not([type=checkbox], [type=radio]), select, dialog, [contenteditable]")) return;
   event.preventDefault();
   form.requestSubmit();

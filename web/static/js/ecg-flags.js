@@ -1,8 +1,13 @@
-// Flags: one key rejects what the program says, and takes that back.
+// Flags: one key rejects what the program says, and takes that back; a further one may say why.
 
 const panel = document.querySelector("section.flags");
 const shown = /** @type {HTMLElement} */ (document.getElementById("case"));
 const said = document.getElementById("flag-said");
+const why = document.getElementById("flag-why");
+
+/** @type {HTMLElement | undefined} */
+let rejected; // the flag that was rejected last: a reason is of this one
+let sending = Promise.resolve(); // what is pressed in quick succession is said in that order
 
 /** @returns {HTMLElement[]} */
 const items = () => (panel ? [...panel.querySelectorAll("li[data-flag]")].map((one) => /** @type {HTMLElement} */ (one)) : []);
@@ -15,14 +20,15 @@ function say(text) {
 /**
  * @param {HTMLElement} item
  * @param {string} verdict
+ * @param {string} reason a code, or nothing
  */
-async function tell(item, verdict) {
+async function tell(item, verdict, reason = "") {
   const { item: itemId, fence } = shown.dataset;
   if (!itemId || !fence) {
     say(said?.dataset.unclaimed);
     return;
   }
-  const body = new URLSearchParams({ verdict, item_id: itemId, fence, reason: "" });
+  const body = new URLSearchParams({ verdict, item_id: itemId, fence, reason });
   const address = `/api/cases/${encodeURIComponent(shown.dataset.case ?? "")}/flags/${encodeURIComponent(item.dataset.flag ?? "")}`;
   try {
     const answer = await fetch(address, { method: "POST", body });
@@ -31,7 +37,7 @@ async function tell(item, verdict) {
       say([found.error?.what, found.error?.todo].filter(Boolean).join(" "));
       return;
     }
-    mark(item, verdict);
+    mark(item, verdict, reason);
     say(verdict === "rejected" ? said?.dataset.rejected : said?.dataset.open);
     document.dispatchEvent(new CustomEvent("flags-changed", { detail: { open: found.open } }));
   } catch {
@@ -42,14 +48,21 @@ async function tell(item, verdict) {
 /**
  * @param {HTMLElement} item
  * @param {string} verdict
+ * @param {string} reason
  */
-function mark(item, verdict) {
-  const rejected = verdict === "rejected";
-  item.classList.toggle("is-rejected", rejected);
+function mark(item, verdict, reason) {
+  const isRejected = verdict === "rejected";
+  item.classList.toggle("is-rejected", isRejected);
   const button = /** @type {HTMLElement} */ (item.querySelector("button.reject"));
-  button.setAttribute("aria-pressed", String(rejected));
+  button.setAttribute("aria-pressed", String(isRejected));
   const words = item.querySelector(".verdict");
-  if (words) words.textContent = rejected ? (said?.dataset.mark ?? "") : "";
+  const because = /** @type {HTMLElement | null | undefined} */ (why?.querySelector(`[data-reason="${reason}"]`))?.dataset.words;
+  if (words) words.textContent = isRejected ? [said?.dataset.mark, because].filter(Boolean).join(" · ") : "";
+  if (!why) return;
+  why.hidden = !isRejected || reason !== "";
+  if (why.hidden) return;
+  item.append(why);
+  why.scrollIntoView({ block: "nearest" }); // the report's panel covers the end of the column
 }
 
 /** The flag that has the focus, else the first that nobody has rejected. */
@@ -63,8 +76,22 @@ export function rejectNext() {
 
 /** @param {HTMLElement} item */
 function turn(item) {
-  return tell(item, item.classList.contains("is-rejected") ? "open" : "rejected");
+  rejected = item;
+  sending = sending.then(() => tell(item, item.classList.contains("is-rejected") ? "open" : "rejected"));
 }
+
+/**
+ * Why the flag was rejected that was rejected last; nothing where none was.
+ * @param {number} n the reason's place in the list
+ */
+export function because(n) {
+  const item = rejected;
+  const reason = /** @type {HTMLElement | undefined} */ (why?.querySelectorAll("button")[n - 1])?.dataset.reason;
+  if (!item || !reason) return;
+  sending = sending.then(() => (item.classList.contains("is-rejected") ? tell(item, "rejected", reason) : undefined));
+}
+
+why?.querySelectorAll("button").forEach((button, n) => button.addEventListener("click", () => because(n + 1)));
 
 for (const item of items()) {
   item.querySelector("button.reject")?.addEventListener("click", () => turn(item));

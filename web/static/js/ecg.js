@@ -5,13 +5,14 @@ import { baselines, shifted } from "./ecg-baseline.js";
 import { BeatView } from "./ecg-beat.js";
 import { Calipers } from "./ecg-calipers.js";
 import { Earlier } from "./ecg-earlier.js";
-import { rejectNext } from "./ecg-flags.js";
+import { because, rejectNext } from "./ecg-flags.js";
 import { arrange, inView, isTwelve, PAGE_S, possible } from "./ecg-layout.js";
 import { Measurements } from "./ecg-measurements.js";
 import { draw } from "./ecg-paper.js";
 import { printing } from "./ecg-print.js";
 import { calibrated, calibration, pxPerMm } from "./ecg-screen.js";
 import { Source } from "./ecg-source.js";
+import { heard } from "./keys.js";
 
 const PREFERENCES = "teleread.ecg"; // how this browser's reader likes to see any tracing; nothing of a case
 const KEPT = ["layout", "order", "rhythm", "formula"];
@@ -320,6 +321,7 @@ const keys = {
   e: () => calipers.marchOut(),
   h: () => showEarlier({ "": "beside", beside: "over", over: "" }[beside] ?? ""),
   x: rejectNext,
+  ...Object.fromEntries([1, 2, 3, 4, 5].map((n) => [n, () => because(n)])),
   ",": () => turn(-1),
   ".": () => turn(1),
   "?": () => help.showModal(),
@@ -343,7 +345,7 @@ addEventListener(
 );
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+  if (!heard(event)) return;
   const target = /** @type {HTMLElement} */ (event.target);
   if (target.closest("textarea, select, input:not([type=radio]):not([type=checkbox]), dialog, [contenteditable]")) return;
   const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];

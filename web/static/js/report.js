@@ -1,6 +1,7 @@
 // The report of a case: statements by keyboard, a draft saved as it is typed, signing with a PIN.
 import { expand, loadWords, search } from "./report-words.js";
 import { Draft } from "./report-draft.js";
+import { heard } from "./keys.js";
 
 const form = /** @type {HTMLFormElement | null} */ (document.getElementById("report"));
 
@@ -122,7 +123,7 @@ class Report {
       if (macro) this.useMacro(macro);
       return;
     }
-    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (!heard(event)) return;
     if (target.closest("textarea, input, select, dialog")) return;
     if (event.key === "r") {
       event.preventDefault();

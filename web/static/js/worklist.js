@@ -1,5 +1,6 @@
 // The worklist by keyboard. What happens in the queue is shown by worklist-live.js; no row ever moves by itself.
 
+import { heard } from "./keys.js";
 import { linkOf, listed, renew, rowAt, rows, say, stand, watch } from "./worklist-live.js";
 
 const filters = /** @type {HTMLFormElement} */ (document.getElementById("filters"));
@@ -95,7 +96,7 @@ function inFind(event) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented || help.open) return;
+  if (!heard(event) || help.open) return;
   const target = /** @type {HTMLElement} */ (event.target);
   if (target === find) {
     inFind(event);

@@ -12,11 +12,11 @@ from teleread.storage.catalogue.migrate import let_older_run
 
 revision = "0007"
 down_revision = "0006"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
+    """Make the index anew."""
+    let_older_run("catalogue_readers", "0001")
     where = sa.text("state = 'SCHEDULED' AND seq > 0")
     with op.batch_alter_table("work_items", schema=None) as batch_op:
         batch_op.drop_index("ix_work_items_queue")
@@ -27,4 +27,3 @@ def upgrade() -> None:
             sqlite_where=where,
             postgresql_where=where,
         )
-    let_older_run("catalogue_readers", "0006")
