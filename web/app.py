@@ -47,6 +47,7 @@ from teleread.web.pages import (
     offline,
     people,
     reports,
+    second,
     signin,
     worklist,
 )
@@ -127,6 +128,7 @@ def create_app(
         worklist,
         cases,
         reports,
+        second,
         reports_api,
         claims,
         clinic,

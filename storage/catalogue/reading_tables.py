@@ -132,6 +132,22 @@ discrepancies = Table(
     Column("graded_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime),  # by the first reader
 )
+Index(
+    "ix_discrepancies_unseen",
+    discrepancies.c.report_id,
+    sqlite_where=discrepancies.c.seen_at.is_(None),
+    postgresql_where=discrepancies.c.seen_at.is_(None),
+)
+
+# What a reader asks another one, in free words; the case is the opinion's or the consultation's own.
+asked_readings = Table(
+    "asked_readings",
+    metadata,
+    Column("case_id", String(32), primary_key=True),
+    Column("question", Text, nullable=False),
+    Column("asked_by", String(64), nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+)
 
 # Keys that reports are signed with. The private part opens with its owner's PIN alone.
 signing_keys = Table(

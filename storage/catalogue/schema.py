@@ -42,6 +42,7 @@ from teleread.storage.catalogue.patient_tables import notices as notices
 from teleread.storage.catalogue.patient_tables import patient_links as patient_links
 from teleread.storage.catalogue.patient_tables import patients as patients
 from teleread.storage.catalogue.reading_tables import alarms as alarms
+from teleread.storage.catalogue.reading_tables import asked_readings as asked_readings
 from teleread.storage.catalogue.reading_tables import break_glass as break_glass
 from teleread.storage.catalogue.reading_tables import contact_tests as contact_tests
 from teleread.storage.catalogue.reading_tables import critical_steps as critical_steps
