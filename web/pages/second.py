@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from teleread.alliance import PRIORITIES, Priority
+from teleread.alliance import PRIORITIES
 from teleread.errors import AccessDenied, Conflict, InputRejected
 from teleread.pipeline.route import placing
 from teleread.reading import claims, desk, reports, second
@@ -51,8 +51,7 @@ def ask(
             raise InputRejected("question_missing", "A question is asked.")
         if how == "consultation":
             _check_may_consult(conn, seat, case_id)
-            wanted = cast(Priority, priority)
-            second.consult(conn, case_id, seat.name, now, priority=wanted, question=question, placing=place)
+            second.consult(conn, case_id, seat.name, now, priority=priority, question=question, placing=place)
         else:
             held = claims.current(conn, case_id, seat.name, now)
             if held is None or str(held.fence) != fields.get("fence", ""):
