@@ -60,20 +60,33 @@ def hidden_cases(conn: Connection, who: str) -> dict[str, str]:
     return {row.case_id: row.reading for row in conn.execute(query)}
 
 
+def hidden_by(conn: Connection, case_id: str, who: str) -> tuple[str, bool] | None:
+    """The second reading that keeps somebody from a case's report, or from who asked for a reading beside it.
+
+    Returns:
+        The second reading's case, and whether the case itself is hidden: the first one, and what was answered beside
+        it. Of what waits beside it, and of the second reading, only the first reader's name is. None: nothing is.
+    """
+    hidden = hidden_cases(conn, who)
+    if not hidden:
+        return None
+    if case_id in hidden:
+        return hidden[case_id], True
+    item = latest_item(conn, case_id)
+    if item is None or item.parent_id is None:
+        return None
+    origin = conn.scalar(select(work_items.c.case_id).where(work_items.c.id == item.parent_id))
+    if origin not in hidden:
+        return None
+    return hidden[origin], item.state == "COMPLETED" and case_id != hidden[origin]
+
+
 def check(conn: Connection, case_id: str, who: str) -> None:
-    """Go on only with a case whose report this reader may see: neither the first one nor what was said beside it.
+    """Go on only with a case whose report this reader may see.
 
     Raises:
         Blind: ``blind_until_signed``.
     """
-    hidden = hidden_cases(conn, who)
-    if not hidden:
-        return
-    if case_id in hidden:
-        raise Blind(hidden[case_id])
-    item = latest_item(conn, case_id)
-    if item is None or item.parent_id is None or item.state != "COMPLETED":
-        return
-    origin = conn.scalar(select(work_items.c.case_id).where(work_items.c.id == item.parent_id))
-    if origin in hidden and case_id != hidden[origin]:
-        raise Blind(hidden[origin])
+    found = hidden_by(conn, case_id, who)
+    if found is not None and found[1]:
+        raise Blind(found[0])

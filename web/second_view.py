@@ -78,13 +78,13 @@ def read(conn: Connection, seat: Seat, item: WorkItem, claim: Claim | None, sign
     graded = item.kind in {"second_reading", "review"}
     children = tuple(_child(conn, seat, row, claim) for row in second.children(conn, item.case_id))
     asked = second.asked_of(conn, item.case_id)
-    hidden = blind.hidden_cases(conn, seat.name) if asked is not None else {}
+    unnamed = asked is None or blind.hidden_by(conn, item.case_id, seat.name) is not None
     opinion = any(one.kind == "second_opinion" and one.report is None for one in children)
     mine = item.claimed_by == seat.name
     return Beside(
         children=children,
         asked=asked,
-        asker="" if asked is None or asked.of_case in hidden else display_name(conn, asked.asked_by),
+        asker="" if asked is None or unnamed else display_name(conn, asked.asked_by),
         is_blind=graded and item.state != "COMPLETED",
         may_opine=claim is not None and not opinion,
         may_wait=item.priority != "urgent",

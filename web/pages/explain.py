@@ -48,7 +48,9 @@ def show(
 
 
 def _without_first_reader(conn: Connection, found: Explanation, who: str) -> Explanation:
-    """For whoever reads it a second time: without the one that is kept from reading it, who read it first."""
-    if found.case_id not in blind.hidden_cases(conn, who).values():
+    """For whoever reads the case a second time: without the one that is kept from it, who read it first."""
+    if blind.hidden_by(conn, found.case_id, who) is None:
         return found
-    return replace(found, readers=tuple(one for one in found.readers if "read_before" not in one.why))
+    history = tuple(one if one.who in {who, "teleread"} else replace(one, who="–") for one in found.history)
+    readers = tuple(one for one in found.readers if "read_before" not in one.why)
+    return replace(found, readers=readers, history=history)
