@@ -245,7 +245,7 @@ def _patient_and_study(document: Dataset, report: OutgoingReport) -> None:
         document.IssuerOfPatientID = _line(patient.issuer)
     document.PatientBirthDate = "" if patient.birth_date is None else f"{patient.birth_date:%Y%m%d}"
     document.PatientSex = patient.sex or ""
-    document.StudyInstanceUID = report.study_uid or _uid("study", *_names(report))
+    document.StudyInstanceUID = report.study_uid or _uid("study", *_of_study(report))
     document.StudyDate, document.StudyTime = report.study_date, report.study_time
     document.StudyID, document.AccessionNumber = report.study_id, report.accession_number
     document.ReferringPhysicianName = ""
@@ -359,9 +359,14 @@ def _local(report: OutgoingReport) -> datetime:
 
 
 def _names(report: OutgoingReport) -> tuple[str, ...]:
-    """What the UIDs follow from: another identity is another study, series and document."""
-    names = (report.receipt, f"corrected {report.corrected}") if report.corrected else (report.receipt,)
+    """What the UIDs follow from: another identity is another study, series and document, a consultation a series."""
+    names = _of_study(report)
     return (*names, f"consultation {report.consultation}") if report.consultation else names
+
+
+def _of_study(report: OutgoingReport) -> tuple[str, ...]:
+    """The same for the study: a consultation's report lies beside the report itself."""
+    return (report.receipt, f"corrected {report.corrected}") if report.corrected else (report.receipt,)
 
 
 def _uid(*what: str) -> str:

@@ -293,6 +293,7 @@ def ungraded(conn: Connection, who: str) -> list[Row[Any]]:
     """The second readings that somebody has signed and not graded, the oldest first."""
     known = select(discrepancies.c.item_id)
     query = select(work_items).where(
+        blind.BESIDE,
         work_items.c.claimed_by == who,
         work_items.c.state == "COMPLETED",
         work_items.c.kind.in_(_GRADED),

@@ -383,6 +383,15 @@ Index(
     postgresql_where=work_items.c.parent_id.is_not(None),
 )
 Index("ix_work_items_claimed_by", work_items.c.claimed_by, work_items.c.state)
+# second readings and opinions are few among all that somebody has read
+Index(
+    "ix_work_items_beside",
+    work_items.c.claimed_by,
+    work_items.c.kind,
+    work_items.c.state,
+    sqlite_where=text("kind <> 'reading'"),
+    postgresql_where=text("kind <> 'reading'"),
+)
 # what is rare in a pool is found without walking all that waits there
 for _name in ("modality", "priority"):
     Index(

@@ -12,10 +12,11 @@ import httpx
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, event, select, update
 from starlette.responses import JSONResponse
 
 from teleread.pipeline.services import Services
+from teleread.pipeline.sweep import sweep_web
 from teleread.reading import blind, claims, critical_rows, criticals, second, worklist
 from teleread.reading.claims import Reach
 from teleread.reading.reports import reports_of
@@ -178,6 +179,19 @@ def test_a_consultation_goes_to_the_specialists_and_back_as_a_report_of_its_own(
         assert nurse.post(f"/receipts/{receipt_of(web, case)}/read", data={"report": report}).status_code == 303
         assert "Read at the clinic by nurse" in nurse.get(f"/receipts/{receipt_of(web, case)}").text
         assert "Words of specialists." in reader.get(f"/cases/{case}").text
+
+
+def test_a_consultation_is_held_as_long_as_the_identity_of_its_case_is_corrected(web: Web, case: str) -> None:
+    with web.signed_in("reader") as reader, web.signed_in("senior") as senior, web.signed_in("nurse") as nurse:
+        claim(web.services, case)
+        ask_as(reader, case, "consultation")
+        reader.post(f"/cases/{case}/identity", data={"act": "open", "reason": "wrong label"})
+        post_report(senior, f"/cases/{asked(web, 'consultation')}", {"text": "Words of specialists."})
+        page = f"/receipts/{receipt_of(web, case)}"
+        assert "Words of specialists." not in nurse.get(page).text
+        reader.post(f"/cases/{case}/identity", data={"act": "confirm"})
+        sweep_web(web.services)
+        assert "Words of specialists." in nurse.get(page).text
 
 
 def test_a_reader_who_has_nothing_to_do_with_a_case_asks_no_specialists(web: Web, case: str) -> None:
@@ -406,3 +420,22 @@ def test_a_second_reading_never_reaches_the_clinic(twice: Twice) -> None:
         receipt = receipt_of(twice.web, twice.case)
         assert "Second words." not in nurse.get(f"/receipts/{receipt}").text
         assert "Second words." not in nurse.get(f"/api/receipts/{receipt}").text
+
+
+def test_what_every_page_asks_of_them_is_found_by_their_own_index(services: Services) -> None:
+    """Not among all that a reader has ever read: the list is asked for every few seconds."""
+    asked_for: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
+        asked_for.append(statement)
+
+    with services.catalogue.read() as conn:
+        event.listen(conn, "before_cursor_execute", note)
+        blind.hidden_cases(conn, "reader")
+        second.ungraded(conn, "reader")
+        statements = list(asked_for)
+        for statement in statements:
+            values = tuple("x" for _ in range(statement.count("?")))
+            plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+            assert any("ix_work_items_beside" in str(row) for row in plan), plan
+    assert len(statements) == 2

@@ -22,6 +22,14 @@ def upgrade() -> None:
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("case_id", name=op.f("pk_asked_readings")),
     )
+    with op.batch_alter_table("work_items", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_work_items_beside",
+            ["claimed_by", "kind", "state"],
+            unique=False,
+            sqlite_where=sa.text("kind <> 'reading'"),
+            postgresql_where=sa.text("kind <> 'reading'"),
+        )
     with op.batch_alter_table("discrepancies", schema=None) as batch_op:
         batch_op.create_index(
             "ix_discrepancies_unseen",
