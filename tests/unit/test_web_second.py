@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from sqlalchemy import Connection, event, select, update
+from sqlalchemy import Connection, create_engine, event, select, update
 from starlette.responses import JSONResponse
 
 from teleread.pipeline.services import Services
@@ -23,7 +23,7 @@ from teleread.reading.reports import reports_of
 from teleread.reading_room import Pool, ReadingRoom, Route
 from teleread.storage import accounts
 from teleread.storage.catalogue.schema import accounts as accounts_table
-from teleread.storage.catalogue.schema import arrivals, work_items
+from teleread.storage.catalogue.schema import arrivals, metadata, work_items
 from teleread.web.security import Seat, allow, guards
 from tests.conftest import Clock
 from tests.signing import claim, give_pin, post_report, ready, sign_report
@@ -422,20 +422,23 @@ def test_a_second_reading_never_reaches_the_clinic(twice: Twice) -> None:
         assert "Second words." not in nurse.get(f"/api/receipts/{receipt}").text
 
 
-def test_what_every_page_asks_of_them_is_found_by_their_own_index(services: Services) -> None:
+def test_what_every_page_asks_of_them_is_found_by_their_own_index() -> None:
     """Not among all that a reader has ever read: the list is asked for every few seconds."""
     asked_for: list[str] = []
 
     def note(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
         asked_for.append(statement)
 
-    with services.catalogue.read() as conn:
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine)
+    with engine.connect() as conn:
         event.listen(conn, "before_cursor_execute", note)
         blind.hidden_cases(conn, "reader")
         second.ungraded(conn, "reader")
-        statements = list(asked_for)
-        for statement in statements:
+        event.remove(conn, "before_cursor_execute", note)
+        assert len(asked_for) == 2
+        for statement in asked_for:
             values = tuple("x" for _ in range(statement.count("?")))
             plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
             assert any("ix_work_items_beside" in str(row) for row in plan), plan
-    assert len(statements) == 2
+    engine.dispose()
