@@ -29,6 +29,7 @@ from teleread.signal.ecg.record import Patient
 
 BASIC_TEXT_SR = "1.2.840.10008.5.1.4.1.1.88.11"
 IDENTITY_CORRECTED = "身份已更正，以本文为准 IDENTITY CORRECTED, replaces what was given back under this receipt before"
+CONSULTATION = "专科会诊报告 CONSULTATION of specialists, beside the report under this receipt"
 _EXPLICIT = "1.2.840.10008.1.2.1"
 _NOT_IN_LINE = re.compile(r"[\\\x00-\x1f\x7f]")
 _NOT_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
@@ -59,6 +60,8 @@ class OutgoingReport:
         utc_offset_minutes: of the dates and times in the SR.
         corrected: how often the case was given another patient's identity. What left before names another patient,
             so what leaves now is a document, and in a PACS a study, of its own; its text is the one that was signed.
+        consultation: what names it among the consultations under this receipt, letters and digits; "" for the report
+            itself. It is a document of its own, in the same study.
     """
 
     receipt: str
@@ -78,10 +81,13 @@ class OutgoingReport:
     language: str = "zh"
     utc_offset_minutes: int = 480
     corrected: int = 0
+    consultation: str = ""
 
     def __post_init__(self) -> None:
         if not _RECEIPT.fullmatch(self.receipt) or self.version < 1:
             raise ValueError("a receipt is letters, digits and hyphens, a version counts from one")
+        if self.consultation and not (self.consultation.isascii() and self.consultation.isalnum()):
+            raise ValueError("a consultation is named by letters and digits")
         if self.signed_at.tzinfo is None:
             raise ValueError("signed_at must be aware")
 
@@ -103,12 +109,14 @@ def deliver(connection: Connection, report: OutgoingReport, *, monotonic: Callab
 
 def write_files(folder: Path, report: OutgoingReport) -> None:
     """Write ``<receipt>-v<version>.txt`` and ``.json``, each whole or not at all; the JSON last, so that it may be
-    taken as the sign that both are there. After a correction of identity the name ends in ``-c<number>``.
+    taken as the sign that both are there. After a correction of identity the name ends in ``-c<number>``; a
+    consultation's report bears its name before the version.
 
     Raises:
         PeerError: see ``deliver``.
     """
-    name = f"{report.receipt}-v{report.version}" + (f"-c{report.corrected}" if report.corrected else "")
+    name = "-".join(part for part in (report.receipt, report.consultation, f"v{report.version}") if part)
+    name += f"-c{report.corrected}" if report.corrected else ""
     try:
         folder.mkdir(exist_ok=True)
         _write(folder, f"{name}.txt", as_text(report).encode())
@@ -127,6 +135,7 @@ def as_json(report: OutgoingReport) -> str:
     document = {
         "receipt": report.receipt,
         "version": report.version,
+        **({"consultation": report.consultation} if report.consultation else {}),
         "text": report.text,
         "critical": report.critical,
         "signed_by": report.signed_by,
@@ -153,6 +162,8 @@ def as_text(report: OutgoingReport) -> str:
         f"回执号 Receipt: {report.receipt}    版本 Version: {report.version}",
         f"患者 Patient: {patient.name or '—'}    {patient.id or '—'}",
     ]
+    if report.consultation:
+        lines.append(CONSULTATION)
     if report.corrected:
         lines.append(IDENTITY_CORRECTED)
     if report.critical:
@@ -234,7 +245,7 @@ def _patient_and_study(document: Dataset, report: OutgoingReport) -> None:
         document.IssuerOfPatientID = _line(patient.issuer)
     document.PatientBirthDate = "" if patient.birth_date is None else f"{patient.birth_date:%Y%m%d}"
     document.PatientSex = patient.sex or ""
-    document.StudyInstanceUID = report.study_uid or _uid("study", *_names(report))
+    document.StudyInstanceUID = report.study_uid or _uid("study", *_of_study(report))
     document.StudyDate, document.StudyTime = report.study_date, report.study_time
     document.StudyID, document.AccessionNumber = report.study_id, report.accession_number
     document.ReferringPhysicianName = ""
@@ -268,7 +279,7 @@ def _general(document: Dataset, report: OutgoingReport) -> None:
         document.CurrentRequestedProcedureEvidenceSequence = [_references(report.study_uid, report.evidence)]
     if report.version > 1 and not report.corrected:
         before = Evidence(
-            document.SeriesInstanceUID, BASIC_TEXT_SR, _uid("document", report.receipt, str(report.version - 1))
+            document.SeriesInstanceUID, BASIC_TEXT_SR, _uid("document", *_names(report), str(report.version - 1))
         )
         document.PredecessorDocumentsSequence = [_references(document.StudyInstanceUID, (before,))]
 
@@ -309,6 +320,8 @@ def _content(document: Dataset, report: OutgoingReport) -> None:
     if report.corrected:
         said = _section("121111", "Summary", "121106", "Comment", IDENTITY_CORRECTED)
         document.ContentSequence.append(said)
+    if report.consultation:
+        document.ContentSequence.append(_section("121111", "Summary", "121106", "Comment", CONSULTATION))
     if report.critical:
         critical = _section("121072", "Impressions", "121073", "Impression", "危急值 Critical result")
         document.ContentSequence.append(critical)
@@ -346,7 +359,13 @@ def _local(report: OutgoingReport) -> datetime:
 
 
 def _names(report: OutgoingReport) -> tuple[str, ...]:
-    """What the UIDs follow from: another identity is another study, series and document."""
+    """What the UIDs follow from: another identity is another study, series and document, a consultation a series."""
+    names = _of_study(report)
+    return (*names, f"consultation {report.consultation}") if report.consultation else names
+
+
+def _of_study(report: OutgoingReport) -> tuple[str, ...]:
+    """The same for the study: a consultation's report lies beside the report itself."""
     return (report.receipt, f"corrected {report.corrected}") if report.corrected else (report.receipt,)
 
 

@@ -15,6 +15,7 @@ from teleread.pipeline.services import Services
 from teleread.reading import notices
 from teleread.reading.corrections import HELD, RECALL, family, how_often_corrected, is_under_correction, lock_case
 from teleread.reading.corrections import open_correction as correction_of
+from teleread.reading.worklist import origin_of
 from teleread.signal.ecg import Patient
 from teleread.storage import audit
 from teleread.storage.catalogue.schema import arrivals, deliveries, instances, reports, series, studies, work_items
@@ -37,8 +38,10 @@ def give_back(services: Services, report_id: str) -> bool:
     """
     with services.catalogue.read() as conn:
         row = _load(conn, report_id)
-        held = row is not None and correction_of(conn, row.case_id) is not None
-        corrected = 0 if row is None else _corrections(conn, row.case_id)
+        # whose it is is asked of the case that a consultation belongs to
+        subject = "" if row is None else origin_of(conn, row.case_id, row.parent_id)
+        held = row is not None and correction_of(conn, subject) is not None
+        corrected = 0 if row is None else _corrections(conn, subject)
     if row is None:
         raise Conflict("no_such_report", "No report has this id.")
     if row.delivered_at is not None:
@@ -66,21 +69,21 @@ def give_back(services: Services, report_id: str) -> bool:
                     .values(attempts=deliveries.c.attempts + 1, error_code=error.code, tried_at=now)
                 )
             raise
-    return _delivered(services, row, channel, corrected, now)
+    return _delivered(services, row, subject, channel, corrected, now)
 
 
-def _delivered(services: Services, row: Row[Any], channel: str, corrected: int, now: datetime) -> bool:
+def _delivered(services: Services, row: Row[Any], subject: str, channel: str, corrected: int, now: datetime) -> bool:
     """Write down that a report left, unless a correction holds it or has made what left another patient's."""
     delivered = {"channel": channel, "delivered_at": now, "error_code": None, "tried_at": now}
     with services.catalogue.write() as conn:
-        lock_case(conn, row.case_id)
-        correction = correction_of(conn, row.case_id)
+        lock_case(conn, subject)
+        correction = correction_of(conn, subject)
         if correction is not None and channel == "web":
             conn.execute(update(deliveries).where(deliveries.c.report_id == row.id).values(error_code=HELD))
             return False
-        if channel != "web" and _corrections(conn, row.case_id) != corrected:
+        if channel != "web" and _corrections(conn, subject) != corrected:
             # it named the patient of before: due at once, under the right name
-            notices.tell(conn, row.case_id, RECALL, [row.signed_by], row.site_id, now)
+            notices.tell(conn, subject, RECALL, [row.signed_by], row.site_id, now)
             return False
         done = conn.execute(
             update(deliveries)
@@ -99,7 +102,7 @@ def _delivered(services: Services, row: Row[Any], channel: str, corrected: int, 
             )
         if done and correction is not None:
             # it was on its way when the correction was opened: the site is told, and gets it again at the end
-            notices.tell(conn, row.case_id, HELD, (), row.site_id, now)
+            notices.tell(conn, subject, HELD, (), row.site_id, now)
     return bool(done)
 
 
@@ -160,6 +163,8 @@ def _load(conn: Connection, report_id: str) -> Row[Any] | None:
             arrivals.c.receipt,
             studies.c.study_uid,
             studies.c.patient_pseudonym,
+            work_items.c.kind.label("item_kind"),
+            work_items.c.parent_id,
         )
         .join(deliveries, deliveries.c.report_id == reports.c.id)
         .join(work_items, work_items.c.case_id == reports.c.case_id)
@@ -193,8 +198,9 @@ def _outgoing(services: Services, row: Row[Any], corrected: int, now: datetime) 
         # the study still stands under the other patient at the site: nothing of this one may be filed there
         study_uid=None if corrected else row.study_uid,
         patient=patient,
-        evidence=() if corrected else _evidence(services, row.case_id),
+        evidence=() if corrected else _evidence(services, row),
         corrected=corrected,
+        consultation=row.case_id[:8] if row.item_kind == "consultation" else "",
         utc_offset_minutes=services.alliance.utc_offset_minutes,
         organisation=services.alliance.name_en,
         text=row.text,
@@ -204,7 +210,9 @@ def _outgoing(services: Services, row: Row[Any], corrected: int, now: datetime) 
     )
 
 
-def _evidence(services: Services, case_id: str) -> tuple[Evidence, ...]:
+def _evidence(services: Services, row: Row[Any]) -> tuple[Evidence, ...]:
+    with services.catalogue.read() as conn:
+        case_id = origin_of(conn, row.case_id, row.parent_id)  # a consultation's recording lies in the case that asked
     query = (
         select(series.c.series_uid, instances.c.sop_class_uid, instances.c.sop_uid)
         .join(instances, instances.c.series_id == series.c.id)
@@ -214,4 +222,4 @@ def _evidence(services: Services, case_id: str) -> tuple[Evidence, ...]:
         .distinct()
     )
     with services.catalogue.read() as conn:
-        return tuple(Evidence(*row) for row in conn.execute(query))
+        return tuple(Evidence(*found) for found in conn.execute(query))

@@ -39,7 +39,10 @@ def report_json(services: Services, found: Verdict, *, who: str) -> bytes:
     patient = _identity(services, found, who)
     with services.catalogue.read() as conn:
         bundles = [(one, reports.bundle(conn, one)) for one in found.reports]
+        beside = [reports.bundle(conn, one) for one in found.consultations]
     body = json.loads(as_file([bundle for _one, bundle in bundles if bundle is not None]))
+    if beside:
+        body["consultations"] = [bundle.plain() for bundle in beside if bundle is not None]
     body |= {
         "receipt": found.receipt,
         "in_force": None if found.report is None else found.report.id,

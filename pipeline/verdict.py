@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from teleread.pipeline.same_recordings import read_with
 from teleread.pipeline.services import Services
-from teleread.reading import queue
+from teleread.reading import queue, second
 from teleread.reading.corrections import open_correction
 from teleread.reading.reports import Report, in_force, reports_of
 from teleread.storage.catalogue.lookups import derived_key
@@ -42,6 +42,7 @@ class Verdict:
     reports: tuple[Report, ...]  # every version that has been given back, oldest first
     under_correction: bool  # whose it is is being corrected: what is not given back yet is held
     held_critical: bool | None  # whether the report that is held is critical; None when none is
+    consultations: tuple[Report, ...]  # what specialists have said beside it, as it holds, with addenda
     same_as: str | None  # receipt of the earlier arrival that this recording came with before, and is read with
 
     @property
@@ -83,6 +84,7 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
         held = _held(conn, row.case_id, row.id) if correction else None
         analysis_key = derived_key(conn, row.id, "analysis.json")
         same_as = _same_as(conn, row.id, row.case_id)
+        consultations = _consultations(conn, row.case_id)
     findings = () if analysis_key is None else _findings(services.store.get(analysis_key))
     return Verdict(
         receipt=row.receipt,
@@ -106,6 +108,7 @@ def verdict(services: Services, *, receipt: str, site_id: str) -> Verdict | None
         reports=given,
         under_correction=correction is not None,
         held_critical=held,
+        consultations=consultations,
         same_as=same_as,
     )
 
@@ -143,6 +146,16 @@ def _given_back(conn: Connection, case_id: str | None) -> tuple[Report, ...]:
         )
     )
     return tuple(report for report in reports_of(conn, case_id) if report.id in given)
+
+
+def _consultations(conn: Connection, case_id: str | None) -> tuple[Report, ...]:
+    """The reports of a case's consultations that its site has been given: those that hold, each with its addenda."""
+    found: list[Report] = []
+    for item in [] if case_id is None else second.children(conn, case_id):
+        if item.kind == "consultation":
+            holding, addenda = in_force(_given_back(conn, item.case_id))
+            found += [] if holding is None else [holding, *addenda]
+    return tuple(found)
 
 
 def _findings(analysis: bytes) -> tuple[dict[str, Any], ...]:

@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from teleread.alliance import Priority
-from teleread.errors import Conflict, InputRejected
-from teleread.reading import claims, indicators, queue, ups
+from teleread.errors import AccessDenied, Conflict, InputRejected
+from teleread.reading import blind, claims, indicators, queue, ups
 from teleread.reading.priority import Decision
+from teleread.reading.reports import Report, of_row
 from teleread.storage import audit
 from teleread.storage.catalogue.database import insert_missing
-from teleread.storage.catalogue.schema import discrepancies, reports, work_items
+from teleread.storage.catalogue.schema import asked_readings, discrepancies, reports, work_items
 
 Kind = Literal["second_reading", "second_opinion", "consultation", "review"]
 Grade = Literal[0, 1, 2, 3]
@@ -33,11 +34,31 @@ WITHIN = timedelta(hours=24)
 """Until when a second reading should be done."""
 
 NOTE_LIMIT = 2_000
+QUESTION_LIMIT = 2_000
+
+ASKED = ("second_opinion", "consultation")
+"""Kinds that a person asks for, with a question; the others nobody asks for."""
 
 _FACTS = (
     *("site_id", "modality", "arrival_id", "study_id", "patient_pseudonym", "patient_sex", "patient_age_years"),
-    *("analysed", "quality_acceptable", "heart_rate_bpm", "body_part"),
+    *("analysed", "quality_acceptable", "heart_rate_bpm", "body_part", "question"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What somebody wants to know of a colleague about a case, in free words, and who asked.
+
+    Args:
+        of_case: the case that it is about.
+    """
+
+    case_id: str
+    of_case: str
+    kind: str
+    question: str
+    asked_by: str
+    asked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +71,22 @@ class Feedback:
     grade: int
     note: str | None
     graded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A second reading that was signed, beside the report that it is a second reading of.
+
+    Args:
+        reading: its work item.
+        grade: None until the second reader has said it.
+    """
+
+    reading: Row[Any]
+    first: Report
+    second: Report
+    grade: Feedback | None
+    seen_at: datetime | None
 
 
 def is_given_back(kind: str) -> bool:
@@ -89,7 +126,7 @@ def after_signing(
     if item.kind != "reading" or not (critical or is_drawn(key, item.case_id)):
         return None
     reason = "critical_review" if critical else "sample"
-    return _queue(conn, item, "second_reading", "routine", (reason,), "teleread", at, placing, None)
+    return _queue(conn, item, "second_reading", "routine", (reason,), "teleread", at, placing)
 
 
 def ask_opinion(
@@ -100,7 +137,7 @@ def ask_opinion(
     at: datetime,
     *,
     waits: bool,
-    question: str | None = None,
+    question: str = "",
     placing: queue.Placing = queue.by_default,
 ) -> str:
     """The reader who has a case asks for a second opinion; returns its case.
@@ -110,30 +147,46 @@ def ask_opinion(
             else it stays, and may be signed as preliminary.
 
     Raises:
-        Conflict: ``claim_lost``; ``opinion_asked``: one is open already.
+        Conflict: ``claim_lost``; ``opinion_asked``: one is open already; ``urgent_waits``: an urgent case stays in
+            its reader's hands.
+        InputRejected: ``question_too_long``.
     """
     item = claims.check(conn, item_id, who, fence, at)
     if open_children(conn, item.case_id, ["second_opinion"]):
         raise Conflict("opinion_asked", "A second opinion on this case has been asked for already.")
-    case_id = _queue(conn, item, "second_opinion", item.priority, ("second_opinion",), who, at, placing, question)
+    if waits and item.priority == "urgent":
+        raise Conflict("urgent_waits", "An urgent case waits for no opinion.")
+    reasons = ("second_opinion",)
+    case_id = _queue(conn, item, "second_opinion", item.priority, reasons, who, at, placing, question)
     if waits:
         claims.set_aside(conn, item, who, at, queue.AWAITS_OPINION)
     return case_id
 
 
-def withdraw(conn: Connection, case_id: str, who: str, at: datetime) -> None:
+def withdraw(conn: Connection, case_id: str, who: str, at: datetime, *, by_role: bool = True) -> None:
     """An opinion or consultation that nobody has begun is not needed any more; what waits for it is queued again.
+
+    Args:
+        by_role: somebody may withdraw what another one has asked; who has its case in hand may in any case.
 
     Raises:
         Conflict: ``case_not_open``: it has been begun, or is none.
+        AccessDenied: ``not_yours_to_withdraw``.
     """
     parent = select(work_items.c.parent_id).where(work_items.c.case_id == case_id).limit(1).scalar_subquery()
     conn.execute(select(work_items.c.id).where(work_items.c.id == parent).with_for_update())
     item = queue.lock_latest(conn, case_id)
-    if item is None or item.state != "SCHEDULED" or item.parent_id is None:
+    if item is None or item.state != "SCHEDULED" or item.parent_id is None or item.kind not in ASKED:
         raise Conflict("case_not_open", "This case is not waiting for a reader.")
+    asked = asked_of(conn, case_id)
+    if not (by_role or (asked is not None and _may_withdraw(conn, asked, who, at))):
+        raise AccessDenied("not_yours_to_withdraw", "Only who has asked for it withdraws it.")
     queue.cancel_item(conn, case_id, at, who=who, reason="not_needed")
     claims.resume(conn, item.parent_id, "withdrawn", at)
+    detail = {"kind": item.kind}
+    audit.record(
+        conn, at=at, actor=who, action="withdraw_request", object_type="case", object_id=case_id, detail=detail
+    )
 
 
 def consult(
@@ -143,17 +196,23 @@ def consult(
     at: datetime,
     *,
     priority: Priority = "routine",
-    question: str | None = None,
+    question: str = "",
     placing: queue.Placing = queue.by_default,
 ) -> str:
-    """Ask specialists about a case, whatever its own state; returns the consultation's case.
+    """Ask specialists about a case, whatever its own state; returns the consultation's case. The same question of the
+    same person is asked once as long as it is open.
 
     Raises:
         Conflict: ``no_such_case``.
+        InputRejected: ``question_too_long``.
     """
     item = queue.lock_latest(conn, case_id)
     if item is None:
         raise Conflict("no_such_case", "There is no such case.")
+    for known in open_children(conn, case_id, ["consultation"]):
+        asked = asked_of(conn, known.case_id)
+        if asked is not None and (asked.asked_by, asked.question) == (who, question.strip()):
+            return asked.case_id  # the form was sent twice
     return _queue(conn, item, "consultation", priority, ("consultation",), who, at, placing, question)
 
 
@@ -168,9 +227,34 @@ def open_children(conn: Connection, case_id: str, kinds: Sequence[str]) -> list[
     return sorted(still, key=lambda row: (row.created_at, row.id))
 
 
+def children(conn: Connection, case_id: str) -> list[Row[Any]]:
+    """The newest work items of the opinions and consultations that a case has asked for, read or not, oldest first;
+    those that were withdrawn are left out.
+    """
+    parents = select(work_items.c.id).where(work_items.c.case_id == case_id)
+    query = select(work_items).where(work_items.c.parent_id.in_(parents), work_items.c.kind.in_(ASKED))
+    newest = {row.case_id: row for row in conn.execute(query.order_by(work_items.c.seq))}
+    kept = [row for row in newest.values() if row.state != "CANCELED" or queue.is_set_aside(row)]
+    return sorted(kept, key=lambda row: (row.created_at, row.id))
+
+
+def asked_of(conn: Connection, case_id: str) -> Asked | None:
+    """What was asked with an opinion or a consultation; None for any other case."""
+    query = (
+        select(asked_readings, work_items.c.kind, work_items.c.parent_id)
+        .join(work_items, work_items.c.case_id == asked_readings.c.case_id)
+        .where(asked_readings.c.case_id == case_id)
+    )
+    row = conn.execute(query.limit(1)).one_or_none()
+    if row is None:
+        return None
+    of_case = conn.scalar(select(work_items.c.case_id).where(work_items.c.id == row.parent_id))
+    return Asked(case_id, str(of_case), row.kind, row.question, row.asked_by, row.asked_at)
+
+
 def is_blind_to(conn: Connection, case_id: str, who: str) -> bool:
     """Whether somebody is reading a case a second time and so must not see its first report yet."""
-    return any(item.claimed_by == who for item in open_children(conn, case_id, ["second_reading"]))
+    return case_id in blind.hidden_cases(conn, who)
 
 
 def grade(conn: Connection, item_id: str, grade: int, who: str, at: datetime, *, note: str = "") -> None:
@@ -209,12 +293,30 @@ def ungraded(conn: Connection, who: str) -> list[Row[Any]]:
     """The second readings that somebody has signed and not graded, the oldest first."""
     known = select(discrepancies.c.item_id)
     query = select(work_items).where(
+        blind.BESIDE,
         work_items.c.claimed_by == who,
         work_items.c.state == "COMPLETED",
         work_items.c.kind.in_(_GRADED),
         work_items.c.id.not_in(known),
     )
     return list(conn.execute(query.order_by(work_items.c.ended_at, work_items.c.id)).all())
+
+
+def compared(conn: Connection, item_id: str, who: str) -> Compared | None:
+    """A signed second reading beside the first report: for the second reader, and once it is graded for the first
+    one. None for everybody else, and where there is none.
+    """
+    item = conn.execute(select(work_items).where(work_items.c.id == item_id)).one_or_none()
+    if item is None or item.kind not in _GRADED or item.state != "COMPLETED":
+        return None
+    said = conn.execute(select(discrepancies).where(discrepancies.c.item_id == item_id)).one_or_none()
+    known = said is not None
+    row = _row_of(conn, said.report_id) if said is not None else _report_of(conn, item.parent_id)
+    if who != item.claimed_by and not (known and who == row.signed_by):
+        return None
+    graded = None if said is None else Feedback(**{name: getattr(said, name) for name in Feedback.__dataclass_fields__})
+    seen_at = None if said is None else said.seen_at
+    return Compared(item, of_row(row), of_row(_report_of(conn, item_id)), graded, seen_at)
 
 
 def feedback(conn: Connection, who: str, *, limit: int = 50) -> list[Feedback]:
@@ -248,25 +350,35 @@ def _queue(
     who: str,
     at: datetime,
     placing: queue.Placing,
-    question: str | None,
+    question: str = "",
 ) -> str:
-    """Queue a reading of ``item``'s recording as a case of its own, for anybody but who has read it."""
+    """Queue a reading of ``item``'s recording as a case of its own, for anybody but who has read it.
+
+    It has a pool at once: that of the rules, else that of the case which asks. Without one it would be everybody's.
+    """
+    question = question.strip()
+    if len(question) > QUESTION_LIMIT:
+        raise InputRejected("question_too_long", f"A question has at most {QUESTION_LIMIT} characters.")
     n = conn.scalar(select(func.count()).where(work_items.c.parent_id == item.id)) or 0
     case_id = hashlib.sha256(f"child\0{item.id}\0{kind}\0{n}".encode()).hexdigest()[:32]
     facts = queue.CaseFacts(
         **{name: getattr(item, name) for name in _FACTS},
         case_id=case_id,
         arrived_at=at,
-        question=item.question if question is None else question,
         kind=kind,
         parent_id=item.id,
         not_for=item.claimed_by if item.claimed_by is not None else who,
     )
     place = placing(facts, priority)
+    if place.pool is None:
+        place = replace(place, pool=item.pool)
     if kind in _GRADED:
         # no clinic waits for it: it comes after what was promised today
         place = replace(place, due_at=at + WITHIN, order_at=at + WITHIN)
     queue.add_item(conn, facts, Decision(priority, reasons), at, place)
+    if kind in ASKED:
+        row = {"case_id": case_id, "question": question, "asked_by": who, "asked_at": at}
+        conn.execute(insert(asked_readings).values(**row))
     audit.record(
         conn,
         at=at,
@@ -277,6 +389,14 @@ def _queue(
         detail={"kind": kind, "of": item.case_id, "priority": priority},
     )
     return case_id
+
+
+def _may_withdraw(conn: Connection, asked: Asked, who: str, at: datetime) -> bool:
+    return who == asked.asked_by or claims.current(conn, asked.of_case, who, at) is not None
+
+
+def _row_of(conn: Connection, report_id: str) -> Row[Any]:
+    return conn.execute(select(reports).where(reports.c.id == report_id)).one()
 
 
 def _report_of(conn: Connection, item_id: str) -> Row[Any]:

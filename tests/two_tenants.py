@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from teleread.pipeline.route import Rerouting
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
-from teleread.reading import claims, critical_rows, criticals, drafts
+from teleread.reading import claims, critical_rows, criticals, drafts, second
 from teleread.reading.claims import Reach
 from teleread.reading_room import Contact, Licence, Pool, ReadingRoom, Route
 from teleread.storage import accounts, agents
@@ -132,7 +133,7 @@ def two_tenants(services: Services, folder: Path, **options: Any) -> Iterator[Wo
         for side in world.sides.values():
             _read(world, side)
         sweep_web(own)
-        Rerouting(own)()  # second readings wait for their pool, and are everybody's until then
+        Rerouting(own)()
         for side in world.sides.values():
             _know(world, side)
         yield world
@@ -206,8 +207,14 @@ def _read(world: World, side: Side) -> None:
         body = {"statements": [], "text": draft, "comparison": "", "technical": "", "critical": False}
         drafts.save(conn, open_one, held.item_id, held.fence, who, body, 0, now)
         criticals.raise_critical(conn, open_one, ["st_elevation_inferior"], who, now)
+        beside, item = _read_again(conn, side, signed, now)
+        asked = second.ask_opinion(
+            conn, held.item_id, who, held.fence, now, waits=False, question=f"Typed words of {side.name}, asked."
+        )
+        side.words.append(f"Typed words of {side.name}, asked.")
+        side.ids["beside"] = [beside, asked]
         side.ids["critical_id"] = [one.id for case in cases for one in critical_rows.of_case(conn, case)]
-    side.ids["item_id"] = [held.item_id]
+    side.ids["item_id"] = [held.item_id, item]
     side.fields = {
         "item_id": held.item_id,
         "fence": str(held.fence),
@@ -222,6 +229,15 @@ def _read(world: World, side: Side) -> None:
             assert done.status_code == 303, done.text
             if case == signed:
                 assert reader.post(f"/cases/{case}/identity", data={"act": "confirm"}).status_code == 303
+
+
+def _read_again(conn: Connection, side: Side, signed: str, now: datetime) -> tuple[str, str]:
+    """The critical case is read a second time, which waits to be graded; its case and work item."""
+    (reading,) = second.open_children(conn, signed, ["second_reading"])
+    text = f"Signed words of {side.name}, again."
+    side.words.append(text)
+    report = sign_report(conn, reading.case_id, text=text, signed_by=SENIORS[side.name], at=now)
+    return reading.case_id, str(report.item_id)
 
 
 def _break_glass(world: World, side: Side) -> None:
@@ -246,7 +262,7 @@ def _know(world: World, side: Side) -> None:
         cases = [one.case_id or one.id for one in sent]
         told = select(schema.notices.c.id).where(schema.notices.c.case_id.in_(cases))
         side.ids |= {
-            "case_id": list(dict.fromkeys(cases)),
+            "case_id": [*dict.fromkeys(cases), *side.ids.pop("beside")],
             "arrival_id": [one.id for one in sent],
             "receipt": [one.receipt for one in sent],
             "question_id": [one.id for one in questions],
@@ -280,6 +296,10 @@ WORDS: Mapping[str, str] = {
     "text": "Foreign words.",
     "kind": "addendum",
     "pin": "271828",
+    "how": "consultation",
+    "question": "Foreign question?",
+    "grade": "3",
+    "note": "Foreign note.",
     "chest_pain": "now",
     "code_st_elevation_inferior": "1",
     "to": "all",

@@ -47,6 +47,7 @@ from teleread.web.pages import (
     offline,
     people,
     reports,
+    second,
     signin,
     worklist,
 )
@@ -71,6 +72,7 @@ _ROUTED = (
     worklist,
     cases,
     reports,
+    second,
     reports_api,
     claims,
     clinic,

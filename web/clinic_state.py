@@ -23,7 +23,7 @@ def state(seat: Seat, found: Verdict) -> dict[str, Any]:
     case_id = found.case_id or found.arrival_id
     with seat.services.catalogue.read() as conn:
         opening = clinic.last_opening(conn, case_id)
-        read = clinic.acknowledged(conn, [one.id for one in found.reports])
+        read = clinic.acknowledged(conn, [one.id for one in (*found.reports, *found.consultations)])
         arrived_at: datetime = conn.execute(
             select(arrivals.c.arrived_at).where(arrivals.c.id == found.arrival_id)
         ).scalar_one()
@@ -33,7 +33,9 @@ def state(seat: Seat, found: Verdict) -> dict[str, Any]:
         "light": light(found),
         "opening": opening,
         "acknowledged": read,
-        "unread": any(one.critical and one.id not in read for one in (found.report, *found.addenda) if one),
+        "unread": any(
+            one.critical and one.id not in read for one in (found.report, *found.addenda, *found.consultations) if one
+        ),
         "call_after": arrived_at + OPENED_WITHIN if open_urgent and opening is None else None,
     }
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, update
 
 from teleread.errors import StorageError
 from teleread.pipeline.services import Services
-from teleread.reading import critical_rows
+from teleread.reading import blind, critical_rows
 from teleread.reading.contact_tests import Tested, amber_sites, overview
 from teleread.reading.critical_ladder import Step, ladder_at
 from teleread.reading.critical_people import OF_SITE, clinic_contacts, contacts_of
 from teleread.reading.critical_state import Critical, Told, next_step
 from teleread.reading.criticals import blocks_closing
+from teleread.reading.eligibility import READING_ROLES
 from teleread.reading_room import Contact
 from teleread.storage.catalogue.schema import critical_steps
 from teleread.web.security import Seat
@@ -115,17 +116,35 @@ def banner_rows(conn: Connection, seat: Seat) -> list[Shown]:
     if site is not None:
         since = seat.services.clock() - SHOWN_AFTER
         found += critical_rows.acknowledged_since(conn, since, site_id=site)
-    return _shown(conn, seat.services, found)
+    return _blinded(conn, seat, _shown(conn, seat.services, found))
 
 
-def listed(conn: Connection, services: Services) -> list[Shown]:
+def listed(conn: Connection, seat: Seat) -> list[Shown]:
     """All that are open, the oldest first."""
-    return _shown(conn, services, critical_rows.open_criticals(conn))
+    return _blinded(conn, seat, _shown(conn, seat.services, critical_rows.open_criticals(conn)))
 
 
-def settled(conn: Connection, services: Services, within: timedelta) -> list[Shown]:
+def settled(conn: Connection, seat: Seat, within: timedelta) -> list[Shown]:
     """Those of late that have ended, the newest first."""
-    return _shown(conn, services, critical_rows.ended_since(conn, services.clock() - within))
+    ended = critical_rows.ended_since(conn, seat.services.clock() - within)
+    return _blinded(conn, seat, _shown(conn, seat.services, ended))
+
+
+def _blinded(conn: Connection, seat: Seat, shown: list[Shown]) -> list[Shown]:
+    """For a reader who reads such a case a second time: that something is critical and whom to telephone, since that
+    must be heard, but not what was found, nor by whom.
+    """
+    if seat.role not in READING_ROLES or not shown:
+        return shown
+    hidden = blind.hidden_cases(conn, seat.name)
+    return [_without_finding(one, seat.name) if one.critical.case_id in hidden else one for one in shown]
+
+
+def _without_finding(one: Shown, who: str) -> Shown:
+    known = one.critical
+    owner = known.owner if known.owner == who else None
+    critical = replace(known, codes=(), found_by="", told_to=None, recorded_by=None, owner=owner)
+    return replace(one, critical=critical, told=())
 
 
 def mark(seat: Seat, shown: Sequence[Shown]) -> str:

@@ -421,9 +421,31 @@ _SINGLE: dict[str, Problem] = {
         N_("Choose its statements one by one, then sign."),
     ),
     "opinion_asked": Problem(N_("A second opinion on this case has been asked for already."), _RELOAD),
+    "urgent_waits": Problem(
+        N_("This case is urgent: it stays in your hands while an opinion is asked."),
+        N_("Ask the opinion and go on; sign a preliminary report meanwhile."),
+    ),
+    "question_missing": Problem(
+        N_("Nothing is asked: the question is empty."), N_("Write what you want to know, then send it.")
+    ),
+    "question_too_long": Problem(
+        N_("The question is too long."), N_("Shorten it; your colleague has the whole recording.")
+    ),
+    "not_yours_to_withdraw": Problem(
+        N_("Only who has asked for it, or has the case now, withdraws it."), N_("Ask them, or a coordinator.")
+    ),
+    "not_yours_to_ask": Problem(
+        N_("Only who reads this case or has read it, a senior reader or a coordinator asks about it."),
+        N_("Take the case first."),
+    ),
+    "blind_until_signed": Problem(
+        N_("You read this case a second time: its first report opens when you have signed yours."),
+        N_("Go back to your reading."),
+    ),
     "bad_grade": Problem(
         N_("The grade of a second reading is none of those to choose from."), N_("Choose one from 0 to 3.")
     ),
+    "note_too_long": Problem(N_("The note is too long."), N_("Shorten it, then grade.")),
     "not_yours_to_grade": Problem(N_("Only who has signed the second reading grades it."), _RELOAD),
     "already_graded": Problem(N_("This second reading has been graded."), _RELOAD),
     "illegal_transition": Problem(N_("This cannot happen to the case as it stands now."), _RELOAD),

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 from teleread.alliance import Alliance
 from teleread.reading.desk import Row
 from teleread.reading.worklist import WorkItem
-from teleread.web import case_report, critical_texts, electrodes, findings, readings, texts
+from teleread.web import case_report, critical_texts, electrodes, findings, readings, second_view, texts
 from teleread.web import format as formats
 from teleread.web.critical_view import Banner
 from teleread.web.i18n import HTML_LANG, LANGUAGES, load_translations
@@ -63,6 +63,7 @@ _TABLES = {
     "break_glass": texts.BREAK_GLASS,
     "report_kind": case_report.KINDS,
     "why_not_normal": case_report.WHY_NOT_NORMAL,
+    "grade": second_view.GRADES,
 }
 
 HOMES = {

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from teleread.errors import AccessDenied, Conflict, InputRejected, TelereadError
 from teleread.pipeline.give_back import give_back
 from teleread.pipeline.route import placing
-from teleread.reading import drafts, signing, worklist
+from teleread.reading import drafts, second, signing, worklist
 from teleread.reading.documents import Kind, Measurement, fixed
 from teleread.reading.reports import KINDS, Report, reports_of
 from teleread.reading.signing import Act, Author, Room, Said
@@ -113,8 +113,18 @@ def sign(request: Request, seat: Seat, case_id: str, wanted: Asked) -> Report:
 
 
 def then(request: Request, seat: Seat, case_id: str, kind: Kind) -> str:
-    """Where the signer goes on: to the next case after a final report, else back to this one."""
+    """Where the signer goes on: after a final report to the next case, after a second reading first to the comparison
+    with the report that it was blind to; else back to this case.
+    """
+    if kind == "final" and (reading := _second_reading(seat, case_id)):
+        return f"/second-readings/{reading}?told=signed_grade"
     return next_case.after_signing(request, seat, case_id) if kind == "final" else f"/cases/{case_id}"
+
+
+def _second_reading(seat: Seat, case_id: str) -> str | None:
+    """The work item of a second reading that the signer has just done and not graded."""
+    with seat.services.catalogue.read() as conn:
+        return next((one.id for one in second.ungraded(conn, seat.name) if one.case_id == case_id), None)
 
 
 def signed_already(seat: Seat, case_id: str, wanted: Asked) -> Report | None:

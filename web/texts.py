@@ -22,6 +22,11 @@ REASONS = {
     "not_analysed": N_("not analysed"),
     "poor_quality": N_("recording quality is poor"),
     "flagged": N_("the program flags a possible critical value"),
+    # the same words for both: who reads it a second time does not learn that the first report was critical
+    "critical_review": N_("chosen to be read a second time"),
+    "sample": N_("chosen to be read a second time"),
+    "second_opinion": N_("a reader asks for an opinion"),
+    "consultation": N_("specialists are asked"),
 }
 
 CASE_STATES = {
@@ -189,6 +194,12 @@ TOLD = {
     "handed_over": N_("Handed over: whoever takes the case next finds what you typed."),
     "broken": N_("The case waits again. Its reader is told, and what was typed is kept with it."),
     "assigned": N_("The other pool may read them as well now. They keep their place in the order."),
+    "asked": N_("Asked: it waits for a reader, and stands on this page until it is answered."),
+    "asked_waits": N_("Asked. The case is set aside with your draft, and waits again when the opinion is there."),
+    "not_needed": N_("Withdrawn: nobody had begun it."),
+    "blind": N_("You read this case a second time. Its first report opens when you have signed yours."),
+    "signed_grade": N_("Signed. Now see the first report beside yours, and say how far they differ."),
+    "graded": N_("Graded: the first reader is told."),
     "assigned_some": N_("The other pool may read them as well now; some were taken by a reader meanwhile."),
 }
 """What a page says of the act that led to it; the code stands in the address."""

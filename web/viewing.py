@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection
 
 from teleread.errors import StorageError
-from teleread.reading import access
+from teleread.reading import access, blind
 from teleread.reading.eligibility import READING_ROLES
 from teleread.web.security import Seat
 
@@ -53,6 +53,7 @@ def view(
 
     Raises:
         NotLicensed: ``case_not_licensed``.
+        Blind: ``blind_until_signed``.
         StorageError: the catalogue cannot be read either, or is only busy or away.
     """
     services = seat.services
@@ -88,6 +89,7 @@ def check_access(conn: Connection, seat: Seat, object_type: str, object_id: str)
 
     Raises:
         NotLicensed: ``case_not_licensed``.
+        Blind: ``blind_until_signed``: the first report of a case that this reader reads a second time.
     """
     if seat.role not in READING_ROLES:
         return
@@ -95,5 +97,6 @@ def check_access(conn: Connection, seat: Seat, object_type: str, object_id: str)
     whose = services.room, seat.name, seat.role, object_id, services.clock()
     if object_type == "case":
         access.check(conn, *whose)
+        blind.check(conn, object_id, seat.name)
     elif object_type == "arrival":
         access.check_arrival(conn, *whose)

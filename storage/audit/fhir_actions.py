@@ -50,6 +50,7 @@ MEANINGS: dict[str, Meaning] = {
     "assign": Meaning("update", _TREATMENT),
     "prefetch": Meaning("read", _TREATMENT),
     "grade": Meaning("create", _TREATMENT),
+    "withdraw_request": Meaning("update", _TREATMENT),
     "notice_seen": Meaning("update", _TREATMENT),
     "form": Meaning("update", _TREATMENT),
     "acknowledge": Meaning("update", _TREATMENT),

@@ -120,6 +120,17 @@ discrepancies = Table(
     Column("graded_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime),  # by the first reader
 )
+partial_index("ix_discrepancies_unseen", discrepancies.c.report_id, where=discrepancies.c.seen_at.is_(None))
+
+# What a reader asks another one, in free words; the case is the opinion's or the consultation's own.
+asked_readings = Table(
+    "asked_readings",
+    metadata,
+    Column("case_id", String(32), primary_key=True),
+    Column("question", Text, nullable=False),
+    Column("asked_by", String(64), nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+)
 
 # A critical value on its way to a named person at the clinic.
 criticals = Table(

@@ -39,6 +39,7 @@ from teleread.storage.catalogue.people_tables import sessions as sessions
 from teleread.storage.catalogue.people_tables import sign_in_attempts as sign_in_attempts
 from teleread.storage.catalogue.people_tables import signing_keys as signing_keys
 from teleread.storage.catalogue.reading_tables import alarms as alarms
+from teleread.storage.catalogue.reading_tables import asked_readings as asked_readings
 from teleread.storage.catalogue.reading_tables import contact_tests as contact_tests
 from teleread.storage.catalogue.reading_tables import critical_steps as critical_steps
 from teleread.storage.catalogue.reading_tables import criticals as criticals

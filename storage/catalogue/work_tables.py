@@ -84,6 +84,14 @@ partial_index("ix_work_items_pool_priority", work_items.c.pool, work_items.c.pri
 partial_index("ix_work_items_leases", work_items.c.lease_until, where=text("state = 'IN PROGRESS'"))
 partial_index("ix_work_items_parent_id", work_items.c.parent_id, where=work_items.c.parent_id.is_not(None))
 Index("ix_work_items_claimed_by", work_items.c.claimed_by, work_items.c.state)
+# second readings and opinions are few among all that somebody has read
+partial_index(
+    "ix_work_items_beside",
+    work_items.c.claimed_by,
+    work_items.c.kind,
+    work_items.c.state,
+    where=text("kind <> 'reading'"),
+)
 Index("ix_work_items_patient", work_items.c.patient_pseudonym)
 partial_index(
     "ix_work_items_completed", work_items.c.claimed_by, work_items.c.ended_at, where=text("state = 'COMPLETED'")

@@ -420,7 +420,7 @@ class SecondContract(DatabaseFixtures):
             claims.complete(conn, mine.item_id, "reader", mine.fence, AT + S)
             second.consult(conn, case_id("a"), "nurse", AT + 2 * S, priority="urgent", placing=in_pool("cardiac"))
             found = worklist.list_items(conn)
-        assert [(one.kind, one.pool) for one in found] == [("consultation", "cardiac"), ("second_opinion", None)]
+        assert [(one.kind, one.pool) for one in found] == [("consultation", "cardiac"), ("second_opinion", "all")]
 
 
 class QueueContract(ListContract, ClaimsContract, EscalationContract, SecondContract):

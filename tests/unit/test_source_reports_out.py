@@ -61,6 +61,22 @@ def test_delivering_twice_changes_nothing_and_a_new_version_stands_beside(tmp_pa
     assert REPORT.text in (tmp_path / "7K2M-QX9D-0RTB-v1.txt").read_text()
 
 
+def test_a_consultation_stands_beside_the_report_and_is_never_taken_for_it(tmp_path: Path) -> None:
+    beside = replace(REPORT, text="会诊", consultation="0a1b2c3d")
+    for one in (REPORT, beside):
+        write_files(tmp_path, one)
+    assert REPORT.text in (tmp_path / "7K2M-QX9D-0RTB-v1.txt").read_text()
+    assert reports_out.CONSULTATION in (tmp_path / "7K2M-QX9D-0RTB-0a1b2c3d-v1.txt").read_text()
+    first, second = basic_text_sr(REPORT), basic_text_sr(beside)
+    assert first.StudyInstanceUID == second.StudyInstanceUID
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    assert first.SeriesInstanceUID != second.SeriesInstanceUID
+    without = [basic_text_sr(replace(one, study_uid=None)).StudyInstanceUID for one in (REPORT, beside)]
+    assert without[0] == without[1]
+    with pytest.raises(ValueError, match="letters and digits"):
+        replace(REPORT, consultation="../x")
+
+
 def test_a_broken_disk_leaves_no_half_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(handle: int) -> None:
         raise OSError(28, "No space left on device")

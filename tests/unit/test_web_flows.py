@@ -19,7 +19,7 @@ from teleread.errors import StorageError
 from teleread.ingest.formats import write_wfdb
 from teleread.pipeline.services import Services
 from teleread.pipeline.sweep import sweep_web
-from teleread.reading import worklist
+from teleread.reading import second, worklist
 from teleread.reading.critical_rows import of_case
 from teleread.reading_room import ReadingRoom
 from teleread.signal.ecg import simulate
@@ -31,7 +31,7 @@ from teleread.web.security import guards
 from tests.conftest import Clock
 from tests.criticals import CONTACTS
 from tests.signing import claim as claim_case
-from tests.signing import post_report
+from tests.signing import post_report, ready
 from tests.ui.live import BROKEN_DICOM, PASSWORD, Web, case_paths, named_ecg, running, upload, wfdb
 from tests.unit.test_web_access import routes
 
@@ -43,6 +43,22 @@ def web(services: Services, tmp_path: Path) -> Iterator[Web]:
     own = replace(services, alliance=replace(services.alliance, room=room))
     with running(own, agents_authority=authority) as started:
         yield started
+
+
+def ask_and_read_again(web: Web, path: str) -> None:
+    """A consultation is asked and withdrawn; the second reading of a critical case is signed, graded and told."""
+    with web.services.catalogue.read() as conn:
+        (again,) = second.open_children(conn, path.rpartition("/")[2], ["second_reading"])
+    with web.signed_in("senior") as senior, web.signed_in("reader") as reader:
+        senior.post(f"{path}/ask", data={"how": "consultation", "question": "Which?"})
+        (asked,) = re.findall(r'action="(/cases/\w+/not-needed)"', senior.get(path).text)
+        assert senior.post(asked).status_code == 303
+        fields = ready(senior, f"/cases/{again.case_id}")
+        signed = senior.post(f"/cases/{again.case_id}/report", data=fields | {"text": "Read again."})
+        compared = signed.headers["location"].partition("?")[0]
+        assert senior.get(compared).status_code == 200
+        assert senior.post(f"{compared}/grade", data={"grade": "1"}).status_code == 303
+        assert reader.post(f"{compared}/seen").status_code == 303
 
 
 def test_cases_open_by_receipt_when_the_vault_is_down(
@@ -184,6 +200,7 @@ def test_every_declared_audit_event_is_written(
     nurse.post(f"/receipts/{receipt}/urgent")
     tell_the_clinic(web, reader, path)
     post_report(reader, path, {"text": "Read.", "critical": "1"})
+    ask_and_read_again(web, path)
     sweep_web(web.services)
     keep_and_fetch(nurse, reader, path, receipt)
     for one in re.findall(r'href="(/receipts/[\w-]+)"', nurse.get("/upload").text):

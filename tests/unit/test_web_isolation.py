@@ -175,7 +175,7 @@ def test_a_route_that_forgets_whose_it_is_is_caught(world: World) -> None:
         "nurse: POST /api/careless/{receipt}/urgent changes arrivals"
     ]
     told = leaks(world, "reader", "reader", "a", [of_pool])
-    assert [one.partition(" shows ")[2] for one in told] == ["Signed words of b."]
+    assert [one.partition(" shows ")[2] for one in told] == ["Signed words of b.", "Signed words of b, again."]
     with pytest.raises(KeyError, match="thing"):
         leaks(world, "nurse", "uploader", "a", [unknown])
 

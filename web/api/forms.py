@@ -69,7 +69,7 @@ def make_urgent(seat: Seat, receipt: str) -> str:
 def acknowledge(seat: Seat, receipt: str, report_id: str) -> None:
     """Keep who has read the critical report of a receipt."""
     found = own(seat, receipt)
-    if report_id not in {one.id for one in (found.report, *found.addenda) if one is not None}:
+    if report_id not in {one.id for one in (found.report, *found.addenda, *found.consultations) if one is not None}:
         raise NotFound()
     with seat.services.catalogue.write() as conn:
         clinic.acknowledge(conn, report_id, found.site_id, seat.name, seat.services.clock())

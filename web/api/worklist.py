@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from teleread.reading import desk
+from teleread.reading import blind, desk
 from teleread.reading.desk import View
 from teleread.reading.order import Reach
 from teleread.web import worklist_view
@@ -52,6 +52,7 @@ def changes(
         urgent = desk.unclaimed_urgent(conn, reach, now - heard_after)
         mine = [] if reach is None else _mine(conn, seat, reach)
         n_read = desk.being_read(conn, reach)
+        hidden = blind.hidden_cases(conn, seat.name)
     renderer: Renderer = request.app.state.renderer
     return JSONResponse(
         {
@@ -61,7 +62,7 @@ def changes(
             "shows": {"mine": str(len(mine)), "read": n_read},
             "new": [{"case_id": case_id, "priority": priority} for case_id, priority in new],
             "shown": {
-                case_id: {"state": state, "by": by or "", "mine": by == seat.name}
+                case_id: {"state": state, "by": "" if case_id in hidden else by or "", "mine": by == seat.name}
                 for case_id, (state, by) in standing.items()
                 if state != "SCHEDULED"
             }

@@ -16,6 +16,7 @@ from teleread.ingest.imaging import WINDOW_PRESETS
 from teleread.pipeline import identity_corrections
 from teleread.pipeline.services import Services
 from teleread.reading import access, claims, reports, worklist
+from teleread.reading.blind import Blind
 from teleread.reading.claims import Claim
 from teleread.reading.reports import Report
 from teleread.reading.worklist import Case, InstanceRow
@@ -30,6 +31,7 @@ from teleread.web import (
     next_case,
     queries,
     readings,
+    second_view,
 )
 from teleread.web.case_clinic import CaseClinic
 from teleread.web.case_identity import CaseIdentity
@@ -37,6 +39,7 @@ from teleread.web.case_report import ReportView
 from teleread.web.errors import NotFound
 from teleread.web.pages.worklist import wanted
 from teleread.web.render import page
+from teleread.web.second_view import Beside
 from teleread.web.security import Seat, allow, token_of
 from teleread.web.texts import FLAG_REASONS, RELEASE_REASONS
 from teleread.web.viewing import check_access, view
@@ -63,9 +66,11 @@ def show(
     services = seat.services
 
     try:
-        viewed = view(seat, lambda conn: _read(conn, case_id, services.clock(), seat.name), "case", case_id)
+        viewed = view(seat, lambda conn: _read(conn, case_id, seat), "case", case_id)
     except access.NotLicensed:
         return RedirectResponse(f"/cases/{case_id}/break-glass", 303)
+    except Blind as error:
+        return RedirectResponse(f"/cases/{error.reading}?told=blind", 303)
     case, keys = viewed.value.case, viewed.value.keys
     if viewed.recorded:
         case_clinic.opened(seat, case_id)
@@ -84,6 +89,7 @@ def show(
         "unrecorded": not viewed.recorded,
         "shown_as": viewed.value.shown_as,
         "claim": viewed.value.claim,
+        "beside": viewed.value.beside,
         "paused": next_case.is_paused(request),
         "release_reasons": RELEASE_REASONS,
     }
@@ -149,16 +155,18 @@ class _Read:
     about: CaseIdentity
     clinic: CaseClinic
     claim: Claim | None  # the viewer's own
+    beside: Beside
 
 
-def _read(conn: Connection, case_id: str, now: datetime, who: str) -> _Read:
+def _read(conn: Connection, case_id: str, seat: Seat) -> _Read:
     case = _case(worklist.get_case(conn, case_id))
-    item = case.item
+    item, now = case.item, seat.services.clock()
     # an image stays one when it cannot be read, and has no series then
     is_image = item.modality != "ECG" and (bool(_series(case)) or queries.kind_of(conn, item.arrival_id) == "image")
     display, analysis = (derived_key(conn, item.arrival_id, name) for name in ("display.json", "analysis.json"))
     acquired_at = queries.acquired_at(conn, item.study_id)
     signed = reports.reports_of(conn, case_id)
+    claim = claims.current(conn, case_id, seat.name, now)
     return _Read(
         case,
         is_image,
@@ -168,7 +176,8 @@ def _read(conn: Connection, case_id: str, now: datetime, who: str) -> _Read:
         queries.shown_of(conn, item.arrival_id),
         case_identity.read(conn, item, acquired_at, now),
         case_clinic.read(conn, case_id, signed),
-        claims.current(conn, case_id, who, now),
+        claim,
+        second_view.read(conn, seat, item, claim, signed),
     )
 
 

@@ -74,8 +74,8 @@ def show(
     """What is open, with whom to telephone; and what was settled of late. No identities."""
     services = seat.services
     with services.catalogue.read() as conn:
-        shown = critical_view.listed(conn, services)
-        settled = critical_view.settled(conn, services, HISTORY)
+        shown = critical_view.listed(conn, seat)
+        settled = critical_view.settled(conn, seat, HISTORY)
         tested = contact_tests.overview(conn, services.room, services.clock())
     return page(
         request,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -9,6 +10,8 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from teleread.reading import blind
+from teleread.reading.eligibility import READING_ROLES
 from teleread.reading.explain import Explanation, explain
 from teleread.reading.rules import rules_at
 from teleread.web.errors import NotFound
@@ -33,9 +36,21 @@ def show(
         found = explain(conn, room, case_id, now)
         if found is None:
             raise NotFound()
-        return found
+        if seat.role not in READING_ROLES:
+            return found
+        blind.check(conn, found.case_id, seat.name)
+        return _without_first_reader(conn, found, seat.name)
 
     viewed = view(seat, read, "case", case_id[:64], of_patient=False)
     renderer: Renderer = request.app.state.renderer
     words = Words(renderer.translate(seat.language), seat.language, room, seat.services.alliance.sites, now)
     return page(request, seat, "explain.html", found=viewed.value, words=words, unrecorded=not viewed.recorded)
+
+
+def _without_first_reader(conn: Connection, found: Explanation, who: str) -> Explanation:
+    """For whoever reads the case a second time: without the one that is kept from it, who read it first."""
+    if blind.hidden_by(conn, found.case_id, who) is None:
+        return found
+    history = tuple(one if one.who in {who, "teleread"} else replace(one, who="–") for one in found.history)
+    readers = tuple(one for one in found.readers if "read_before" not in one.why)
+    return replace(found, readers=readers, history=history)

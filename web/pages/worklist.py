@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -10,7 +11,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from teleread.reading import clinic, desk, notices
+from teleread.reading import blind, clinic, desk, notices, second
 from teleread.reading.rules import rules_at
 from teleread.reading.worklist import WorkItem
 from teleread.web import identity, next_case, worklist_view
@@ -46,9 +47,8 @@ def _answer(request: Request, seat: Seat, template: str, after: str, before: str
     behind, ahead = (parse_cursor(one) if one else None for one in (after, before))
     reach, now = reach_of(seat), seat.services.clock()
 
-    def read(conn: Connection) -> tuple[Listed, int, list[clinic.Critical]]:
-        listed = worklist_view.read(conn, wanted, reach, behind, ahead)
-        return listed, notices.count_unseen(conn, seat.name), clinic.critical_since(conn, now - CRITICAL_SHOWN_FOR)
+    def read(conn: Connection) -> tuple[Listed, _Told]:
+        return worklist_view.read(conn, wanted, reach, behind, ahead), _told(conn, seat, now)
 
     viewed = view(
         seat,
@@ -57,18 +57,48 @@ def _answer(request: Request, seat: Seat, template: str, after: str, before: str
         "all",
         lambda found: {**wanted.filters(), "rows": len(found[0].page.rows)},
     )
-    listed, n_notices, critical = viewed.value
+    listed, told = viewed.value
     people = identity.join(seat, [of_row(row) for row in listed.page.rows], "worklist")
     return page(
         request,
         seat,
         template,
         unrecorded=not viewed.recorded,
-        n_notices=n_notices,
-        critical=critical,
+        n_notices=told.n_notices,
+        critical=told.critical,
+        hidden=told.hidden,
+        n_ungraded=told.n_ungraded,
+        n_feedback=told.n_feedback,
         people=people,
         paused=next_case.is_paused(request),
         **_values(seat, wanted, listed, at_first=not (after or before)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What stands over the list.
+
+    Args:
+        hidden: cases whose first reader must not be named: this reader reads them a second time.
+    """
+
+    n_notices: int
+    critical: list[clinic.Critical]
+    hidden: frozenset[str]
+    n_ungraded: int
+    n_feedback: int
+
+
+def _told(conn: Connection, seat: Seat, now: datetime) -> _Told:
+    hidden = frozenset(blind.hidden_cases(conn, seat.name))
+    critical = clinic.critical_since(conn, now - CRITICAL_SHOWN_FOR)
+    return _Told(
+        notices.count_unseen(conn, seat.name),
+        [one for one in critical if one.case_id not in hidden],
+        hidden,
+        len(second.ungraded(conn, seat.name)),
+        len(second.feedback(conn, seat.name)),
     )
 
 
