@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from teleread.agent.judge import Judge
 from teleread.agent.lead import Lead, LineBroken, Refused
@@ -13,7 +14,8 @@ from teleread.agent.spool import Item, Spool
 ASK_URGENT_S, ASK_S = 3.0, 30.0
 _AT_ONCE = 2
 FOLLOW_FOR_S = 24 * 3600.0
-"""How long the report to a recording is asked for."""
+"""How long each recording is asked for by itself; a report that comes later, or changes, is found by
+:class:`teleread.agent.fetch.Fetcher`, which asks for many at once."""
 
 
 class Assessor:
@@ -86,7 +88,7 @@ class Follower:
         due.sort(key=lambda one: (not one.urgent, self._asked.get(one.id, 0.0)))
         for item in due[:_AT_ONCE]:
             self._asked[item.id] = now
-            verdict = _kept(self._lead.verdict(item.receipts[0]), item)
+            verdict = kept(self._lead.verdict(item.receipts[0]), item)
             if verdict != item.verdict:
                 self._spool.update(item.id, verdict=verdict)
 
@@ -106,11 +108,14 @@ class Follower:
         self._stopped.set()
 
 
-def _kept(found: dict[str, object], item: Item) -> dict[str, object]:
+def kept(found: Mapping[str, Any], item: Item) -> dict[str, Any]:
     """What the page shows of the lead hospital's answer; our own light stays until there is another."""
     kept = {name: found.get(name) for name in ("light", "findings", "case_state", "position")}
     if kept["light"] in (None, "none"):
         kept["light"], kept["findings"] = item.verdict.get("light", "none"), item.verdict.get("findings", [])
     report = found.get("report")
-    # the text stays where it is read by a named person; here only that it is there
-    return {**kept, "report": {"critical": bool(report.get("critical"))} if isinstance(report, dict) else None}
+    # its words stay in the signed files; here only that it is there
+    said = (
+        {"critical": bool(report.get("critical")), "state": report.get("state")} if isinstance(report, dict) else None
+    )
+    return {**kept, "report": said}
