@@ -33,6 +33,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 3600.0
 _LINE_PAUSE_S = 30.0
 _IDLE_S = 1.0
 _LIMITED_S = 60.0
+_LOOK_EVERY_S = 15.0
 _SIZES = {"json": JSON_BYTES, "pdf": PDF_BYTES}
 
 
@@ -85,12 +86,15 @@ class Fetcher:
 
     def run(self) -> None:
         """Fetch until stopped."""
-        for one in self.reports.known():
-            if one.aside:
-                self.reports.put_aside(one)
+        looked_at = -_LOOK_EVERY_S
         while not self._stopped.is_set():
+            if self._clock() - looked_at >= _LOOK_EVERY_S:
+                self.put_aside()
+                looked_at = self._clock()
             try:
                 pause = 0.0 if self.step() else _IDLE_S
+                if pause:
+                    self._lead.close()  # a line that is held open unused breaks without a word
             except (LineBroken, Refused) as error:
                 pause = _LIMITED_S if error.code == "too_many_downloads" else self._chance.uniform(5.0, _LINE_PAUSE_S)
             self._stopped.wait(pause)
@@ -120,14 +124,27 @@ class Fetcher:
             self._ask(due[:AT_ONCE])
         return bool(due)
 
+    def put_aside(self) -> None:
+        """Try again with what another program held open."""
+        for one in self.reports.known():
+            if one.aside:
+                try:
+                    self.reports.put_aside(one)
+                except OSError as error:
+                    log.error("an old file of %s cannot be put aside: %s", one.receipt, type(error).__name__)
+
     def everything(self) -> None:
         """Ask for all that is followed and fetch what there is, once.
 
         Raises:
             LineBroken, Refused.
         """
-        while not self._stopped.is_set() and self.step():
-            pass
+        self.put_aside()
+        try:
+            while not self._stopped.is_set() and self.step():
+                pass
+        finally:
+            self._lead.close()
 
     def _gives_way(self) -> bool:
         """Whether something urgent waits to be sent or told, or it is to end."""

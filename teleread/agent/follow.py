@@ -13,6 +13,7 @@ from teleread.agent.spool import Item, Spool
 
 ASK_URGENT_S, ASK_S = 3.0, 30.0
 _AT_ONCE = 2
+_HELD_S = 4.0  # less than a lead hospital keeps a line open on which nothing is asked
 FOLLOW_FOR_S = 24 * 3600.0
 """How long each recording is asked for by itself; a report that comes later, or changes, is found by
 :class:`teleread.agent.fetch.Fetcher`, which asks for many at once."""
@@ -62,11 +63,14 @@ class Follower:
         self._lead = lead
         self._now = now
         self._asked: dict[str, float] = {}
+        self._used_at = 0.0
         self._stopped = threading.Event()
 
     def run(self) -> None:
         """Ask until stopped."""
         while not self._stopped.is_set():
+            if time.monotonic() - self._used_at > _HELD_S:
+                self._lead.close()  # a line that is held open unused breaks without a word
             try:
                 self.ask_due()
             except (LineBroken, Refused):
@@ -88,6 +92,7 @@ class Follower:
         due.sort(key=lambda one: (not one.urgent, self._asked.get(one.id, 0.0)))
         for item in due[:_AT_ONCE]:
             self._asked[item.id] = now
+            self._used_at = time.monotonic()
             verdict = kept(self._lead.verdict(item.receipts[0]), item)
             if verdict != item.verdict:
                 self._spool.update(item.id, verdict=verdict)

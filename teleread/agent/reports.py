@@ -177,7 +177,8 @@ class Reports:
                 write_whole(path, data[ending])
                 files[ending] = File(str(path), hashlib.sha256(data[ending]).hexdigest())
             # what a record that the disk has lost knew of
-            stray = [one for one in _of_receipt(self.folder, receipt) if one not in paths.values()]
+            held = {one.path for one in known.aside} | {str(path) for path in paths.values()}
+            stray = [one for one in _of_receipt(self.folder, receipt) if str(one) not in held]
             known = replace(known, aside=(*known.aside, *(File(str(one), "") for one in stray if not _moved(one))))
             done = replace(known, news=news, state=news.state, files=files, signature=signature, failure="")
             self._write(done)

@@ -7,7 +7,7 @@ import hashlib
 import re
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from teleread.agent.lead import LineBroken
@@ -67,16 +67,18 @@ class ReportsLead(KnownLead):
                 with suppress(OSError):
                     connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _NARROW_BYTES)
             answer = connection.getresponse()
-            refusal = answer.read(_REFUSAL_BYTES) if answer.status != 200 else b""
-        if answer.status != 200:
-            self._heard(answer)
-            raise self._refusal(answer.status, refusal)
-        size = answer.length
-        if size is None or size > largest:
-            self.close()
-            raise NotSound("report_too_large" if size else "report_not_understood")
-        data = self._whole(answer, size, gives_way)
-        answered = self._heard(answer)
+        with closing(answer):
+            if answer.status != 200:
+                with self._line():
+                    refusal = answer.read(_REFUSAL_BYTES)
+                self.close()
+                raise self._refusal(answer.status, refusal)
+            size = answer.length
+            if not size or size > largest:
+                self.close()
+                raise NotSound("report_too_large" if size else "report_not_understood")
+            data = self._whole(answer, size, gives_way)
+            answered = self._heard(answer)
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         state = answered.get("teleread-report", "")
         if answered.get("repr-digest") != f"sha-256=:{digest}:" or not _STATE.match(state):
@@ -108,4 +110,6 @@ class ReportsLead(KnownLead):
                 self.close()
                 raise LineBroken("line_broken")
             data += block
+        with self._line():
+            answer.read()  # nothing is left; the line is free for the next question
         return bytes(data)
