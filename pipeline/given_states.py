@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
@@ -19,11 +20,19 @@ AT_ONCE = 64
 """Receipts in one question."""
 
 
-def given_states(services: Services, site_id: str, receipts: Sequence[str]) -> dict[str, str]:
-    """The word for each of these receipts of the site under which a report was given back; the others are left out.
+@dataclass(frozen=True, slots=True)
+class GivenState:
+    """What was given back under one receipt: the word, and whether the newest version is critical."""
 
-    It follows from the versions given back, whether whose recording it is is being corrected, how often that was, and
-    whose it is now.
+    word: str
+    critical: bool
+
+
+def given_states(services: Services, site_id: str, receipts: Sequence[str]) -> dict[str, GivenState]:
+    """The state of each of these receipts of the site under which a report was given back; the others are left out.
+
+    The word follows from the versions given back, whether whose recording it is is being corrected, how often that was,
+    and whose it is now.
     """
     query = (
         select(arrivals.c.receipt, arrivals.c.id, arrivals.c.case_id, studies.c.patient_pseudonym)
@@ -39,22 +48,23 @@ def given_states(services: Services, site_id: str, receipts: Sequence[str]) -> d
         versions = given.get(row.case_id or "") or given.get(row.id)
         if versions:
             settled = [str(corrections.get(one, (0, 0))) for one in (row.case_id, row.id) if one is not None]
-            said = "\0".join([*versions, *settled, row.patient_pseudonym or ""])
-            found[row.receipt] = hashlib.sha256(said.encode()).hexdigest()[:32]
+            said = "\0".join([*(one for one, _ in versions), *settled, row.patient_pseudonym or ""])
+            word = hashlib.sha256(said.encode()).hexdigest()[:32]
+            found[row.receipt] = GivenState(word, versions[-1][1])
     return found
 
 
-def _given(conn: Connection, cases: list[str]) -> dict[str, list[str]]:
-    """By case, the versions that were given back, oldest first."""
+def _given(conn: Connection, cases: list[str]) -> dict[str, list[tuple[str, bool]]]:
+    """By case, the versions that were given back and whether they are critical, oldest first."""
     query = (
-        select(reports.c.case_id, reports.c.id)
+        select(reports.c.case_id, reports.c.id, reports.c.critical)
         .join(deliveries, deliveries.c.report_id == reports.c.id)
         .where(reports.c.case_id.in_(cases), deliveries.c.delivered_at.is_not(None))
         .order_by(reports.c.version)
     )
-    found: dict[str, list[str]] = defaultdict(list)
+    found: dict[str, list[tuple[str, bool]]] = defaultdict(list)
     for row in conn.execute(query):
-        found[row.case_id].append(row.id)
+        found[row.case_id].append((row.id, bool(row.critical)))
     return found
 
 

@@ -59,6 +59,7 @@ PAGE = {
     "report": N_("The report is here: read it on the lead hospital's page."),
     "critical": N_("CRITICAL report: read it now"),
     "reports": N_("Reports"),
+    "version": N_("version {n}"),
     "report_final": N_("Report"),
     "report_preliminary": N_("PRELIMINARY report: to be confirmed"),
     "report_addendum": N_("Report with an addendum"),

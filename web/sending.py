@@ -141,6 +141,7 @@ def as_json(seat: Seat, found: Verdict) -> dict[str, object]:
     """A verdict for a program. No identity: the sender has it already."""
     with seat.services.catalogue.read() as conn:
         acquired, sex, age = queries.study_of(conn, found.arrival_id)
+    state = given_states(seat.services, found.site_id, [found.receipt]).get(found.receipt) if found.reports else None
     report, newest = found.report, found.reports[-1] if found.reports else None
     return {
         "state": found.state,
@@ -171,7 +172,7 @@ def as_json(seat: Seat, found: Verdict) -> dict[str, object]:
             "versions": len(found.reports),
             "sha256": report.sha256,
             "newest": {"version": newest.version, "kind": newest.kind, "critical": newest.critical},
-            "state": given_states(seat.services, found.site_id, [found.receipt]).get(found.receipt, ""),
+            "state": state.word if state else "",
             "files": [f"/api/receipts/{found.receipt}/report.{ending}" for ending in ("json", "pdf")],
         },
     }

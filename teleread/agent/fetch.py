@@ -80,6 +80,7 @@ class Fetcher:
         self._stopped = threading.Event()
         self._asked: dict[str, float] = {}
         self._states: dict[str, str] = {}
+        self._critical: set[str] = set()
         self._known_at: dict[str, float] = {}
         self._later: dict[str, tuple[float, int, str]] = {}
         """Receipts whose files could not be had: until when, how often, in which state."""
@@ -116,7 +117,7 @@ class Fetcher:
         followed = self._followed()
         wanted = [one for one in followed if self._is_wanted(one)]
         if wanted:
-            wanted.sort(key=lambda one: (not one.urgent, one.since))
+            wanted.sort(key=lambda one: (not self._goes_first(one), one.since))
             self._try(wanted[0])
             return True
         due = [one for one in followed if self._is_due(one)]
@@ -177,9 +178,11 @@ class Fetcher:
         for one in due:
             self._asked[one.receipt] = self._clock()
             if one.receipt in found:
-                self._note(one.receipt, found[one.receipt])
+                self._note(one.receipt, *found[one.receipt])
 
-    def _note(self, receipt: str, state: str) -> None:
+    def _note(self, receipt: str, state: str, critical: bool) -> None:
+        if critical:
+            self._critical.add(receipt)
         if self._states.get(receipt) != state:
             self._states[receipt] = state
             self._known_at[receipt] = self._clock()
@@ -188,7 +191,7 @@ class Fetcher:
         told = (one.item.verdict.get("report") or {}).get("state") if one.item else None
         is_first = one.item is not None and one.receipt == one.item.receipts[0]
         if is_first and one.receipt not in self._states and isinstance(told, str) and told:
-            self._note(one.receipt, told)
+            self._note(one.receipt, told, one.urgent)
         report = one.report
         state = self._states.get(one.receipt, report.news.state if report else "")
         if not state or (report is not None and report.is_here and report.state == state):
@@ -197,7 +200,10 @@ class Fetcher:
         if failed == state and self._clock() < until:
             return False
         waited = self._clock() - self._known_at.setdefault(one.receipt, self._clock())
-        return one.urgent or not self._spool.queued() or waited >= ROUTINE_WAITS_S
+        return self._goes_first(one) or not self._spool.queued() or waited >= ROUTINE_WAITS_S
+
+    def _goes_first(self, one: _Followed) -> bool:
+        return one.urgent or one.receipt in self._critical
 
     def _try(self, one: _Followed) -> None:
         try:

@@ -125,10 +125,11 @@ function reportLines(report, pageUrl, isNamed) {
   const block = document.createElement("div");
   block.className = "report";
   if (report.critical) block.append(span(say("critical"), "critical"));
-  const isWrong = report.kind === "withdrawn" || report.kind === "corrected" || report.kind === "preliminary";
-  const version = report.version > 1 ? ` (${report.version})` : "";
   if (isNamed) block.append(span(`${report.receipt}  ${report.name}`, "receipt"));
-  block.append(span(`${say(`report_${report.kind}`)}${version}: ${say(`report_${report.state}`)} · ${clock(report.changed_at)}`, isWrong ? "amber" : ""));
+  const kind = report.kind === "withdrawn" ? "red" : report.kind === "corrected" || report.kind === "preliminary" ? "amber" : "plain";
+  block.append(span(say(`report_${report.kind}`), kind));
+  const version = report.version > 1 ? [say("version", { n: report.version })] : [];
+  block.append(span([...version, say(`report_${report.state}`), clock(report.changed_at)].join(" · "), "small"));
   if (report.identity_under_correction) block.append(span(say("report_held"), "red"));
   if (report.open_elsewhere) block.append(span(say("report_open"), "red"));
   if (report.failure) block.append(span(because(report.failure), "red"));
@@ -201,7 +202,7 @@ function stateCell(item, state) {
   if (!item.reports.length && item.verdict.report) cell.append(span(say(isCritical ? "critical" : "report"), isCritical ? "critical" : ""), document.createElement("br"));
   cell.append(span(text, item.state === "refused" ? "red" : ""));
   if (item.failure) cell.append(document.createElement("br"), span(because(item.failure), "small"));
-  if (item.verdict.case_state) cell.append(document.createElement("br"), span(say(`case_${item.verdict.case_state}`), "small"));
+  if (item.verdict.case_state && !item.verdict.report) cell.append(document.createElement("br"), span(say(`case_${item.verdict.case_state}`), "small"));
   if (item.raising) cell.append(document.createElement("br"), span(say("raising"), "critical"));
   if (item.raised_at) cell.append(document.createElement("br"), span(say("raised", { time: clock(item.raised_at) }), "small"));
   if (item.state !== "refused" && !item.urgent && !item.verdict.report) {

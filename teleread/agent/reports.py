@@ -193,8 +193,8 @@ class Reports:
                 self._write(replace(known, failure=code))
 
     def read(self, receipt: str, ending: str) -> bytes | None:
-        """The bytes of a file that holds and is as it was given; None otherwise. One that was changed or damaged on this
-        disk is fetched anew; one that somebody has taken away is not.
+        """The bytes of a file that holds and is as it was given; None otherwise. One that was changed or damaged here
+        is fetched anew; one that somebody has taken away is not.
         """
         with self._lock:
             known = self._known.get(receipt)

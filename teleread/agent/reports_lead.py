@@ -31,8 +31,9 @@ class GaveWay(Exception):
 class ReportsLead(KnownLead):
     """One connection for reports alone, so that giving way never costs the sending its own."""
 
-    def states(self, receipts: Iterable[str]) -> dict[str, str]:
-        """By receipt, the word for the state of the report that was given back; where there is one.
+    def states(self, receipts: Iterable[str]) -> dict[str, tuple[str, bool]]:
+        """By receipt, the word for the state of the report that was given back, and whether it is critical; where there
+        is one.
 
         Raises:
             LineBroken, Refused.
@@ -42,7 +43,14 @@ class ReportsLead(KnownLead):
         said: Any = body.get("reports") if isinstance(body, dict) else None
         if not isinstance(said, dict):
             raise LineBroken("answer_not_understood")
-        return {one: said[one] for one in wanted if isinstance(said.get(one), str) and _STATE.match(said[one])}
+        found = {}
+        for one in wanted:
+            row = said.get(one)
+            row = row if isinstance(row, dict) else {}
+            word = row.get("state")
+            if isinstance(word, str) and _STATE.match(word):
+                found[one] = word, row.get("critical") is True
+        return found
 
     def file(
         self, receipt: str, ending: str, language: str, largest: int, gives_way: Callable[[], bool]

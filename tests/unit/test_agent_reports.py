@@ -366,7 +366,6 @@ def test_a_critical_report_does_not_wait_behind_routine_recordings(pc: PC, reade
     sent(pc)
     sign(reader, case_of(reader), critical="1")
     pc.spool.add({"ct": b"routine"}, urgent=False, seen_at=1e9)
-    pc.spool.update(pc.spool.items()[1].id, verdict={"report": {"critical": True, "state": "x"}})
     pc.fetch()
     assert len(pc.names()) == 2
     assert shown(pc.reports.all()[0])["critical"]
@@ -505,11 +504,12 @@ def test_an_answer_about_many_that_cannot_be_understood_changes_nothing(body: by
 
 
 def test_states_are_taken_only_of_what_was_asked_and_in_their_form() -> None:
-    said = {"A-1": "abc", "B-2": "a/../b", "C-3": 5, "D-4": "abc", "E-5": "x" * 65}
+    states = {"A-1": "abc", "B-2": "a/../b", "C-3": 5, "D-4": "abc", "E-5": "x" * 65}
+    said = {receipt: {"state": state, "critical": "yes"} for receipt, state in states.items()} | {"F-6": "abc"}
     body = json.dumps({"reports": said}).encode()
     with answering(lambda _: answered(body)) as port:
         hostile = ReportsLead(f"http://127.0.0.1:{port}", token="t")
-        assert hostile.states(["A-1", "B-2", "C-3", "E-5"]) == {"A-1": "abc"}
+        assert hostile.states(["A-1", "B-2", "C-3", "E-5", "F-6"]) == {"A-1": ("abc", False)}
         hostile.close()
 
 
@@ -857,4 +857,3 @@ def test_the_twin_that_compares_no_hash_is_caught(monkeypatch: pytest.MonkeyPatc
         twin = ReportsLead(f"http://127.0.0.1:{port}", token="t")
         assert twin.file("7K2M-QX9D-0RTB", "pdf", "zh", 1 << 20, lambda: False)[0]
         twin.close()
-

@@ -68,9 +68,9 @@ class Given(ReportsLead):
         super().__init__("http://127.0.0.1:9")
         self.version, self._step = 1, step
 
-    def states(self, receipts: Any) -> dict[str, str]:
+    def states(self, receipts: Any) -> dict[str, tuple[str, bool]]:
         self._step()
-        return dict.fromkeys(receipts, f"state{self.version}")
+        return dict.fromkeys(receipts, (f"state{self.version}", False))
 
     def verdict(self, receipt: str, wait_s: float = 0) -> dict[str, Any]:
         self._step()
@@ -181,7 +181,7 @@ def faults(home: Path) -> list[str]:
                 found.append(f"{ending} is said to be here and is not")
     if row and row["news"]["version"] == 2 and not row["aside"] and any("-v1" in name for name in names):
         found.append("the version that no longer holds lies there as one that does")
-    elsewhere = [one for one in (home / "reports" / ASIDE).glob("*.pdf")]
+    elsewhere = list((home / "reports" / ASIDE).glob("*.pdf"))
     if elsewhere and row and row["news"]["version"] == 1 and row["state"] == "state1":
         found.append("the version that holds was put aside, and nobody knows why")
     return found

@@ -113,14 +113,15 @@ def sign(
 
 @router.get("/api/receipts/-/reports")
 def given(seat: Annotated[Seat, allow("uploader", audit=None)], of: Annotated[str, Query()] = "") -> JSONResponse:
-    """``{reports: {receipt: state}}`` of the receipts ``of``, separated by commas, that have been given a report.
+    """``{reports: {receipt: {state, critical}}}`` of the receipts ``of``, separated by commas, that were given one.
 
-    The state is a word that changes with what the files say; no version, no name and no other site's receipt is in it.
+    The state is a word that changes with what the files say; no text, no name and no other site's receipt is in it.
     """
     receipts = list(dict.fromkeys(filter(None, of.upper().split(","))))
     if len(receipts) > AT_ONCE:
         raise InputRejected("request_invalid", f"At most {AT_ONCE} receipts are asked for at once.")
-    return JSONResponse({"reports": given_states(seat.services, seat.site_id, receipts)})
+    states = given_states(seat.services, seat.site_id, receipts)
+    return JSONResponse({"reports": {of: {"state": one.word, "critical": one.critical} for of, one in states.items()}})
 
 
 @router.get("/api/receipts/{receipt}/report.json")
@@ -146,13 +147,13 @@ def _given(request: Request, seat: Seat, receipt: str) -> tuple[Verdict, str]:
     limiter: RateLimiter = request.app.state.download_limiter
     if not limiter.admit(seat.name, seat.services.clock()):
         raise InputRejected("too_many_downloads", "Too many reports were fetched within a minute.")
-    state = given_states(seat.services, seat.site_id, [receipt.upper()]).get(receipt.upper(), "")
+    state = given_states(seat.services, seat.site_id, [receipt.upper()]).get(receipt.upper())
     found = forms.own(seat, receipt)
     if not found.reports:
         raise NotFound()
     with seat.services.catalogue.write() as conn:
         seat.record(conn, "case", found.case_id or found.arrival_id, {"versions": len(found.reports)})
-    return found, state
+    return found, state.word if state else ""
 
 
 def _file(data: bytes, kind: str, name: str, state: str) -> Response:
