@@ -58,6 +58,25 @@ PAGE = {
     "case_COMPLETED": N_("read"),
     "report": N_("The report is here: read it on the lead hospital's page."),
     "critical": N_("CRITICAL report: read it now"),
+    "reports": N_("Reports"),
+    "version": N_("version {n}"),
+    "report_final": N_("Report"),
+    "report_preliminary": N_("PRELIMINARY report: to be confirmed"),
+    "report_addendum": N_("Report with an addendum"),
+    "report_corrected": N_("CORRECTED report: an earlier sheet no longer holds"),
+    "report_withdrawn": N_("Report WITHDRAWN: do not use an earlier sheet"),
+    "report_here": N_("signed, on this PC"),
+    "report_coming": N_("signed, being fetched"),
+    "report_newer": N_("signed, being fetched; an earlier sheet no longer holds"),
+    "report_taken_away": N_("signed; its file was taken out of the folder for reports"),
+    "report_held": N_("Whose recording this is is being corrected: do not use the report for this patient yet"),
+    "report_open": N_("An old sheet could not be put aside: close it wherever it is open, and do not use it"),
+    "report_confirm": N_("Then confirm by name on the lead hospital's page that you have read it."),
+    "signature_not_checked": N_("The signature was not checked on this PC; it stands in the signed document."),
+    "signature_none": N_("Signed before there were signatures."),
+    "sheet": N_("Report to print (PDF)"),
+    "document": N_("Signed document (JSON)"),
+    "reports_in": N_("Signed reports lie in this folder:"),
     "open_page": N_("Open the lead hospital's page"),
     "lately": N_("Lately"),
     "time": N_("Time"),
@@ -97,6 +116,36 @@ CODES = (
     "format_unknown",
 )
 """Codes of failures that the agent shows; any other is shown as it is."""
+REPORT_CODES = {
+    "report_damaged": N_(
+        "The report did not come through as the lead hospital has it, and was not kept. It is fetched again by itself; "
+        "read it on the lead hospital's page until then."
+    ),
+    "report_signature_wrong": N_(
+        "The report's signature is wrong, so it was not kept. Telephone the lead hospital and tell the receipt number."
+    ),
+    "report_too_large": N_(
+        "The report is larger than this PC takes. Read it on the lead hospital's page, and tell its engineer."
+    ),
+    "report_not_understood": N_(
+        "The program on this PC does not understand the report. Read it on the lead hospital's page, and tell its "
+        "engineer."
+    ),
+    "report_not_saved": N_(
+        "The report could not be saved: the disk is full, or the folder for reports is not there. It is tried again by "
+        "itself; read it on the lead hospital's page until then."
+    ),
+    "report_open": N_(
+        "The new report could not be saved because an old one is open in another program. Close it, and do not use it; "
+        "the new one is saved by itself then."
+    ),
+    "report_gone": N_(
+        "The lead hospital does not give this report any more. Telephone it before you use a sheet of it."
+    ),
+    "report_changed_here": N_("The report's file was changed or damaged on this PC. It is fetched anew by itself."),
+    "report_changes": N_("The report is being changed just now. It is fetched again by itself."),
+}
+"""Why the files of a report are not here."""
 
 
 def words() -> dict[str, dict[str, str]]:
@@ -110,6 +159,7 @@ def words() -> dict[str, dict[str, str]]:
         for code in CODES:
             problem = texts.problem(code, say)
             found[language][f"code.{code}"] = f"{problem.what} {problem.todo}"
+        found[language] |= {f"code.{code}": say(text) for code, text in REPORT_CODES.items()}
         # an agent cannot sign in: for it the same refusal means that nobody knows its certificate
         found[language]["code.sign_in_needed"] = found[language]["code.agent_not_known"]
     return {language: found[language] for language in LANGUAGES}

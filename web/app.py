@@ -61,6 +61,8 @@ log = logging.getLogger(__name__)
 SWEEP_EVERY = timedelta(seconds=5)
 FRAMES_AT_ONCE = 1
 UPLOAD_LIMIT_BYTES = 64 << 20
+DOWNLOADS = 60
+"""Reports that one account fetches within a minute: two files for each of thirty receipts."""
 UPLOADS_AT_ONCE = 12  # whole uploads in memory; more wait on disk
 _ROUTED = (
     signin,
@@ -156,6 +158,7 @@ def _give_state(app: FastAPI, services: Services) -> None:
     app.state.agents_trust = AgentsTrust()
     app.state.enrol_failures = Tally(ATTEMPT_WINDOW)
     app.state.enrol_limiter = RateLimiter(ATTEMPTS, ATTEMPT_WINDOW)
+    app.state.download_limiter = RateLimiter(DOWNLOADS, ATTEMPT_WINDOW)
     # one parser at the least is never busy with frames: an upload does not wait for somebody's leafing
     app.state.frame_slots = asyncio.Semaphore(FRAMES_AT_ONCE)
     app.state.looks = Lately(AUDIT_EVERY)

@@ -40,6 +40,7 @@ _STATUS_OF_CODE: dict[str, int] = {
     "upload_locked": HTTPStatus.LOCKED,
     "upload_checksum": 460,  # of the protocol's own
     "tus_version": HTTPStatus.PRECONDITION_FAILED,
+    "too_many_downloads": HTTPStatus.TOO_MANY_REQUESTS,
     "too_many_uploads": HTTPStatus.TOO_MANY_REQUESTS,
     "too_many_streams": HTTPStatus.TOO_MANY_REQUESTS,
 }

@@ -241,6 +241,9 @@ _SINGLE: dict[str, Problem] = {
         N_("Very many files of this site are on their way already."),
         N_("Wait until some have arrived; the others are sent by themselves. If it is urgent, telephone now."),
     ),
+    "too_many_downloads": Problem(
+        N_("Too many reports were fetched within a minute."), N_("Wait a minute, then fetch the rest.")
+    ),
     "form_invalid": Problem(
         N_("An answer of the form cannot be right; it was not saved."),
         N_("Check the blood pressure. The recording itself is not concerned."),

@@ -14,6 +14,7 @@ from teleread.alliance import Priority
 from teleread.errors import Conflict, InputRejected, PeerError, StorageError, TelereadError
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.fast_lane import prepare_here
+from teleread.pipeline.given_states import given_states
 from teleread.pipeline.land import Landed, land
 from teleread.pipeline.services import Services
 from teleread.pipeline.verdict import Verdict, verdict
@@ -140,7 +141,8 @@ def as_json(seat: Seat, found: Verdict) -> dict[str, object]:
     """A verdict for a program. No identity: the sender has it already."""
     with seat.services.catalogue.read() as conn:
         acquired, sex, age = queries.study_of(conn, found.arrival_id)
-    report = found.report
+    state = given_states(seat.services, found.site_id, [found.receipt]).get(found.receipt) if found.reports else None
+    report, newest = found.report, found.reports[-1] if found.reports else None
     return {
         "state": found.state,
         "case_state": found.case_state,
@@ -159,6 +161,7 @@ def as_json(seat: Seat, found: Verdict) -> dict[str, object]:
         "acquired_at": acquired.isoformat() if acquired else None,
         "telephone": seat.services.alliance.telephone,
         "report": report
+        and newest
         and {
             "version": report.version,
             "text": report.text,
@@ -168,6 +171,8 @@ def as_json(seat: Seat, found: Verdict) -> dict[str, object]:
             "kind": report.kind,
             "versions": len(found.reports),
             "sha256": report.sha256,
+            "newest": {"version": newest.version, "kind": newest.kind, "critical": newest.critical},
+            "state": state.word if state else "",
             "files": [f"/api/receipts/{found.receipt}/report.{ending}" for ending in ("json", "pdf")],
         },
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from teleread.agent.judge import Judge
 from teleread.agent.lead import Lead, LineBroken, Refused
@@ -12,8 +13,10 @@ from teleread.agent.spool import Item, Spool
 
 ASK_URGENT_S, ASK_S = 3.0, 30.0
 _AT_ONCE = 2
+_HELD_S = 4.0  # less than a lead hospital keeps a line open on which nothing is asked
 FOLLOW_FOR_S = 24 * 3600.0
-"""How long the report to a recording is asked for."""
+"""How long each recording is asked for by itself; a report that comes later, or changes, is found by
+:class:`teleread.agent.fetch.Fetcher`, which asks for many at once."""
 
 
 class Assessor:
@@ -60,11 +63,14 @@ class Follower:
         self._lead = lead
         self._now = now
         self._asked: dict[str, float] = {}
+        self._used_at = 0.0
         self._stopped = threading.Event()
 
     def run(self) -> None:
         """Ask until stopped."""
         while not self._stopped.is_set():
+            if time.monotonic() - self._used_at > _HELD_S:
+                self._lead.close()  # a line that is held open unused breaks without a word
             try:
                 self.ask_due()
             except (LineBroken, Refused):
@@ -86,7 +92,8 @@ class Follower:
         due.sort(key=lambda one: (not one.urgent, self._asked.get(one.id, 0.0)))
         for item in due[:_AT_ONCE]:
             self._asked[item.id] = now
-            verdict = _kept(self._lead.verdict(item.receipts[0]), item)
+            self._used_at = time.monotonic()
+            verdict = kept(self._lead.verdict(item.receipts[0]), item)
             if verdict != item.verdict:
                 self._spool.update(item.id, verdict=verdict)
 
@@ -106,11 +113,14 @@ class Follower:
         self._stopped.set()
 
 
-def _kept(found: dict[str, object], item: Item) -> dict[str, object]:
+def kept(found: Mapping[str, Any], item: Item) -> dict[str, Any]:
     """What the page shows of the lead hospital's answer; our own light stays until there is another."""
     kept = {name: found.get(name) for name in ("light", "findings", "case_state", "position")}
     if kept["light"] in (None, "none"):
         kept["light"], kept["findings"] = item.verdict.get("light", "none"), item.verdict.get("findings", [])
     report = found.get("report")
-    # the text stays where it is read by a named person; here only that it is there
-    return {**kept, "report": {"critical": bool(report.get("critical"))} if isinstance(report, dict) else None}
+    # its words stay in the signed files; here only that it is there
+    said = (
+        {"critical": bool(report.get("critical")), "state": report.get("state")} if isinstance(report, dict) else None
+    )
+    return {**kept, "report": said}

@@ -6,8 +6,10 @@ import base64
 import http.client
 import json
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
@@ -72,6 +74,30 @@ class Where:
     receipts: tuple[str, ...]
 
 
+class Pace:
+    """So many bytes of the line in a second, for all who share it. Thread-safe."""
+
+    def __init__(
+        self,
+        bytes_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.bytes_s = bytes_s
+        self._clock, self._sleep = clock, sleep
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Wait until the line is free for so many bytes, and take it for them."""
+        with self._lock:
+            moment = self._clock()
+            begins = max(moment, self._free_at)
+            self._free_at = begins + size / self.bytes_s
+        if begins > moment:
+            self._sleep(begins - moment)
+
+
 class Lead:
     """One connection to the lead hospital, opened again when it broke. For one thread.
 
@@ -80,6 +106,7 @@ class Lead:
         context: with the agent's certificate and the server's, for https.
         token: sent as a bearer token where there is no certificate.
         cap_bytes_s: how much of the line may be used; None for all of it.
+        pace: the same, shared with others; in the place of ``cap_bytes_s``.
     """
 
     def __init__(
@@ -89,6 +116,7 @@ class Lead:
         context: ssl.SSLContext | None = None,
         token: str | None = None,
         cap_bytes_s: float | None = None,
+        pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.time,
@@ -99,8 +127,8 @@ class Lead:
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
         self._context = context
         self._token = token
-        self._cap = cap_bytes_s
-        self._clock, self._sleep, self._now = clock, sleep, now
+        self._pace = Pace(cap_bytes_s, clock, sleep) if pace is None and cap_bytes_s else pace
+        self._clock, self._now = clock, now
         self._connection: http.client.HTTPConnection | None = None
         self._rate = 32e3
         self._has_learned = False
@@ -166,7 +194,10 @@ class Lead:
         """What has become of what was sent under a receipt."""
         body, _ = self._ask("GET", f"/api/receipts/{receipt}?wait={wait_s:g}", {}, b"", wait_s)
         found = body.get("verdict") if isinstance(body, dict) else None
-        return found if isinstance(found, dict) else {}
+        if not isinstance(found, dict):
+            # what was known before must not give way to nothing
+            raise LineBroken("answer_not_understood")
+        return found
 
     def make_urgent(self, receipt: str) -> None:
         """What was sent under a receipt is urgent after all; said twice is said once.
@@ -188,12 +219,22 @@ class Lead:
         headers = {"Accept": "application/json", "Content-Length": str(len(body)), **headers}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        try:
-            pace = self._rate if self._has_learned else min(self._rate, _UNKNOWN_BYTES_S)
-            connection = self._connected(self._patience_s + _PARTS_PATIENCE * len(body) / pace + work_s)
+        with self._line(len(body)):
+            rate = self._rate if self._has_learned else min(self._rate, _UNKNOWN_BYTES_S)
+            connection = self._connected(self._patience_s + _PARTS_PATIENCE * len(body) / rate + work_s)
             connection.request(method, path, body=self._paced(body) if body else None, headers=headers)
             answer = connection.getresponse()
             data = answer.read(_ANSWER_BYTES)
+        answered = self._heard(answer)
+        if answer.status < 300:
+            return (_json(data) if data else None), answered
+        raise self._refusal(answer.status, data)
+
+    @contextmanager
+    def _line(self, size: int = 0) -> Iterator[None]:
+        """Whatever can happen to a line while so many bytes are sent, as :class:`LineBroken`."""
+        try:
+            yield
         except ssl.SSLCertVerificationError as error:
             self.close()
             raise LineBroken("server_not_trusted") from error
@@ -201,25 +242,32 @@ class Lead:
             # a line that died without a word; one that is only slow is given longer the next time
             self.close()
             self._patience_s = min(2 * self._patience_s, _LONGEST_PATIENCE_S)
-            if body:
+            if size:
                 self._rate = max(0.5 * self._rate, _SLOWEST_BYTES_S)
             raise LineBroken("line_broken", silent=True) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             raise LineBroken("line_broken") from error
+
+    def _heard(self, answer: http.client.HTTPResponse) -> dict[str, str]:
+        """What the headers of an answer say."""
         self._patience_s = _PATIENCE_S
         answered = {name.lower(): value for name, value in answer.getheaders()}
         self._learn_skew(answered.get("date"))
         if answer.will_close:
             self.close()
-        if answer.status < 300:
-            return (_json(data) if data else None), answered
+        return answered
+
+    def _refusal(self, status: int, data: bytes) -> LineBroken | Refused:
+        """What an answer that is none of success means."""
         refusal = _json(data)
-        code = refusal.get("error", {}).get("code") if isinstance(refusal, dict) else None
-        if answer.status >= 500 or answer.status in {408, 409, 423, 429, 460}:
+        said = refusal.get("error") if isinstance(refusal, dict) else None
+        code = said.get("code") if isinstance(said, dict) else None
+        code = code if isinstance(code, str) else None
+        if status >= 500 or status in {408, 409, 423, 429, 460}:
             self.close()
-            raise LineBroken(code or f"http_{answer.status}", answered=code is not None)
-        raise Refused(code or f"http_{answer.status}", answer.status)
+            return LineBroken(code or f"http_{status}", answered=code is not None)
+        return Refused(code or f"http_{status}", status)
 
     def _connected(self, timeout_s: float) -> http.client.HTTPConnection:
         if self._connection is None:
@@ -235,13 +283,10 @@ class Lead:
 
     def _paced(self, body: bytes) -> Iterator[bytes]:
         """The body in small blocks, no faster than the cap allows."""
-        begun = self._clock()
         for start in range(0, len(body), _BLOCK):
-            if self._cap is not None:
-                ahead = start / self._cap - (self._clock() - begun)
-                if ahead > 0:
-                    self._sleep(ahead)
             block = body[start : start + _BLOCK]
+            if self._pace is not None:
+                self._pace.take(len(block))
             self.sent_bytes += len(block)
             yield block
             self.last_byte_at = self._clock()
@@ -266,5 +311,5 @@ def _where(location: str, answered: Mapping[str, str]) -> Where:
 def _json(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -17,19 +17,33 @@ from typing import Any
 from teleread.agent import after_all, home
 from teleread.agent.crew import Crew, at_work
 from teleread.agent.disk import FULL, private_folder, write_json
+from teleread.agent.fetch import Fetcher
 from teleread.agent.follow import Assessor, Follower
 from teleread.agent.judge import Judge
-from teleread.agent.lead import LineBroken, Refused
+from teleread.agent.lead import LineBroken, Pace, Refused
 from teleread.agent.lock import Owned, sole_owner
 from teleread.agent.page import PORT, Desk, serving
+from teleread.agent.reports import Reports
+from teleread.agent.reports_lead import ReportsLead
 from teleread.agent.sender import Sender
 from teleread.agent.spool import Item, Spool
-from teleread.agent.standing import NOT_OURS, KnownLead, Standing
-from teleread.agent.terminal import WORDS, fail, in_both_languages, say, say_anything, status
+from teleread.agent.standing import NOT_OURS, Standing
+from teleread.agent.terminal import (
+    WORDS,
+    fail,
+    in_both_languages,
+    report_lines,
+    report_rows,
+    say,
+    say_anything,
+    status,
+)
 from teleread.agent.watch import Watcher
 
 LOOK_EVERY_S = 1.0
 KEEP_SENT_S = 30 * 86400.0
+KEEP_UNREAD_S = 366 * 86400.0
+"""What was sent and has no report yet is asked for so long."""
 _STATUS_EVERY_S = 2.0
 _TOLD_WITHIN_S = 20.0
 _OK, _USAGE, _REJECTED, _PEER, _INTERNAL, _STOPPED = 0, 2, 3, 4, 5, 130
@@ -60,6 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-page", action="store_true", help="no page: several people sign in to this PC")
     parser.add_argument("--cap", type=float, metavar="KBIT", help="use no more of the line than so many kbit/s")
+    parser.add_argument(
+        "--reports",
+        type=Path,
+        metavar="FOLDER",
+        help="where the signed reports go, as PDF and JSON; by itself: fetch what there is now, and end "
+        "(default: 'reports' in the agent's own folder)",
+    )
+    parser.add_argument(
+        "--reports-language", choices=("zh", "en"), default="zh", help="of the sheets (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="say it as JSON")
 
 
@@ -167,8 +191,11 @@ def _send(options: argparse.Namespace) -> int:
     identity = _identity(options)
     if options.to and options.to.rstrip("/") not in {identity.url, identity.page_url}:
         raise ValueError(f"This PC is enrolled at {identity.url}; another lead hospital needs another --home.")
+    _check_folders(options)
     if not options.files and options.watch is None:
-        raise ValueError("Name files to send, or a folder with --watch.")
+        if options.reports is None:
+            raise ValueError("Name files to send, a folder with --watch, or one for reports alone with --reports.")
+        return _fetch(options, identity)
     if options.watch is not None and not options.watch.is_dir():
         # after a restart the share may be slower than we are: the page works, and it is looked at again
         logging.warning("the folder to watch is not there (yet); it is looked for again by itself")
@@ -197,10 +224,38 @@ def _send(options: argparse.Namespace) -> int:
         return _REJECTED if failed else _OK
 
 
+def _check_folders(options: argparse.Namespace) -> None:
+    if options.watch is None:
+        return
+    watched, reports = options.watch.resolve(), _reports_folder(options).resolve()
+    if watched == reports or watched in reports.parents:
+        raise ValueError("The folder for reports lies in the watched one: they would be sent as recordings.")
+
+
+def _reports_folder(options: argparse.Namespace) -> Path:
+    return Path(options.reports or options.home / "reports").absolute()
+
+
+def _fetch(options: argparse.Namespace, identity: home.Identity) -> int:
+    """Fetch the reports that there are now."""
+    with sole_owner(options.home):
+        private_folder(options.home / "items")
+        reports = Reports(options.home, _reports_folder(options))
+        lead = _lead(options, identity, _pace(options))
+        try:
+            Fetcher(Spool(options.home), reports, lead, language=options.reports_language).everything()
+        finally:
+            lead.close()
+    rows = report_rows(reports)
+    say(options, {"reports": rows}, "\n".join(report_lines(rows)) or "no report has been given back yet")
+    return _PEER if any(row["failure"] for row in rows) else _OK
+
+
 @contextmanager
 def _at_work(options: argparse.Namespace, identity: home.Identity, spool: Spool) -> Iterator[Crew]:
     """Sender, judge, follower and page, each on its thread, until the block ends."""
-    lead = _lead(options, identity)
+    pace = _pace(options)
+    lead = _lead(options, identity, pace)
     sender = Sender(spool, lead)
     with ExitStack() as stack:
         crew = stack.enter_context(at_work(sender, lead))
@@ -208,8 +263,11 @@ def _at_work(options: argparse.Namespace, identity: home.Identity, spool: Spool)
             judge = Judge(home=options.home)
             crew.judge_failure = lambda: judge.failure
             crew.add(Assessor(spool, judge))
-            crew.add(Follower(spool, _lead(options, identity)))
-            standing = Standing(options.home, identity, _lead(options, identity))
+            crew.add(Follower(spool, _lead(options, identity, pace)))
+            reports = Reports(options.home, _reports_folder(options))
+            reports_lead = _lead(options, identity, pace)
+            crew.add(Fetcher(spool, reports, reports_lead, language=options.reports_language))
+            standing = Standing(options.home, identity, _lead(options, identity, pace))
             crew.add(standing)
             desk = Desk(
                 spool,
@@ -220,6 +278,7 @@ def _at_work(options: argparse.Namespace, identity: home.Identity, spool: Spool)
                 standing,
                 lambda: crew.trouble,
                 crew.judge_failure,
+                reports=reports,
             )
             if not options.no_page:
                 _open_page(options, desk, stack)
@@ -235,10 +294,14 @@ def _open_page(options: argparse.Namespace, desk: Desk, stack: ExitStack) -> Non
         logging.warning("the page's port %d is taken: no page; name another with --page", options.page)
 
 
-def _lead(options: argparse.Namespace, identity: home.Identity) -> KnownLead:
-    cap = options.cap * 1000 / 8 if options.cap else None
+def _pace(options: argparse.Namespace) -> Pace | None:
+    """The part of the line that all of this agent share."""
+    return Pace(options.cap * 1000 / 8) if options.cap else None
+
+
+def _lead(options: argparse.Namespace, identity: home.Identity, pace: Pace | None = None) -> ReportsLead:
     token = identity.token if identity.is_local else None
-    return KnownLead(identity.url, context=identity.context(), token=token, cap_bytes_s=cap)
+    return ReportsLead(identity.url, context=identity.context(), token=token, pace=pace)
 
 
 def _there(options: argparse.Namespace) -> list[Path]:
@@ -266,12 +329,20 @@ def _watch(options: argparse.Namespace, identity: home.Identity, spool: Spool, c
         crew.mend()
         if time.monotonic() - noted_at > _STATUS_EVERY_S:
             _note(options.home, crew)
-            spool.forget_sent(time.time() - KEEP_SENT_S)
+            spool.forget_sent(time.time() - KEEP_SENT_S, lambda one: _is_awaited(one, crew))
             now = home.load(options.home)
             if now is not None and now != identity:
                 return now
             noted_at = time.monotonic()
         time.sleep(LOOK_EVERY_S)
+
+
+def _is_awaited(item: Item, crew: Crew) -> bool:
+    """Whether a report to something that was sent may come, and no record of its own follows it."""
+    reports = next((one.reports for one in crew.workers if isinstance(one, Fetcher)), None)
+    if reports is None or time.time() - item.sent_at > KEEP_UNREAD_S:
+        return False
+    return any(reports.find(receipt) is None for receipt in item.receipts)
 
 
 def _is_low(folder: Path) -> bool:

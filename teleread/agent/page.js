@@ -2,6 +2,8 @@
 
 const EVERY_MS = 1000;
 const NAMED = 8;
+const FRESH_S = 86400;
+const LATE_S = 7 * 86400;
 const words = await (await fetch("/words.json")).json();
 let language = localStorage.getItem("language") ?? (navigator.language.startsWith("en") ? "en" : "zh");
 
@@ -73,9 +75,12 @@ function draw(state) {
   const lead = /** @type {HTMLAnchorElement} */ (at("lead"));
   lead.hidden = !state.page_url;
   if (state.page_url) lead.href = `${state.page_url}/upload`;
-  const rows = state.items.map((/** @type {any} */ item) => row(item, state.line));
+  at("reports-in").hidden = !state.reports_in;
+  set(/** @type {HTMLElement} */ (at("reports-in").querySelector("code")), state.reports_in);
+  drawReports(state);
+  const rows = state.items.map((/** @type {any} */ item) => row(item, state));
   const body = at("items");
-  const key = JSON.stringify([language, state.line, state.items]);
+  const key = JSON.stringify([language, state.line, state.page_url, state.items]);
   if (body.dataset.key === key) return;
   // a row under the pointer or with the focus must not be replaced while somebody aims at it
   if (body.contains(document.activeElement)) return;
@@ -84,10 +89,84 @@ function draw(state) {
 }
 
 /**
- * @param {any} item
- * @param {string} lineState
+ * What is new in a report, or wrong with it, and what has no line below: critical ones first, as the agent orders them.
+ * @param {any} state
  */
-function row(item, lineState) {
+function drawReports(state) {
+  const listed = new Set(state.items.flatMap((/** @type {any} */ item) => item.receipts));
+  const now = Date.now() / 1000;
+  const shown = state.reports.filter((/** @type {any} */ one) => {
+    const isFresh = now - one.changed_at < FRESH_S;
+    const isLate = now - one.changed_at < LATE_S && (!listed.has(one.receipt) || one.kind === "corrected" || one.kind === "withdrawn");
+    return one.failure || one.open_elsewhere || one.identity_under_correction || isLate || (one.critical && isFresh);
+  });
+  const section = at("reports");
+  section.hidden = !shown.length;
+  const key = JSON.stringify([language, state.page_url, shown]);
+  if (section.dataset.key === key || section.contains(document.activeElement)) return;
+  section.dataset.key = key;
+  section.classList.toggle("critical-there", shown.some((/** @type {any} */ one) => one.critical));
+  /** @type {HTMLElement} */ (section.querySelector("ul")).replaceChildren(
+    ...shown.map((/** @type {any} */ one) => {
+      const line = document.createElement("li");
+      line.append(reportLines(one, state.page_url, true));
+      return line;
+    }),
+  );
+}
+
+/**
+ * A report in words, with its files; the word about a critical one stands first.
+ * @param {any} report
+ * @param {string} pageUrl
+ * @param {boolean} isNamed whether to say which recording it is of
+ */
+function reportLines(report, pageUrl, isNamed) {
+  const block = document.createElement("div");
+  block.className = "report";
+  if (report.critical) block.append(span(say("critical"), "critical"));
+  if (isNamed) block.append(span(`${report.receipt}  ${report.name}`, "receipt"));
+  const kind = report.kind === "withdrawn" ? "red" : report.kind === "corrected" || report.kind === "preliminary" ? "amber" : "plain";
+  block.append(span(say(`report_${report.kind}`), kind));
+  const version = report.version > 1 ? [say("version", { n: report.version })] : [];
+  block.append(span([...version, say(`report_${report.state}`), clock(report.changed_at)].join(" · "), "small"));
+  if (report.identity_under_correction) block.append(span(say("report_held"), "red"));
+  if (report.open_elsewhere) block.append(span(say("report_open"), "red"));
+  if (report.failure) block.append(span(because(report.failure), "red"));
+  if (report.signature && report.signature !== "good") block.append(span(say(`signature_${report.signature}`), "small"));
+  const files = document.createElement("p");
+  files.className = "files";
+  for (const [ending, word] of [["pdf", "sheet"], ["json", "document"]])
+    if (report.files[ending]) files.append(link(report.files[ending], `${say(word)}`, report.receipt));
+  if (files.children.length) block.append(files);
+  if (report.critical && pageUrl) {
+    const confirm = span(`${say("report_confirm")} `, "small");
+    confirm.append(link(`${pageUrl}/receipts/${report.receipt}`, say("open_page"), report.receipt));
+    block.append(confirm);
+  }
+  return block;
+}
+
+/**
+ * @param {string} address
+ * @param {string} text
+ * @param {string} receipt
+ */
+function link(address, text, receipt) {
+  const element = document.createElement("a");
+  element.href = address;
+  element.target = "_blank";
+  element.rel = "noopener";
+  element.textContent = text;
+  element.setAttribute("aria-label", `${text} ${receipt}`);
+  return element;
+}
+
+/**
+ * @param {any} item
+ * @param {any} state
+ */
+function row(item, state) {
   const line = document.createElement("tr");
   const time = line.insertCell();
   time.className = "time";
@@ -106,22 +185,24 @@ function row(item, lineState) {
     text.textContent = `${where} – ${say(`fault.${one.fault}`)}. ${say(`remedy.${one.remedy}`)}`;
     quality.append(text);
   }
-  line.append(stateCell(item, lineState));
+  line.append(stateCell(item, state));
   return line;
 }
 
 /**
  * @param {any} item
- * @param {string} lineState
+ * @param {any} state
  */
-function stateCell(item, lineState) {
+function stateCell(item, state) {
   const cell = document.createElement("td");
-  const stays = item.state === "queued" && lineState === "refused";
+  const stays = item.state === "queued" && state.line === "refused";
   const text = stays ? say("kept") : item.state === "sending" ? say("sending", { n: item.percent }) : say(item.state, { receipt: item.receipts.join(", ") });
+  const isCritical = item.reports.some((/** @type {any} */ one) => one.critical) || item.verdict.report?.critical;
+  for (const one of item.reports) cell.append(reportLines(one, state.page_url, item.receipts.length > 1));
+  if (!item.reports.length && item.verdict.report) cell.append(span(say(isCritical ? "critical" : "report"), isCritical ? "critical" : ""), document.createElement("br"));
   cell.append(span(text, item.state === "refused" ? "red" : ""));
   if (item.failure) cell.append(document.createElement("br"), span(because(item.failure), "small"));
-  if (item.verdict.case_state) cell.append(document.createElement("br"), span(say(`case_${item.verdict.case_state}`), "small"));
-  if (item.verdict.report) cell.append(document.createElement("br"), span(say(item.verdict.report.critical ? "critical" : "report"), item.verdict.report.critical ? "critical" : ""));
+  if (item.verdict.case_state && !item.verdict.report) cell.append(document.createElement("br"), span(say(`case_${item.verdict.case_state}`), "small"));
   if (item.raising) cell.append(document.createElement("br"), span(say("raising"), "critical"));
   if (item.raised_at) cell.append(document.createElement("br"), span(say("raised", { time: clock(item.raised_at) }), "small"));
   if (item.state !== "refused" && !item.urgent && !item.verdict.report) {

@@ -20,6 +20,7 @@ from importlib import resources
 from typing import Any
 
 from teleread.agent.home import Identity
+from teleread.agent.reports import ENDINGS, Report, Reports, is_receipt, newest, shown
 from teleread.agent.sender import Sender
 from teleread.agent.spool import Item, Spool
 from teleread.agent.standing import NOT_OURS, Standing
@@ -33,6 +34,8 @@ URGENT_WAITS_S = 60.0
 _HEAD_BYTES = 64 << 10
 _MAX_FILES = 16
 _SHOWN = 50
+_REPORTS_SHOWN = 20
+_KINDS = {"pdf": "application/pdf", "json": "application/json"}
 _CSP = (
     "default-src 'self'; img-src data:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -57,6 +60,7 @@ class Desk:
     trouble: Callable[[], str] = lambda: ""
     judge_failure: Callable[[], str] = lambda: ""
     now: Callable[[], float] = time.time
+    reports: Reports | None = None
 
     def state(self) -> dict[str, Any]:
         """What the page draws."""
@@ -65,7 +69,7 @@ class Desk:
         failure, since = self._failure()
         late = [one for one in queued if one.urgent and self.now() - one.seen_at > URGENT_WAITS_S]
         late += [one for one in items if one.raising_since and self.now() - one.raising_since > URGENT_WAITS_S]
-        newest = sorted(items, key=lambda one: one.seen_at, reverse=True)[:_SHOWN]
+        newest_items = sorted(items, key=lambda one: one.seen_at, reverse=True)[:_SHOWN]
         return {
             "enrolled": self.identity is not None,
             "url": self.identity.url if self.identity else "",
@@ -81,10 +85,20 @@ class Desk:
             "skew_s": self.skew_s(),
             "waiting": len(queued),
             "urgent": sum(one.urgent for one in queued),
-            "refused": sum(one.state == "refused" for one in newest),
+            "refused": sum(one.state == "refused" for one in newest_items),
             "telephone_now": bool(late),
-            "items": [self._row(one) for one in newest],
+            "items": [self._row(one) for one in newest_items],
+            "reports_in": "" if self.reports is None else str(self.reports.folder),
+            "reports": [self._report(row) for row in newest(self._reports(), _REPORTS_SHOWN)],
         }
+
+    def _reports(self) -> list[Report]:
+        return [] if self.reports is None else self.reports.all()
+
+    def _report(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A report with the addresses on this page in the place of those on the disk."""
+        addresses = {ending: f"/reports/{row['receipt']}.{ending}" for ending in row["files"]}
+        return {**row, "files": addresses, "open_elsewhere": len(row["open_elsewhere"])}
 
     def _failure(self) -> tuple[str, float | None]:
         """Why nothing goes, and since when; of the sending, else of the question that is asked once a minute."""
@@ -111,11 +125,15 @@ class Desk:
             "state": "sending" if item.state == "queued" and on_its_way else item.state,
             "percent": int(100 * progress.sent / item.size) if progress and on_its_way and item.size else 0,
             "receipts": list(item.receipts),
+            "reports": [self._report(shown(one)) for one in map(self._find, item.receipts) if one is not None],
             "verdict": dict(item.verdict),
             "failure": item.failure,
             "raising": item.raising_since > 0,
             "raised_at": item.raised_at,
         }
+
+    def _find(self, receipt: str) -> Report | None:
+        return None if self.reports is None else self.reports.find(receipt)
 
     def take(self, files: Mapping[str, bytes], urgent: bool) -> Item:
         """Keep what was dropped on the page; durable when this returns."""
@@ -141,6 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, resources.files("teleread.agent").joinpath(name).read_bytes(), kind)
         elif self.path == "/state":
             self._json(HTTPStatus.OK, self.desk.state())
+        elif self.path.startswith("/reports/"):
+            self._give(self.path.removeprefix("/reports/"))
         else:
             self._json(HTTPStatus.NOT_FOUND, {"code": "not_found"})
 
@@ -153,6 +173,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._make_urgent(self.path.removeprefix("/urgent/"))
         else:
             self._json(HTTPStatus.NOT_FOUND, {"code": "not_found"})
+
+    def _give(self, name: str) -> None:
+        """The file of a report that holds; one that does not is not here any more."""
+        receipt, _, ending = name.rpartition(".")
+        reports = self.desk.reports
+        data = None
+        if reports is not None and ending in ENDINGS and is_receipt(receipt):
+            try:
+                data = reports.read(receipt, ending)
+            except OSError as error:
+                log.error("a report cannot be read: %s", type(error).__name__)
+        if data is None:
+            self._json(HTTPStatus.NOT_FOUND, {"code": "not_found"})
+            return
+        self._answer(HTTPStatus.OK, data, _KINDS[ending], name=f"{receipt}.{ending}")
 
     def _take(self) -> None:
         """One line of JSON that says names, sizes and urgency, then the files one behind the other."""
@@ -202,13 +237,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, status: HTTPStatus, value: Any) -> None:
         self._answer(status, json.dumps(value).encode(), "application/json")
 
-    def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
+    def _answer(self, status: HTTPStatus, body: bytes, kind: str, name: str = "") -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Content-Security-Policy", _CSP)
+        # a browser's own viewer of PDFs does not work under the page's policy
+        self.send_header("Content-Security-Policy", _CSP if not name else "frame-ancestors 'none'")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        if name:
+            how = "inline" if kind == _KINDS["pdf"] else "attachment"
+            self.send_header("Content-Disposition", f'{how}; filename="{name}"')
         self.end_headers()
         self.wfile.write(body)
 

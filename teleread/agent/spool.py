@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -190,11 +190,11 @@ class Spool:
         """What was sent and became urgent since, the earliest word first."""
         return sorted((one for one in self.items() if one.raising_since), key=lambda one: one.raising_since)
 
-    def forget_sent(self, before: float) -> int:
-        """Forget what was acknowledged before then; returns how many."""
+    def forget_sent(self, before: float, stays: Callable[[Item], bool] = lambda _: False) -> int:
+        """Forget what was acknowledged before then, but for what ``stays``; returns how many."""
         with self.changed:
             old = [one for one in self._items.values() if one.state == "sent" and one.sent_at < before]
-            old = [one for one in old if not one.raising_since]
+            old = [one for one in old if not one.raising_since and not stays(one)]
             for one in old:
                 shutil.rmtree(self.folder / "items" / one.id, ignore_errors=True)
                 del self._items[one.id]

@@ -6,14 +6,19 @@ import argparse
 import io
 import json
 import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from importlib import resources
 from typing import Any
 
 from teleread.agent import carried, home
 from teleread.agent.disk import read_json
 from teleread.agent.lock import runs
+from teleread.agent.reports import Reports, newest
 from teleread.agent.spool import Spool
 
+_REPORTS_SHOWN = 50
+_LINES_SHOWN = 10
 _NEW_INVITATION = (
     "What is saved stays here and is not lost; ask its engineer for a new invitation, and --enrol with it."
 )
@@ -52,8 +57,33 @@ def fail(options: argparse.Namespace, code: str, words: str, exit_code: int) -> 
 
 def in_both_languages(code: str) -> str:
     """As the page says it: whoever sets a PC up reads the terminal."""
+    return _both(f"code.{code}")
+
+
+def report_rows(reports: Reports) -> list[dict[str, Any]]:
+    """The newest reports, critical ones first."""
+    return newest(reports.all(), _REPORTS_SHOWN)
+
+
+def report_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each report, in both languages; the word about a critical one stands first."""
+    lines = []
+    for row in rows:
+        said = [_both("critical")] if row["critical"] else []
+        said += [_both(f"report_{row['kind']}")] if row["kind"] != "final" else []
+        said += [_both("report_held")] if row["identity_under_correction"] else []
+        said += [] if row["state"] == "here" else [_both(f"report_{row['state']}")]
+        said += [_both("report_open")] if row["open_elsewhere"] else []
+        at = datetime.fromtimestamp(row["changed_at"]).astimezone().isoformat(" ", "minutes")
+        said += [f"{row['receipt']} v{row['version']}", at]
+        said += [f"[{row['failure']}]"] if row["failure"] else []
+        lines.append("  ".join([*said, row["files"].get("pdf", "")]).rstrip())
+    return lines
+
+
+def _both(key: str) -> str:
     known = json.loads(resources.files("teleread.agent").joinpath("words.json").read_bytes())
-    return " ".join(known[language][f"code.{code}"] for language in ("en", "zh"))
+    return " ".join(known[language][key] for language in ("en", "zh"))
 
 
 def say_anything() -> None:
@@ -67,6 +97,7 @@ def status(options: argparse.Namespace) -> int:
     """Print what waits, what was sent, and how the line is."""
     identity = home.load(options.home)
     spool_items = Spool(options.home, owner=False).items()
+    reports = report_rows(Reports(options.home, options.home, owner=False))
     facts: dict[str, Any] = {
         "url": None if identity is None else identity.url,
         "site": None if identity is None else identity.site,
@@ -76,6 +107,7 @@ def status(options: argparse.Namespace) -> int:
         "sent": sum(one.state == "sent" for one in spool_items),
         "refused": sum(one.state == "refused" for one in spool_items),
         "expires_at": None if identity is None else identity.expires_at,
+        "reports": reports,
         "line": read_json(options.home / "status.json"),
         "runs": runs(options.home),
     }
@@ -84,7 +116,10 @@ def status(options: argparse.Namespace) -> int:
         how = "the agent does not run: nothing is taken or sent until it is started with --watch"
     else:
         how = line.get("failure") or ("in order" if line.get("heard_at") else "not heard of yet")
+    lines = report_lines(reports)
+    first = [line for line, row in zip(lines, reports, strict=True) if row["critical"]]
     words = [
+        *first[:_LINES_SHOWN],
         f"lead hospital  {facts['url'] or 'not enrolled'}",
         f"waiting        {facts['waiting']} ({facts['waiting_urgent']} urgent, {facts['waiting_bytes']} bytes)",
         f"acknowledged   {facts['sent']}",
@@ -98,5 +133,6 @@ def status(options: argparse.Namespace) -> int:
         words.append(f"verdicts       not on this PC ({carried.key()}): {WORDS[line['not_judged']]}")
     if abs(line.get("skew_s") or 0) > 60:
         words.append(f"clock          this PC differs from the lead hospital by {line['skew_s']:.0f} s")
+    words += [line for line in lines if line not in first][:_LINES_SHOWN]
     say(options, facts, "\n".join(words))
     return 0

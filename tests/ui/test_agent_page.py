@@ -1,4 +1,4 @@
-"""The agent's page in Chromium: what was sent becomes urgent by one press, and what is not judged here is said."""
+"""The agent's page in Chromium: what was sent becomes urgent by one press, reports are there, faults are said."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from playwright.sync_api import Browser, expect
 from teleread.agent import carried
 from teleread.agent.home import Identity
 from teleread.agent.page import Desk, serving
+from teleread.agent.reports import Reports
+from teleread.agent.sound import News
 from teleread.agent.spool import Item, Spool
 from tests.ui.axe import violations
 from tests.ui.chromium import LANGUAGES, WIDER_THAN_SCREEN, picture, watched
@@ -34,10 +36,15 @@ def sent(spool: Spool) -> Item:
 
 
 @pytest.fixture
-def address(spool: Spool, tmp_path: Path) -> Iterator[str]:
+def reports(spool: Spool) -> Reports:
+    return Reports(spool.folder, spool.folder / "reports")
+
+
+@pytest.fixture
+def address(spool: Spool, reports: Reports, tmp_path: Path) -> Iterator[str]:
     place = tmp_path / "agent.pem"
     identity = Identity("https://lead.example:8422", "a", "village", "0571-1", "", place, None, "", 8420)
-    desk = Desk(spool, None, identity, "C:\\ECG", judge_failure=lambda: carried.NOT_CARRIED)
+    desk = Desk(spool, None, identity, "C:\\ECG", judge_failure=lambda: carried.NOT_CARRIED, reports=reports)
     with serving(desk, 0) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -78,3 +85,61 @@ def test_a_word_that_is_not_heard_for_a_minute_is_for_the_telephone(
         expect(seen.page.locator("#alarm")).to_contain_text("0571-1")
         assert violations(seen.page) == []
         picture(seen.page, "agent-telephone")
+
+
+PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[]/Count 0>>endobj\n%%EOF\n"
+FACTS = {
+    "7K2M-QX9D-0RTB": ("final", 1, True, False, ""),
+    "8M3N-QX9D-0RTB": ("corrected", 2, False, False, ""),
+    "9N4P-QX9D-0RTB": ("withdrawn", 3, False, False, ""),
+    "AP5R-QX9D-0RTB": ("final", 1, False, True, ""),
+    "BR6S-QX9D-0RTB": ("final", 1, False, False, "report_signature_wrong"),
+    "CS7T-QX9D-0RTB": ("final", 1, False, False, ""),
+}
+
+
+def given(spool: Spool, reports: Reports) -> None:
+    """A report of each kind, the newest recording last; one that is not fetched yet."""
+    for number, (receipt, (kind, version, critical, held, failure)) in enumerate(FACTS.items()):
+        item = spool.add({f"ecg-{number}.dcm": receipt.encode()}, urgent=critical, seen_at=time.time() + number)
+        spool.acknowledged(item, [receipt], time.time())
+        report = {"critical": critical, "state": "a"}
+        said = {"light": "green", "findings": [], "case_state": "COMPLETED", "report": report}
+        spool.update(item.id, verdict=said)
+        news = News("a", version, kind, critical, "", held)
+        reports.learn(receipt, news, time.time(), item=item.id, name=item.files[0].name, urgent=critical)
+        if failure:
+            reports.failed(receipt, failure)
+        else:
+            reports.keep(receipt, news, {"pdf": PDF, "json": b"{}"}, "good")
+
+
+@pytest.mark.parametrize("language", list(LANGUAGES))
+def test_reports_are_there_without_a_line_and_the_critical_one_is_said_first(
+    chromium: Browser, spool: Spool, reports: Reports, address: str, language: str
+) -> None:
+    given(spool, reports)
+    words = {
+        "zh": ("危急报告：请立即阅读", "已撤回", "更正报告", "请勿将此报告用于该患者", "签名有误", "打印报告"),
+        "en": ("CRITICAL report", "WITHDRAWN", "CORRECTED", "do not use the report", "signature is wrong", "print"),
+    }
+    with watched(chromium, Web(None, None, address), language) as seen:  # type: ignore[arg-type]
+        page = seen.page
+        page.goto(address)
+        section = page.locator("#reports")
+        expect(section).to_be_visible()
+        for word in words[language][:-1]:
+            expect(section).to_contain_text(word)
+        expect(section.locator("li").first).to_contain_text(words[language][0])
+        expect(section.locator("li").first.locator("a").first).to_contain_text(words[language][-1])
+        expect(section).not_to_contain_text("CS7T")  # plain, and listed below
+        sheet = page.locator("#items a[href='/reports/CS7T-QX9D-0RTB.pdf']")
+        expect(sheet).to_have_count(1)
+        assert page.locator("#items a[href='/reports/BR6S-QX9D-0RTB.pdf']").count() == 0
+        given_back = page.request.get(f"{address}/reports/CS7T-QX9D-0RTB.pdf")
+        assert (given_back.status, given_back.body()) == (200, PDF)
+        confirm = section.locator("li").first.locator("a").last
+        expect(confirm).to_have_attribute("href", "https://lead.example:8420/receipts/7K2M-QX9D-0RTB")
+        assert not page.evaluate(WIDER_THAN_SCREEN)
+        assert violations(page) == []
+        picture(page, "agent-reports")

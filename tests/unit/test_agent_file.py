@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,7 +21,8 @@ from teleread.pipeline.services import Services
 from teleread.storage import agents
 from teleread.storage.catalogue.schema import arrivals
 from teleread.web import certificates
-from tests.ui.live import Web, running
+from tests.signing import post_report
+from tests.ui.live import Web, named_ecg, running
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,32 @@ def test_it_watches_until_it_is_stopped_and_one_owns_its_folder(
                 assert time.monotonic() < ends
         finally:
             process.kill()
+
+
+def test_a_signed_report_comes_to_a_pc_that_has_only_python(
+    file: Path, web: Web, services: Services, tmp_path: Path
+) -> None:
+    home, folder, reports = tmp_path / "agent", tmp_path / "watched", tmp_path / "reports"
+    folder.mkdir()
+    with services.catalogue.write() as conn:
+        code = agents.invite(conn, "village", "PC", services.clock(), actor="engineer")
+    bare(file, home, "--enrol", f"{code}@{web.address.removeprefix('http://')}")
+    (folder / "a.dcm").write_bytes(named_ecg("Wang^XiaoDong=王^小东"))
+    watch = [sys.executable, "-I", "-S", str(file), "--home", str(home), "--watch", str(folder), "--no-page"]
+    with subprocess.Popen([*watch, "--reports", str(reports)], stderr=subprocess.DEVNULL) as process:
+        try:
+            ends = time.monotonic() + 120
+            with web.signed_in("reader") as reader:
+                while not (found := re.findall(r'href="(/cases/\w+)"', reader.get("/worklist").text)):
+                    assert time.monotonic() < ends
+                assert post_report(reader, found[0], {"text": "Words.", "critical": "1"}).status_code == 303
+            while not (rows := said(bare(file, home, "--status"))["reports"]) or rows[0]["state"] != "here":
+                assert time.monotonic() < ends
+        finally:
+            process.kill()
+    assert (rows[0]["signature"], rows[0]["critical"], rows[0]["failure"]) == ("good", True, "")
+    assert sorted(one.suffix for one in reports.iterdir()) == [".json", ".pdf"]
+    assert all(one.name.startswith(rows[0]["receipt"]) for one in reports.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,7 @@ def bearer(identity: home.Identity, **more: str) -> dict[str, str]:
     }
 
 
-def test_a_stolen_agent_reads_no_identities_and_answers_for_nobody(
-    web: Web, services: Services, tmp_path: Path
-) -> None:
+def test_a_stolen_agent_opens_no_page_of_persons(web: Web, services: Services, tmp_path: Path) -> None:
     headers = bearer(local(web, services, tmp_path / "agent"))
     with httpx.Client(base_url=web.address, headers=headers, trust_env=False) as client:
         assert client.get("/api/agents/me").status_code == 200

@@ -7,10 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from starlette.responses import JSONResponse
 
+from teleread.errors import AccessDenied
 from teleread.pipeline import clinic_word
 from teleread.pipeline.verdict import Verdict, verdict
 from teleread.reading import clinic
 from teleread.reading.symptoms import parse
+from teleread.storage import agents
 from teleread.web.errors import NotFound
 from teleread.web.limits import small_form
 from teleread.web.security import Seat, allow
@@ -67,8 +69,14 @@ def make_urgent(seat: Seat, receipt: str) -> str:
 
 
 def acknowledge(seat: Seat, receipt: str, report_id: str) -> None:
-    """Keep who has read the critical report of a receipt."""
+    """Keep who has read the critical report of a receipt: a person, and never a program.
+
+    Raises:
+        AccessDenied: ``not_a_person``.
+    """
     found = own(seat, receipt)
+    if seat.account is not None and agents.is_agent(seat.account):
+        raise AccessDenied("not_a_person", "Only a person of the clinic can say that they have read it.")
     if report_id not in {one.id for one in (found.report, *found.addenda, *found.consultations) if one is not None}:
         raise NotFound()
     with seat.services.catalogue.write() as conn:

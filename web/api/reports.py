@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from teleread.errors import Conflict, InputRejected
+from teleread.pipeline.given_states import AT_ONCE, given_states
 from teleread.pipeline.report_files import report_json, report_pdf
 from teleread.pipeline.verdict import Verdict
 from teleread.reading import drafts
@@ -17,7 +20,7 @@ from teleread.reading.statements import lexicon
 from teleread.web import case_report, signing
 from teleread.web.api import forms
 from teleread.web.errors import NotFound
-from teleread.web.limits import small_body, small_form
+from teleread.web.limits import RateLimiter, small_body, small_form
 from teleread.web.security import Seat, allow
 from teleread.web.viewing import check_access
 
@@ -108,34 +111,56 @@ def sign(
     )
 
 
+@router.get("/api/receipts/-/reports")
+def given(seat: Annotated[Seat, allow("uploader", audit=None)], of: Annotated[str, Query()] = "") -> JSONResponse:
+    """``{reports: {receipt: {state, critical}}}`` of the receipts ``of``, separated by commas, that were given one.
+
+    The state is a word that changes with what the files say; no text, no name and no other site's receipt is in it.
+    """
+    receipts = list(dict.fromkeys(filter(None, of.upper().split(","))))
+    if len(receipts) > AT_ONCE:
+        raise InputRejected("request_invalid", f"At most {AT_ONCE} receipts are asked for at once.")
+    states = given_states(seat.services, seat.site_id, receipts)
+    return JSONResponse({"reports": {of: {"state": one.word, "critical": one.critical} for of, one in states.items()}})
+
+
 @router.get("/api/receipts/{receipt}/report.json")
-def given_json(seat: Annotated[Seat, allow("uploader", audit="download")], receipt: str) -> Response:
+def given_json(request: Request, seat: Annotated[Seat, allow("uploader", audit="download")], receipt: str) -> Response:
     """What was given back under a receipt, as JSON: the versions with their signatures, and whose they are."""
-    found = _given(seat, receipt)
+    found, state = _given(request, seat, receipt)
     data = report_json(seat.services, found, who=seat.name)
-    return _file(data, "application/json", f"{found.receipt}.json")
+    return _file(data, "application/json", f"{found.receipt}.json", state)
 
 
 @router.get("/api/receipts/{receipt}/report.pdf")
-def given_pdf(seat: Annotated[Seat, allow("uploader", audit="download")], receipt: str) -> Response:
+def given_pdf(request: Request, seat: Annotated[Seat, allow("uploader", audit="download")], receipt: str) -> Response:
     """What was given back under a receipt, as a sheet to print, with the tracing at its true scale."""
-    found = _given(seat, receipt)
+    found, state = _given(request, seat, receipt)
     data = report_pdf(seat.services, found, seat.language, who=seat.name)
-    return _file(data, "application/pdf", f"{found.receipt}.pdf")
+    return _file(data, "application/pdf", f"{found.receipt}.pdf", state)
 
 
-def _given(seat: Seat, receipt: str) -> Verdict:
-    """What was given back to the seat's own site; every look at it is in the audit before it is answered."""
+def _given(request: Request, seat: Seat, receipt: str) -> tuple[Verdict, str]:
+    """What was given back to the seat's own site, and the state that it is in or was in a moment before; every look at
+    it is in the audit before it is answered.
+    """
+    limiter: RateLimiter = request.app.state.download_limiter
+    if not limiter.admit(seat.name, seat.services.clock()):
+        raise InputRejected("too_many_downloads", "Too many reports were fetched within a minute.")
+    state = given_states(seat.services, seat.site_id, [receipt.upper()]).get(receipt.upper())
     found = forms.own(seat, receipt)
     if not found.reports:
         raise NotFound()
     with seat.services.catalogue.write() as conn:
         seat.record(conn, "case", found.case_id or found.arrival_id, {"versions": len(found.reports)})
-    return found
+    return found, state.word if state else ""
 
 
-def _file(data: bytes, kind: str, name: str) -> Response:
-    return Response(data, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"'})
+def _file(data: bytes, kind: str, name: str, state: str) -> Response:
+    """The file with the hash of its bytes (RFC 9530), by which a program sees that it has come through whole."""
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    headers = {"repr-digest": f"sha-256=:{digest}:", "teleread-report": state}
+    return Response(data, media_type=kind, headers={"content-disposition": f'attachment; filename="{name}"', **headers})
 
 
 def _object(body: bytes) -> dict[str, Any]:
