@@ -5,7 +5,9 @@ The model knows the promises, not the code: who owns what until when, which limi
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -42,6 +44,7 @@ SOON_S = 5
 POOLS = ("all", "night")
 READERS = {"ann": ("all",), "ben": ("night",), "eve": ("all", "night")}
 STEPS_EACH = 50
+STEPS = 5_000
 
 
 @dataclass
@@ -80,6 +83,7 @@ class QueueMachine(RuleBasedStateMachine):
     """Each step is an act on a real catalogue inside one transaction, which is taken back at the end."""
 
     url: ClassVar[str] = ""
+    done: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,6 +94,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.cases: dict[str, Waiting] = {}
         self.old: list[Token] = []
         self.n = 0
+        self.begun = False
 
     @contextmanager
     def _rolled_back(self) -> Iterator[Connection]:
@@ -272,6 +277,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.now = max(self.now, ends)
         self._watch()
 
+    @invariant()
+    def is_counted(self) -> None:
+        """Once after its beginning, and once after each step."""
+        self.done["steps" if self.begun else "stories"] += 1
+        self.begun = True
+
     # what must hold
 
     @invariant()
@@ -404,8 +415,8 @@ def _terms(pool: str | None, _at: datetime) -> Terms:
     return Terms("lead", "night") if pool == "all" else Terms()
 
 
-def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> None:
-    """So many stories of :data:`STEPS_EACH` steps.
+def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> Counter[str]:
+    """So many stories of at most :data:`STEPS_EACH` steps; says how many stories and steps there were.
 
     Args:
         shortest: look for the shortest story that breaks a promise, which takes long.
@@ -418,7 +429,7 @@ def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> None:
     database = Database(url)
     database.migrate()
     database.close()
-    machine = type("Machine", (QueueMachine,), {"url": url})
+    machine = type("Machine", (QueueMachine,), {"url": url, "done": Counter()})
     chosen = settings(
         max_examples=examples,
         stateful_step_count=STEPS_EACH,
@@ -429,14 +440,19 @@ def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> None:
         report_multiple_bugs=False,
     )
     run_state_machine_as_test(seeded(seed)(machine), settings=chosen)
+    return machine.done
 
 
 @contextmanager
 def random_steps() -> Iterator[Callable[[int], None]]:
-    """A hundred stories of 50 steps each: 5,000 steps a number."""
+    """5,000 steps a number, in stories of at most 50."""
     with tempfile.TemporaryDirectory() as folder:
 
         def prove(number: int) -> None:
-            run(f"sqlite:///{Path(folder)}/catalogue.sqlite", 100, number)
+            done: Counter[str] = Counter()
+            while done["steps"] < STEPS:
+                missing = -(-(STEPS - done["steps"]) // STEPS_EACH)
+                done += run(f"sqlite:///{Path(folder)}/catalogue.sqlite", missing, number + 1000 * done["steps"])
+            print(json.dumps(done), flush=True)
 
         yield prove

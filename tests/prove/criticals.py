@@ -7,6 +7,7 @@ data; the 5 s within which a step must come are not.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -102,12 +103,18 @@ class Night:
 
 
 @contextmanager
-def night(count: int, seed: int = 1, *, url: str | None = None, kills: bool = True) -> Iterator[Night]:
-    """``count`` critical values, from the first one raised to the end of the last one's ladder."""
+def night(
+    count: int, seed: int = 1, *, new_url: Callable[[], str] | None = None, kills: bool = True
+) -> Iterator[Night]:
+    """``count`` critical values, from the first one raised to the end of the last one's ladder.
+
+    Args:
+        new_url: makes an empty database; without, they are SQLite files.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="teleread-criticals-")))
         random = Random(seed)
-        made = Night(_world(folder, random, stack, url), folder, random)
+        made = Night(_world(folder, random, stack, new_url), folder, random)
         (folder / "world.json").write_text(json.dumps(made.world))
         cases = _fill(made, count)
         stack.callback(_end, made)
@@ -193,9 +200,9 @@ def summary(made: Night) -> dict[str, Any]:
 
 
 @contextmanager
-def nobody_silent(count: int = 500) -> Iterator[Counted]:
+def nobody_silent(count: int = 500, *, new_url: Callable[[], str] | None = None) -> Iterator[Counted]:
     """Every one acknowledged by a named person or owned by one, the first alert and each step within 5 s."""
-    with night(count) as made:
+    with night(count, new_url=new_url) as made:
         print(json.dumps(summary(made), indent=1), flush=True)
 
         def prove(number: int) -> None:
@@ -205,7 +212,16 @@ def nobody_silent(count: int = 500) -> Iterator[Counted]:
         yield Counted(len(made.raised), prove)
 
 
-def _world(folder: Path, random: Random, stack: ExitStack, url: str | None) -> dict[str, Any]:
+@contextmanager
+def nobody_silent_on_postgres(count: int = 500) -> Iterator[Counted]:
+    """The same on PostgreSQL, with all on its disk that it has committed."""
+    from tests.contract.postgres import postgres_server
+
+    with postgres_server(durable=True) as new_url, nobody_silent(count, new_url=new_url) as proof:
+        yield proof
+
+
+def _world(folder: Path, random: Random, stack: ExitStack, new_url: Callable[[], str] | None) -> dict[str, Any]:
     hooks = {kind: stack.enter_context(webhook(kind)) for kind in ("ok", "refuses", "hangs", "fails", "trickles")}
     mail = stack.enter_context(mail_server("ok"))
     sites = [f"site-{number}" for number in range(SITES)]
@@ -217,10 +233,10 @@ def _world(folder: Path, random: Random, stack: ExitStack, url: str | None) -> d
             way = {"email": f"{site}@x.example"} if dead is None and random.random() < 0.4 else None
             contacts.append(one | (way or {"webhook": hooks[dead or "ok"].url}))
     duty = {"id": "duty", "site": "*", "name": "Duty Officer", "role": "duty_officer", "webhook": hooks["hangs"].url}
-    catalogue = url or f"sqlite:///{folder / 'catalogue.db'}"
     return {
         "home": str(folder),
-        "catalogue": catalogue,
+        "catalogue": new_url() if new_url else f"sqlite:///{folder / 'catalogue.db'}",
+        "vault": new_url() if new_url else f"sqlite:///{folder / 'vault.db'}",
         "sites": sites,
         "contacts": [*contacts, duty],
         "mail_port": mail.port,
@@ -330,7 +346,11 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    with nobody_silent(int(sys.argv[1]) if len(sys.argv) > 1 else 60) as proof:
+    parser = argparse.ArgumentParser(prog="python -m tests.prove.criticals", description=__doc__)
+    parser.add_argument("count", nargs="?", type=int, default=60, help="how many critical values")
+    parser.add_argument("--postgres", action="store_true", help="on PostgreSQL")
+    chosen = parser.parse_args()
+    with (nobody_silent_on_postgres if chosen.postgres else nobody_silent)(chosen.count) as proof:
         for one in range(proof.count):
             proof(one)
         print(f"{proof.count} of {proof.count} hold")
