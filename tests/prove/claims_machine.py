@@ -263,8 +263,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(data=st.data(), priority=st.sampled_from(["urgent", "high"]))
     def lift(self, data: st.DataObject, priority: Any) -> None:
         key = data.draw(st.sampled_from(sorted(self.cases)))
-        place = in_pool(self.cases[key].pool)
-        queue.raise_priority(self.conn, key, priority, "clinic", self.at, placing=place)
+        queue.raise_priority(self.conn, key, priority, "clinic", self.at, placing=self._rules)
         self._lifted(self.cases[key], priority)
 
     @rule(seconds=st.sampled_from([1, 7, 31, 61, 125, 301, 950, 3000]))
@@ -325,6 +324,10 @@ class QueueMachine(RuleBasedStateMachine):
     @property
     def at(self) -> datetime:
         return AT + timedelta(seconds=self.now)
+
+    def _rules(self, facts: Any, priority: Any) -> queue.Place:
+        """By the case: an opinion that is raised with its case stays in the pool of opinions."""
+        return in_pool(self.cases[facts.case_id].pool)(facts, priority)
 
     def _watch(self) -> None:
         claims.expire(self.conn, self.at)

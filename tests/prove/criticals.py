@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,6 +60,8 @@ class Night:
     raised: list[str] = field(default_factory=list)  # case ids whose raising was answered
     ended: threading.Event = field(default_factory=threading.Event)
     kills: int = 0
+    began: tuple[float, float] = field(default_factory=lambda: (time.monotonic(), _waited_s()))
+    busy: float = 0.0  # share of the time in which something waited for a processor
     catalogue: Database | None = None
     client: httpx.Client = field(
         default_factory=lambda: httpx.Client(
@@ -128,6 +130,7 @@ def night(
             thread.start()
         _raise_all(made, cases)
         made.ended.wait(900 / FASTER + 8)
+        made.busy = (_waited_s() - made.began[1]) / (time.monotonic() - made.began[0])
         made.ended.set()
         for thread in acting:
             thread.join(60)
@@ -182,6 +185,7 @@ def summary(made: Night) -> dict[str, Any]:
         "criticals": len(made.raised),
         "states": states,
         "kills": made.kills,
+        "machine_busy": round(made.busy, 2),
         "first_alert_s": {
             "median": alerts[len(alerts) // 2],
             "max": alerts[-1],
@@ -337,6 +341,13 @@ def _end(made: Night) -> None:
     made.client.close()
     if made.catalogue is not None:
         made.catalogue.close()
+
+
+def _waited_s() -> float:
+    """For how long something waited for a processor, since the machine began; 0 where the kernel does not say."""
+    with suppress(OSError):
+        return int(Path("/proc/pressure/cpu").read_text().partition("total=")[2].split()[0]) / 1e6
+    return 0.0
 
 
 def _free_port() -> int:

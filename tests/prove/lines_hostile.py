@@ -12,6 +12,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -343,9 +344,14 @@ def hostile_archives() -> Iterator[Callable[[int], None]]:
 
         def prove(number: int) -> None:
             chance = random.Random(number)
+            ended: Counter[str] = Counter()
+            begun = time.monotonic()
             for what, data in archives(chance, large=number == 0):
                 with under.watching():
-                    besiege(under.door, what, data, chance)
+                    ended.update(set(besiege(under.door, what, data, chance)))
+                ended["archives"] += 1
+            told = {"seconds": round(time.monotonic() - begun, 1), "grown_mb": round(under.grown_mb)}
+            print(json.dumps(ended | told), flush=True)
 
         yield prove
 
