@@ -82,13 +82,12 @@ class Waiting:
 class QueueMachine(RuleBasedStateMachine):
     """Each step is an act on a real catalogue inside one transaction, which is taken back at the end."""
 
-    url: ClassVar[str] = ""
+    database: ClassVar[Database]  # one for all stories: what it has learned of the statements is kept
     done: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
         self._open = ExitStack()
-        self._database = Database(self.url)
         self.conn: Connection = self._open.enter_context(self._rolled_back())
         self.now = 0.0
         self.cases: dict[str, Waiting] = {}
@@ -99,7 +98,7 @@ class QueueMachine(RuleBasedStateMachine):
     @contextmanager
     def _rolled_back(self) -> Iterator[Connection]:
         with ExitStack() as stack:
-            conn = stack.enter_context(self._database._engine.connect())
+            conn = stack.enter_context(self.database._engine.connect())
             conn.execution_options(teleread_writes=True)
             transaction = conn.begin()
             try:
@@ -109,7 +108,6 @@ class QueueMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._open.close()
-        self._database.close()
 
     # what happens
 
@@ -431,8 +429,7 @@ def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> Counter
 
     database = Database(url)
     database.migrate()
-    database.close()
-    machine = type("Machine", (QueueMachine,), {"url": url, "done": Counter()})
+    machine = type("Machine", (QueueMachine,), {"database": database, "done": Counter()})
     chosen = settings(
         max_examples=examples,
         stateful_step_count=STEPS_EACH,
@@ -442,7 +439,10 @@ def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> Counter
         phases=[Phase.generate, Phase.shrink] if shortest else [Phase.generate],
         report_multiple_bugs=False,
     )
-    run_state_machine_as_test(seeded(seed)(machine), settings=chosen)
+    try:
+        run_state_machine_as_test(seeded(seed)(machine), settings=chosen)
+    finally:
+        database.close()
     return machine.done
 
 
