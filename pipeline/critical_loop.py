@@ -44,7 +44,9 @@ time. A process that lives holds on to what it is sending.
 _HOLD_WITHIN = timedelta(seconds=0.9)
 PAUSES_S = (5.0, 20.0)
 """After the first and the second failure; the third is final, and the ladder goes on anyway."""
-_PLANS = 64
+_PLANS = 16
+"""Steps in one transaction: each is several statements, and the leases of what is on its way are held between two."""
+_SENDS = 64
 _SENT = ("webhook", "email")
 
 Send = Callable[..., str]
@@ -114,7 +116,7 @@ class CriticalLoop:
                 _write_down(conn, ended)
                 kept = self._hold(conn, now)
                 planned = self._plan(conn, now)
-                found = self._take(conn, now, min(free, _PLANS))
+                found = self._take(conn, now, min(free, _SENDS))
         except StorageError:
             with self._lock:  # in the next round, then; what cannot be written by the end of its lease is sent again
                 self._ended = ended + self._ended
@@ -178,7 +180,7 @@ class CriticalLoop:
         return kept
 
     def _plan(self, conn: Connection, now: datetime) -> int:
-        due = timers.take_due(conn, now, kinds=[criticals.LADDER_TIMER], limit=_PLANS)
+        due = timers.take_due(conn, now, kinds=[criticals.LADDER_TIMER], limit=_PLANS, in_turn=True)
         for timer in due:
             try:
                 with conn.begin_nested():
@@ -191,7 +193,7 @@ class CriticalLoop:
     def _take(self, conn: Connection, now: datetime, limit: int) -> list[_Sending]:
         if limit <= 0:
             return []
-        due = timers.take_due(conn, now, kinds=[SEND_TIMER], limit=limit, lease=SEND_LEASE)
+        due = timers.take_due(conn, now, kinds=[SEND_TIMER], limit=limit, lease=SEND_LEASE, in_turn=True)
         if not due:
             return []
         ids = list(dict.fromkeys(_critical_of(timer) for timer in due))
