@@ -231,13 +231,13 @@ def _sent(lead: Lead, data: bytes, said: dict[str, str]) -> tuple[str, ...]:
 
 
 def _patiently(act: Callable[[], _T]) -> _T:
-    """As an agent: what was silent for some seconds is asked again, and given longer each time."""
+    """As an agent: what brought no answer is asked again: after some silence, or on a line closed since it was used."""
     ends = time.monotonic() + _ANSWER_S
     while True:
         try:
             return act()
         except LineBroken as error:
-            if not error.silent or time.monotonic() > ends:
+            if error.answered or time.monotonic() > ends:
                 raise
 
 
