@@ -44,9 +44,7 @@ time. A process that lives holds on to what it is sending.
 _HOLD_WITHIN = timedelta(seconds=0.9)
 PAUSES_S = (5.0, 20.0)
 """After the first and the second failure; the third is final, and the ladder goes on anyway."""
-_PLANS = 16
-"""Steps in one transaction: each is several statements, and the leases of what is on its way are held between two."""
-_SENDS = 64
+_PLANS = _SENDS = 64  # in one transaction
 _SENT = ("webhook", "email")
 
 Send = Callable[..., str]
