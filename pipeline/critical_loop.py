@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from teleread.pipeline.services import Services
 from teleread.reading import contact_tests, criticals, timers
 from teleread.reading.critical_ladder import ladder_at
 from teleread.reading.critical_people import contacts_of, people_for
-from teleread.reading.critical_rows import get, lock, told
+from teleread.reading.critical_rows import lock, some, told
 from teleread.reading.critical_state import Act, Critical, Told, decide
 from teleread.reading.timers import Timer
 from teleread.storage import audit
@@ -44,7 +44,7 @@ time. A process that lives holds on to what it is sending.
 _HOLD_WITHIN = timedelta(seconds=0.9)
 PAUSES_S = (5.0, 20.0)
 """After the first and the second failure; the third is final, and the ladder goes on anyway."""
-_PLANS = 64
+_PLANS = _SENDS = 64  # in one transaction
 _SENT = ("webhook", "email")
 
 Send = Callable[..., str]
@@ -114,7 +114,7 @@ class CriticalLoop:
                 _write_down(conn, ended)
                 kept = self._hold(conn, now)
                 planned = self._plan(conn, now)
-                found = self._take(conn, now, min(free, _PLANS))
+                found = self._take(conn, now, min(free, _SENDS))
         except StorageError:
             with self._lock:  # in the next round, then; what cannot be written by the end of its lease is sent again
                 self._ended = ended + self._ended
@@ -178,11 +178,11 @@ class CriticalLoop:
         return kept
 
     def _plan(self, conn: Connection, now: datetime) -> int:
-        due = timers.take_due(conn, now, kinds=[criticals.LADDER_TIMER], limit=_PLANS)
+        due = timers.take_due(conn, now, kinds=[criticals.LADDER_TIMER], limit=_PLANS, in_turn=True)
         for timer in due:
             try:
                 with conn.begin_nested():
-                    outcome = _take_step(conn, self._services, timer.subject.partition(".")[0], now)
+                    outcome = _take_step(conn, self._services, _critical_of(timer), now)
                     timers.finish(conn, timer, outcome, now)
             except Exception as error:  # noqa: BLE001 -- one that cannot be handled must not silence the others
                 log.error("step %s of the ladder failed: %s", timer.subject, _reason(error))
@@ -191,8 +191,13 @@ class CriticalLoop:
     def _take(self, conn: Connection, now: datetime, limit: int) -> list[_Sending]:
         if limit <= 0:
             return []
-        due = timers.take_due(conn, now, kinds=[SEND_TIMER], limit=limit, lease=SEND_LEASE)
-        return [one for timer in due if (one := _sending(conn, timer, now)) is not None]
+        due = timers.take_due(conn, now, kinds=[SEND_TIMER], limit=limit, lease=SEND_LEASE, in_turn=True)
+        if not due:
+            return []
+        ids = list(dict.fromkeys(_critical_of(timer) for timer in due))
+        known, rows = some(conn, ids), told(conn, ids)
+        found = [_sending(conn, timer, known, rows, now) for timer in due]
+        return [one for one in found if one is not None]
 
     def _tell(self, one: _Sending) -> None:
         began = self._services.clock()
@@ -262,14 +267,18 @@ def send_subject(critical_id: str, step: int, channel: str, contact: str) -> str
     return f"{critical_id}.{hashlib.sha256(which.encode()).hexdigest()[:24]}"
 
 
-def _sending(conn: Connection, timer: Timer, now: datetime) -> _Sending | None:
+def _critical_of(timer: Timer) -> str:
+    return timer.subject.partition(".")[0]
+
+
+def _sending(
+    conn: Connection, timer: Timer, found: Mapping[str, Critical], rows: Mapping[str, Sequence[Told]], now: datetime
+) -> _Sending | None:
     """What a taken timer is to send; None when nothing is to be sent any more, and the timer is finished."""
-    critical_id = timer.subject.partition(".")[0]
-    known = get(conn, critical_id)
-    rows = told(conn, [critical_id])[critical_id]
-    step = next(
-        (one for one in rows if send_subject(critical_id, one.step, one.channel, one.contact) == timer.subject), None
-    )
+    critical_id = _critical_of(timer)
+    known = found.get(critical_id)
+    named = ((send_subject(critical_id, one.step, one.channel, one.contact), one) for one in rows[critical_id])
+    step = next((one for name, one in named if name == timer.subject), None)
     if known is None or step is None or step.done_at is not None:
         timers.finish(conn, timer, "nothing_to_send", now)
         return None

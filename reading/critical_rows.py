@@ -18,6 +18,12 @@ def get(conn: Connection, critical_id: str) -> Critical | None:
     return None if row is None else _critical(row)
 
 
+def some(conn: Connection, critical_ids: Sequence[str]) -> dict[str, Critical]:
+    """Those of these that are there, by id."""
+    rows = conn.execute(select(criticals).where(criticals.c.id.in_(list(critical_ids))))
+    return {row.id: _critical(row) for row in rows}
+
+
 def lock(conn: Connection, critical_id: str) -> Critical | None:
     """One critical value, locked until the transaction ends."""
     row = conn.execute(select(criticals).where(criticals.c.id == critical_id).with_for_update()).one_or_none()

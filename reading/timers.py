@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from teleread.storage.catalogue.database import insert_missing
 from teleread.storage.catalogue.schema import timers
@@ -61,9 +61,20 @@ def any_due(conn: Connection, at: datetime, kinds: Sequence[str]) -> bool:
 
 
 def take_due(
-    conn: Connection, at: datetime, *, kinds: Sequence[str] | None = None, limit: int = 16, lease: timedelta = LEASE
+    conn: Connection,
+    at: datetime,
+    *,
+    kinds: Sequence[str] | None = None,
+    limit: int = 16,
+    lease: timedelta = LEASE,
+    in_turn: bool = False,
 ) -> list[Timer]:
-    """Take what is due, oldest first; nobody else takes it before the lease ends."""
+    """Take what is due, oldest first; nobody else takes it before the lease ends.
+
+    Args:
+        in_turn: what was put off is as old as its new time, and does not stand before what came due meanwhile.
+    """
+    since = func.coalesce(timers.c.lease_until, timers.c.due_at) if in_turn else timers.c.due_at
     due = (
         select(timers.c.id)
         .where(
@@ -72,7 +83,7 @@ def take_due(
             or_(timers.c.lease_until.is_(None), timers.c.lease_until <= at),
             *([] if kinds is None else [timers.c.kind.in_(list(kinds))]),
         )
-        .order_by(timers.c.due_at, timers.c.id)
+        .order_by(since, timers.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )

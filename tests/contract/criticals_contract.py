@@ -205,6 +205,17 @@ class CriticalsContract:
         other.close()
         assert sorted(ground.sent.messages) == sorted(("v1", "webhook", f"{one.id}.0") for one in found)
 
+    @pytest.mark.parametrize("in_turn", [True, pytest.param(False, id="oldest first, as a broken twin")])
+    def test_what_failed_before_does_not_stand_before_what_is_due_now(self, ground: Room, in_turn: bool) -> None:
+        kind, now = [SEND_TIMER], ground.clock.now
+        with ground.catalogue.write() as conn:
+            timers.set_timer(conn, SEND_TIMER, "failed", now)
+            (failed,) = timers.take_due(conn, now, kinds=kind)
+            timers.put_off(conn, failed, now + timedelta(seconds=20))
+            timers.set_timer(conn, SEND_TIMER, "new", now + timedelta(seconds=10))
+            (first,) = timers.take_due(conn, now + timedelta(seconds=21), kinds=kind, limit=1, in_turn=in_turn)
+        assert first.subject == ("new" if in_turn else "failed")
+
     def test_a_process_that_dies_while_it_sends_is_followed_by_another(self, ground: Room) -> None:
         self.raised(ground)
         with ground.catalogue.write() as conn:  # taken, and never finished

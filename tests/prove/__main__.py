@@ -18,7 +18,7 @@ from tests.prove.api import api_calls
 from tests.prove.audit import audit_mutations
 from tests.prove.backups import killed_backups
 from tests.prove.claims_machine import random_steps
-from tests.prove.criticals import nobody_silent
+from tests.prove.criticals import nobody_silent, nobody_silent_on_postgres
 from tests.prove.faults import BOUNDARY, EVERY_CALL, EVERY_STEP, random_kills
 from tests.prove.lines import LINES
 from tests.prove.mutations import MUTATED
@@ -78,6 +78,7 @@ PROOFS: dict[str, tuple[int | None, Callable[[], object]]] = {
     **BOUNDARY,
     **LINES,
     "critical values, nobody silent": (500, nobody_silent),
+    "critical values, nobody silent, on PostgreSQL": (500, nobody_silent_on_postgres),
     "audit mutations": (1_000, audit_mutations),
     "flipped bits": (2_000, flipped_bits),
     "killed backups": (90, killed_backups),

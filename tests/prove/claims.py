@@ -10,12 +10,15 @@ import json
 import os
 import signal
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
@@ -80,9 +83,13 @@ class Claimer:
         reach = Reach(self._who, ("all", "night"))
         while not self._all_read():
             self._tell_parent()
-            # one of 64 who want to write to SQLite may wait for too long, and then has done nothing
-            with suppress(StorageError):
+            try:
                 self._once(reach)
+            except StorageError as error:
+                # one of 64 who want to write to SQLite may wait for too long, and then has done nothing
+                if error.code != "catalogue_busy":
+                    raise
+                self._write({"busy": str(error)})
         os.write(self._acts, ALL_READ)
 
     def _once(self, reach: Reach) -> None:
@@ -90,8 +97,9 @@ class Claimer:
             at = self._time.at(self._time.now())
             claims.expire(conn, at)
             mine = claims.claim_next(conn, reach, at)
+            got = self._time.now()  # whoever had it until now must have been told so
         if mine is not None:
-            self._believe("claimed", mine, until=mine.lease_until)
+            self._believe("claimed", mine, at, got, until=mine.lease_until)
             self._work(mine)
         else:
             self._time.pass_by()  # somebody who was killed still has a case
@@ -135,23 +143,26 @@ class Claimer:
         return lost if row is None else replace(lost, item_id=row.id, case_id=row.case_id)
 
     def _beat(self, mine: Claim) -> None:
+        at = BEGAN
         try:
             with self._database.write() as conn:
                 at = self._time.at(self._tick())
                 until = claims.heartbeat(conn, mine.item_id, self._who, mine.fence, at)
         except Conflict:
-            self._believe("refused", mine)
+            self._believe("refused", mine, at, self._time.now())
         else:
-            self._believe("heartbeat", mine, until=until)
+            self._believe("heartbeat", mine, at, self._time.now(), until=until)
 
     def _sign(self, mine: Claim, *, stale: bool) -> None:
+        at = BEGAN
         try:
             with self._database.write() as conn:
-                claims.complete(conn, mine.item_id, self._who, mine.fence, self._time.at(self._tick()))
+                at = self._time.at(self._tick())
+                claims.complete(conn, mine.item_id, self._who, mine.fence, at)
         except Conflict:
-            self._believe("refused", mine, stale=stale)
+            self._believe("refused", mine, at, self._time.now(), stale=stale)
         else:
-            self._believe("accepted", mine, stale=stale and self._ended(mine))
+            self._believe("accepted", mine, at, self._time.now(), stale=stale and self._ended(mine))
 
     def _ended(self, mine: Claim) -> bool:
         """Whether an accepted token had been lost; one whose owner had only let it lie may serve once."""
@@ -163,21 +174,26 @@ class Claimer:
         return len(ends) != 1
 
     def _release(self, mine: Claim) -> None:
+        at = BEGAN
         try:
             with self._database.write() as conn:
                 at = self._time.at(self._tick())
                 claims.give_back(conn, mine.case_id, "released", self._who, "interrupted", at, fence=mine.fence)
         except Conflict:
-            self._believe("refused", mine)
+            self._believe("refused", mine, at, self._time.now())
 
     def _tick(self) -> float:
         self._time.pass_by()
         return self._time.now()
 
-    def _believe(self, what: str, mine: Claim, *, until: datetime = BEGAN, stale: bool = False) -> None:
-        held = (until - BEGAN).total_seconds()
-        known = Belief(what, mine.case_id, mine.item_id, self._who, mine.fence, self._time.now(), held, stale)
-        os.write(self._log, json.dumps(asdict(known)).encode() + b"\n")
+    def _believe(
+        self, what: str, mine: Claim, acted: datetime, at: float, *, until: datetime = BEGAN, stale: bool = False
+    ) -> None:
+        began, held = ((one - BEGAN).total_seconds() for one in (acted, until))
+        self._write(asdict(Belief(what, mine.case_id, mine.item_id, self._who, mine.fence, began, at, held, stale)))
+
+    def _write(self, known: dict[str, Any]) -> None:
+        os.write(self._log, json.dumps(known).encode() + b"\n")
 
     def _tell_parent(self) -> None:
         os.write(self._acts, b".")
@@ -190,6 +206,11 @@ class Claimer:
 
 def run(trial: Trial, claimer: type[Claimer] = Claimer) -> list[str]:
     """Run a trial and say what is wrong with its history."""
+    return tried(trial, claimer)[0]
+
+
+def tried(trial: Trial, claimer: type[Claimer] = Claimer) -> tuple[list[str], dict[str, Any]]:
+    """As :func:`run`, and how much there was of what."""
     database = Database(trial.url)
     database.migrate()
     names = [f"case {i}" for i in range(trial.cases)]
@@ -198,18 +219,24 @@ def run(trial: Trial, claimer: type[Claimer] = Claimer) -> list[str]:
             at = BEGAN - timedelta(minutes=i)
             put(conn, name, PRIORITIES[i % 3], at, pool=("all", "night")[i % 2])  # type: ignore[arg-type]
     database.close()
-    _live_and_die(trial, claimer)
+    began = time.monotonic()
+    killed = _live_and_die(trial, claimer)
+    seconds = round(time.monotonic() - began, 1)
     with database.read() as conn:
         events = [event_of(row) for row in conn.execute(select(schema.item_events).order_by(schema.item_events.c.id))]
     database.close()
-    beliefs = [
-        Belief(**json.loads(line)) for path in trial.folder.glob("*.jsonl") for line in path.read_text().splitlines()
-    ]
+    known = [json.loads(line) for path in trial.folder.glob("*.jsonl") for line in path.read_text().splitlines()]
+    busy = [one["busy"] for one in known if "busy" in one]
+    beliefs = [Belief(**one) for one in known if "busy" not in one]
     missed = ["nobody was ever refused"] if not any(one.what == "refused" for one in beliefs) else []
-    return missed + faults(events, beliefs, cases=[case_id(name) for name in names])
+    found = missed + faults(events, beliefs, cases=[case_id(name) for name in names])
+    figures: dict[str, Any] = {"claimers": trial.claimers, "cases": trial.cases, "kills": killed}
+    figures |= {"acts": len(beliefs), **Counter(one.what for one in beliefs)}
+    figures |= {"stale": sum(one.stale for one in beliefs), "events": len(events), "busy": Counter(busy)}
+    return found, figures | {"faults": len(found), "seconds": seconds}
 
 
-def _live_and_die(trial: Trial, claimer: type[Claimer]) -> None:
+def _live_and_die(trial: Trial, claimer: type[Claimer]) -> int:
     acts, told = os.pipe()
     born = 0
     alive: set[int] = set()
@@ -229,7 +256,7 @@ def _live_and_die(trial: Trial, claimer: type[Claimer]) -> None:
         alive.add(child)
 
     try:
-        _play(trial, acts, told, alive, bear)
+        return _play(trial, acts, told, alive, bear)
     finally:
         for child in alive:
             os.kill(child, signal.SIGKILL)
@@ -237,7 +264,8 @@ def _live_and_die(trial: Trial, claimer: type[Claimer]) -> None:
         os.close(acts)
 
 
-def _play(trial: Trial, acts: int, told: int, alive: set[int], bear: Callable[[], None]) -> None:
+def _play(trial: Trial, acts: int, told: int, alive: set[int], bear: Callable[[], None]) -> int:
+    """Until all are read; how many were killed meanwhile."""
     random = Random(trial.seed)
     for _ in range(trial.claimers):
         bear()
@@ -258,6 +286,7 @@ def _play(trial: Trial, acts: int, told: int, alive: set[int], bear: Callable[[]
             _, status = os.waitpid(child, 0)
             alive.discard(child)
             assert status == 0, "a claimer failed"
+    return killed
 
 
 def _acted(acts: int, n: int) -> bool:
@@ -291,5 +320,6 @@ def on_postgres() -> Iterator[Callable[[int], None]]:
 
 
 def _prove(url: str, folder: Path, number: int) -> None:
-    found = run(Trial(url, folder, claimers=64, cases=1000, kills=60, seed=number))
+    found, figures = tried(Trial(url, folder, claimers=64, cases=1000, kills=60, seed=number))
+    print(json.dumps(figures), flush=True)
     assert not found, found[:10]

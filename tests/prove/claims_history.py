@@ -43,7 +43,8 @@ class Belief:
     """What a claimer knew: ``what`` is claimed, heartbeat, accepted or refused.
 
     Args:
-        at: when it knew it.
+        began: the time that it gave with its act.
+        at: when the act was done, and not yet to be seen by others where it was a claim.
         until: until when its claim held, as it had been told.
         stale: it had lost the claim for certain, or never had it, when it acted.
     """
@@ -53,6 +54,7 @@ class Belief:
     item_id: str
     who: str
     fence: int
+    began: float
     at: float
     until: float = 0.0
     stale: bool = False
@@ -66,7 +68,7 @@ def faults(events: Sequence[Event], beliefs: Iterable[Belief], *, cases: Iterabl
     """
     known = list(beliefs)
     found = [*_transitions(events), *_one_open(events), *_fences(events), *_acts(events, known)]
-    found += _owners(events, known)
+    found += [*_held(events, known), *_owners(events, known)]
     read = {one.case_id for one in events if one.event == "completed"}
     return found + [f"case {case} was never read" for case in cases if case not in read]
 
@@ -116,6 +118,22 @@ def _acts(events: Sequence[Event], beliefs: Iterable[Belief]) -> Iterable[str]:
             yield f"{one.who} read {one.item_id} with {one.fence}, and the history does not know it"
         if one.what in {"accepted", "heartbeat"} and one.stale:
             yield f"{one.who}: a stale token of {one.item_id} was not refused"
+
+
+def _held(events: Iterable[Event], beliefs: Iterable[Belief]) -> Iterable[str]:
+    """Nobody acts after the time that they were told, and nobody is refused before it."""
+    by_hand = {(one.item_id, one.fence) for one in events if one.event in ENDED_BY_HAND}
+    held: dict[tuple[str, str, int], float] = {}
+    for one in beliefs:
+        token = one.item_id, one.who, one.fence
+        until = held.get(token)
+        if one.what in {"accepted", "heartbeat"} and until is not None and one.began > until + CLOCK_S:
+            yield f"{one.who}: {one.item_id} was held until {until}, and an act at {one.began} was not refused"
+        kept = until is not None and one.at < until - CLOCK_S and (one.item_id, one.fence) not in by_hand
+        if one.what == "refused" and kept:
+            yield f"{one.who}: {one.item_id} was held until {until}, and an act at {one.at} was refused"
+        if one.what in {"claimed", "heartbeat"}:
+            held[token] = one.until
 
 
 def _owners(events: Iterable[Event], beliefs: Iterable[Belief]) -> Iterable[str]:

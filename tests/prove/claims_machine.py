@@ -5,7 +5,9 @@ The model knows the promises, not the code: who owns what until when, which limi
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -42,6 +44,7 @@ SOON_S = 5
 POOLS = ("all", "night")
 READERS = {"ann": ("all",), "ben": ("night",), "eve": ("all", "night")}
 STEPS_EACH = 50
+STEPS = 5_000
 
 
 @dataclass
@@ -80,23 +83,24 @@ class Waiting:
 class QueueMachine(RuleBasedStateMachine):
     """Each step is an act on a real catalogue inside one transaction, which is taken back at the end."""
 
-    url: ClassVar[str] = ""
+    database: ClassVar[Database]  # one for all stories: what it has learned of the statements is kept
+    done: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
         self._open = ExitStack()
-        self._database = Database(self.url)
         self.conn: Connection = self._open.enter_context(self._rolled_back())
         self.now = 0.0
         self.cases: dict[str, Waiting] = {}
         self.old: list[Token] = []
         self.told: dict[tuple[str, str], float] = {}  # which alarms there must be, and since when; from the model alone
         self.n = 0
+        self.begun = False
 
     @contextmanager
     def _rolled_back(self) -> Iterator[Connection]:
         with ExitStack() as stack:
-            conn = stack.enter_context(self._database._engine.connect())
+            conn = stack.enter_context(self.database._engine.connect())
             conn.execution_options(teleread_writes=True)
             transaction = conn.begin()
             try:
@@ -106,7 +110,6 @@ class QueueMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._open.close()
-        self._database.close()
 
     # what happens
 
@@ -262,8 +265,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(data=st.data(), priority=st.sampled_from(["urgent", "high"]))
     def lift(self, data: st.DataObject, priority: Any) -> None:
         key = data.draw(st.sampled_from(sorted(self.cases)))
-        place = in_pool(self.cases[key].pool)
-        queue.raise_priority(self.conn, key, priority, "clinic", self.at, placing=place)
+        queue.raise_priority(self.conn, key, priority, "clinic", self.at, placing=self._rules)
         self._lifted(self.cases[key], priority)
 
     @rule(seconds=st.sampled_from([1, 7, 31, 61, 125, 301, 950, 3000]))
@@ -275,6 +277,12 @@ class QueueMachine(RuleBasedStateMachine):
             self._watch()
         self.now = max(self.now, ends)
         self._watch()
+
+    @invariant()
+    def is_counted(self) -> None:
+        """Once after its beginning, and once after each step."""
+        self.done["steps" if self.begun else "stories"] += 1
+        self.begun = True
 
     # what must hold
 
@@ -329,6 +337,10 @@ class QueueMachine(RuleBasedStateMachine):
     @property
     def at(self) -> datetime:
         return AT + timedelta(seconds=self.now)
+
+    def _rules(self, facts: Any, priority: Any) -> queue.Place:
+        """By the case: an opinion that is raised with its case stays in the pool of opinions."""
+        return in_pool(self.cases[facts.case_id].pool)(facts, priority)
 
     def _watch(self) -> None:
         claims.expire(self.conn, self.at)
@@ -423,8 +435,8 @@ def _terms(pool: str | None, _at: datetime) -> Terms:
     return Terms("lead", "night") if pool == "all" else Terms()
 
 
-def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> None:
-    """So many stories of :data:`STEPS_EACH` steps.
+def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> Counter[str]:
+    """So many stories of at most :data:`STEPS_EACH` steps; says how many stories and steps there were.
 
     Args:
         shortest: look for the shortest story that breaks a promise, which takes long.
@@ -436,8 +448,7 @@ def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> None:
 
     database = Database(url)
     database.migrate()
-    database.close()
-    machine = type("Machine", (QueueMachine,), {"url": url})
+    machine = type("Machine", (QueueMachine,), {"database": database, "done": Counter()})
     chosen = settings(
         max_examples=examples,
         stateful_step_count=STEPS_EACH,
@@ -447,15 +458,23 @@ def run(url: str, examples: int, seed: int, *, shortest: bool = True) -> None:
         phases=[Phase.generate, Phase.shrink] if shortest else [Phase.generate],
         report_multiple_bugs=False,
     )
-    run_state_machine_as_test(seeded(seed)(machine), settings=chosen)
+    try:
+        run_state_machine_as_test(seeded(seed)(machine), settings=chosen)
+    finally:
+        database.close()
+    return machine.done
 
 
 @contextmanager
 def random_steps() -> Iterator[Callable[[int], None]]:
-    """A hundred stories of 50 steps each: 5,000 steps a number."""
+    """5,000 steps a number, in stories of at most 50."""
     with tempfile.TemporaryDirectory() as folder:
 
         def prove(number: int) -> None:
-            run(f"sqlite:///{Path(folder)}/catalogue.sqlite", 100, number)
+            done: Counter[str] = Counter()
+            while done["steps"] < STEPS:
+                missing = -(-(STEPS - done["steps"]) // STEPS_EACH)
+                done += run(f"sqlite:///{Path(folder)}/catalogue.sqlite", missing, number + 1000 * done["steps"])
+            print(json.dumps(done), flush=True)
 
         yield prove

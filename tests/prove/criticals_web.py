@@ -30,7 +30,7 @@ def open_world(world: Mapping[str, Any]) -> Services:
     """The services of a world that was written down as JSON."""
     home = Path(world["home"])
     ring = KeyRing.open(home / "keys.json", clock=now)
-    vault = Vault(f"sqlite:///{home / 'vault.db'}", ring)
+    vault = Vault(world["vault"], ring)
     vault.migrate()
     sites = {name: Site(name, name, name, "member", "0571-3") for name in world["sites"]}
     contacts = tuple(Contact(valid_from=SINCE, **one) for one in world["contacts"])

@@ -12,14 +12,20 @@ import socket
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from teleread.agent.lead import Lead
+from teleread.agent.lead import Lead, LineBroken
+from teleread.pipeline.batches import plan_batches, prepare_batch
+from teleread.pipeline.fast_lane import LARGE
+from tests.lead_hospital import LeadHospital
 from tests.prove.lines_archives import archives
+
+_T = TypeVar("_T")
 
 MEMORY_MB = 256
 _ANSWER_S = 30.0
@@ -202,33 +208,52 @@ def race(door: Door, chance: random.Random) -> list[str]:
 
 
 def send(door: Door, data: bytes, **said: str) -> tuple[str, ...]:
-    """Bring bytes as an agent does; the receipts."""
+    """Bring bytes as an agent does, again where no answer came in time; the receipts."""
     lead = Lead(f"http://127.0.0.1:{door.port}", token=door.token)
+    said = {"filename": "a", "sha256": hashlib.sha256(data).hexdigest()} | said
     try:
-        said = {"filename": "a", "sha256": hashlib.sha256(data).hexdigest()} | said
-        where = lead.announce(len(data), said)
-        file = io.BytesIO(data)
-        while where.offset < len(data):
-            where = lead.add(where, file, len(data))
-        for _ in range(200):
-            if where.receipts:
-                break
-            time.sleep(0.1)
-            where = lead.announce(len(data), said)
-        return where.receipts
+        return _patiently(lambda: _sent(lead, data, said))
     finally:
         lead.close()
 
 
-def verdict(door: Door, receipt: str, patience_s: float = 120) -> dict[str, Any]:
+def _sent(lead: Lead, data: bytes, said: dict[str, str]) -> tuple[str, ...]:
+    where = lead.announce(len(data), said)
+    file = io.BytesIO(data)
+    while where.offset < len(data):
+        where = lead.add(where, file, len(data))
+    for _ in range(200):
+        if where.receipts:
+            break
+        time.sleep(0.1)
+        where = lead.announce(len(data), said)
+    return where.receipts
+
+
+def _patiently(act: Callable[[], _T]) -> _T:
+    """As an agent: what brought no answer is asked again: after some silence, or on a line closed since it was used."""
+    ends = time.monotonic() + _ANSWER_S
+    while True:
+        try:
+            return act()
+        except LineBroken as error:
+            if error.answered or time.monotonic() > ends:
+                raise
+
+
+def verdict(
+    door: Door, receipt: str, durable_lane: Callable[[], object] | None = None, patience_s: float = 120
+) -> dict[str, Any]:
     """What has become of an arrival once that is known."""
     lead = Lead(f"http://127.0.0.1:{door.port}", token=door.token)
     try:
         ends = time.monotonic() + patience_s
         while True:
-            found = lead.verdict(receipt, 2)
+            found = _patiently(lambda: lead.verdict(receipt, 2))
             if found.get("state") in {"prepared", "quarantined"}:
                 return found
+            if durable_lane is not None:
+                durable_lane()
             assert time.monotonic() < ends, found
     finally:
         lead.close()
@@ -276,15 +301,24 @@ def resident_mb(pid: int) -> float:
 class Siege:
     """One lead hospital in a process of its own, and how much memory it has come to use."""
 
-    def __init__(self, door: Door, pid: int) -> None:
-        self.door, self._pid = door, pid
+    def __init__(self, door: Door, lead: LeadHospital) -> None:
+        self.door, self._lead, self._pid = door, lead, lead.pid
         assert send(door, b"the first one")
-        self._before = self.peak = resident_mb(pid)
+        self._before = self.peak = resident_mb(self._pid)
 
     @property
     def grown_mb(self) -> float:
         """By how much it has grown at the most."""
         return self.peak - self._before
+
+    def durable_lane(self) -> None:
+        """What the web process leaves for its size is prepared as the durable lane's tasks do it."""
+        services = self._lead.open()
+        try:
+            for batch in plan_batches(services):
+                prepare_batch(services, batch)
+        finally:
+            services.close()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -312,11 +346,9 @@ class Siege:
 @contextmanager
 def siege() -> Iterator[Siege]:
     """A lead hospital of its own."""
-    from tests.lead_hospital import LeadHospital
-
     with tempfile.TemporaryDirectory() as folder, LeadHospital(Path(folder) / "lead") as lead:
         identity = lead.agent(Path(folder) / "agent")
-        yield Siege(Door(lead.port, identity.token), lead.pid)
+        yield Siege(Door(lead.port, identity.token), lead)
 
 
 @contextmanager
@@ -343,15 +375,26 @@ def hostile_archives() -> Iterator[Callable[[int], None]]:
 
         def prove(number: int) -> None:
             chance = random.Random(number)
+            ended: Counter[str] = Counter()
+            begun = time.monotonic()
             for what, data in archives(chance, large=number == 0):
                 with under.watching():
-                    besiege(under.door, what, data, chance)
+                    ended.update(set(besiege(under.door, what, data, chance, under.durable_lane)))
+                ended["archives"] += 1
+            told = {"seconds": round(time.monotonic() - begun, 1), "grown_mb": round(under.grown_mb)}
+            print(json.dumps(ended | told), flush=True)
 
         yield prove
 
 
-def besiege(door: Door, what: str, data: bytes, chance: random.Random) -> list[str]:
-    """Send an archive, and something honest beside it; the codes and states that it ended in."""
+def besiege(
+    door: Door, what: str, data: bytes, chance: random.Random, durable_lane: Callable[[], object] | None = None
+) -> list[str]:
+    """Send an archive, and something honest beside it; the codes and states that it ended in.
+
+    Args:
+        durable_lane: prepares what the web process leaves to it.
+    """
     honest: list[tuple[str, ...]] = []
     beside = threading.Thread(target=lambda: honest.append(send(door, chance.randbytes(20_000))))
     beside.start()
@@ -362,7 +405,7 @@ def besiege(door: Door, what: str, data: bytes, chance: random.Random) -> list[s
     assert honest[0], f"{what}: others got no receipt"
     ended = []
     for receipt in receipts[:3]:
-        found = verdict(door, receipt)
+        found = verdict(door, receipt, durable_lane if len(data) > LARGE.input_bytes else None)
         assert found["state"] == "prepared" or found["failure_code"], f"{what}: {found}"
         ended.append(str(found["failure_code"] or found["state"]))
     return ended
