@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, case, func, select
 
 from teleread.pipeline.services import Services
-from teleread.storage.catalogue.schema import arrivals, deliveries, identity_corrections, reports, studies
+from teleread.storage.catalogue.schema import arrivals, deliveries, identity_corrections, reports, studies, work_items
 
 AT_ONCE = 64
 """Receipts in one question."""
@@ -22,7 +22,7 @@ AT_ONCE = 64
 
 @dataclass(frozen=True, slots=True)
 class GivenState:
-    """What was given back under one receipt: the word, and whether the newest version is critical."""
+    """What was given back under one receipt: the word, and whether a newest version is critical."""
 
     word: str
     critical: bool
@@ -31,8 +31,8 @@ class GivenState:
 def given_states(services: Services, site_id: str, receipts: Sequence[str]) -> dict[str, GivenState]:
     """The state of each of these receipts of the site under which a report was given back; the others are left out.
 
-    The word follows from the versions given back, whether whose recording it is is being corrected, how often that was,
-    and whose it is now.
+    The word follows from the versions given back, those of consultations with them, whether whose recording it is is
+    being corrected, how often that was, and whose it is now.
     """
     query = (
         select(arrivals.c.receipt, arrivals.c.id, arrivals.c.case_id, studies.c.patient_pseudonym)
@@ -42,15 +42,18 @@ def given_states(services: Services, site_id: str, receipts: Sequence[str]) -> d
     with services.catalogue.read() as conn:
         rows = conn.execute(query).all()
         cases = list({one for row in rows for one in (row.case_id, row.id) if one is not None})
-        given, corrections = _given(conn, cases), _corrections(conn, cases)
+        beside = _consultations(conn, cases)
+        given = _given(conn, [*cases, *(one for many in beside.values() for one in many)])
+        corrections = _corrections(conn, cases)
     found = {}
     for row in rows:
         versions = given.get(row.case_id or "") or given.get(row.id)
         if versions:
+            asked = [given[one] for one in beside.get(row.case_id, ()) if one in given]
+            ids = [one for many in (versions, *asked) for one, _ in many]
             settled = [str(corrections.get(one, (0, 0))) for one in (row.case_id, row.id) if one is not None]
-            said = "\0".join([*(one for one, _ in versions), *settled, row.patient_pseudonym or ""])
-            word = hashlib.sha256(said.encode()).hexdigest()[:32]
-            found[row.receipt] = GivenState(word, versions[-1][1])
+            word = hashlib.sha256("\0".join([*ids, *settled, row.patient_pseudonym or ""]).encode()).hexdigest()[:32]
+            found[row.receipt] = GivenState(word, any(many[-1][1] for many in (versions, *asked)))
     return found
 
 
@@ -65,6 +68,22 @@ def _given(conn: Connection, cases: list[str]) -> dict[str, list[tuple[str, bool
     found: dict[str, list[tuple[str, bool]]] = defaultdict(list)
     for row in conn.execute(query):
         found[row.case_id].append((row.id, bool(row.critical)))
+    return found
+
+
+def _consultations(conn: Connection, cases: list[str]) -> dict[str, list[str]]:
+    """By case, the cases of the consultations that were asked for."""
+    asker = work_items.alias()
+    query = (
+        select(asker.c.case_id, work_items.c.case_id)
+        .join(asker, asker.c.id == work_items.c.parent_id)
+        .where(asker.c.case_id.in_(cases), work_items.c.kind == "consultation")
+        .distinct()
+        .order_by(work_items.c.case_id)
+    )
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in conn.execute(query):
+        found[row[0]].append(row[1])
     return found
 
 

@@ -73,6 +73,7 @@ def report_pdf(services: Services, found: Verdict, language: str, *, who: str) -
         person=_person(services, found, patient),
         report=found.report,
         addenda=found.addenda,
+        consultations=found.consultations,
         earlier=found.earlier,
         under_correction=found.under_correction,
         zone=zone,

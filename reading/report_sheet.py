@@ -46,6 +46,7 @@ _WORDS = {
     "key": {"zh": "签名密钥 {what}", "en": "Signing key {what}"},
     "version": {"zh": "第{n}版", "en": "version {n}"},
     "earlier": {"zh": "此前版本：{what}", "en": "Earlier versions: {what}"},
+    "consultation": {"zh": "专科会诊", "en": "Consultation of specialists"},
     "correction": {
         "zh": "患者身份正在核对：核对完成前请勿用于该患者。",
         "en": "Whose recording this is is being corrected: do not use it for this patient until that is settled.",
@@ -75,6 +76,7 @@ class Printed:
     person: Person
     report: Report
     addenda: Sequence[Report]
+    consultations: Sequence[Report]
     earlier: Sequence[Report]
     under_correction: bool
     zone: tzinfo
@@ -168,6 +170,10 @@ def _lines(printed: Printed) -> Iterator[_Line]:
     if printed.under_correction:
         yield _Line(_word("correction", language), _SIZE, "alert", bold=True, gap_mm=2)
     for one in (printed.report, *printed.addenda):
+        yield from _version(one, printed)
+    if printed.consultations:
+        yield _Line(_word("consultation", language), 5.0, bold=True, gap_mm=6)
+    for one in printed.consultations:
         yield from _version(one, printed)
     if printed.earlier:
         said = "; ".join(

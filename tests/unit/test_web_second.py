@@ -170,7 +170,9 @@ def test_a_consultation_goes_to_the_specialists_and_back_as_a_report_of_its_own(
             assert ask_as(coordinator, case, "consultation", priority="high").status_code == 303  # sent twice: one
         consultation = asked(web, "consultation")
         assert (item_of(web, consultation).pool, item_of(web, consultation).priority) == ("cardiac", "high")
+        before = nurse.get(f"/api/receipts/{receipt_of(web, case)}/report.json").headers["teleread-report"]
         post_report(senior, f"/cases/{consultation}", {"text": "Words of specialists.", "critical": "1"})
+        assert nurse.get(f"/api/receipts/{receipt_of(web, case)}/report.json").headers["teleread-report"] != before
         page = nurse.get(f"/receipts/{receipt_of(web, case)}").text
         assert page.index("First words.") < page.index("Consultation of specialists") < page.index("Words of spec")
         document = nurse.get(f"/api/receipts/{receipt_of(web, case)}/report.json").json()
