@@ -15,7 +15,7 @@ from teleread.pipeline.identity_corrections import correct, open_correction
 from teleread.pipeline.patients import note_patient
 from teleread.pipeline.services import Services
 from teleread.reading.persons import person_of
-from teleread.storage.catalogue.schema import identity_corrections, notices
+from teleread.storage.catalogue import schema as tables
 from teleread.storage.vault import Enrolled
 from tests.conftest import Clock, services_on
 from tests.unit import correcting
@@ -93,8 +93,8 @@ def test_two_who_open_and_two_who_close_make_one_correction(services: Services) 
     ]
     assert together(*opened) == []
     with services.catalogue.read() as conn:
-        assert len(conn.execute(select(identity_corrections)).all()) == 1
-        assert len(conn.execute(select(notices)).all()) == 1  # to the site, once
+        assert len(conn.execute(select(tables.identity_corrections)).all()) == 1
+        assert len(conn.execute(select(tables.notices)).all()) == 1  # to the site, once
     named = [lambda: correct(services, case_id, identity=correcting.NAMED, who="reader") for _ in range(3)]
     raised = together(*named)
     assert [getattr(error, "code", error) for error in raised] == ["no_open_correction"] * 2
