@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from teleread.ingest.formats.writers import write_ecg
+from teleread.signal.ecg import simulate
+from teleread.signal.ecg.record import Filters
 from tests.signing import PIN, claim, give_pin
 from tests.ui.axe import violations
 from tests.ui.chromium import Watched, check, opened
@@ -97,7 +101,10 @@ def test_the_draft_survives_the_page_and_nothing_of_it_the_case(english: Watched
 
 def test_a_normal_is_refused_while_a_flag_stands_and_says_why(english: Watched) -> None:
     page = english.page
-    to_first_case(english, files=wfdb("inferior_stemi"))
+    record = replace(
+        simulate("inferior_stemi", 1)[0], filters=Filters(0.05, 150.0)
+    )  # of an unknown band: no suggestion
+    to_first_case(english, files=dict(write_ecg(record, "dicom", "ecg")))
     page.locator("#macros li").first.wait_for(state="attached")
     page.locator("#normal").click()
     expect(page.locator("#report-problem")).to_contain_text("neither rejected nor answered")
