@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from sqlalchemy import Connection
+
 import teleread.pipeline.land as pipeline
 from teleread.alliance import Alliance
 from teleread.ingest.bounded import BoundedPool
@@ -21,8 +23,12 @@ from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.land import land
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
-from teleread.reading.reports import sign_report
+from teleread.reading import claims, desk
+from teleread.reading.claims import Reach
+from teleread.reading.reports import Report
+from teleread.reading.signing import Act, Author, Said, sign_report
 from teleread.reading.worklist import list_items
+from teleread.storage import signing_keys
 from teleread.storage.catalogue.database import Database
 from teleread.storage.objects.filesystem import FileBlobs
 from teleread.storage.objects.sealed import SealedStore
@@ -48,15 +54,7 @@ def main() -> None:
         )
         arrivals = {each["name"]: _bring(services, each) for each in day["deliveries"]}
         with catalogue.write() as conn:
-            signed = sign_report(
-                conn,
-                arrivals[day["sign"]],
-                text="Sinus rhythm.",
-                critical=False,
-                signed_by="reader",
-                channel="web",
-                at=services.clock(),
-            )
+            signed = _sign(conn, arrivals[day["sign"]], services.clock())
         with catalogue.read() as conn:
             listed = [item.case_id for item in list_items(conn)]
         services.close()
@@ -65,6 +63,14 @@ def main() -> None:
 
 def _clock() -> datetime:
     return datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def _sign(conn: Connection, case_id: str, at: datetime) -> Report:
+    held = claims.claim_case(conn, case_id, Reach("reader", desk.pools_of(conn, case_id)), at)
+    act = Act(claim=(held.item_id, held.fence), channel="web")
+    author = Author("reader", "reader", "reader", "en")
+    pen = signing_keys.new_pen("reader")
+    return sign_report(conn, case_id, Said(text="Sinus rhythm.", critical=False), act, author, pen, at=at)
 
 
 def _bring(services: Services, each: dict[str, Any]) -> str:
