@@ -42,7 +42,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "receipt": ("Receipt", "回执号"),
     "site": ("Site", "单位"),
     "st_unsure": ("recorded band unknown: ST not judged", "记录频带不详:未判断 ST 段"),
-    "st_reached": ("band unknown: ST not judged", "频带不详:未判断 ST 段"),
+    "st_reached": ("ST not judged (band)", "频带不详:未判断 ST 段"),
     "quality_good": ("Recording acceptable", "图形质量合格"),
     "quality_bad": ("Recording NOT acceptable", "图形质量不合格"),
     "clipped": ("off scale", "超出范围"),

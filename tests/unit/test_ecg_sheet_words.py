@@ -82,7 +82,7 @@ def test_a_critical_st_flag_of_an_unknown_band_says_that_a_limit_was_reached_and
     record = replace(simulate("inferior_stemi", 3)[0], filters=Filters())
     said = [s.text for s in of(record).statements] + texts(draw_sheet(of(record))[0])
     assert any(text.startswith("CRITICAL · ST elevation, inferior") for text in said)
-    assert "band unknown: ST not judged" in "; ".join(said)
+    assert "ST not judged (band)" in "; ".join(said)
     assert any(text.startswith("25 mm/s") and "recorded band unknown: ST not judged" in text for text in said)
 
 
@@ -152,7 +152,7 @@ FLAG = Flag(
 def test_flags_stand_first_with_value_limit_and_what_was_assumed() -> None:
     assert flag_line(FLAG.to_json(), "en") == (
         "ST elevation, inferior: II +0.21, III +0.24 mV (limit 0.10); "
-        "unknown: age, most sensitive limit used; band unknown: ST not judged"
+        "unknown: age, most sensitive limit used; ST not judged (band)"
     )
     assert flag_line(FLAG.to_json(), "en", doubts=False).endswith("(limit 0.10)")
     low = replace(FLAG, code="st_depression_posterior", evidence=(("V2", 0.07), ("V2", 0.2)), assumed=(), notes=())
@@ -170,7 +170,7 @@ def test_one_thing_flagged_by_two_rules_is_said_once_and_no_flag_is_not_normal()
     twice = of(record, flags=[FLAG.to_json(), replace(FLAG, rule_id="x.y").to_json()])
     assert sum("inferior" in s.text for s in twice.statements) == 1
     assert twice.statements[0].alert
-    assert twice.statements[1].text == "unknown: age, most sensitive limit used; band unknown: ST not judged"
+    assert twice.statements[1].text == "unknown: age, most sensitive limit used; ST not judged (band)"
     assert of(record, flags=[]).statements[0] == Statement("No flag. That does not mean normal.")
 
 
