@@ -235,6 +235,7 @@ def test_every_code_has_its_words() -> None:
     from teleread.reading import eligibility, ups
     from teleread.reading.escalation import STEPS
 
-    assert set(explain_words.EVENTS) == {event for _state, event in ups.TRANSITIONS}
+    of_flags = {"flag_rejected", "flag_confirmed"}
+    assert set(explain_words.EVENTS) == {event for _state, event in ups.TRANSITIONS} | of_flags
     assert set(STEPS) <= set(explain_words.STEPS)
     assert set(eligibility.Why.__args__) <= set(explain_words.WHY_NOT)  # type: ignore[attr-defined]
