@@ -169,3 +169,11 @@ def test_the_auditor_sees_who_did_what_and_is_seen(web: Web, administrator: http
         assert client.get("/audit?since=never").status_code == 400
         assert client.get("/audit?trail=vault").status_code == 200
         assert client.get("/people").status_code == client.get("/worklist").status_code == 403
+
+
+def test_the_auditor_sees_a_chained_trail_and_how_far_it_is_chained(web: Web) -> None:
+    assert web.services.sealer.seal_all()
+    with sign_in(web, "auditor") as client:
+        answer = client.get("/audit")
+        assert answer.status_code == 200
+        assert re.search(r"chained up to number \d+, 2026-11-01 10:00", answer.text)

@@ -63,6 +63,7 @@ def show(
         asked=asked,
         further=further,
         head=head,
+        sealed_at=None if head is None else datetime.fromisoformat(head.sealed_at).replace(tzinfo=UTC),
         broken=broken,
     )
 
