@@ -32,7 +32,7 @@ SMALL = """() => [...document.querySelectorAll('a, button, select, input, textar
   .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
   .filter(([_, r]) => r.width < 24 || r.height < 24).map(([h, r]) => `${h} ${r.width}×${r.height}`)"""
 # inline links in a table's or a sentence's text are exempt (2.5.8), but ours are large anyway
-HUGE = """() => [...document.querySelectorAll('main svg:not(.trace)')]
+HUGE = """() => [...document.querySelectorAll('main svg[aria-hidden]:not(.trace)')]
   .map(e => [e.parentElement.outerHTML.slice(0, 80), e.getBoundingClientRect()])
   .filter(([_, r]) => r.width > 96).map(([h, r]) => `${h} ${r.width}`)"""
 """Marks beside words whose style sheet is not there."""
