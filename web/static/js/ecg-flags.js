@@ -89,6 +89,9 @@ export function because(n) {
   const reason = /** @type {HTMLElement | undefined} */ (why?.querySelectorAll("button")[n - 1])?.dataset.reason;
   if (!item || !reason) return;
   sending = sending.then(() => (item.classList.contains("is-rejected") ? tell(item, "rejected", reason) : undefined));
+  // this one is done with: the next press of the key is of the next flag, and takes nothing back
+  const held = /** @type {HTMLElement | null} */ (document.activeElement);
+  if (held && item.contains(held)) held.blur();
 }
 
 why?.querySelectorAll("button").forEach((button, n) => button.addEventListener("click", () => because(n + 1)));
