@@ -38,7 +38,8 @@ async function tell(item, verdict, reason = "") {
       return;
     }
     mark(item, verdict, reason);
-    say(verdict === "rejected" ? said?.dataset.rejected : said?.dataset.open);
+    // with its reason said the flag is done with, and the key is of the next one
+    say(verdict !== "rejected" ? said?.dataset.open : reason ? said?.dataset.mark : said?.dataset.rejected);
     document.dispatchEvent(new CustomEvent("flags-changed", { detail: { open: found.open } }));
   } catch {
     say(said?.dataset.failed);
