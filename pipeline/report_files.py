@@ -140,7 +140,8 @@ def _person(services: Services, found: Verdict, patient: Identity | None) -> rep
     site = services.alliance.sites.get(found.site_id)
     return report_sheet.Person(
         name=None if patient is None else patient.name,
-        patient_id=None if patient is None else patient.patient_id,
+        # a number of our own, made where the file had none, is nobody's patient number
+        patient_id=None if patient is None or patient.issuer == "teleread" else patient.patient_id,
         sex=sex,
         age_years=age,
         site=(site.name_zh, site.name_en) if site else (found.site_id, found.site_id),

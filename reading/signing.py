@@ -240,10 +240,12 @@ def _settle_flags(
     verdicts = flag_verdicts.of_case(conn, case_id)
     known = flag_verdicts.by_code(flags, verdicts)
     open_codes = flag_verdicts.unrejected(flags, verdicts)
-    if any(not words.answers(code, said.statements) for code in open_codes):
+    unanswered = {code for code in open_codes if not words.answers(code, said.statements)}
+    # a critical report is never kept waiting for what a program thinks: its flags stay open
+    if unanswered and not said.critical and words.critical_on(at.date()).isdisjoint(said.statements):
         raise InputRejected("flags_unanswered", "A flag is neither rejected nor answered by a statement.")
     for code in open_codes:
-        if known[code] is None:
+        if known[code] is None and code not in unanswered:
             about = [flag for flag in flags if flag["code"] == code]
             flag_verdicts.say(conn, case_id, about, verdict="confirmed", reason=None, who=author.account, at=at)
     for one in flag_verdicts.of_case(conn, case_id).values():

@@ -284,7 +284,7 @@ _SINGLE: dict[str, Problem] = {
         N_("Take another one. If nobody reads this one, tell the coordinator."),
     ),
     "claim_lost": Problem(
-        N_("You no longer have this case. What you typed is kept as a draft."),
+        N_("You no longer have this case. What was saved until then is kept as a draft."),
         N_("Claim the case again if it still waits; else go on with the next one."),
     ),
     "no_such_pool": Problem(N_("There is no such pool now."), _RELOAD),

@@ -163,7 +163,7 @@ ALARMS = {
     "late": N_("Nearly or quite late: 80 % of its limit is over"),
     "unsigned": N_("Urgent, taken five minutes ago and not signed"),
     "no_reader": N_("No reader in the hours to come"),
-    "contact_stale": N_("A site's contact could not be reached in its test"),
+    "contact_stale": N_("A contact for critical results has not been reached lately, or was never tested"),
     "critical_owner": N_("A critical result that nobody has acknowledged is yours"),
     "break_glass": N_("Somebody has looked at a case beyond their role"),
 }
@@ -176,7 +176,7 @@ ALARMS_TODO = {
     "late": N_("Ask the pool's reader, or open the case to another pool."),
     "unsigned": N_("Telephone its reader; where nobody answers, take the case from them."),
     "no_reader": N_("Find a reader and enter the shift in the alliance file."),
-    "contact_stale": N_("Telephone the site and correct its contact."),
+    "contact_stale": N_("Test the contact; if nobody answers, telephone the site and correct it."),
     "critical_owner": N_("Telephone the clinic and record what was read back."),
     "break_glass": N_("Ask why, and review it."),
 }

@@ -65,9 +65,9 @@ NARROW = ({"reason": "filter_narrow"},)
             Filters(0.05, None),
             (),
             "device filter 0.05–? Hz · recorded band unknown: ST not judged",
-            "设备滤波 0.05–? Hz · 记录频带不详:未判断 ST 段",
+            "设备滤波 0.05–? Hz · 记录频带不详：未判断 ST 段",
         ),
-        (Filters(), (), "recorded band unknown: ST not judged", "记录频带不详:未判断 ST 段"),
+        (Filters(), (), "recorded band unknown: ST not judged", "记录频带不详：未判断 ST 段"),
         (Filters(), NARROW, "device filter unknown · ST not judged", "设备滤波不详 · 未判断 ST 段"),
     ],
 )

@@ -14,7 +14,7 @@ from teleread.errors import AccessDenied, Conflict, InputRejected, StorageError
 from teleread.pipeline.enqueue import enqueue
 from teleread.pipeline.prepare import prepare
 from teleread.pipeline.services import Services
-from teleread.reading import claims, drafts, reports, signing
+from teleread.reading import claims, drafts, flag_verdicts, reports, signing
 from teleread.reading.claims import Reach
 from teleread.reading.documents import check_all
 from teleread.reading.reports import KINDS, LIFE, Report
@@ -198,6 +198,18 @@ def test_a_flag_is_rejected_or_answered_before_a_final_report(services: Services
     content = act("final", "sinus_rhythm", "early_repolarization").content
     assert content is not None
     assert content["flags"][0]["verdict"] == "confirmed"
+
+
+def test_a_critical_report_waits_for_no_flag_which_stays_open(services: Services, case: str, clock: Clock) -> None:
+    author, pen = Author("reader", "reader", "reader", "en"), pen_of("reader")
+    with services.catalogue.write() as conn:
+        held = claims.claim_case(conn, case, Reach("reader", (ALL,)), clock())
+        said = Said(text="Acute infarction.", critical=True)
+        act = Act("final", (held.item_id, held.fence))
+        signed = signing.sign_report(conn, case, said, act, author, pen, at=clock(), flags=[FLAG])
+        assert flag_verdicts.of_case(conn, case) == {}
+    assert signed.content is not None
+    assert signed.content["flags"][0]["verdict"] == ""
 
 
 def test_the_normal_of_two_keys_is_not_for_an_urgent_case(services: Services, case: str, sign: Sign) -> None:

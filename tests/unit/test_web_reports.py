@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,8 @@ from sqlalchemy import select, update
 
 from teleread.cli import report as report_cli
 from teleread.ingest.formats.writers import write_ecg
+from teleread.pipeline import report_files
+from teleread.reading import report_sheet
 from teleread.reading.documents import check_all, read_file
 from teleread.signal.ecg import simulate
 from teleread.signal.ecg.record import Filters
@@ -230,3 +233,21 @@ def test_verify_tells_a_sound_file_from_a_changed_one(
     with pytest.raises(SystemExit) as usage:
         main(["report", "verify"])
     assert usage.value.code == 2
+
+
+def test_a_number_of_our_own_stands_on_no_report_as_the_patients(
+    nurse: httpx.Client, reader: httpx.Client, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str | None] = []
+    original = report_files.report_sheet.Person
+
+    def seen(**values: Any) -> report_sheet.Person:
+        drawn.append(values["patient_id"])
+        return original(**values)
+
+    monkeypatch.setattr(report_files.report_sheet, "Person", seen)
+    for files, wanted in ((wfdb(), None), ({"a.dcm": named_ecg("Wang^A")}, "110101")):
+        receipt, path = sent(nurse, reader, files)
+        assert post_report(reader, path, {"text": "Words."}).status_code in {200, 303}
+        assert nurse.get(f"/api/receipts/{receipt}/report.pdf").status_code == 200
+        assert drawn[-1] == wanted

@@ -33,6 +33,7 @@ router = APIRouter()
 
 ROWS = 50
 MOST_MOVED = 200
+MAY_WAIT = frozenset({"late", "contact_stale", "no_reader"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ def _answer(request: Request, seat: Seat, template: str, pool: str) -> Response:
     values: dict[str, Any] = {
         "board": found,
         "pool": pool,
+        "may_wait": MAY_WAIT,
         "names": pool_names(room, seat.language),
         "targets": [one for one in (ALL, *reversed([each.id for each in rules.pools(room, now)])) if one != pool],
         "gaps": coverage.gaps(room, now, _readers(seat)),
@@ -143,14 +145,15 @@ def _read(conn: Connection, seat: Seat, room: ReadingRoom, pool: str) -> Board:
 
 
 def _gravest(rung: list[Alarm]) -> list[Alarm]:
-    """Of the steps of one case's ladder the last: it says what to do now."""
+    """Of the steps of one case's ladder the last: it says what to do now; what may wait stands below what may not."""
     ladder = list(escalation.LADDER)
     last: dict[str, Alarm] = {}
     for one in rung:
         known = last.get(one.subject)
         if one.kind in ladder and (known is None or ladder.index(one.kind) > ladder.index(known.kind)):
             last[one.subject] = one
-    return [one for one in rung if one.kind not in ladder or last[one.subject] is one]
+    left = [one for one in rung if one.kind not in ladder or last[one.subject] is one]
+    return sorted(left, key=lambda one: one.kind in MAY_WAIT)
 
 
 def _holds(state: PoolState) -> bool:

@@ -145,4 +145,5 @@ if (claim) {
   const ticker = new Worker("/static/js/ticker.js");
   ticker.addEventListener("message", look);
   show();
+  if (!document.hidden && ends - serverNow() < 3 * BEAT_MS) beat(); // opened again shortly before its end
 }

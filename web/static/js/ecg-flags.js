@@ -38,7 +38,8 @@ async function tell(item, verdict, reason = "") {
       return;
     }
     mark(item, verdict, reason);
-    say(verdict === "rejected" ? said?.dataset.rejected : said?.dataset.open);
+    // with its reason said the flag is done with, and the key is of the next one
+    say(verdict !== "rejected" ? said?.dataset.open : reason ? said?.dataset.mark : said?.dataset.rejected);
     document.dispatchEvent(new CustomEvent("flags-changed", { detail: { open: found.open } }));
   } catch {
     say(said?.dataset.failed);
@@ -89,6 +90,9 @@ export function because(n) {
   const reason = /** @type {HTMLElement | undefined} */ (why?.querySelectorAll("button")[n - 1])?.dataset.reason;
   if (!item || !reason) return;
   sending = sending.then(() => (item.classList.contains("is-rejected") ? tell(item, "rejected", reason) : undefined));
+  // this one is done with: the next press of the key is of the next flag, and takes nothing back
+  const held = /** @type {HTMLElement | null} */ (document.activeElement);
+  if (held && item.contains(held)) held.blur();
 }
 
 why?.querySelectorAll("button").forEach((button, n) => button.addEventListener("click", () => because(n + 1)));

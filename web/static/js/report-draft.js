@@ -1,5 +1,7 @@
 // A draft is saved as it is typed, a second after the last key, by the reader who has the case.
 
+import { serverNow } from "./clock.js";
+
 const AFTER_MS = 1000;
 const AGAIN_MS = 5000;
 
@@ -65,7 +67,8 @@ export class Draft {
       const found = await answer.json();
       if (answer.ok) {
         this.revision = found.revision;
-        const time = new Date().toLocaleTimeString(said.language === "zh" ? "zh-CN" : "en-GB");
+        // by the alliance's clock, as every other time of the page
+        const time = new Date(serverNow() + Number(said.zone ?? 0) * 60000).toISOString().slice(11, 19);
         this.place.textContent = (said.saved ?? "").replace("{time}", time);
         return;
       }

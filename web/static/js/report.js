@@ -379,7 +379,8 @@ class Report {
     }
     const aboutPin = String(error.code).startsWith("pin_");
     if (!aboutPin && dialog.open) dialog.close();
-    this.say(`${error.what} ${error.todo}`, inDialog && aboutPin);
+    const named = error.code === "flags_unanswered" ? fill(this.form.dataset.standing ?? "", { what: standing() }) : "";
+    this.say(`${error.what} ${error.todo} ${named}`.trim(), inDialog && aboutPin);
     return null;
   }
 
@@ -407,6 +408,12 @@ class Report {
       list.append(item);
     }
   }
+}
+
+/** The flags that nobody has rejected, by their names: the panel that lists them may be scrolled away. */
+function standing() {
+  const left = [...document.querySelectorAll("section.flags li[data-flag]:not(.is-rejected) b")];
+  return left.map((one) => one.textContent?.trim()).join("; ");
 }
 
 /** What the page's measurements say, moved marks included; empty where the page has none. */
