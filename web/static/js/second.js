@@ -1,5 +1,7 @@
 // Asking a colleague on a case's page (Q), and the comparison of two readings: digits choose, Ctrl+Enter sends.
 
+import { heard } from "./keys.js";
+
 const dialog = /** @type {HTMLDialogElement | null} */ (document.getElementById("ask"));
 const opener = document.getElementById("ask-open");
 const priority = document.getElementById("ask-priority");
@@ -55,7 +57,7 @@ function first(event) {
     event.preventDefault();
     event.stopImmediatePropagation();
     form.requestSubmit();
-  } else if (!event.ctrlKey && !event.altKey && !event.metaKey && !types(event.target) && choose(form, event.key)) {
+  } else if (heard(event) && !types(event.target) && choose(form, event.key)) {
     event.preventDefault();
     event.stopImmediatePropagation();
   }
@@ -63,7 +65,7 @@ function first(event) {
 
 addEventListener("keydown", first, true);
 document.addEventListener("keydown", (event) => {
-  if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
+  if (!heard(event) || event.repeat) return;
   const target = /** @type {HTMLElement} */ (event.target);
   if (types(target) || target.closest("dialog")) return;
   if (opener && event.key.toLowerCase() === "q") {
