@@ -137,7 +137,9 @@ def test_signing_out_takes_along_what_is_kept_and_leaves_what_is_not_sent(
     ecg: Path,
 ) -> None:
     page = signed_in(village)
+    line.close()  # it would be sent before anybody could stop it
     choose(page, ecg).locator(".card-pause").click()
+    line.open()
     page.on("dialog", lambda dialog: dialog.accept())
     page.locator("form[action='/sign-out'] button").click()
     expect(page).to_have_url(re.compile("/sign-in"))
