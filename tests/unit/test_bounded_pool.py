@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -159,10 +160,13 @@ def test_a_child_that_was_taken_over_cannot_hurt_the_parent(pool: BoundedPool, a
 
 
 def test_a_job_is_not_blamed_for_a_child_that_dies_of_an_earlier_one(jobs_importable: None) -> None:
+    answered = 0
     with BoundedPool(workers=1, preload=("bounded_jobs",)) as pool:
         for _ in range(20):
-            assert pool.run("bounded_jobs:answer_and_die", b"", {}).facts == {}
+            with suppress(InputRejected):  # a busy machine lets it die before its answer is out, and that is its own
+                answered += pool.run("bounded_jobs:answer_and_die", b"", {}).facts == {}
             assert pool.run("bounded_jobs:echo", b"innocent", {}).blobs["payload"] == b"innocent"
+    assert answered
 
 
 def test_a_child_cannot_write_files(pool: BoundedPool, tmp_path: Path) -> None:
