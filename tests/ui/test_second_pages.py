@@ -26,9 +26,9 @@ def a_case(seen: Watched) -> str:
 
 def fit(seen: Watched, name: str) -> None:
     """What holds on every page; its picture is kept."""
+    check(seen.page)  # waits for the styles, without which colours are too faint
     picture(seen.page, name)
     assert violations(seen.page) == []
-    check(seen.page)
 
 
 def test_an_opinion_is_asked_by_keyboard_and_its_answer_stands_beside_the_draft(seen: Watched) -> None:

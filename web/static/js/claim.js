@@ -49,7 +49,7 @@ function lose() {
 }
 
 async function beat() {
-  if (gone || !claim) return;
+  if (gone || !claim || document.body.dataset.signing) return;
   beatAt = Date.now();
   const body = JSON.stringify({ fence: Number(claim.dataset.fence) });
   const headers = { "content-type": "application/json" };

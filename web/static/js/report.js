@@ -362,14 +362,17 @@ class Report {
   /** @param {string} address @param {URLSearchParams} fields @param {boolean} inDialog @returns {Promise<any>} */
   async post(address, fields, inDialog = false) {
     let answer;
+    document.body.dataset.signing = "1"; // the claim ends with it, which is no loss
     try {
       answer = await fetch(address, { method: "POST", body: fields });
     } catch {
+      delete document.body.dataset.signing;
       this.say(this.form.dataset.line ?? "", inDialog);
       return null;
     }
     const body = await answer.json().catch(() => null);
     if (answer.ok) return body;
+    delete document.body.dataset.signing;
     const error = body?.error ?? { what: String(answer.status), todo: "", code: "" };
     const dialog = /** @type {HTMLDialogElement} */ (by("pin-dialog"));
     if (error.code === "pin_needed" && !dialog.open) {
